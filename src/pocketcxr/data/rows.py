@@ -1,0 +1,99 @@
+"""The index: one row per image, with all that its data set says of it, as a plain CSV that people can open."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pocketcxr.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SPLITS = ("train", "calibration", "test")
+"""Names of the splits: weights are fitted on the first, choices are made on the second, figures come from the third."""
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One image. An empty string means that the data set does not say.
+
+    `patient_id`, `study_id` are prefixed with the source (``siim:0fb4``), so that equal numbers of two data sets stay
+    two patients. `age` is in years. `sha256` is of the file's bytes; `perceptual_hash` is hexadecimal and survives
+    re-encoding and resizing. `width`, `height` are in pixels. `split`, `fold`, `label`, `duplicate_group` are empty
+    until ``pocketcxr split`` has run.
+    """
+
+    path: str
+    source: str
+    finding: str
+    patient_id: str = ""
+    study_id: str = ""
+    view: str = ""
+    sex: str = ""
+    age: str = ""
+    modality: str = ""
+    licence: str = ""
+    sha256: str = ""
+    perceptual_hash: str = ""
+    width: int = 0
+    height: int = 0
+    bytes: int = 0
+    duplicate_group: str = ""
+    label: str = ""
+    split: str = ""
+    fold: str = ""
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(IndexRow))
+_INTEGERS = ("width", "height", "bytes")
+
+
+def write_rows(rows: Iterable[IndexRow], path: Path) -> None:
+    """Write an index or split table; the file appears whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(row) for row in rows)
+    partial.replace(path)
+
+
+def read_rows(path: Path) -> list[IndexRow]:
+    """Read an index or split table; paths in it that are not absolute are taken from the table's own folder.
+
+    Raises:
+        DataError: the file is missing, is no index, or names an image twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            missing = {"path", "source", "finding"} - set(reader.fieldnames or ())
+            if missing:
+                raise DataError(f"{path}: expected an index with columns {', '.join(COLUMNS[:3])}…; {sorted(missing)} missing")
+            rows = [_row(record, path, number) for number, record in enumerate(reader, start=2)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read index {path}: {error}") from error
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, start=2):
+        if row.path in seen:
+            raise DataError(f"{path}: lines {seen[row.path]} and {number} both name {row.path}; keep one")
+        seen[row.path] = number
+    return rows
+
+
+def _row(record: dict[str, str], path: Path, number: int) -> IndexRow:
+    values: dict[str, str | int] = {name: (record.get(name) or "") for name in COLUMNS}
+    for name in _INTEGERS:
+        text = record.get(name) or "0"
+        if not text.isdigit():
+            raise DataError(f"{path}, line {number}: expected a whole number in column {name}, found {text!r}")
+        values[name] = int(text)
+    image = Path(str(values["path"]))
+    if not image.is_absolute():
+        values["path"] = str(path.parent / image)
+    return IndexRow(**values)  # pyright: ignore[reportArgumentType]  # columns are the fields

@@ -1,0 +1,93 @@
+"""Every error that pocketcxr raises on purpose, so that one ``except`` catches what a user can act on.
+
+::
+
+    PocketCxrError
+    ├── InputError               a picture that cannot be used
+    │   ├── UnreadableImageError   not decodable: empty, truncated, not a picture, no permission, too large
+    │   └── UnusableImageError     decodable, but its pixels have no defined grey scale to score
+    ├── DataError                an index, table or split that is wrong or too small
+    │   └── LeakError              one patient or one duplicate group on both sides of a split
+    ├── ConfigError              an experiment or option that contradicts itself or names something unknown
+    ├── BundleError              a bundle that is damaged, modified or of another format
+    ├── TrainingError            a run that cannot go on
+    │   ├── CheckpointError        a checkpoint that is damaged or belongs to another configuration
+    │   ├── CacheError             a cache that is damaged or belongs to other data
+    │   └── NonFiniteLossError     the loss became NaN or infinite at a named step
+    └── MissingExtraError        an optional dependency is not installed
+
+A message says what was expected, what was found, which file, and what to do. It never holds a patient identifier.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+
+class PocketCxrError(Exception):
+    """Root of all deliberate errors; the command line prints it as one line and exits with status 2."""
+
+
+class InputError(PocketCxrError):
+    """A picture that cannot be used; the batch goes on without it."""
+
+
+class UnreadableImageError(InputError):
+    """The file cannot be decoded (empty, truncated, another format, no permission, too many pixels)."""
+
+
+class UnusableImageError(InputError):
+    """The file decodes, but a defined grey-scale radiograph cannot be derived from it without guessing."""
+
+
+class DataError(PocketCxrError):
+    """An index, table or split that is wrong, contradictory or too small for what was asked."""
+
+
+class LeakError(DataError):
+    """The same patient, study or near-duplicate picture stands on both sides of a split."""
+
+
+class ConfigError(PocketCxrError):
+    """An option or experiment file that names something unknown or contradicts itself."""
+
+
+class BundleError(PocketCxrError):
+    """A bundle file that is damaged, was modified, or has another format version."""
+
+
+class TrainingError(PocketCxrError):
+    """A training run that cannot go on."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint that is damaged or belongs to another configuration."""
+
+
+class CacheError(TrainingError):
+    """A cache (pixels or teacher views) that is damaged or belongs to other data."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite; the message names the step and the part."""
+
+
+class MissingExtraError(PocketCxrError):
+    """An optional dependency is not installed; the message says what to install."""
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Refuse in one line when an optional dependency is missing, before any work is done.
+
+    Args:
+        extra: the name of the pocketcxr extra that brings the modules, such as ``train``.
+        modules: top-level module names to look for; they are located, not imported.
+
+    Raises:
+        MissingExtraError: naming the first module that is missing and the command that installs it.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(
+                f"this command needs {module}, which is not installed: run  pip install 'pocketcxr[{extra}]'"
+            )
