@@ -27,21 +27,23 @@ from pocketcxr.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FINDINGS: Mapping[str, str] = MappingProxyType({
-    "no_finding": "read as normal",
-    "no_pneumonia": "negative for pneumonia; other findings possible (SIIM)",
-    "covid19": "COVID-19 by the data set's own label (PCR or clinical)",
-    "typical_appearance": "appearance typical of COVID-19 (SIIM, RSNA consensus wording)",
-    "indeterminate_appearance": "appearance indeterminate for COVID-19 (SIIM)",
-    "atypical_appearance": "appearance atypical for COVID-19 (SIIM)",
-    "bacterial_pneumonia": "bacterial pneumonia",
-    "viral_pneumonia": "viral pneumonia other than COVID-19 (SARS and MERS included)",
-    "fungal_pneumonia": "fungal pneumonia (Pneumocystis included)",
-    "pneumonia": "pneumonia of unnamed or other cause",
-    "tuberculosis": "tuberculosis",
-    "lung_opacity": "lung opacity of unnamed cause (COVID-19 Radiography Database)",
-    "other": "another finding",
-})
+FINDINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "no_finding": "read as normal",
+        "no_pneumonia": "negative for pneumonia; other findings possible (SIIM)",
+        "covid19": "COVID-19 by the data set's own label (PCR or clinical)",
+        "typical_appearance": "appearance typical of COVID-19 (SIIM, RSNA consensus wording)",
+        "indeterminate_appearance": "appearance indeterminate for COVID-19 (SIIM)",
+        "atypical_appearance": "appearance atypical for COVID-19 (SIIM)",
+        "bacterial_pneumonia": "bacterial pneumonia",
+        "viral_pneumonia": "viral pneumonia other than COVID-19 (SARS and MERS included)",
+        "fungal_pneumonia": "fungal pneumonia (Pneumocystis included)",
+        "pneumonia": "pneumonia of unnamed or other cause",
+        "tuberculosis": "tuberculosis",
+        "lung_opacity": "lung opacity of unnamed cause (COVID-19 Radiography Database)",
+        "other": "another finding",
+    }
+)
 """The vocabulary of findings with what each means."""
 
 
@@ -66,7 +68,9 @@ class Task:
             raise ConfigError(f"task {self.name}: positive is {self.positive!r}, expected one of {list(self.labels)}")
         for finding, label in self.findings.items():
             if label not in self.labels:
-                raise ConfigError(f"task {self.name}: finding {finding!r} maps to {label!r}, expected one of {list(self.labels)}")
+                raise ConfigError(
+                    f"task {self.name}: finding {finding!r} maps to {label!r}, expected one of {list(self.labels)}"
+                )
         unused = [label for label in self.labels if label not in self.findings.values()]
         if unused:
             raise ConfigError(f"task {self.name}: no finding maps to {unused}; add one under [findings]")
@@ -83,41 +87,47 @@ class Task:
 
 _PNEUMONIAS = ("bacterial_pneumonia", "viral_pneumonia", "fungal_pneumonia", "pneumonia")
 
-TASKS: Mapping[str, Task] = MappingProxyType({
-    # SIIM's indeterminate and atypical appearances, tuberculosis and opacities of unnamed cause belong to no class
-    # of these tasks: their truth is not known, and a wrong label costs more than a lost image.
-    "covid-3class": Task(
-        name="covid-3class",
-        labels=("normal", "pneumonia", "covid19"),
-        positive="covid19",
-        findings=MappingProxyType({
-            "no_finding": "normal",
-            "no_pneumonia": "normal",
-            **dict.fromkeys(_PNEUMONIAS, "pneumonia"),
-            "covid19": "covid19",
-            "typical_appearance": "covid19",
-        }),
-    ),
-    "covid-binary": Task(
-        name="covid-binary",
-        labels=("other", "covid19"),
-        positive="covid19",
-        findings=MappingProxyType({
-            "no_finding": "other",
-            "no_pneumonia": "other",
-            **dict.fromkeys(_PNEUMONIAS, "other"),
-            "covid19": "covid19",
-            "typical_appearance": "covid19",
-        }),
-    ),
-    # The one task here whose classes come from the same hospitals (see the data README): no source to read.
-    "siim-appearance": Task(
-        name="siim-appearance",
-        labels=("negative", "typical"),
-        positive="typical",
-        findings=MappingProxyType({"no_pneumonia": "negative", "typical_appearance": "typical"}),
-    ),
-})
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        # SIIM's indeterminate and atypical appearances, tuberculosis and opacities of unnamed cause belong to no class
+        # of these tasks: their truth is not known, and a wrong label costs more than a lost image.
+        "covid-3class": Task(
+            name="covid-3class",
+            labels=("normal", "pneumonia", "covid19"),
+            positive="covid19",
+            findings=MappingProxyType(
+                {
+                    "no_finding": "normal",
+                    "no_pneumonia": "normal",
+                    **dict.fromkeys(_PNEUMONIAS, "pneumonia"),
+                    "covid19": "covid19",
+                    "typical_appearance": "covid19",
+                }
+            ),
+        ),
+        "covid-binary": Task(
+            name="covid-binary",
+            labels=("other", "covid19"),
+            positive="covid19",
+            findings=MappingProxyType(
+                {
+                    "no_finding": "other",
+                    "no_pneumonia": "other",
+                    **dict.fromkeys(_PNEUMONIAS, "other"),
+                    "covid19": "covid19",
+                    "typical_appearance": "covid19",
+                }
+            ),
+        ),
+        # The one task here whose classes come from the same hospitals (see the data README): no source to read.
+        "siim-appearance": Task(
+            name="siim-appearance",
+            labels=("negative", "typical"),
+            positive="typical",
+            findings=MappingProxyType({"no_pneumonia": "negative", "typical_appearance": "typical"}),
+        ),
+    }
+)
 """Tasks that come with the project, by name."""
 
 

@@ -1,5 +1,6 @@
-"""What every network of the project takes and gives, whether PyTorch, fp32 ONNX or int8: the one signature that
-evaluation, audit and prediction are written against.
+"""What every network of the project takes and gives, whether PyTorch, fp32 ONNX or int8.
+
+The one signature that evaluation, audit and prediction are written against.
 """
 
 from __future__ import annotations

@@ -74,7 +74,9 @@ def read_rows(path: Path) -> list[IndexRow]:
             reader = csv.DictReader(stream)
             missing = {"path", "source", "finding"} - set(reader.fieldnames or ())
             if missing:
-                raise DataError(f"{path}: expected an index with columns {', '.join(COLUMNS[:3])}…; {sorted(missing)} missing")
+                raise DataError(
+                    f"{path}: expected an index with columns {', '.join(COLUMNS[:3])}…; {sorted(missing)} missing"
+                )
             rows = [_row(record, path, number) for number, record in enumerate(reader, start=2)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read index {path}: {error}") from error

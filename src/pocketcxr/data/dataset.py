@@ -1,0 +1,39 @@
+"""A labelled, split, decoded set of images in memory-mapped form: what training and evaluation read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pocketcxr.data.rows import IndexRow
+    from pocketcxr.labels import Task
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images of one task at one size.
+
+    `pixels` uint8 [n, size, size], memory-mapped, resized by the project's one specification; `labels` int64 [n],
+    position in ``task.labels``, -1 where unlabelled; `fingerprint` changes with any image, label, split or size.
+    """
+
+    task: Task
+    rows: tuple[IndexRow, ...]
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    fingerprint: str
+
+    def positions(self, split: str) -> NDArray[np.int64]:
+        """Positions of the labelled images of a split, in row order."""
+        return np.array(
+            [i for i, row in enumerate(self.rows) if row.split == split and self.labels[i] >= 0], dtype=np.int64
+        )
+
+    def images(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Images as a network takes them: float32 [n, 1, size, size] in [0, 1]."""
+        return self.pixels[positions][:, None].astype(np.float32) / np.float32(255)

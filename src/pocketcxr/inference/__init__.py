@@ -1,0 +1,1 @@
+"""Predict with a bundle: no training framework, no guessing, reasons in plain words."""

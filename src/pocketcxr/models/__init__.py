@@ -1,0 +1,1 @@
+"""Networks: timm backbones, the fused teacher, the student, and checkpoints that carry their configuration."""

@@ -1,0 +1,252 @@
+"""Configuration of every stage: one frozen dataclass each, checked once, read from a TOML experiment file.
+
+An experiment file holds the tables ``[data] [teacher] [views] [student] [evaluation]``; what it does not name keeps
+the default below. ``--set student.epochs=40`` overrides one field. The effective whole is saved in the run's folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pocketcxr.errors import ConfigError
+from pocketcxr.evaluation.config import EvaluationConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+SAMPLINGS = ("uniform", "class", "class-source")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, which task, how split.
+
+    `image_size` in pixels; `fractions` of patients: train, calibration, test.
+    """
+
+    task: str = "covid-3class"
+    layout: str = "auto"
+    image_size: int = 224
+    aspect: str = "squash"
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class OptimisationConfig:
+    """How a network is fitted. Rates are per step after warm-up; `patience` counts epochs, 0 means no early stop.
+
+    `ema_decay` 0 means no averaging. `sampling` balances classes, or classes within sources ("class-source": every
+    (class, source) pair is drawn equally often within its class), or nothing.
+    """
+
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warmup_epochs: float = 1.0
+    ema_decay: float = 0.998
+    label_smoothing: float = 0.0
+    gradient_clip: float = 5.0
+    precision: str = "bf16"
+    sampling: str = "class"
+    patience: int = 0
+    checkpoint_every_steps: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot train, naming the field."""
+        _expect(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        _expect(self.batch_size >= 2, "batch_size", "at least 2 (batch norm)", self.batch_size)  # noqa: PLR2004
+        _expect(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
+        _expect(0 <= self.ema_decay < 1, "ema_decay", "in [0, 1)", self.ema_decay)
+        _expect(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
+        _expect(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
+        _expect(self.sampling in SAMPLINGS, "sampling", f"one of {SAMPLINGS}", self.sampling)
+        _expect(self.checkpoint_every_steps >= 1, "checkpoint_every_steps", "at least 1", self.checkpoint_every_steps)
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Ranges of the replayable augmentation; 0 switches a part off. Degrees, fractions of the side, log2 units.
+
+    `flip` is the probability of a mirror image; `crop` the smallest fraction of the area kept; `shift` of the side;
+    `gamma` and `contrast` the largest log2 factor; `brightness` and `noise` on the [0, 1] scale; `erase` the
+    probability of one grey rectangle over a corner or border, where marks and laterality letters stand.
+    """
+
+    flip: float = 0.5
+    rotation_degrees: float = 10.0
+    crop: float = 0.7
+    shift: float = 0.05
+    stretch: float = 0.1
+    gamma: float = 0.4
+    contrast: float = 0.3
+    brightness: float = 0.1
+    noise: float = 0.02
+    erase: float = 0.25
+
+
+@dataclass(frozen=True)
+class TeacherConfig(OptimisationConfig):
+    """The heavy network: pooled features of several timm backbones, concatenated, fused into one embedding.
+
+    `weights` per backbone: ``scratch``, ``pretrained`` (timm's hub), or a file. `staged` trains each backbone with its
+    own head first, then the fusion (`fusion_epochs`, backbones frozen unless `finetune_backbones`).
+    """
+
+    backbones: tuple[str, ...] = ("vgg19_bn", "resnetv2_50")
+    weights: tuple[str, ...] = ("pretrained", "pretrained")
+    embedding_features: int = 512
+    dropout: float = 0.2
+    staged: bool = True
+    fusion_epochs: int = 5
+    finetune_backbones: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the teacher's own fields too."""
+        super().__post_init__()
+        _expect(len(self.backbones) >= 1, "backbones", "at least one timm model", list(self.backbones))
+        _expect(
+            len(self.weights) == len(self.backbones),
+            "weights",
+            f"one entry per backbone ({len(self.backbones)})",
+            list(self.weights),
+        )
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """Cached teacher views: `count` augmented views of every training image, replayed from `seed`."""
+
+    count: int = 8
+    seed: int = 0
+    batch_size: int = 64
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse an empty cache."""
+        _expect(self.count >= 1, "count", "at least 1", self.count)
+
+
+@dataclass(frozen=True)
+class StudentConfig(OptimisationConfig):
+    """The light network and what it learns from. `losses` maps a part's name to its weight; see `training.losses`.
+
+    ``hard`` is cross-entropy on the labels; ``soft`` the teacher's softened predictions (Hinton 2015); ``embedding``
+    cosine to the teacher's fused embedding through a projection. With ``hard`` alone no teacher is needed.
+    """
+
+    backbone: str = "mobilenetv2_100"
+    weights: str = "pretrained"
+    dropout: float = 0.2
+    losses: dict[str, float] = field(default_factory=lambda: {"hard": 0.5, "soft": 1.0, "embedding": 1.0})
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Check the student's own fields too."""
+        super().__post_init__()
+        _expect(self.temperature > 0, "temperature", "above 0", self.temperature)
+        _expect(
+            any(weight > 0 for weight in self.losses.values()), "losses", "at least one weight above 0", self.losses
+        )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All stages of one run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> Experiment:
+    """Read an experiment file (TOML, or the JSON of an earlier run) and apply ``table.field=value`` overrides.
+
+    Values of overrides are TOML: ``student.epochs=40``, ``student.losses={hard=1.0}``, ``data.task=siim-appearance``.
+
+    Raises:
+        ConfigError: naming the file, table and field that is unknown or does not fit.
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+            table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            raise ConfigError(f"cannot read experiment file {path}: {error}") from error
+    for override in overrides:
+        _apply_override(table, override)
+    return _build(Experiment, table, "")
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash configurations and plain values into 16 hexadecimal digits; equal inputs give equal keys on any machine."""
+    plain = [
+        dataclasses.asdict(part) if dataclasses.is_dataclass(part) and not isinstance(part, type) else part
+        for part in parts
+    ]
+    text = json.dumps(plain, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _expect(holds: bool, name: str, expected: str, found: object) -> None:
+    if not holds:
+        raise ConfigError(f"{name}: expected {expected}, found {found!r}")
+
+
+def _apply_override(table: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    names = key.strip().split(".")
+    if not separator or len(names) < 2:  # noqa: PLR2004
+        raise ConfigError(f"override {override!r}: expected table.field=value, such as student.epochs=40")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word, such as data.task=siim-appearance
+    for name in names[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"override {override!r}: {name} is a value, not a table")
+    table[names[-1]] = value
+
+
+def _build(kind: type[Any], table: Any, where: str) -> Any:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where or 'experiment'}: expected a table, found {table!r}")
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        place = f"{where}.{name}" if where else name
+        if name not in hints:
+            raise ConfigError(f"unknown field {place!r}: expected one of {', '.join(hints)}")
+        values[name] = _convert(hints[name], value, place)
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}" if where else str(error)) from error
+
+
+def _convert(hint: Any, value: Any, place: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value, place)
+    text = str(hint)
+    if text.startswith("tuple") and isinstance(value, list):
+        return tuple(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if text.startswith("dict") and isinstance(value, dict):
+        return {str(key): float(weight) for key, weight in value.items()}
+    if isinstance(hint, type) and not text.startswith(("tuple", "dict")) and type(value) is hint:
+        return value
+    raise ConfigError(f"{place}: expected {getattr(hint, '__name__', hint)}, found {value!r}")
