@@ -1,0 +1,62 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer:  make demo   and   make test
+# Others:  make help
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DATA   ?=
+TASK   ?= covid-3class
+RUN    ?= runs/$(if $(DATA),$(TASK),demo)
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint pytest test-slow test-base bench lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## install everything into .venv, pinned and hashed
+
+$(VENV)/.ready: requirements/uv.txt requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pocketcxr needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup ## teacher, distillation, evaluation, export, prediction, report; on drawings, or on DATA=folder TASK=name
+ifeq ($(DATA),)
+	$(BIN)/pocketcxr demo -o $(RUN)
+else
+	$(BIN)/pocketcxr distill --data $(DATA) --task $(TASK) -o $(RUN)
+endif
+
+test: setup lint pytest ## lint, types, import contract, tests
+
+lint: setup ## format, lint, types, layers, dependencies
+	$(BIN)/ruff format --check --quiet src tests benchmarks
+	$(BIN)/ruff check --quiet src tests benchmarks
+	$(BIN)/basedpyright --level error
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+
+pytest: setup
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow and not gpu and not network"
+
+test-slow: setup ## the minutes-long tests too
+	OMP_NUM_THREADS=1 $(PYTEST) -m "slow and not gpu"
+
+test-base: setup ## predict from a wheel in an environment that has no training framework
+	$(BIN)/python tests/check_base_install.py
+
+bench: setup ## side-by-side comparisons; tables on the screen, JSON under runs/benchmarks
+	$(BIN)/python benchmarks/cached_against_online.py
+
+lock: setup ## pin again: requirements/*.txt with hashes, without any index address
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --group dev --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --no-emit-index-url --no-header -o requirements/base.txt
+	echo uv | $(BIN)/uv pip compile --quiet --upgrade - --generate-hashes --no-emit-index-url --no-header -o requirements/uv.txt
+
+clean: ## remove the environment and the caches; runs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
