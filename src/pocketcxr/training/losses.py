@@ -1,0 +1,182 @@
+"""The distillation loss as named parts, so that each can be weighted, logged and compared alone.
+
+The parts themselves stand in `loss_parts`; here they are chosen, checked against the task and put together.
+
+How a training loop uses this module::
+
+    check_losses(config.losses, len(task.labels))  # once, before any work
+    projection = build_projection(1280, 512) if needs_projection(config.losses) else None
+    optimiser = AdamW([*student.parameters(), *(projection.parameters() if projection else ())])
+    parts = distillation_losses(config.losses, student_logits=..., labels=..., ...)
+    loss = torch.stack(list(parts.values())).sum()
+
+The projection is a training aid: it is optimised and checkpointed with the student and never exported.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pocketcxr.errors import ConfigError
+from pocketcxr.training.loss_parts import (
+    contrastive_loss,
+    correlation_loss,
+    decoupled_loss,
+    embedding_loss,
+    hard_loss,
+    multilevel_loss,
+    similarity_loss,
+    soft_loss,
+    standardised_loss,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LOSSES: Mapping[str, str] = {
+    "hard": "cross-entropy on the labels",
+    "soft": "softened predictions (Hinton 2015)",
+    "standardised": "softened predictions of z-scored logits (Sun 2024)",
+    "dkd": "target and non-target classes apart (Zhao 2022)",
+    "multilevel": "predictions by image, batch and class (Jin 2023)",
+    "dist": "correlation within images and within classes (Huang 2022)",
+    "embedding": "cosine to the teacher's embedding, through a projection",
+    "similarity": "similarities between the images of a batch (Tung & Mori 2019)",
+    "contrastive": "same image found among the batch, through a projection (after Tian 2020)",
+}
+"""Names of the parts with what each is."""
+
+_CLASSIFYING = frozenset({"hard", "soft", "standardised", "dkd", "multilevel", "dist"})
+_PROJECTED = frozenset({"embedding", "contrastive"})
+_TWO_CLASSES = {
+    "standardised": "the z-scores of two logits are always +1 and -1, so only the teacher's decision is left; use soft",
+    "dkd": "there is one non-target class, whose share of the non-target probability is always 1, so that term is "
+    "constant and the rest is plain distillation; use soft",
+    "dist": "the correlation of two probabilities that sum to 1 is always +1 or -1, so its inter-class term has no "
+    "gradient; use soft, with similarity for relations between images",
+}
+
+
+def check_losses(losses: Mapping[str, float] | Iterable[str], classes: int) -> None:
+    """Refuse, before any work, names and combinations that cannot teach a classifier of so many classes.
+
+    `multilevel` is allowed for two classes: its class-level term then aligns the first two moments of the predicted
+    probability over the batch, which `soft` does not ask for in the same measure. Its image-level term is `soft` at
+    other temperatures; both together only weigh that term more.
+
+    Args:
+        losses: names of parts, or names with their weights (parts of weight 0 are left out).
+        classes: how many classes the task has.
+
+    Raises:
+        ConfigError: an unknown name, a weight that is negative or not finite, a part that degenerates for two classes
+            (with the reason and what to use instead), or no part that trains the classifier.
+    """
+    names = active_losses(losses)
+    unknown = [name for name in names if name not in LOSSES]
+    if unknown:
+        raise ConfigError(f"losses: unknown part {unknown[0]!r}: expected some of {', '.join(LOSSES)}")
+    if classes == 2:  # noqa: PLR2004
+        for name in names:
+            if name in _TWO_CLASSES:
+                raise ConfigError(f"losses: {name!r} makes no sense for two classes: {_TWO_CLASSES[name]}")
+    if not _CLASSIFYING.intersection(names):
+        raise ConfigError(
+            f"losses: {', '.join(names) or 'nothing'} leaves the classifier untrained: "
+            f"add one of {', '.join(name for name in LOSSES if name in _CLASSIFYING)}"
+        )
+
+
+def active_losses(losses: Mapping[str, float] | Iterable[str]) -> tuple[str, ...]:
+    """Names of the parts that count: those whose weight is not 0.
+
+    Raises:
+        ConfigError: a weight that is negative or not finite.
+    """
+    if not isinstance(losses, Mapping):
+        return tuple(losses)
+    for name, weight in losses.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ConfigError(f"losses: expected a weight of at least 0 for {name!r}, found {weight}")
+    return tuple(name for name, weight in losses.items() if weight > 0)
+
+
+def needs_teacher(losses: Mapping[str, float] | Iterable[str]) -> bool:
+    """Whether any part compares with a teacher; `hard` alone does not."""
+    return any(name != "hard" for name in active_losses(losses))
+
+
+def needs_projection(losses: Mapping[str, float] | Iterable[str]) -> bool:
+    """Whether any part needs `build_projection`."""
+    return not _PROJECTED.isdisjoint(active_losses(losses))
+
+
+def build_projection(student_features: int, teacher_features: int) -> nn.Module:
+    """Linear map from the student's embedding to the width of the teacher's (CRD and FitNets do the same).
+
+    Made once per run, before the optimiser, under the run's seed; `embedding` and `contrastive` share it.
+    """
+    return nn.Linear(student_features, teacher_features)
+
+
+def distillation_losses(
+    losses: Mapping[str, float],
+    *,
+    student_logits: Tensor,
+    labels: Tensor,
+    student_embedding: Tensor | None = None,
+    teacher_logits: Tensor | None = None,
+    teacher_embedding: Tensor | None = None,
+    projection: nn.Module | None = None,
+    image_ids: Tensor | None = None,
+    temperature: float = 4.0,
+    label_smoothing: float = 0.0,
+) -> dict[str, Tensor]:
+    """All parts of the loss by name, each a float32 scalar already times its weight; their sum is the loss.
+
+    Teacher tensors may be None when no active part needs them, and `projection` when `needs_projection` says so.
+    `check_losses` is meant to have passed; a tensor that is missing here is a mistake of the caller (TypeError).
+    """
+    active = active_losses(losses)
+    logits = student_logits
+
+    def own() -> Tensor:
+        return _given(student_embedding, "student_embedding")
+
+    def deep() -> Tensor:
+        return _given(teacher_embedding, "teacher_embedding").detach()
+
+    def soft() -> Tensor:
+        return _given(teacher_logits, "teacher_logits").detach()
+
+    @functools.cache
+    def projected() -> Tensor:
+        if projection is None:
+            raise TypeError("projection is missing: see build_projection")
+        with torch.autocast(logits.device.type, enabled=False):
+            return projection(own().float())
+
+    parts: dict[str, Callable[[], Tensor]] = {
+        "hard": lambda: hard_loss(logits, labels, label_smoothing=label_smoothing),
+        "soft": lambda: soft_loss(logits, soft(), temperature=temperature),
+        "standardised": lambda: standardised_loss(logits, soft(), temperature=temperature),
+        "dkd": lambda: decoupled_loss(logits, soft(), labels, temperature=temperature),
+        "multilevel": lambda: multilevel_loss(logits, soft()),
+        "dist": lambda: correlation_loss(logits, soft(), temperature=temperature),
+        "embedding": lambda: embedding_loss(projected(), deep()),
+        "similarity": lambda: similarity_loss(own(), deep()),
+        "contrastive": lambda: contrastive_loss(projected(), deep(), image_ids),
+    }
+    return {name: parts[name]() * losses[name] for name in active}
+
+
+def _given(tensor: Tensor | None, name: str) -> Tensor:
+    if tensor is None:
+        raise TypeError(f"{name} is missing, and a part of the loss needs it")
+    return tensor
