@@ -1,0 +1,215 @@
+"""DICOM -> grey picture: parse, check what would have to be guessed, decode.
+
+Nothing here decides whether the picture is a chest: `quality` does, from the facts that this module hands on.
+"""
+
+from __future__ import annotations
+
+import zlib
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import get_expected_length
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
+    RLELossless,
+)
+
+from pocketcxr.errors import UnreadableImageError, UnusableImageError
+from pocketcxr.imaging.codestream import codestream_size, has_end
+from pocketcxr.imaging.colour import to_grey
+from pocketcxr.imaging.dicom_facts import read_facts
+from pocketcxr.imaging.grey_scale import apply_grey_scale
+from pocketcxr.imaging.radiograph import MAX_FILE_BYTES, Radiograph, check_pixel_count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pydicom.dataset import FileDataset
+
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+_HTJ2K_PREFIX = "1.2.840.10008.1.2.4.20"
+# One decoder each, so that a file gives the same pixels on every machine.
+_PLUGINS = {
+    JPEGBaseline8Bit: "pillow",
+    JPEGExtended12Bit: "pillow",
+    JPEGLossless: "gdcm",
+    JPEGLosslessSV1: "gdcm",
+    RLELossless: "pydicom",
+    **dict.fromkeys(JPEGLSTransferSyntaxes, "gdcm"),
+    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+}
+_GREY = {"MONOCHROME1", "MONOCHROME2"}
+_COLOURS = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
+_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # Digital X-Ray Image Storage - For Processing
+_META_LENGTH_VALUE = slice(140, 144)  # PS3.10 table 7.1-1: (0002,0000) follows the mark at 128
+
+
+def read_dicom(data: bytes, name: str) -> Radiograph:
+    """Decode a DICOM file with one picture.
+
+    Raises:
+        UnreadableImageError: truncated, damaged, too large, or a transfer syntax without decoder.
+        UnusableImageError: no picture, several frames, or a header that leaves the grey scale to guessing.
+    """
+    dataset = _parse(data, name)
+    _check_header(dataset, name)
+    samples, photometric = _decode(dataset, _transfer_syntax(dataset, name), name)
+    bits, colour = int(dataset.BitsStored), False
+    if photometric in _GREY:
+        pixels, notes = apply_grey_scale(samples, dataset, name)
+    elif photometric == "PALETTE COLOR":
+        pixels, colour = _palette_grey(samples, dataset)
+        notes = ("palette read as grey",)
+    else:
+        pixels, colour = to_grey(samples, largest=2**bits - 1)
+        notes = ("colour channels read as grey",)
+    return Radiograph(pixels, read_facts(dataset, pixels.shape, colour=colour, notes=notes))
+
+
+def _parse(data: bytes, name: str) -> FileDataset:
+    _check_deflated(data, name)
+    try:
+        return pydicom.dcmread(BytesIO(data), force=True)  # pyright: ignore[reportUnknownMemberType]
+    except Exception as error:  # noqa: BLE001  # any, on damaged bytes; its text may quote a patient's name
+        raise UnreadableImageError(
+            f"{name}: the DICOM file is damaged or ends early ({type(error).__name__} while parsing); send it again"
+        ) from None
+
+
+def _check_deflated(data: bytes, name: str) -> None:
+    """Inflate a deflated data set with a limit, for pydicom does it without one."""
+    if data[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in data[:1024]:
+        return
+    start = _META_LENGTH_VALUE.stop + int.from_bytes(data[_META_LENGTH_VALUE], "little")
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    if len(inflater.decompress(data[start:], MAX_FILE_BYTES)) >= MAX_FILE_BYTES:
+        raise UnreadableImageError(f"{name}: inflates to more than the {MAX_FILE_BYTES:,} bytes that are read")
+
+
+def _check_header(dataset: FileDataset, name: str) -> None:
+    sop_class = UID(str(dataset.get("SOPClassUID", "") or ""))
+    if "PixelData" not in dataset:
+        kind = f" ({sop_class.name})" if sop_class else ""
+        raise UnusableImageError(f"{name}: expected a DICOM picture, found a file without pixel data{kind}")
+    missing = [
+        keyword
+        for keyword in (
+            "Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel",
+            "PhotometricInterpretation",
+        )
+        if dataset.get(keyword) in {None, ""}
+    ]  # fmt: skip
+    if missing:
+        raise UnusableImageError(f"{name}: the DICOM header lacks {', '.join(missing)}; send it again from the archive")
+    check_pixel_count(int(dataset.Columns), int(dataset.Rows), name)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames != 1:
+        raise UnusableImageError(f"{name}: expected one picture, found {frames} frames; export the one to score")
+    _check_samples(dataset, name)
+    if sop_class == _FOR_PROCESSING:
+        raise UnusableImageError(
+            f"{name}: detector data 'for processing' has no defined grey scale; send the 'for presentation' picture"
+        )
+    if "SharedFunctionalGroupsSequence" in dataset:
+        raise UnusableImageError(f"{name}: enhanced DICOM objects are not read; send the classic single-frame picture")
+
+
+def _check_samples(dataset: FileDataset, name: str) -> None:
+    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    if allocated not in {8, 16} or not 1 <= stored <= allocated:
+        raise UnusableImageError(
+            f"{name}: expected 8 or 16 bits allocated, found {allocated} with {stored} stored; export it again"
+        )
+    high = dataset.get("HighBit")
+    if high is not None and int(high) != stored - 1:
+        raise UnusableImageError(f"{name}: expected HighBit {stored - 1}, found {high}; export it again")
+    photometric, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
+    if photometric not in _GREY | _COLOURS | {"PALETTE COLOR"}:
+        raise UnusableImageError(f"{name}: PhotometricInterpretation {photometric[:16]!r} is not read")
+    expected = 3 if photometric in _COLOURS else 1
+    if samples != expected:
+        raise UnusableImageError(f"{name}: {photometric} has {expected} samples per pixel, the header says {samples}")
+
+
+def _transfer_syntax(dataset: FileDataset, name: str) -> UID:
+    """The transfer syntax that the file states, or for files without one how its header turned out to be encoded."""
+    stated = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    if stated:
+        return UID(str(stated))
+    if dataset["PixelData"].is_undefined_length:
+        raise UnusableImageError(f"{name}: compressed pixels without a transfer syntax; send it again from the archive")
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+def _decode(dataset: FileDataset, syntax: UID, name: str) -> tuple[NDArray[Any], str]:
+    """Stored values [H, W] or [H, W, 3] and the photometric interpretation that they have now."""
+    if not dataset.file_meta.get("TransferSyntaxUID"):
+        dataset.file_meta.TransferSyntaxUID = syntax
+    native = syntax in _NATIVE
+    plugin = "" if native else _PLUGINS.get(syntax) or ("pylibjpeg" if syntax.startswith(_HTJ2K_PREFIX) else None)
+    if plugin is None:
+        raise UnreadableImageError(f"{name}: no decoder for {syntax.name}; send it uncompressed (for example dcmconv)")
+    if native:
+        _check_native_length(dataset, name)
+    else:
+        _check_encapsulated(dataset, syntax, name)
+    try:
+        # high bits of native values may hold overlays and are cut off; compressed values must fit, see `grey_scale`
+        samples, properties = get_decoder(syntax).as_array(
+            dataset,
+            index=0,
+            decoding_plugin=plugin,
+            correct_unused_bits=native,  # pyright: ignore[reportArgumentType]  # pydicom annotates the whole **kwargs
+        )
+    except Exception as error:  # noqa: BLE001  # four foreign decoders
+        raise UnreadableImageError(
+            f"{name}: the pixel data ({syntax.name}, {dataset.BitsStored} bits) cannot be decoded: damaged, or a "
+            f"variant that is not supported ({type(error).__name__}); send it uncompressed"
+        ) from None
+    return samples, str(properties["photometric_interpretation"])
+
+
+def _check_native_length(dataset: FileDataset, name: str) -> None:
+    expected, found = get_expected_length(dataset, "bytes"), len(dataset.PixelData)
+    if found < expected:
+        raise UnreadableImageError(f"{name}: the pixel data ends early, {expected - found} bytes short; send it again")
+    if found >= 2 * expected:
+        raise UnusableImageError(
+            f"{name}: the header gives one picture of {expected} bytes, the pixel data has {found}; export one picture"
+        )
+
+
+def _check_encapsulated(dataset: FileDataset, syntax: UID, name: str) -> None:
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    if syntax == RLELossless:
+        return  # no size and no end mark; pydicom checks the length of what comes out
+    size, expected = codestream_size(frame), (int(dataset.Columns), int(dataset.Rows))
+    if size != expected:
+        found = "no JPEG codestream" if size is None else f"a codestream of {size[0]} x {size[1]}"
+        raise UnreadableImageError(f"{name}: expected {expected[0]} x {expected[1]} pixels, found {found}")
+    if not has_end(frame):
+        raise UnreadableImageError(f"{name}: the compressed pixel data ends early; send it again")
+
+
+def _palette_grey(samples: NDArray[Any], dataset: FileDataset) -> tuple[NDArray[np.float32], bool]:
+    coloured = apply_color_lut(samples, dataset)
+    bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
+    return to_grey(coloured[..., :3].astype(np.uint16, copy=False), largest=2**bits - 1)

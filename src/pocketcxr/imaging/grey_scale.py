@@ -1,0 +1,171 @@
+"""DICOM's grey-scale chain: stored values -> modality -> values of interest -> presentation.
+
+Stored values have 16 bits at most, so the whole chain runs once over a table of every possible value, and each pixel is
+a single look-up: exact, and independent of the picture's size. The order is that of PS3.4 N.2: Modality LUT or rescale
+(PS3.3 C.11.1), VOI LUT or window (C.11.2), then the presentation stage, where MONOCHROME1 (C.7.6.3.1.2) and
+Presentation LUT Shape INVERSE (C.11.4, C.8.11.3.1.2) each say, redundantly, that the lowest value is white.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketcxr.errors import UnusableImageError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+Table = NDArray[np.float64]
+_EIGHT_BITS = 8
+
+
+def apply_grey_scale(stored: NDArray[Any], dataset: Dataset, name: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Turn stored values into the picture that the header describes.
+
+    Args:
+        stored: [H, W] integers of 8 or 16 bits, unused high bits removed.
+        dataset: the header.
+        name: stands in messages.
+
+    Returns:
+        float32 [H, W] in [0, 1], MONOCHROME2, and notes of what was done.
+
+    Raises:
+        UnusableImageError: values that exceed BitsStored, a header that contradicts itself, an invalid window or LUT,
+            or no window and a picture of one single value.
+    """
+    bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
+    lowest, count = (-(1 << (bits - 1)) if signed else 0), 1 << bits
+    if int(stored.min()) < lowest or int(stored.max()) >= lowest + count:
+        raise UnusableImageError(f"{name}: pixel values exceed the {bits} bits that BitsStored gives; export it again")
+    values = np.arange(lowest, lowest + count, dtype=np.float64)
+    padding = _padding(values, dataset, name)
+    inverted = _inverted(dataset, name)
+    values, notes = _modality(values, dataset, name)
+    used = _used(stored, lowest, count) & ~padding
+    table, voi_notes = _values_of_interest(values, used, dataset, name)
+    notes += voi_notes
+    if inverted:
+        table = 1 - table
+        notes += ("MONOCHROME1 inverted",)
+    if padding.any():
+        table[padding] = 0  # black, after the inversion: padding is no part of the patient
+        notes += ("pixel padding drawn black",)
+    # two's complement order, so that signed values index the table as they stand
+    table = np.roll(table.astype(np.float32), lowest)
+    return np.take(table, stored, mode="wrap"), notes
+
+
+def _used(stored: NDArray[Any], lowest: int, count: int) -> NDArray[np.bool_]:
+    """Which of the possible values occur."""
+    if lowest:
+        return np.roll(np.bincount(stored.ravel() & (count - 1), minlength=count), -lowest) > 0
+    return np.bincount(stored.ravel(), minlength=count) > 0
+
+
+def _padding(values: Table, dataset: Dataset, name: str) -> NDArray[np.bool_]:
+    """Values that pad the picture (C.7.5.1.1.2): one, or the range to PixelPaddingRangeLimit."""
+    first: object = dataset.get("PixelPaddingValue")
+    last: object = dataset.get("PixelPaddingRangeLimit")
+    if first is None or first == "":
+        return np.zeros(values.shape, dtype=np.bool_)
+    if not isinstance(first, int) or not isinstance(last, int | None):
+        raise UnusableImageError(f"{name}: PixelPaddingValue is no whole number; export it again")
+    limits = sorted((first, first if last is None else last))
+    return (values >= limits[0]) & (values <= limits[1])
+
+
+def _inverted(dataset: Dataset, name: str) -> bool:
+    photometric, shape = str(dataset.PhotometricInterpretation), str(dataset.get("PresentationLUTShape") or "")
+    if shape not in {"", "IDENTITY", "INVERSE"}:
+        raise UnusableImageError(f"{name}: PresentationLUTShape {shape[:16]!r} is not read; export it again")
+    inverted = photometric == "MONOCHROME1"
+    if shape and inverted != (shape == "INVERSE"):
+        raise UnusableImageError(
+            f"{name}: {photometric} contradicts PresentationLUTShape {shape}, so which end is white could only be "
+            "guessed; export it again"
+        )
+    return inverted
+
+
+def _modality(values: Table, dataset: Dataset, name: str) -> tuple[Table, tuple[str, ...]]:
+    if dataset.get("ModalityLUTSequence"):
+        table, _ = _look_up(values, dataset.ModalityLUTSequence[0], name)
+        return table, ("modality LUT",)
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    if slope is None and intercept is None:
+        return values, ()
+    if slope is None or intercept is None or not np.isfinite([float(slope), float(intercept)]).all() or slope == 0:
+        raise UnusableImageError(
+            f"{name}: expected RescaleSlope (not 0) and RescaleIntercept, found {slope} and {intercept}"
+        )
+    if float(slope) == 1 and float(intercept) == 0:
+        return values, ()
+    return values * float(slope) + float(intercept), (f"rescaled by {float(slope):g}, {float(intercept):g}",)
+
+
+def _values_of_interest(
+    values: Table, used: NDArray[np.bool_], dataset: Dataset, name: str
+) -> tuple[Table, tuple[str, ...]]:
+    """The VOI stage, its output scaled to [0, 1]."""
+    if dataset.get("VOILUTSequence"):
+        table, bits = _look_up(values, dataset.VOILUTSequence[0], name)
+        return np.clip(table / (2**bits - 1), 0, 1), (f"VOI LUT 1 of {len(dataset.VOILUTSequence)}",)
+    if dataset.get("WindowCenter") is not None or dataset.get("WindowWidth") is not None:
+        return _window(values, dataset, name)
+    if int(dataset.BitsStored) == _EIGHT_BITS and "ModalityLUTSequence" not in dataset:
+        # C.11.2: no VOI stage means identity. Eight bits are ready for display, as in a PNG of the same picture.
+        return (values - values.min()) / np.ptp(values), ("no window: whole 8-bit range",)
+    if not used.any() or np.ptp(values[used]) == 0:
+        raise UnusableImageError(f"{name}: no window, and all pixels have the same value; nothing to score")
+    low, high = float(values[used].min()), float(values[used].max())
+    return np.clip((values - low) / (high - low), 0, 1), ("no window: smallest to largest value",)
+
+
+def _window(values: Table, dataset: Dataset, name: str) -> tuple[Table, tuple[str, ...]]:
+    """The first window, by the functions of C.11.2.1.2 and C.11.2.1.3."""
+    centres, widths = _numbers(dataset.get("WindowCenter")), _numbers(dataset.get("WindowWidth"))
+    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    smallest = 1 if function == "LINEAR" else 0
+    if not centres or len(centres) != len(widths) or not np.isfinite([centres[0], widths[0]]).all():
+        raise UnusableImageError(f"{name}: expected as many WindowCenter as WindowWidth values; export it again")
+    centre, width = centres[0], widths[0]
+    if width <= 0 or width < smallest:
+        raise UnusableImageError(f"{name}: expected a positive WindowWidth, found {width:g}; export it again")
+    if function == "LINEAR":
+        # a window of width 1 is a threshold; the limit spares the formula its division by zero
+        table = (values - (centre - 0.5)) / max(width - 1, np.finfo(np.float64).tiny ** 0.5) + 0.5
+    elif function == "LINEAR_EXACT":
+        table = (values - centre) / width + 0.5
+    elif function == "SIGMOID":
+        table = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
+    else:
+        raise UnusableImageError(f"{name}: VOILUTFunction {function[:16]!r} is not read; export it again")
+    return np.clip(table, 0, 1), (f"window 1 of {len(centres)}: {function} {centre:g}/{width:g}",)
+
+
+def _numbers(value: Any) -> list[float]:
+    if value is None or value == "":
+        return []
+    return [float(value)] if isinstance(value, int | float | str) else [float(number) for number in value]
+
+
+def _look_up(values: Table, item: Dataset, name: str) -> tuple[Table, int]:
+    """Values through a LUT of C.11.1.1 or C.11.2.1.1, and the bits of its entries."""
+    entries, first, bits = (int(number) for number in item.LUTDescriptor)
+    entries = entries or 65536
+    raw = item.LUTData
+    if isinstance(raw, bytes):
+        wide = len(raw) >= 2 * entries
+        lut = np.frombuffer(raw, dtype="<u2" if wide else "<u1")
+    else:
+        lut = np.atleast_1d(np.asarray(raw, dtype=np.int64)) & 0xFFFF
+    if len(lut) < entries or not 1 <= bits <= 16:  # noqa: PLR2004
+        raise UnusableImageError(
+            f"{name}: expected a look-up table of {entries} entries, found {len(lut)}; export it again"
+        )
+    # values before the first entry take the first one, values after the last one the last
+    return lut[np.clip(np.rint(values).astype(np.int64) - first, 0, entries - 1)].astype(np.float64), bits

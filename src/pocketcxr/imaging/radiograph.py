@@ -1,0 +1,69 @@
+"""What every reader returns: one grey picture and what its file says of it; and how large a picture may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pocketcxr.errors import UnreadableImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_PIXELS = 64_000_000
+"""Most pixels that are decoded: 8000 x 8000, twice the largest film scans; more is taken for a decompression bomb."""
+
+MAX_FILE_BYTES = 512 * 1024 * 1024
+"""Largest file that is read: above 64 million pixels of three 16-bit samples, the most that `MAX_PIXELS` allows."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the file says of the picture; an empty string means that it does not say.
+
+    `format` is what the bytes are, whatever the file's suffix. `width`, `height` are in pixels, after EXIF rotation.
+    `bits` per sample as stored. `colour`: the channels really differ, so this is no plain radiograph. `patient_id`,
+    `study_id` identify a person: for grouping only, never for messages or file names. `age` is in years. `orientation`
+    is DICOM's PatientOrientation with its backslash. `notes` tell what was done to the pixels.
+    """
+
+    format: str
+    width: int
+    height: int
+    bits: int
+    colour: bool = False
+    modality: str = ""
+    body_part: str = ""
+    view: str = ""
+    orientation: str = ""
+    patient_id: str = ""
+    study_id: str = ""
+    sex: str = ""
+    age: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """A picture as every later stage takes it.
+
+    `pixels` float32 [H, W] in [0, 1], MONOCHROME2: 0 is black (air), 1 is white (bone).
+    """
+
+    pixels: NDArray[np.float32]
+    facts: ImageFacts
+
+
+def check_pixel_count(width: int, height: int, name: str) -> None:
+    """Refuse a picture by the size its header gives, before anything is decoded.
+
+    Raises:
+        UnreadableImageError: no pixels at all, or more than `MAX_PIXELS`.
+    """
+    if width < 1 or height < 1:
+        raise UnreadableImageError(f"{name}: expected a picture, found {width} x {height} pixels")
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(
+            f"{name}: {width} x {height} pixels are more than the {MAX_PIXELS:,} that are read; reduce it first"
+        )

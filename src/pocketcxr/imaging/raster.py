@@ -1,0 +1,199 @@
+"""PNG, JPEG, BMP, TIFF and WebP -> grey picture, by each format's own definition of its scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import ImageFile
+
+from pocketcxr.errors import ConfigError, UnreadableImageError, UnusableImageError
+from pocketcxr.imaging.colour import to_grey
+from pocketcxr.imaging.png import check_png
+from pocketcxr.imaging.radiograph import ImageFacts, Radiograph, check_pixel_count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+_EXIF_ORIENTATION = 0x0112
+_TIFF_BITS_PER_SAMPLE, _TIFF_PHOTOMETRIC = 258, 262
+_WHITE_IS_ZERO = 0  # TIFF 6.0 section 4
+_EIGHT_BITS, _SIXTEEN_BITS = 255, 65535
+_MODES_WITHOUT_SCALE = {
+    "I": "32-bit or signed whole numbers",
+    "F": "floating-point numbers",
+    "LAB": "CIELAB colours",
+}
+
+
+@dataclass(frozen=True)
+class _Grey:
+    """Grey pixels float32 [H, W] in [0, 1] before any rotation."""
+
+    pixels: NDArray[np.float32]
+    colour: bool
+    bits: int
+    notes: tuple[str, ...]
+
+
+def read_raster(data: bytes, picture_format: str, name: str) -> Radiograph:
+    """Decode one of the formats of `signatures.raster_format`.
+
+    Raises:
+        UnreadableImageError: truncated, damaged or too large.
+        UnusableImageError: several frames or pages, or samples without a defined full scale.
+        ConfigError: the process told Pillow to hand out truncated pictures as if they were whole.
+    """
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise ConfigError(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this process, so half a picture would be scored as a whole "
+            "one: set it to False"
+        )
+    bits, significant_bits = 8, 0
+    if picture_format == "PNG":
+        header = check_png(data, name)
+        check_pixel_count(header.width, header.height, name)
+        bits, significant_bits = header.bits, header.significant_bits
+    try:
+        image = _open(data, picture_format)
+        check_pixel_count(image.width, image.height, name)
+        frames = int(getattr(image, "n_frames", 1))
+        if frames > 1:
+            raise UnusableImageError(
+                f"{name}: expected one picture, found {frames} frames or pages; export the one to score"
+            )
+        image.load()
+    except (OSError, SyntaxError) as error:  # Pillow says SyntaxError for a header it cannot follow
+        raise UnreadableImageError(
+            f"{name}: the {picture_format} is damaged or ends early ({error}); copy or export it again"
+        ) from error
+    grey = _grey(image, bits, significant_bits, name)
+    orientation = _exif_orientation(image)
+    pixels, notes = grey.pixels, grey.notes
+    if orientation > 1:
+        pixels, notes = _upright(pixels, orientation), (*notes, f"EXIF orientation {orientation} turned upright")
+    height, width = pixels.shape
+    facts = ImageFacts(picture_format, width, height, grey.bits, colour=grey.colour, notes=notes)
+    return Radiograph(pixels, facts)
+
+
+def _open(data: bytes, picture_format: str) -> Image:
+    # The plug-ins themselves rather than Image.open: it would try forty formats, and warn of large pictures after
+    # the event, where `check_pixel_count` refuses them.
+    stream = BytesIO(data)
+    if picture_format == "PNG":
+        from PIL.PngImagePlugin import PngImageFile
+
+        return PngImageFile(stream)
+    if picture_format == "JPEG":
+        from PIL.JpegImagePlugin import JpegImageFile
+
+        return JpegImageFile(stream)
+    if picture_format == "TIFF":
+        from PIL.TiffImagePlugin import TiffImageFile
+
+        return TiffImageFile(stream)
+    if picture_format == "BMP":
+        from PIL.BmpImagePlugin import BmpImageFile
+
+        return BmpImageFile(stream)
+    from PIL.WebPImagePlugin import WebPImageFile
+
+    return WebPImageFile(stream)
+
+
+def _grey(image: Image, bits: int, significant_bits: int, name: str) -> _Grey:
+    mode = image.mode
+    if mode in _MODES_WITHOUT_SCALE:
+        raise UnusableImageError(
+            f"{name}: {_MODES_WITHOUT_SCALE[mode]} have no defined black and white; export as 8- or 16-bit grey"
+        )
+    if mode.startswith("I;16"):
+        return _grey_16_bit(image, significant_bits, name)
+    if mode in {"1", "L"}:
+        return _grey_8_bit(image, bits)
+    notes = ("16-bit samples read as 8 bits",) if bits == 16 else ()  # noqa: PLR2004  # Pillow drops the low byte
+    if mode in {"LA", "La"}:
+        grey_alpha = np.asarray(image.convert("LA"))
+        grey, alpha, colour = grey_alpha[..., 0].astype(np.float32), grey_alpha[..., 1], False
+        grey /= _EIGHT_BITS
+    elif mode in {"RGBA", "RGBa", "PA"} or "transparency" in image.info:
+        rgba = np.asarray(image.convert("RGBA"))
+        grey, colour = to_grey(rgba[..., :3], largest=_EIGHT_BITS)
+        alpha = rgba[..., 3]
+    else:
+        grey, colour = to_grey(np.asarray(image.convert("RGB")), largest=_EIGHT_BITS)
+        return _Grey(grey, colour, bits, notes)
+    if alpha.min() < _EIGHT_BITS:
+        grey *= alpha.astype(np.float32) / _EIGHT_BITS
+        notes = (*notes, "transparent parts drawn black")
+    return _Grey(grey, colour, bits, notes)
+
+
+def _grey_8_bit(image: Image, bits: int) -> _Grey:
+    bits = 1 if image.mode == "1" else bits
+    samples = np.asarray(image.convert("L") if image.mode == "1" else image)  # Pillow widens 1, 2 and 4 bits to 0..255
+    pixels = samples.astype(np.float32)
+    pixels /= _EIGHT_BITS
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        if 1 < bits < 8:  # noqa: PLR2004  # the key stays in the file's own scale
+            transparent = transparent * _EIGHT_BITS // (2**bits - 1)
+        pixels[samples == transparent] = 0
+        return _Grey(pixels, colour=False, bits=bits, notes=("transparent parts drawn black",))
+    return _Grey(pixels, colour=False, bits=bits, notes=())
+
+
+def _grey_16_bit(image: Image, significant_bits: int, name: str) -> _Grey:
+    samples = np.asarray(image)
+    transparent = image.info.get("transparency")
+    bits, inverted = _tiff_scale(image)
+    notes: tuple[str, ...] = ()
+    if significant_bits and significant_bits < bits:
+        # PNG 13.12: the encoder scaled the samples up, and shifting right recovers the original ones
+        pixels = (samples >> (bits - significant_bits)).astype(np.float32)
+        notes = (f"{significant_bits} significant bits (sBIT)",)
+        bits = significant_bits
+    else:
+        pixels = samples.astype(np.float32)
+    largest = 2**bits - 1
+    if float(pixels.max()) > largest:
+        raise UnusableImageError(f"{name}: samples exceed the {bits} bits that the header gives; export it again")
+    pixels /= np.float32(largest)
+    if inverted:
+        np.subtract(1, pixels, out=pixels)
+        notes = (*notes, "white-is-zero inverted")
+    if isinstance(transparent, int):
+        pixels[samples == transparent] = 0
+        notes = (*notes, "transparent parts drawn black")
+    return _Grey(pixels, colour=False, bits=bits, notes=notes)
+
+
+def _tiff_scale(image: Image) -> tuple[int, bool]:
+    """Bits per sample, and whether white is zero, which Pillow inverts for 8 bits but not for 16."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits: Any = tags.get(_TIFF_BITS_PER_SAMPLE, (16,))
+    return int(bits[0]), tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _exif_orientation(image: Image) -> int:
+    """1 to 8; anything else that a file says there is undefined and counts as 1. Pillow has turned TIFF already."""
+    value: object = image.getexif().get(_EXIF_ORIENTATION)
+    return value if isinstance(value, int) and 1 < value <= 8 else 1  # noqa: PLR2004
+
+
+def _upright(pixels: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
+    # EXIF 2.32 section 4.6.4: where the stored first row and first column belong in the upright picture
+    turned = {
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.T,
+        6: pixels[::-1].T,
+        7: pixels[::-1, ::-1].T,
+        8: pixels.T[::-1],
+    }[orientation]
+    return np.ascontiguousarray(turned)

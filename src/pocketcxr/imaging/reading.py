@@ -1,0 +1,81 @@
+"""From any file to one grey picture, or one clear line that says why not.
+
+The format is recognised by the file's first bytes, never by its suffix: many public sets hold PNG files named ``.jpg``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pocketcxr.errors import InputError, UnreadableImageError
+from pocketcxr.imaging.decoder_warnings import decoder_warnings_ignored
+from pocketcxr.imaging.radiograph import MAX_FILE_BYTES, ImageFacts, Radiograph
+from pocketcxr.imaging.signatures import foreign_format, looks_like_dicom, raster_format
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ImageFacts", "Radiograph", "read_image", "read_image_bytes"]
+
+
+def read_image(path: Path) -> Radiograph:
+    """Read a DICOM, PNG, JPEG, BMP, TIFF or WebP file.
+
+    Returns:
+        float32 [H, W] in [0, 1], MONOCHROME2, with what the file says of it.
+
+    Raises:
+        UnreadableImageError: missing, no permission, a folder, empty, too large, truncated, damaged or no picture.
+        UnusableImageError: it decodes, but a grey scale could only be guessed (several frames, contradictory header).
+    """
+    return read_image_bytes(_file_bytes(path), str(path))
+
+
+def read_image_bytes(data: bytes, name: str) -> Radiograph:
+    """Read a picture from memory; `name` stands in messages. Returns and raises as `read_image`."""
+    if not data:
+        raise UnreadableImageError(f"{name}: the file is empty; copy it again from its source")
+    if len(data) > MAX_FILE_BYTES:
+        raise UnreadableImageError(f"{name}: {len(data):,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
+    with decoder_warnings_ignored():
+        try:
+            return _decode(data, name)
+        except InputError:
+            raise
+        # The decoders raise nearly every exception there is on damaged bytes. Only its class is told, for pydicom
+        # quotes header values, a patient's name among them, in its messages; hence no cause either.
+        except Exception as error:  # noqa: BLE001
+            raise UnreadableImageError(
+                f"{name}: the picture is damaged ({type(error).__name__} while decoding); export it again"
+            ) from None
+
+
+def _decode(data: bytes, name: str) -> Radiograph:
+    raster = raster_format(data)
+    if raster:
+        from pocketcxr.imaging.raster import read_raster
+
+        return read_raster(data, raster, name)
+    if looks_like_dicom(data):
+        from pocketcxr.imaging.dicom import read_dicom  # pydicom takes longer to import than a prediction
+
+        return read_dicom(data, name)
+    raise UnreadableImageError(
+        f"{name}: expected DICOM, PNG, JPEG, BMP, TIFF or WebP, found {foreign_format(data)}; export one of those"
+    )
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise UnreadableImageError(f"{path}: expected a file, found a folder")
+        if path.exists() and not path.is_file():  # a pipe or device would block or never end
+            raise UnreadableImageError(f"{path}: expected a regular file")
+        with path.open("rb") as stream:
+            return stream.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise UnreadableImageError(f"{path}: there is no such file") from None
+    except PermissionError:
+        raise UnreadableImageError(f"{path}: no permission to read it; ask its owner or copy it") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise UnreadableImageError(f"{path}: cannot be read ({error})") from error
