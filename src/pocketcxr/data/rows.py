@@ -23,8 +23,8 @@ class IndexRow:
 
     `patient_id`, `study_id` are prefixed with the source (``siim:0fb4``), so that equal numbers of two data sets stay
     two patients. `age` is in years. `sha256` is of the file's bytes; `perceptual_hash` is hexadecimal and survives
-    re-encoding and resizing. `width`, `height` are in pixels. `split`, `fold`, `label`, `duplicate_group` are empty
-    until ``pocketcxr split`` has run.
+    re-encoding and resizing. `width`, `height` are in pixels. `label`, `fold`, `duplicate_group` are empty until
+    ``pocketcxr split`` has run, and `split` too unless the set itself gives one. `location` is the hospital or place.
     """
 
     path: str
@@ -46,6 +46,23 @@ class IndexRow:
     label: str = ""
     split: str = ""
     fold: str = ""
+    location: str = ""
+
+
+XRAY_MODALITIES = frozenset({"", "X-RAY", "XRAY", "XR", "CR", "DX", "DR", "RG"})
+"""Modalities of plain radiographs: words of the public sets and DICOM's terms (PS3.3, C.7.3.1.1.1); "" is not said."""
+
+FRONTAL_VIEWS = frozenset({"", "AP", "PA", "FRONTAL"})
+"""First word of the views that face the detector ("AP Supine" too); "" is not said. Laterals and CT planes are not."""
+
+
+def is_frontal_xray(row: IndexRow) -> bool:
+    """Whether an image may be scored and trained on: the one rule that keeps CT slices and laterals out of tasks.
+
+    A view or modality that is neither empty nor in the two sets above counts as not frontal: refuse, never guess.
+    """
+    view = row.view.upper().replace("_", " ").split()
+    return row.modality.upper() in XRAY_MODALITIES and (not view or view[0] in FRONTAL_VIEWS)
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(IndexRow))

@@ -1,0 +1,233 @@
+"""Builds the index: lists every set, reads every image once, and says of each file that is left out why."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from tqdm import tqdm
+
+from pocketcxr.data.findings import UNLABELLED, check_aliases
+from pocketcxr.data.hashing import perceptual_hash, thumbnail
+from pocketcxr.data.layouts import list_source
+from pocketcxr.data.listing import LayoutOptions, Rejected, prefixed
+from pocketcxr.data.parallel import ordered_map
+from pocketcxr.errors import DataError, InputError, UnreadableImageError
+from pocketcxr.imaging.reading import read_image_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pocketcxr.data.rows import IndexRow
+
+_MEMORY_VERSION = 1
+"""Rises when reading or hashing changes, so that nothing remembered from before is used."""
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Index:
+    """Every image found. `notes` are lines about whole sets; `rows` and `rejected` together name every picture."""
+
+    rows: tuple[IndexRow, ...]
+    rejected: tuple[Rejected, ...]
+    notes: tuple[str, ...] = ()
+
+
+def build_index(
+    sources: Sequence[Path],
+    *,
+    layout: str = "auto",
+    finding_aliases: Mapping[str, str] = _NONE,
+    columns: Mapping[str, str] = _NONE,
+    memory: Path | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Index:
+    """Index the X-rays of one or more sources: one row per image with all that its set and its header say.
+
+    Images whose set holds them without a label (SIIM's test folder, ieee8023's "todo", loose DICOM) stay as rows with
+    an empty finding, counted in the notes: they may serve distillation. Unreadable files, unknown labels and pictures
+    that no table names are rejected with the reason.
+
+    Args:
+        sources: folders, or CSV tables of one's own.
+        layout: a name in `layouts.LAYOUTS`; ``auto`` recognises each set.
+        finding_aliases: the set's own words to findings; an empty finding means unlabelled.
+        columns: fields of `IndexRow` to the columns of a table of one's own.
+        memory: file that remembers what was read of each path, size and time of change; a run that was killed goes on
+            from there, and a second run reads only what is new.
+        workers: threads that read and decode; None takes one per core.
+        progress: show a bar on stderr.
+
+    Raises:
+        DataError: a source is missing, an alias or column is unknown, or no image could be used at all.
+    """
+    check_aliases(finding_aliases)
+    # Absolute, for a table may be written anywhere and its relative paths would start there.
+    roots = [Path(source).absolute() for source in sources]
+    listed, rejected, notes = _list_all(roots, layout, finding_aliases, columns)
+    kept: list[IndexRow] = []
+    with _Memory(memory) as remembered:
+        found = ordered_map(lambda row: remembered.reading(Path(row.path)), listed, workers=workers)
+        for row, reading in zip(listed, _bar(found, len(listed), progress), strict=True):
+            remembered.keep(reading)
+            reason = reading.get("error") or _foreign_body_part(reading)
+            if reason:
+                rejected.append(Rejected(row.path, row.source, reason))
+            else:
+                kept.append(_with_reading(row, reading))
+    if not kept:
+        reasons = Counter(line.reason for line in rejected).most_common(1)
+        why = f"; {reasons[0][1]} times: {reasons[0][0]}" if reasons else ": no picture there"
+        raise DataError(f"no usable image in {', '.join(str(source) for source in sources)}{why}")
+    return Index(tuple(kept), tuple(rejected), (*notes, *_unlabelled_notes(kept)))
+
+
+def _list_all(
+    sources: Sequence[Path], layout: str, aliases: Mapping[str, str], columns: Mapping[str, str]
+) -> tuple[list[IndexRow], list[Rejected], list[str]]:
+    """List every set once; two sets with one name get numbers, and a file found twice is kept once."""
+    rows: dict[str, IndexRow] = {}
+    rejected: list[Rejected] = []
+    notes: list[str] = []
+    folders: dict[str, Path] = {}
+    for root in sources:
+        for name, folder, first in list_source(root, layout, LayoutOptions(aliases, columns)):
+            listing = first
+            own = next((row.source for row in (*first.rows, *first.rejected)), "")
+            source = _free_name(own, folder.resolve(), folders)
+            if source != own:
+                options = LayoutOptions(aliases, columns, source)
+                listing = next(item for kind, place, item in list_source(folder, name, options) if place == folder)
+            folders.setdefault(source, folder.resolve())
+            rejected += [line if line.source else dataclasses.replace(line, source=source) for line in listing.rejected]
+            notes += [f"{source}: {note}" for note in listing.notes]
+            for row in listing.rows:
+                rows.setdefault(str(Path(row.path).resolve()), row)
+    return list(rows.values()), rejected, notes
+
+
+def _free_name(name: str, folder: Path, taken: Mapping[str, Path]) -> str:
+    number, free = 2, name
+    while free and taken.get(free, folder) != folder:
+        free, number = f"{name}-{number}", number + 1
+    return free
+
+
+def _with_reading(row: IndexRow, reading: Mapping[str, Any]) -> IndexRow:
+    """Complete a row with what the file itself says; what its set says counts more than a header."""
+    facts = {name: reading[name] for name in ("modality", "view", "sex", "age")}
+    facts |= {name: prefixed(row.source, reading[name]) for name in ("patient_id", "study_id")}
+    said = {name: value for name, value in facts.items() if value and not getattr(row, name)}
+    measured = {name: reading[name] for name in ("sha256", "perceptual_hash", "width", "height", "bytes")}
+    return dataclasses.replace(row, **said, **measured)
+
+
+def _foreign_body_part(reading: Mapping[str, Any]) -> str:
+    part = str(reading.get("body_part", ""))
+    chest = not part or any(word in part.upper() for word in ("CHEST", "THORAX", "LUNG"))
+    return "" if chest else f"the DICOM header says body part {part}, expected CHEST"
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Read one image file: sha256 and perceptual hash, size, and what its header says.
+
+    DICOM identifiers are replaced by the first digits of their SHA-256: enough to group by, and the table names nobody
+    at a glance. That is no anonymisation, since who knows an identifier can compute it.
+
+    Returns:
+        JSON-ready facts, or ``{"error": reason}`` for a file that cannot be used.
+    """
+    try:
+        data = path.read_bytes()
+        radiograph = read_image_bytes(data, path.name)
+    except OSError as error:
+        return {"error": f"cannot be read ({error.strerror})"}
+    except InputError as error:
+        kind = "unreadable" if isinstance(error, UnreadableImageError) else "unusable"
+        return {"error": f"{kind}: {error}"}
+    facts = radiograph.facts
+    return {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "perceptual_hash": perceptual_hash(thumbnail(radiograph.pixels)),
+        "width": facts.width,
+        "height": facts.height,
+        "bytes": len(data),
+        "modality": facts.modality,
+        "body_part": facts.body_part,
+        "view": facts.view,
+        "sex": facts.sex,
+        "age": facts.age,
+        "patient_id": _pseudonym(facts.patient_id),
+        "study_id": _pseudonym(facts.study_id),
+    }
+
+
+def _pseudonym(identifier: str) -> str:
+    return hashlib.sha256(identifier.encode()).hexdigest()[:12] if identifier else ""
+
+
+class _Memory:
+    """What earlier runs read: one JSON line per file, appended as it comes, so that a kill costs at most one line."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known = dict(_remembered(path)) if path else {}
+        self._stream = None
+
+    def __enter__(self) -> Self:
+        if self._path:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._path.open("a", encoding="utf-8", buffering=1)
+            if self._stream.tell():
+                self._stream.write("\n")  # a killed run may have left half a line
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream:
+            self._stream.close()
+
+    def reading(self, path: Path) -> dict[str, Any]:
+        """Facts of a file, from memory where its size and time of change are as they were; safe from threads."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            return {"error": f"cannot be read ({error.strerror})"}
+        key = json.dumps([_MEMORY_VERSION, str(path), status.st_size, status.st_mtime_ns])
+        known = self._known.get(key)
+        return known if known is not None else {**read_facts(path), "key": key}
+
+    def keep(self, reading: Mapping[str, Any]) -> None:
+        """Remember a reading that is new; from one thread only."""
+        if self._stream and "key" in reading:
+            self._stream.write(json.dumps(reading) + "\n")
+
+
+def _remembered(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            try:
+                facts = json.loads(line)
+                key = facts.pop("key")
+            except (ValueError, KeyError, AttributeError):
+                continue  # half a line of a run that was killed, or an empty one
+            yield key, facts
+
+
+def _unlabelled_notes(rows: Iterable[IndexRow]) -> list[str]:
+    counts = Counter(row.source for row in rows if row.finding == UNLABELLED)
+    return [f"{source}: {count} images without a label, kept as unlabelled" for source, count in sorted(counts.items())]
+
+
+def _bar(items: Iterable[dict[str, Any]], total: int, shown: bool) -> Iterable[dict[str, Any]]:
+    return tqdm(items, desc="index", total=total, unit="image", disable=not shown, mininterval=0.5)
