@@ -1,1 +1,50 @@
-"""Distil heavy chest X-ray networks into a small one, and measure how far that one can be trusted."""
+"""Distil heavy chest X-ray networks into a small one, and measure how far that one can be trusted.
+
+The names here are the public surface. Each is imported when it is first used: ``import pocketcxr`` costs nothing::
+
+    predictor = pocketcxr.Predictor(pocketcxr.load_bundle())
+    print(predictor.predict_file(Path("scan.dcm")).decision)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pocketcxr.errors import PocketCxrError
+from pocketcxr.version import __version__
+
+if TYPE_CHECKING:
+    from pocketcxr.imaging.reading import Radiograph, read_image
+    from pocketcxr.inference.predictor import Prediction, Predictor
+    from pocketcxr.inference.session import Bundle, load_bundle
+
+__all__ = [
+    "Bundle",
+    "PocketCxrError",
+    "Prediction",
+    "Predictor",
+    "Radiograph",
+    "__version__",
+    "load_bundle",
+    "read_image",
+]
+
+_MODULE_OF = {
+    "Bundle": "pocketcxr.inference.session",
+    "Prediction": "pocketcxr.inference.predictor",
+    "Predictor": "pocketcxr.inference.predictor",
+    "Radiograph": "pocketcxr.imaging.reading",
+    "load_bundle": "pocketcxr.inference.session",
+    "read_image": "pocketcxr.imaging.reading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,108 @@
+"""Golden vectors: inputs and expected outputs beside a bundle, so that whoever ports it can prove the port right.
+
+The file is NumPy's `.npz`: ``inputs`` uint8 [n, size, size] (divide by 255), the five outputs under their names, and
+``sha256`` of the bundle they belong to. The inputs are drawn here, because a bundle must not carry a patient's picture
+unless whoever exports it asked for that.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pocketcxr.bundle.contract import OUTPUT_NAMES, ModelOutputs, Predict
+from pocketcxr.errors import BundleError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenVectors:
+    """`inputs` uint8 [n, size, size]; `outputs` of the bundle with hash `sha256` on ``inputs / 255``."""
+
+    inputs: NDArray[np.uint8]
+    outputs: ModelOutputs
+    sha256: str
+
+
+def golden_path(bundle: Path) -> Path:
+    """Where the golden vectors of a bundle stand: ``student.onnx`` has ``student.golden.npz``."""
+    return bundle.with_suffix(".golden.npz")
+
+
+def drawn_inputs(size: int) -> NDArray[np.uint8]:
+    """Six pictures that excite a port's weak spots, uint8 [6, size, size]: the same on every machine.
+
+    A ramp along each axis (axes swapped, flipped), a dark and a bright field (clipping, padding), noise (everything),
+    and two soft-edged dark ovals on grey, the plainest chest.
+    """
+    axis = np.linspace(0, 1, size)
+    x, y = np.meshgrid(axis, axis)
+    noise = np.random.default_rng(20230103).random((size, size))
+    chest = np.full((size, size), 0.75)
+    for centre in (0.3, 0.7):
+        distance = ((x - centre) / 0.16) ** 2 + ((y - 0.5) / 0.33) ** 2
+        chest -= 0.55 / (1 + np.exp(np.clip(8 * (distance - 1), -50, 50)))
+    pictures = np.stack([x, y, np.zeros_like(x), np.ones_like(x), noise, chest])
+    return np.round(pictures * 255).astype(np.uint8)
+
+
+def network_input(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Turn stored pictures uint8 [n, size, size] into the network's float32 [n, 1, size, size] in [0, 1]."""
+    return inputs[:, None].astype(np.float32) / np.float32(255)
+
+
+def write_golden(path: Path, predict: Predict, inputs: NDArray[np.uint8], *, sha256: str) -> None:
+    """Score the inputs and write them with all five outputs; the file appears whole or not at all.
+
+    Raises:
+        BundleError: the model gives no saliency or no novelty.
+    """
+    outputs = predict(network_input(inputs))
+    arrays: dict[str, Any] = {name: getattr(outputs, name) for name in OUTPUT_NAMES}
+    absent = [name for name, array in arrays.items() if array is None]
+    if absent:
+        raise BundleError(f"cannot write golden vectors {path}: the model gives no {', '.join(absent)}")
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, inputs=inputs, sha256=np.array(sha256), **arrays)
+    partial.replace(path)
+
+
+def read_golden(path: Path) -> GoldenVectors:
+    """Read golden vectors.
+
+    Raises:
+        BundleError: missing, damaged, or without one of the arrays.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            outputs = ModelOutputs(**{name: arrays[name] for name in OUTPUT_NAMES})
+            return GoldenVectors(inputs=arrays["inputs"], outputs=outputs, sha256=str(arrays["sha256"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"cannot read golden vectors {path} ({error}): export the bundle again") from error
+
+
+def check_golden(predict: Predict, golden: GoldenVectors) -> dict[str, float]:
+    """Score the golden inputs and return the largest absolute difference of each output.
+
+    Any runtime can stand behind `predict`. About 1e-4 is what changing the order of float32 sums may cost; a port with
+    swapped axes, another resize or another normalisation differs by 0.1 and more.
+
+    Raises:
+        BundleError: an output has another shape than the golden one.
+    """
+    found = predict(network_input(golden.inputs))
+    differences: dict[str, float] = {}
+    for name in OUTPUT_NAMES:
+        expected, actual = getattr(golden.outputs, name), getattr(found, name)
+        if np.shape(actual) != expected.shape:
+            raise BundleError(f"output {name}: expected shape {list(expected.shape)}, found {list(np.shape(actual))}")
+        differences[name] = float(np.max(np.abs(expected - actual)))
+    return differences

@@ -1,0 +1,237 @@
+"""From a trained student to a sealed bundle: calibrate, export, compare with PyTorch, write golden vectors.
+
+Everything that is fitted here (temperature, conformal quantile, operating points, novelty) is fitted on the outputs of
+the very graph that ships, half-precision weights included, and on the calibration split only; the novelty reference
+also sees the train split's embeddings. The test split is never touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pocketcxr.bundle.format import MANIFEST_KEY, seal
+from pocketcxr.bundle.golden import drawn_inputs, golden_path, write_golden
+from pocketcxr.bundle.manifest import Manifest, Preprocessing
+from pocketcxr.errors import ConfigError, DataError, require_extra
+from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature, softmax
+from pocketcxr.evaluation.operating_points import choose_operating_points
+from pocketcxr.export.statements import intended_use, limits
+from pocketcxr.inference.session import load_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.evaluation.config import EvaluationConfig
+    from pocketcxr.export.novelty import NoveltyReference
+    from pocketcxr.models.networks import NetworkSpec
+
+RECORDS = ("metrics", "data", "teacher", "run")
+"""What `records` may hold: the free tables of the manifest."""
+
+MOST_REFERENCE_IMAGES = 5000
+"""Train images that the novelty reference looks at, evenly spaced over the split where there are more."""
+
+_PARITY_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class _Splits:
+    train: NDArray[np.int64]
+    calibration: NDArray[np.int64]
+
+
+def export_student(
+    network: nn.Module,
+    spec: NetworkSpec,
+    dataset: Dataset,
+    *,
+    out: Path,
+    evaluation: EvaluationConfig,
+    name: str,
+    version: str,
+    licence: str,
+    records: dict[str, Any],
+    aspect: str = "squash",
+    half_weights: bool = True,
+    golden_images: int = 0,
+    progress: bool = True,
+) -> Path:
+    """Write a student as a sealed bundle, with golden vectors beside it.
+
+    Args:
+        network: the student; stays as it is. See `pocketcxr.export.onnx_export.core_graph` for what it must be.
+        spec: of the network; its labels and image size must be the dataset's.
+        dataset: with labelled images in the splits train and calibration.
+        out: the file to write, ``….onnx``; an older one is replaced.
+        evaluation: sensitivity, specificity and coverage to calibrate for.
+        name: of the bundle. `version`, `licence`: of the weights, for the manifest.
+        version: see `name`.
+        licence: see `name`.
+        records: tables for the manifest, by the names in `RECORDS`.
+        aspect: how the dataset's pictures were made square; see `pocketcxr.bundle.manifest.Preprocessing`.
+        half_weights: store weights in half precision; half the bytes, float32 arithmetic.
+        golden_images: calibration images to add to the drawn golden inputs. They leave with the bundle: only where
+            their licence and their patients allow it.
+        progress: show a bar on stderr.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ConfigError: names, sizes or records that do not fit.
+        DataError: too few images to calibrate on.
+        BundleError: the exported graph does not give what PyTorch gives.
+    """
+    require_extra("train", "torch", "onnx", "onnxscript", "scipy", "sklearn")
+    from pocketcxr.export.novelty import fit_novelty
+    from pocketcxr.export.onnx_export import core_graph
+    from pocketcxr.export.onnx_tail import attach_tail, halve_weights
+    from pocketcxr.export.parity import GraphRun, check_halves, check_parity, torch_outputs
+
+    _check(spec, dataset, out=out, records=records)
+    splits = _splits(dataset)
+    size = dataset.pixels.shape[1]
+    full = core_graph(network, image_size=size)
+    core = halve_weights(full) if half_weights else full
+    run = GraphRun(core)
+    seen = run(dataset, splits.calibration, progress=progress, what="calibrating")
+    known = run(dataset, _evenly(splits.train, MOST_REFERENCE_IMAGES), progress=progress, what="novelty reference")
+    temperature = fit_temperature(seen.logits, dataset.labels[splits.calibration])
+    reference = fit_novelty(known.embedding, seen.embedding)
+
+    pictures = np.concatenate([drawn_inputs(size), dataset.pixels[_evenly(splits.calibration, _PARITY_IMAGES)]])
+    expected = torch_outputs(network, pictures, temperature=temperature, reference=reference)
+    parts = {"temperature": temperature, "reference": reference}
+    model = attach_tail(core, **parts, half_weights=half_weights)
+    exact = attach_tail(full, **parts, half_weights=half_weights) if half_weights else model
+    parity = {"graph": check_parity(exact, pictures, expected)}
+    if half_weights:
+        parity["half_weights"] = check_halves(model, pictures, expected)
+
+    probabilities = softmax(seen.logits, temperature)
+    manifest = _manifest(dataset, splits, probabilities, evaluation=evaluation, aspect=aspect, licence=licence)
+    manifest = dataclasses.replace(
+        manifest,
+        name=name,
+        version=version,
+        temperature=temperature,
+        **_tables(records, dataset, splits, parity, reference),
+    )
+    _write(model, manifest, out)
+    _write_golden(out, dataset, splits, size=size, images=golden_images)
+    return out
+
+
+def _check(spec: NetworkSpec, dataset: Dataset, *, out: Path, records: dict[str, Any]) -> None:
+    if out.suffix != ".onnx":
+        raise ConfigError(f"bundle file: expected a name that ends in .onnx, found {out.name!r}")
+    if tuple(spec.labels) != dataset.task.labels:
+        raise ConfigError(f"student has labels {list(spec.labels)}, the data set {list(dataset.task.labels)}")
+    if spec.image_size != dataset.pixels.shape[1]:
+        raise ConfigError(f"student takes {spec.image_size} pixels, the data set has {dataset.pixels.shape[1]}")
+    unknown = sorted(set(records) - set(RECORDS))
+    if unknown:
+        raise ConfigError(f"records: expected some of {list(RECORDS)}, found {unknown}")
+
+
+def _splits(dataset: Dataset) -> _Splits:
+    splits = _Splits(train=dataset.positions("train"), calibration=dataset.positions("calibration"))
+    for split in ("train", "calibration"):
+        if len(getattr(splits, split)) == 0:
+            raise DataError(f"cannot export: the split {split} has no labelled image; split the index again")
+    return splits
+
+
+def _evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many positions, evenly spaced, so that every source of a sorted table is among them."""
+    if len(positions) <= most:
+        return positions
+    return positions[np.linspace(0, len(positions) - 1, most).round().astype(np.int64)]
+
+
+def _manifest(
+    dataset: Dataset,
+    splits: _Splits,
+    probabilities: NDArray[np.float64],
+    *,
+    evaluation: EvaluationConfig,
+    aspect: str,
+    licence: str,
+) -> Manifest:
+    task, truth = dataset.task, dataset.labels[splits.calibration]
+    return Manifest(
+        name="",
+        version="",
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        task=task.name,
+        labels=task.labels,
+        positive=task.positive,
+        preprocessing=Preprocessing(size=dataset.pixels.shape[1], aspect=aspect),
+        temperature=1.0,
+        conformal_quantile=conformal_quantile(probabilities, truth, coverage=evaluation.coverage),
+        conformal_coverage=evaluation.coverage,
+        operating_points=choose_operating_points(
+            probabilities[:, task.positive_index],
+            truth == task.positive_index,
+            label=task.positive,
+            sensitivity=evaluation.screening_sensitivity,
+            specificity=evaluation.confirming_specificity,
+            chosen_on=f"calibration split, {len(truth)} images",
+        ),
+        licence=licence,
+        intended_use=intended_use(task),
+        limits=limits(task, licence=licence),
+    )
+
+
+def _tables(
+    records: dict[str, Any],
+    dataset: Dataset,
+    splits: _Splits,
+    parity: dict[str, dict[str, float]],
+    reference: NoveltyReference,
+) -> dict[str, dict[str, Any]]:
+    """The manifest's free tables: what the caller recorded, and what this export knows."""
+    from pocketcxr.export.novelty import CUT_OFF_PERCENTILE
+
+    tables: dict[str, dict[str, Any]] = {table: dict(records.get(table, {})) for table in RECORDS}
+    tables["data"] |= {
+        "fingerprint": dataset.fingerprint,
+        "images": {"train": len(splits.train), "calibration": len(splits.calibration)},
+        "novelty": {
+            "cut_off": f"percentile {CUT_OFF_PERCENTILE:g} of the calibration split",
+            "reference_images": min(len(splits.train), MOST_REFERENCE_IMAGES),
+            "directions": reference.directions.shape[1],
+        },
+    }
+    tables["run"] |= {"parity_with_pytorch": parity}
+    return tables
+
+
+def _write(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
+    """Put the manifest into the model, seal it, and let the file appear whole or not at all."""
+    entry = model.metadata_props.add()
+    entry.key, entry.value = MANIFEST_KEY, manifest.to_json()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    partial.write_bytes(seal(model.SerializeToString(deterministic=True)))
+    partial.replace(out)
+
+
+def _write_golden(out: Path, dataset: Dataset, splits: _Splits, *, size: int, images: int) -> None:
+    """Score the golden inputs with the bundle as any user would load it, which also proves that it loads."""
+    inputs = drawn_inputs(size)
+    if images:
+        inputs = np.concatenate([inputs, dataset.pixels[_evenly(splits.calibration, images)]])
+    bundle = load_bundle(out)
+    write_golden(golden_path(out), bundle, inputs, sha256=bundle.sha256)

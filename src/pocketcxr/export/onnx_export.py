@@ -1,0 +1,103 @@
+"""From a PyTorch student to an ONNX graph: logits, embedding and class activation maps from one pass.
+
+The exporter is PyTorch's `torch.export`-based one: it folds batch norm and warns of nothing; the older is deprecated.
+Opset 18, plain float operators only, so that ONNX Runtime, its web build, OpenVINO and LiteRT's converters load it.
+The calibrated outputs are added by `pocketcxr.export.onnx_tail`.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from pocketcxr.bundle.contract import INPUT_NAME
+from pocketcxr.errors import ConfigError
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 18
+CORE_OUTPUTS = ("logits", "embedding", "saliency")
+
+
+class _Core(nn.Module):
+    """The student with its class activation maps: the head applied to every place of the last feature map."""
+
+    def __init__(self, network: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        outputs = self.network(image)
+        # with the bias, so that the mean of a map over its places is the logit
+        weight = self.head.weight[:, :, None, None]  # [classes, features, 1, 1]
+        saliency = nn.functional.conv2d(outputs.features, weight, self.head.bias)
+        return outputs.logits, outputs.embedding, saliency
+
+
+def cpu_copy(network: nn.Module) -> nn.Module:
+    """Return a float32 copy on the CPU in evaluation mode; the network that was given stays as it is."""
+    return copy.deepcopy(network).cpu().float().eval()
+
+
+def core_graph(network: nn.Module, *, image_size: int) -> onnx.ModelProto:
+    """Export logits [n, classes], embedding [n, features] and saliency [n, classes, rows, columns].
+
+    Args:
+        network: gives `NetworkOutputs` for images [n, 1, size, size]; its linear layer `head` takes the global average
+            of `features`.
+        image_size: of the square input, in pixels.
+
+    Raises:
+        ConfigError: the network has no linear `head` on the global average of its features.
+    """
+    network = cpu_copy(network)
+    head = linear_head(network, image_size)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    program = torch.onnx.export(
+        _Core(network, head).eval(),
+        (torch.rand(2, 1, image_size, image_size, generator=torch.Generator().manual_seed(0)),),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[INPUT_NAME],
+        output_names=list(CORE_OUTPUTS),
+        dynamic_shapes=({0: torch.export.Dim("n")},),
+        optimize=True,
+        verbose=False,
+    )
+    assert program is not None  # only None when written straight to a file
+    model = program.model_proto
+    _strip(model)
+    return model
+
+
+def linear_head(network: nn.Module, image_size: int) -> nn.Linear:
+    """Return the linear head, after checking that it really takes the global average of the feature map.
+
+    Raises:
+        ConfigError: it does not, or there is none; class activation maps would then explain nothing.
+    """
+    head = getattr(network, "head", None)
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"expected a student whose `head` is a linear layer, found {type(head).__name__}")
+    with torch.no_grad():
+        outputs = network(torch.full((1, 1, image_size, image_size), 0.5))
+        pooled = head(outputs.features.mean(dim=(2, 3)))
+    if not torch.allclose(pooled, outputs.logits, rtol=1e-3, atol=1e-4):
+        raise ConfigError("expected a student whose logits are its `head` on the global average of its features")
+    return head
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes for debugging: stack traces with this machine's paths, types in between."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    del graph.value_info[:]
+    graph.name = model.producer_name = "pocketcxr"
+    model.producer_version = ""

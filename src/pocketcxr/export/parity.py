@@ -1,0 +1,128 @@
+"""The exported graph against PyTorch: what a bundle says is what the trained network says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from pocketcxr.bundle.contract import INPUT_NAME, OUTPUT_NAMES, ModelOutputs
+from pocketcxr.bundle.golden import network_input
+from pocketcxr.errors import BundleError
+from pocketcxr.export.novelty import novelty
+from pocketcxr.export.onnx_export import cpu_copy, linear_head
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.export.novelty import NoveltyReference
+
+GRAPH_TOLERANCE = 1e-3
+"""Largest difference of the float32 graph from PyTorch: of probabilities as they are, of the other outputs as a
+fraction of the output's largest value. Both sum in float32 in another order; a wrong graph differs by 0.1 and more."""
+
+HALF_PROBABILITY_TOLERANCE = 0.02
+"""Largest change of a probability that rounding the weights to half precision may cause."""
+
+_BATCH = 32
+
+
+class GraphRun:
+    """A core graph (logits, embedding, saliency) in ONNX Runtime."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._session = _session(model)
+
+    def __call__(self, dataset: Dataset, positions: NDArray[np.int64], *, progress: bool, what: str) -> ModelOutputs:
+        """Logits and embedding of images of a dataset, in the order of `positions`; probabilities stay uncalibrated."""
+        from tqdm import tqdm
+
+        logits: list[NDArray[np.float32]] = []
+        embedding: list[NDArray[np.float32]] = []
+        for start in tqdm(range(0, len(positions), _BATCH), desc=what, unit="batch", disable=not progress, leave=False):
+            images = dataset.images(positions[start : start + _BATCH])
+            found: list[Any] = list(self._session.run(["logits", "embedding"], {INPUT_NAME: images}))
+            logits.append(found[0])
+            embedding.append(found[1])
+        whole = np.concatenate(logits)
+        return ModelOutputs(probabilities=_softmax(whole), logits=whole, embedding=np.concatenate(embedding))
+
+
+def torch_outputs(
+    network: nn.Module, pictures: NDArray[np.uint8], *, temperature: float, reference: NoveltyReference
+) -> ModelOutputs:
+    """All five outputs for pictures uint8 [n, size, size] from PyTorch and NumPy, without the exported graph.
+
+    The class activation maps come from a matrix product of their own, so that the graph's are compared with the formula
+    and not with themselves.
+    """
+    network = cpu_copy(network)
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(network_input(pictures)))
+        head = linear_head(network, pictures.shape[1])
+        maps = torch.einsum("cf,nfhw->nchw", head.weight, outputs.features) + head.bias[:, None, None]
+    logits, embedding = outputs.logits.numpy(), outputs.embedding.numpy()
+    return ModelOutputs(
+        probabilities=_softmax(logits / np.float32(temperature)),
+        logits=logits,
+        embedding=embedding,
+        saliency=maps.numpy(),
+        novelty=novelty(embedding, reference),
+    )
+
+
+def check_parity(model: onnx.ModelProto, pictures: NDArray[np.uint8], expected: ModelOutputs) -> dict[str, float]:
+    """Return the largest difference of each output of a full-precision graph from PyTorch (see `GRAPH_TOLERANCE`).
+
+    Raises:
+        BundleError: one is above the tolerance.
+    """
+    differences = _differences(model, pictures, expected)
+    for name, difference in differences.items():
+        if not difference <= GRAPH_TOLERANCE:
+            raise BundleError(
+                f"the exported graph is not the network: {name} differs from PyTorch by {difference:.2g}, "
+                f"expected at most {GRAPH_TOLERANCE:g}; nothing was written"
+            )
+    return differences
+
+
+def check_halves(model: onnx.ModelProto, pictures: NDArray[np.uint8], expected: ModelOutputs) -> dict[str, float]:
+    """Return the largest difference of each output of the half-weights graph from PyTorch with unrounded weights.
+
+    Raises:
+        BundleError: a probability moved by more than `HALF_PROBABILITY_TOLERANCE`.
+    """
+    differences = _differences(model, pictures, expected)
+    if not differences["probabilities"] <= HALF_PROBABILITY_TOLERANCE:
+        raise BundleError(
+            f"rounding the weights to half precision moves a probability by {differences['probabilities']:.2g}, "
+            f"expected at most {HALF_PROBABILITY_TOLERANCE:g}: export with half_weights=False"
+        )
+    return differences
+
+
+def _differences(model: onnx.ModelProto, pictures: NDArray[np.uint8], expected: ModelOutputs) -> dict[str, float]:
+    found = _session(model).run(list(OUTPUT_NAMES), {INPUT_NAME: network_input(pictures)})
+    differences: dict[str, float] = {}
+    for name, actual in zip(OUTPUT_NAMES, found, strict=True):
+        wanted = getattr(expected, name)
+        scale = 1.0 if name == "probabilities" else max(float(np.abs(wanted).max()), 1e-6)
+        differences[name] = float(np.abs(actual - wanted).max()) / scale
+    return differences
+
+
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -1,0 +1,58 @@
+"""What every bundle says of its own use: read by clinicians and reviewers, not by programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pocketcxr.labels import Task
+
+_INTENDED_USE = """
+Research on recognising {positive} among {labels} in one frontal (PA or AP) chest X-ray of an adult. It gives a
+calibrated probability, where the model looked, and "uncertain" or "refused" where it has no business answering.
+Research use only: not a medical device, not cleared by any authority, and not to be the ground for a diagnosis, a
+treatment, or the absence of one. A qualified person reads the picture itself.
+"""
+
+_LIMITS = """
+Only adult frontal chest X-rays: children, lateral views, CT slices, other body parts, photographs of films and
+screenshots with overlays are outside; the input gate and the novelty cut-off refuse many of them, not all.
+
+It knows {count} classes ({labels}) and divides every picture among them. Any other disease, device or finding is put
+into one of these or called uncertain; a low probability of {positive} does not say that the lungs are healthy.
+
+A chest X-ray does not decide on an infection: early and mild COVID-19 can leave the film clear, and other causes look
+the same. Laboratory tests decide.
+
+Figures come from the data named in this manifest. At hospitals, scanners and populations that are not in it, published
+models of this kind lost much of their accuracy; measure on your own patients before relying on any figure.
+
+Where classes came from different sources, part of the accuracy may be recognition of the source (borders, markers,
+contrast) and not of disease; see the figures per source.
+
+Probabilities, operating points and conformal sets were fitted on the calibration split: they hold for the same mix of
+patients and the same prevalence, on average over images, and not for each class or hospital.
+
+The heatmap shows which regions moved the score, in cells of a few centimetres; it is no outline of a lesion and no
+proof that the reason is medical.
+
+How well it works by sex and age is known only where the data's tables name them.
+
+Licence of these weights: {licence}. Terms of the images they were trained on may bind them further.
+"""
+
+
+def intended_use(task: Task) -> str:
+    """For what, on whom and by whom the bundle may be used, as one paragraph."""
+    return _unwrapped(_INTENDED_USE, task, licence="")[0]
+
+
+def limits(task: Task, *, licence: str) -> tuple[str, ...]:
+    """What the bundle cannot be trusted with, a sentence or two each."""
+    return _unwrapped(_LIMITS, task, licence=licence)
+
+
+def _unwrapped(text: str, task: Task, *, licence: str) -> tuple[str, ...]:
+    """Paragraphs without their line breaks, the task's names filled in."""
+    names = {"positive": task.positive, "labels": ", ".join(task.labels), "count": len(task.labels), "licence": licence}
+    return tuple(" ".join(part.split()).format(**names) for part in text.strip().split("\n\n"))

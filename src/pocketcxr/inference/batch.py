@@ -1,0 +1,106 @@
+"""Score files and folders of any number in constant memory; a bad file becomes a record and stops no other."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pocketcxr.errors import InputError, UnreadableImageError, UnusableImageError
+from pocketcxr.imaging.quality import Reason
+from pocketcxr.imaging.reading import read_image
+from pocketcxr.imaging.signatures import looks_like_dicom, raster_format
+from pocketcxr.inference.predictor import ERROR, Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from pocketcxr.imaging.reading import Radiograph
+    from pocketcxr.inference.predictor import Predictor
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp"})
+"""In a folder, files of these names are always tried; others only where their first bytes are those of a picture."""
+
+_HEAD_BYTES = 512  # enough for DICM after its preamble of 128, or for the first two elements of a bare data set
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One answer with the picture it was given for; `radiograph` is None where the file could not be read."""
+
+    prediction: Prediction
+    radiograph: Radiograph | None
+
+
+def predict_paths(predictor: Predictor, paths: Iterable[Path]) -> Iterator[Scored]:
+    """Score files and folders one by one, in the order of `find_images`, holding one picture at a time.
+
+    A file that cannot be read gives the decision ``error`` with the reason, and the next file is scored.
+    """
+    for path in find_images(paths):
+        yield _score(predictor, path)
+
+
+def find_images(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield named files as they are, and the pictures in named folders recursively, in natural order (2 before 10).
+
+    In folders, hidden entries and files that are no picture are passed over, and links to folders are not followed.
+    A folder that cannot be listed or holds no picture is yielded itself, so that it gives an error record and not
+    silence.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = False
+        for image in _walk(path):
+            found = True
+            yield image
+        if not found:
+            yield path
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=_natural)
+    except OSError:
+        yield folder
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(path)
+        elif entry.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or _begins_like_a_picture(path)):
+            yield path
+
+
+def _natural(entry: os.DirEntry[str]) -> list[tuple[int, int, str]]:
+    """Sort key: runs of digits by their number, the rest without regard to case, ties by the exact name."""
+    parts = re.split(r"([0-9]+)", entry.name)
+    key = [(1, int(part), "") if part.isdigit() else (0, 0, part.lower()) for part in parts]
+    return [*key, (0, 0, entry.name)]
+
+
+def _begins_like_a_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return bool(raster_format(head)) or looks_like_dicom(head)
+
+
+def _score(predictor: Predictor, path: Path) -> Scored:
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        if path.is_dir():
+            raise UnreadableImageError("expected pictures in this folder, found none that can be listed and read")
+        radiograph = read_image(path)
+        return Scored(predictor.predict_image(radiograph, name), radiograph)
+    except InputError as error:
+        code = "unusable" if isinstance(error, UnusableImageError) else "unreadable"
+        reason = Reason(code, str(error))
+    return Scored(Prediction(name, ERROR, {}, None, (reason,), predictor.bundle.identity), None)

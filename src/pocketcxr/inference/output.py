@@ -1,0 +1,137 @@
+"""Answers as a table for people, JSON and JSON lines for programs, CSV for spreadsheets; each written as it comes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+    from pocketcxr.inference.predictor import Prediction
+
+FORMATS = ("table", "json", "jsonl", "csv")
+_LONGEST_DECISION = len("uncertain")
+
+
+class Writer(Protocol):
+    """Writes answers one by one; `begin` before the first, `end` after the last."""
+
+    def begin(self) -> None:
+        """Write what stands before all answers."""
+        ...
+
+    def write(self, prediction: Prediction) -> None:
+        """Write one answer, at once."""
+        ...
+
+    def end(self) -> None:
+        """Write what stands after all answers."""
+        ...
+
+
+def writer_for(output_format: str, stream: TextIO, labels: Sequence[str]) -> Writer:
+    """Return the writer of a format in `FORMATS`; `labels` in the bundle's order give the columns."""
+    if output_format == "json":
+        return _Json(stream)
+    if output_format == "jsonl":
+        return _JsonLines(stream)
+    return _Csv(stream, labels) if output_format == "csv" else _Table(stream, labels)
+
+
+class _JsonLines:
+    """One object per line; all characters ASCII, so that no file name can break the stream's encoding."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def begin(self) -> None:
+        """Nothing stands before the first line."""
+
+    def write(self, prediction: Prediction) -> None:
+        self._stream.write(json.dumps(prediction.record()) + "\n")
+        self._stream.flush()
+
+    def end(self) -> None:
+        """Nothing stands after the last line."""
+
+
+class _Json:
+    """One array; written element by element, so that a million answers need no memory."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._separator = "[\n"
+
+    def begin(self) -> None:
+        """The bracket comes with the first element."""
+
+    def write(self, prediction: Prediction) -> None:
+        self._stream.write(self._separator + json.dumps(prediction.record()))
+        self._separator = ",\n"
+
+    def end(self) -> None:
+        self._stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
+        self._stream.flush()
+
+
+class _Csv:
+    """One row per answer, one column per class; reasons joined by semicolons."""
+
+    def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
+        self._stream, self._labels = stream, labels
+        self._rows = csv.writer(stream, lineterminator="\n")
+
+    def begin(self) -> None:
+        columns = [f"probability_{label}" for label in self._labels]
+        self._rows.writerow(["path", "decision", *columns, "novelty", "reason_codes", "reasons", "bundle"])
+
+    def write(self, prediction: Prediction) -> None:
+        probabilities = [_number(prediction.probabilities.get(label), 6) for label in self._labels]
+        codes = "; ".join(reason.code for reason in prediction.reasons)
+        words = "; ".join(reason.words for reason in prediction.reasons)
+        novelty = _number(prediction.novelty, 6)
+        self._rows.writerow(
+            [prediction.path, prediction.decision, *probabilities, novelty, codes, words, prediction.bundle]
+        )
+        self._stream.flush()
+
+    def end(self) -> None:
+        """Nothing stands after the last row."""
+
+
+class _Table:
+    """Columns for a person; the file stands last, because only its width is unknown beforehand."""
+
+    def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
+        self._stream, self._labels = stream, labels
+        self._decision = max(_LONGEST_DECISION, *map(len, labels))
+        self._widths = [max(len(label), 5) for label in labels]
+        self._bundle = ""
+
+    def begin(self) -> None:
+        self._line("decision", list(self._labels), "novelty", "file")
+
+    def write(self, prediction: Prediction) -> None:
+        cells = [_number(prediction.probabilities.get(label), 3) or "-" for label in self._labels]
+        path = "".join(character if character.isprintable() else "?" for character in prediction.path)
+        self._line(prediction.decision, cells, _number(prediction.novelty, 2) or "-", path)
+        for reason in prediction.reasons:
+            self._stream.write(f"{'':{self._decision}}  {reason.words}\n")
+        self._bundle = prediction.bundle
+        self._stream.flush()
+
+    def end(self) -> None:
+        if self._bundle:
+            self._stream.write(f"\n{self._bundle}. Research use, not a medical device.\n")
+            self._stream.flush()
+
+    def _line(self, decision: str, cells: list[str], novelty: str, path: str) -> None:
+        columns = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, self._widths, strict=True))
+        self._stream.write(f"{decision:<{self._decision}}  {columns}  {novelty:>7}  {path}\n")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,112 @@
+"""From one picture to one answer: a label, "uncertain" or "refused", always with the reasons in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pocketcxr.imaging.quality import Reason, refusal_reasons
+from pocketcxr.imaging.reading import read_image
+from pocketcxr.imaging.resize import resize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pocketcxr.bundle.manifest import Manifest
+    from pocketcxr.imaging.reading import Radiograph
+    from pocketcxr.inference.session import Bundle
+
+UNCERTAIN, REFUSED, ERROR = "uncertain", "refused", "error"
+"""The decisions that are no label; ``error`` is a file that could not be read (see `pocketcxr.inference.batch`)."""
+
+_NOVELTY_CUT_OFF = 1.0  # the graph divides by the bundle's cut-off
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One answer.
+
+    `decision` is a label of the bundle, ``uncertain``, ``refused`` or ``error``. `probabilities` (0 to 1, calibrated)
+    are empty where the picture was refused or not read: a number that must not be used is not given. `novelty` is 1.0
+    at the bundle's cut-off, None where the picture was not scored. `saliency` float32 [classes, rows, columns] in logit
+    units, None without probabilities. `bundle` names the model that answered.
+    """
+
+    path: str
+    decision: str
+    probabilities: dict[str, float]
+    novelty: float | None
+    reasons: tuple[Reason, ...]
+    bundle: str
+    saliency: NDArray[np.float32] | None = field(default=None, repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """Return the answer as plain values for JSON; these keys are part of the public contract."""
+        return {
+            "path": self.path,
+            "decision": self.decision,
+            "probabilities": self.probabilities,
+            "novelty": self.novelty,
+            "reasons": [{"code": reason.code, "words": reason.words} for reason in self.reasons],
+            "bundle": self.bundle,
+        }
+
+
+class Predictor:
+    """Reads, checks, scores and decides with one bundle; holds nothing but the bundle, so threads may share it."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Take a bundle from `pocketcxr.load_bundle`."""
+        self.bundle = bundle
+
+    def predict_file(self, path: Path) -> Prediction:
+        """Read and score one DICOM, PNG or JPEG file.
+
+        Raises:
+            InputError: the file cannot be read as a grey-scale picture.
+        """
+        return self.predict_image(read_image(path), str(path))
+
+    def predict_image(self, radiograph: Radiograph, name: str) -> Prediction:
+        """Score a picture that was read already; `name` becomes the answer's `path`."""
+        refusals = refusal_reasons(radiograph)
+        if refusals:
+            return Prediction(name, REFUSED, {}, None, refusals, self.bundle.identity)
+        preprocessing = self.bundle.manifest.preprocessing
+        image = resize(radiograph.pixels, size=preprocessing.size, aspect=preprocessing.aspect)  # [size, size]
+        outputs = self.bundle(image[None, None])
+        assert outputs.novelty is not None  # every bundle has all five outputs; checked when it was loaded
+        assert outputs.saliency is not None
+        novelty, row = float(outputs.novelty[0]), outputs.probabilities[0]
+        if not (novelty <= _NOVELTY_CUT_OFF and np.isfinite(row).all()):  # written so that NaN is refused too
+            return Prediction(name, REFUSED, {}, novelty, (_novelty_reason(novelty),), self.bundle.identity)
+        probabilities = dict(zip(self.bundle.manifest.labels, map(float, row), strict=True))
+        decision, reasons = decide(probabilities, self.bundle.manifest)
+        return Prediction(name, decision, probabilities, novelty, reasons, self.bundle.identity, outputs.saliency[0])
+
+
+def decide(probabilities: dict[str, float], manifest: Manifest) -> tuple[str, tuple[Reason, ...]]:
+    """Return a label when exactly one class stays in the conformal set, otherwise ``uncertain`` with the reason.
+
+    A class stays when its probability is at least ``1 - conformal_quantile``. Source: Sadinle, Lei, Wasserman, Least
+    ambiguous set-valued classifiers with bounded error levels, 2019 (split conformal prediction on 1 - p).
+    """
+    needed = 1 - manifest.conformal_quantile
+    possible = [label for label, probability in probabilities.items() if probability >= needed]
+    if len(possible) == 1:
+        return possible[0], ()
+    coverage = f"{manifest.conformal_coverage:.0%}"
+    if possible:
+        words = f"{' and '.join(possible)} all stay possible when the truth is to be kept {coverage} of the time"
+        return UNCERTAIN, (Reason("several-classes", words),)
+    words = f"no class reaches the probability {needed:.2f} that answers right {coverage} of the time call for"
+    return UNCERTAIN, (Reason("no-class", words),)
+
+
+def _novelty_reason(novelty: float) -> Reason:
+    words = f"unlike the pictures that the model was trained on (novelty {novelty:.2f}, cut-off {_NOVELTY_CUT_OFF:.2f})"
+    return Reason("novel", words)

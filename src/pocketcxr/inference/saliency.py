@@ -1,0 +1,118 @@
+"""Where the model looked: class activation maps as a heatmap over the picture, written as PNG."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pocketcxr.bundle.manifest import Manifest
+    from pocketcxr.inference.predictor import Prediction
+
+LONGEST_SIDE = 1024
+"""A heatmap is at most this large, in pixels: maps have 7 x 7 cells, more pixels would show nothing more."""
+
+FULL_COLOUR_LOGITS = 2.0
+"""Evidence below this never reaches full colour: a picture without evidence must not show a hot spot."""
+
+_OPACITY = 0.7
+# Eleven steps of matplotlib's "inferno" (CC0), red, green, blue: lightness grows with the value, colour-blind safe.
+_INFERNO = np.array(
+    [
+        (0, 0, 4), (22, 11, 57), (66, 10, 104), (106, 23, 110), (147, 38, 103), (188, 55, 84),
+        (221, 81, 58), (243, 120, 25), (252, 165, 10), (246, 215, 70), (252, 255, 164),
+    ],
+    dtype=np.float32,
+) / np.float32(255)  # fmt: skip
+
+
+def shown_label(prediction: Prediction, manifest: Manifest) -> str:
+    """Name the class whose evidence is shown: the decided one, or the positive one where the model is uncertain."""
+    return prediction.decision if prediction.decision in manifest.labels else manifest.positive
+
+
+def evidence_map(saliency: NDArray[np.float32], position: int, *, temperature: float) -> NDArray[np.float32]:
+    """Evidence for one class against the others, float32 [rows, columns], in calibrated logits.
+
+    The map of the class minus the mean of the other classes' maps, over the temperature: what all classes share cancels
+    in the softmax, so it must not colour the picture. Positive speaks for the class.
+
+    Args:
+        saliency: class activation maps [classes, rows, columns]. Source: Zhou et al., Learning Deep Features for
+            Discriminative Localization, 2016.
+        position: the class, in the order of the bundle's labels.
+        temperature: of the bundle.
+    """
+    others = np.delete(saliency, position, axis=0).mean(axis=0)
+    return ((saliency[position] - others) / np.float32(temperature)).astype(np.float32)
+
+
+def draw_heatmap(
+    pixels: NDArray[np.float32], evidence: NDArray[np.float32], *, aspect: str = "squash"
+) -> NDArray[np.uint8]:
+    """Lay evidence over a picture, uint8 RGB [rows, columns, 3], longest side `LONGEST_SIDE` at most.
+
+    Args:
+        pixels: the picture [H, W] in [0, 1].
+        evidence: from `evidence_map`; it covers the network's square input.
+        aspect: how that square was made, ``squash`` or ``pad``; see `pocketcxr.bundle.manifest.Preprocessing`.
+    """
+    height, width = pixels.shape
+    scale = min(1.0, LONGEST_SIDE / max(height, width))
+    columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BOX, reducing_gap=2.0))
+    strength = np.clip(evidence / max(float(evidence.max()), FULL_COLOUR_LOGITS), 0, 1)
+    strength = np.clip(_over_picture(strength, rows, columns, aspect=aspect), 0, 1)[..., None]  # [rows, columns, 1]
+    alpha = _OPACITY * strength
+    blended = (1 - alpha) * np.clip(picture, 0, 1)[..., None] + alpha * _colours(strength[..., 0])
+    return np.round(blended * 255).astype(np.uint8)
+
+
+def write_heatmap(folder: Path, prediction: Prediction, pixels: NDArray[np.float32], *, manifest: Manifest) -> Path:
+    """Write the heatmap of one answer and return its path; the folder is made where it is missing.
+
+    The name is the input's stem and eight digits of a hash of its path: the same input always gets the same name, two
+    inputs of one stem never overwrite each other, and nothing else of the patient enters the name.
+
+    Raises:
+        ValueError: the answer has no saliency (refused or not read).
+    """
+    if prediction.saliency is None:
+        raise ValueError(f"no heatmap for a picture that was not scored (decision {prediction.decision})")
+    label = shown_label(prediction, manifest)
+    evidence = evidence_map(prediction.saliency, manifest.labels.index(label), temperature=manifest.temperature)
+    overlay = draw_heatmap(pixels, evidence, aspect=manifest.preprocessing.aspect)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", f"evidence for {label}, full colour at {max(float(evidence.max()), FULL_COLOUR_LOGITS):.2f}")
+    text.add_text("Software", prediction.bundle)
+    text.add_text("Disclaimer", "research use, not a medical device")
+    source = Path(prediction.path)
+    digits = hashlib.sha256(str(source.absolute()).encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{source.stem}-{digits}.png"
+    Image.fromarray(overlay).save(path, pnginfo=text)
+    return path
+
+
+def _over_picture(strength: NDArray[np.float32], rows: int, columns: int, *, aspect: str) -> NDArray[np.float32]:
+    """Enlarge a map smoothly to the picture; of a padded square only the part that the picture filled is kept."""
+    image = Image.fromarray(strength.astype(np.float32))
+    if aspect == "squash":
+        return np.asarray(image.resize((columns, rows), Image.Resampling.BICUBIC))
+    side = max(rows, columns)
+    square = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+    top, left = (side - rows) // 2, (side - columns) // 2
+    return square[top : top + rows, left : left + columns]
+
+
+def _colours(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Look up values [rows, columns] in [0, 1] in the colour scale, [rows, columns, 3] in [0, 1]."""
+    steps = np.linspace(0, 1, len(_INFERNO))
+    channels = [np.interp(values, steps, _INFERNO[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).astype(np.float32)

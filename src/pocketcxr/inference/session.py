@@ -1,0 +1,142 @@
+"""A loaded bundle: the ONNX Runtime session behind the project's one `Predict` signature.
+
+The slow part of a prediction's start is importing ONNX Runtime, so this module is imported only where a bundle is used.
+"""
+# ONNX Runtime ships no types for its C++ part:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
+
+from pocketcxr.bundle.contract import INPUT_NAME, OUTPUT_NAMES, ModelOutputs
+from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
+from pocketcxr.errors import BundleError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pocketcxr.bundle.manifest import Manifest
+
+_IMAGES_PER_PASS = 16  # bounds the memory of a large batch (about 5 MB per image); larger passes are no faster
+_MOST_THREADS = 4  # one picture through a small network gains nothing from more
+_FATAL = 4  # what ONNX Runtime may log: a failure reaches the user as one exception, not also as log lines
+_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    onnxruntime_errors.Fail,
+    onnxruntime_errors.InvalidArgument,
+    onnxruntime_errors.InvalidGraph,
+    onnxruntime_errors.InvalidProtobuf,
+    onnxruntime_errors.NoSuchFile,
+    onnxruntime_errors.NotImplemented,
+    onnxruntime_errors.RuntimeException,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A verified bundle, ready to score; callable as `pocketcxr.bundle.contract.Predict`.
+
+    `sha256` is the hash that the file carries, its identity in records.
+    """
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+    session: onnxruntime.InferenceSession
+
+    @property
+    def identity(self) -> str:
+        """Name, version and the start of the hash, as written beside every prediction."""
+        return f"{self.manifest.name} {self.manifest.version} sha256:{self.sha256[:12]}"
+
+    def __call__(self, images: NDArray[np.float32], /) -> ModelOutputs:
+        """Score images [n, 1, size, size], float32 in [0, 1], MONOCHROME2; all five outputs are there.
+
+        Raises:
+            InputError: another shape, type or range, no image, or a pixel that is no number.
+        """
+        self._check(images)
+        parts: list[list[NDArray[np.float32]]] = [
+            self._run(images[start : start + _IMAGES_PER_PASS]) for start in range(0, len(images), _IMAGES_PER_PASS)
+        ]
+        whole = parts[0] if len(parts) == 1 else [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        return ModelOutputs(**dict(zip(OUTPUT_NAMES, whole, strict=True)))
+
+    def _run(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        outputs: Sequence[Any] = self.session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
+        return list(outputs)
+
+    def _check(self, images: NDArray[np.float32]) -> None:
+        size = self.manifest.preprocessing.size
+        expected = f"expected images float32 [n, 1, {size}, {size}] in [0, 1]"
+        shape, dtype = getattr(images, "shape", ()), getattr(images, "dtype", type(images).__name__)
+        if dtype != np.float32 or len(shape) != 4 or tuple(shape[1:]) != (1, size, size):  # noqa: PLR2004
+            raise InputError(f"{expected}, found {dtype} {list(shape)}: resize with pocketcxr.imaging.resize")
+        if len(images) == 0:
+            raise InputError(f"{expected}, found no image")
+        lowest, highest = float(images.min()), float(images.max())
+        if not (lowest >= 0 and highest <= 1):  # also refuses NaN
+            raise InputError(f"{expected}, found values from {lowest:g} to {highest:g}: read with pocketcxr.read_image")
+
+
+def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bundle:
+    """Read, verify and load a bundle.
+
+    Args:
+        path: the bundle's file; None takes the student that comes with the package.
+        threads: threads inside one forward pass; None takes the processors this process may use, 4 at most. Always set:
+            left to itself, ONNX Runtime counts the host's processors and pins its threads, also inside a container
+            that was given fewer.
+
+    Raises:
+        BundleError: missing, damaged, changed, of another format version, or a model that does not fit its manifest.
+    """
+    path = default_bundle_path() if path is None else path
+    data = read_bundle(path)
+    sha256 = sha256_of(data, str(path))
+    manifest = read_manifest(data, str(path))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _threads() if threads is None else max(1, threads)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL
+    # threads that spin between two pictures would take the processor from the one that decodes the next
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except _RUNTIME_ERRORS as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({first_line})") from error
+    _check_fit(session, manifest, path)
+    return Bundle(path=path, manifest=manifest, sha256=sha256, session=session)
+
+
+def _threads() -> int:
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST_THREADS, available)
+
+
+def _check_fit(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
+    """Refuse a graph whose input or outputs are not those that its manifest speaks of."""
+    size, classes = manifest.preprocessing.size, len(manifest.labels)
+    inputs = {node.name: (node.type, list(node.shape)[1:]) for node in session.get_inputs()}
+    expected = {INPUT_NAME: ("tensor(float)", [1, size, size])}
+    if inputs != expected:
+        raise BundleError(f"{path}: expected the input {expected}, found {inputs}: export the bundle again")
+    outputs = {node.name: list(node.shape) for node in session.get_outputs()}
+    if set(outputs) != set(OUTPUT_NAMES):
+        raise BundleError(f"{path}: expected outputs {list(OUTPUT_NAMES)}, found {list(outputs)}: export it again")
+    for name in ("probabilities", "logits", "saliency"):
+        if outputs[name][1] != classes:
+            raise BundleError(
+                f"{path}: output {name} has {outputs[name][1]} classes, the manifest names {classes}: export it again"
+            )

@@ -1,0 +1,96 @@
+"""Golden vectors pass for the bundle itself and fail for a port that gets something wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pocketcxr.bundle.golden import (
+    check_golden,
+    drawn_inputs,
+    golden_path,
+    network_input,
+    read_golden,
+    write_golden,
+)
+from pocketcxr.errors import BundleError
+from pocketcxr.inference.session import load_bundle
+
+
+@pytest.fixture
+def bundle(tiny_bundle_path):
+    return load_bundle(tiny_bundle_path, threads=1)
+
+
+@pytest.fixture
+def written(bundle, tmp_path):
+    path = tmp_path / "tiny.golden.npz"
+    write_golden(path, bundle, drawn_inputs(32), sha256=bundle.sha256)
+    return path
+
+
+def test_the_bundle_meets_its_own_golden_vectors(bundle, written):
+    golden = read_golden(written)
+    assert golden.sha256 == bundle.sha256
+    assert golden.inputs.dtype == np.uint8
+    assert set(check_golden(bundle, golden).values()) == {0.0}
+
+
+def test_swapped_axes_are_found(bundle, written):
+    def port(images):
+        return bundle(np.ascontiguousarray(images.transpose(0, 1, 3, 2)))
+
+    assert check_golden(port, read_golden(written))["saliency"] > 0.1
+
+
+def test_wrong_scale_is_found(bundle, written):
+    differences = check_golden(lambda images: bundle(images * np.float32(0.5)), read_golden(written))
+    assert differences["logits"] > 0.1
+    assert differences["novelty"] > 0.1
+
+
+def test_missing_or_misshapen_output_is_refused(bundle, written):
+    golden = read_golden(written)
+    with pytest.raises(BundleError, match=r"output saliency: expected shape \[6, 2, 4, 4\], found \[\]"):
+        check_golden(lambda images: dataclasses.replace(bundle(images), saliency=None), golden)
+
+
+def test_a_model_without_novelty_cannot_be_written(bundle, tmp_path):
+    path = tmp_path / "x.golden.npz"
+    with pytest.raises(BundleError, match="gives no novelty"):
+        write_golden(
+            path, lambda images: dataclasses.replace(bundle(images), novelty=None), drawn_inputs(32), sha256="0"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 broken"])
+def test_damaged_vectors_are_refused(tmp_path, content):
+    path = tmp_path / "x.golden.npz"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"cannot read golden vectors .*x\.golden\.npz"):
+        read_golden(path)
+
+
+def test_missing_vectors_are_refused(tmp_path):
+    with pytest.raises(BundleError, match="cannot read golden vectors"):
+        read_golden(tmp_path / "absent.golden.npz")
+
+
+def test_drawn_inputs_use_the_whole_range_and_differ_along_each_axis():
+    inputs = drawn_inputs(64)
+    assert inputs.shape == (6, 64, 64)
+    assert inputs.min() == 0
+    assert inputs.max() == 255
+    assert not np.array_equal(inputs[0], inputs[0].T)
+    assert not np.array_equal(inputs[5], inputs[5].T)
+    images = network_input(inputs)
+    assert images.dtype == np.float32
+    assert images.shape == (6, 1, 64, 64)
+    assert images.max() == 1
+
+
+def test_vectors_stand_beside_their_bundle(tmp_path):
+    assert golden_path(tmp_path / "student.v2.onnx") == tmp_path / "student.v2.golden.npz"

@@ -1,0 +1,99 @@
+"""Fixtures that several folders share: a tiny bundle written by hand, so that its answers are known beforehand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pocketcxr.bundle.manifest import Manifest, OperatingPoint, Preprocessing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = 32
+
+
+@pytest.fixture(scope="session")
+def tiny_manifest() -> Manifest:
+    """Labels dark and bright; a class needs a probability of 0.7 to stay in the conformal set."""
+    return Manifest(
+        name="tiny",
+        version="0.0.1",
+        created="2026-01-01T00:00:00+00:00",
+        task="brightness",
+        labels=("dark", "bright"),
+        positive="bright",
+        preprocessing=Preprocessing(size=SIZE),
+        temperature=2.0,
+        conformal_quantile=0.3,
+        conformal_coverage=0.9,
+        operating_points=(OperatingPoint("screening", "bright", 0.4, 0.95, 0.5, "calibration split, 9 images"),),
+        licence="CC0-1.0",
+        intended_use="tests",
+        limits=("knows only brightness",),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_manifest: Manifest) -> bytes:
+    """Return an unsealed ONNX model whose logits are -10 and +10 times (mean brightness - 0.5).
+
+    Its features are 2 maps of 4 x 4: brightness and darkness of each 8 x 8 cell. Novelty is the distance of the mean
+    brightness from 0.5, divided by 0.4: pictures darker than 0.1 or brighter than 0.9 are novel.
+    """
+    pytest.importorskip("onnx", reason="needs the extra train, to write a tiny ONNX model")
+    from onnx import TensorProto, helper, numpy_helper
+
+    from pocketcxr.bundle.format import MANIFEST_KEY
+    from pocketcxr.export.novelty import NoveltyReference
+    from pocketcxr.export.onnx_tail import attach_tail
+
+    mean = np.full((2, 1, 8, 8), 1 / 64, dtype=np.float32)
+    mean[1] *= -1
+    head = np.array([[-5, 5], [5, -5]], dtype=np.float32)  # classes x features
+    constants = {
+        "cells": mean,
+        "offset": np.array([0, 1], dtype=np.float32),
+        "head": head,
+        "head_as_filter": head[:, :, None, None],
+        "bias": np.zeros(2, dtype=np.float32),
+        "space": np.array([2, 3], dtype=np.int64),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "cells", "offset"], ["features"], strides=[8, 8]),
+        helper.make_node("ReduceMean", ["features", "space"], ["embedding"], keepdims=0),
+        helper.make_node("Gemm", ["embedding", "head", "bias"], ["logits"], transB=1),
+        helper.make_node("Conv", ["features", "head_as_filter", "bias"], ["saliency"]),
+    ]
+    shapes = {"logits": ["n", 2], "embedding": ["n", 2], "saliency": ["n", 2, 4, 4]}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, SIZE, SIZE])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    core = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    reference = NoveltyReference(
+        mean=np.array([0.5, 0.5], dtype=np.float32),
+        directions=np.array([[1], [0]], dtype=np.float32),
+        inverse_spread=np.ones(1, dtype=np.float32),
+        inverse_rest=0.0,
+        cut_off=0.4,
+    )
+    model = attach_tail(core, temperature=tiny_manifest.temperature, reference=reference, half_weights=False)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = MANIFEST_KEY, tiny_manifest.to_json()
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle_path(tiny_model: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a sealed bundle file; see `tiny_model` for what it answers."""
+    from pocketcxr.bundle.format import seal
+
+    path = tmp_path_factory.mktemp("bundle") / "tiny.onnx"
+    path.write_bytes(seal(tiny_model))
+    return path
