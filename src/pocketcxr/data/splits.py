@@ -1,0 +1,265 @@
+"""Splits in which no patient, no study and no picture stands on two sides.
+
+The unit is the *component*: all images joined by a patient, a study or a group of near duplicates, however long the
+chain. Units are dealt out per class and source, so that every part has its share of each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pocketcxr.data.hashing import duplicate_groups
+from pocketcxr.data.leakage import IMAGE_FOLD, Component, check_leakage, components_of, some_paths
+from pocketcxr.data.rows import SPLITS, is_frontal_xray
+from pocketcxr.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pocketcxr.data.rows import IndexRow
+    from pocketcxr.labels import Task
+
+__all__ = ["FRACTIONS", "assign_folds", "assign_splits", "check_leakage", "fold_splits", "label_rows"]
+
+FRACTIONS = (0.7, 0.1, 0.2)
+"""Shares of train, calibration and test where nothing is said."""
+
+LEVELS = ("patient", "image")
+
+
+def label_rows(rows: Sequence[IndexRow], task: Task) -> list[IndexRow]:
+    """Give every frontal radiograph its class, and every image its group of near duplicates where it is hashed.
+
+    CT slices, laterals and findings without a class in the task get the label "".
+    """
+    rows = with_duplicate_groups(rows)
+    labels = [task.label_of(row.finding) or "" if is_frontal_xray(row) else "" for row in rows]
+    return [dataclasses.replace(row, label=label) for row, label in zip(rows, labels, strict=True)]
+
+
+def with_duplicate_groups(rows: Sequence[IndexRow]) -> list[IndexRow]:
+    """Fill `duplicate_group` where the table has none yet; rows that were never hashed stay without."""
+    if all(row.duplicate_group or not row.perceptual_hash for row in rows):
+        return list(rows)
+    hashed = [i for i, row in enumerate(rows) if row.perceptual_hash]
+    groups = dict(zip(hashed, duplicate_groups([rows[i] for i in hashed]), strict=True))
+    return [dataclasses.replace(row, duplicate_group=groups.get(i, "")) for i, row in enumerate(rows)]
+
+
+def assign_splits(
+    rows: Sequence[IndexRow],
+    task: Task,
+    *,
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+    keep: bool = False,
+) -> list[IndexRow]:
+    """Deal the images of a task out to train, calibration and test.
+
+    A frontal radiograph without a class in the task (label "") takes the side of its component, or train where the
+    component has no labelled image: unlabelled material for distillation that cannot leak. CT slices and laterals get
+    no split.
+
+    Args:
+        rows: the index, in any order; the result does not depend on it.
+        task: maps findings to classes.
+        fractions: shares of train, calibration and test, adding up to 1.
+        seed: other seeds give other splits.
+        keep: keep the splits that stand in the table and check them. Where the table has no calibration part, it is
+            taken from train in the proportion of `fractions`.
+
+    Returns:
+        The same rows in the same order with `label`, `split` and `duplicate_group` filled.
+
+    Raises:
+        DataError: one class or one patient only, a class with fewer patients than parts, or impossible fractions.
+        LeakError: splits that were kept share a patient, a study or a picture.
+    """
+    shares = _checked_fractions(fractions)
+    labelled = [dataclasses.replace(row, split=row.split if keep else "", fold="") for row in label_rows(rows, task)]
+    if keep:
+        parts = _kept_parts(labelled, task, shares, seed)
+    else:
+        components = components_of(labelled, [i for i, row in enumerate(labelled) if row.label])
+        _check_enough(labelled, components, task, parts=sum(share > 0 for share in shares), what="splits")
+        dealt = _deal(labelled, components, shares, seed)
+        parts = {i: SPLITS[part] for part, component in zip(dealt, components, strict=True) for i in component}
+    parts = _with_unlabelled(labelled, parts)
+    result = [dataclasses.replace(row, split=parts.get(i, "")) for i, row in enumerate(labelled)]
+    check_leakage(result)
+    _check_classes(result, task, [name for name, share in zip(SPLITS, shares, strict=True) if share > 0])
+    return result
+
+
+def assign_folds(
+    rows: Sequence[IndexRow], task: Task, *, folds: int = 5, seed: int = 0, level: str = "patient"
+) -> list[IndexRow]:
+    """Deal the images of a task out to k folds.
+
+    Args:
+        rows: the index, in any order.
+        task: maps findings to classes.
+        folds: number of folds, at least 2.
+        seed: other seeds give other folds.
+        level: ``patient`` keeps components together. ``image`` deals out single images, as many published protocols
+            did; such folds leak, are marked ``image:0`` and serve only to repeat those protocols.
+
+    Returns:
+        The same rows in the same order, with `fold` "0" .. "k-1" (or marked) for the images that have a class.
+
+    Raises:
+        DataError: too few folds, one class only, or a class with fewer patients (images) than folds.
+    """
+    if folds < 2:  # noqa: PLR2004
+        raise DataError(f"folds: expected at least 2, found {folds}")
+    if level not in LEVELS:
+        raise DataError(f"level of the folds: expected one of {LEVELS}, found {level!r}")
+    labelled = [dataclasses.replace(row, split="", fold="") for row in label_rows(rows, task)]
+    used = [i for i, row in enumerate(labelled) if row.label]
+    components = components_of(labelled, used) if level == "patient" else [[i] for i in used]
+    _check_enough(labelled, components, task, parts=folds, what="folds", unit=level)
+    dealt = _deal(labelled, components, [1 / folds] * folds, seed)
+    mark = IMAGE_FOLD if level == "image" else ""
+    names = {i: f"{mark}{fold}" for fold, component in zip(dealt, components, strict=True) for i in component}
+    return [dataclasses.replace(row, fold=names.get(i, "")) for i, row in enumerate(labelled)]
+
+
+def fold_splits(rows: Sequence[IndexRow], fold: int, *, calibration: float = 0.1, seed: int = 0) -> list[IndexRow]:
+    """Turn one fold into test, a share of the others into calibration, and the rest into train.
+
+    Args:
+        rows: from `assign_folds`.
+        fold: which fold is tested on.
+        calibration: share of the remaining images, dealt out as the folds were (by component, or by image).
+        seed: of the calibration part.
+
+    Raises:
+        DataError: there is no such fold.
+    """
+    tested = {i for i, row in enumerate(rows) if row.fold.removeprefix(IMAGE_FOLD) == str(fold)}
+    rest = [i for i, row in enumerate(rows) if row.fold and i not in tested]
+    if not tested or not rest:
+        raise DataError(f"fold {fold}: no image is in it, or none outside it; assign folds first")
+    by_image = any(row.fold.startswith(IMAGE_FOLD) for row in rows)
+    components = [[i] for i in rest] if by_image else components_of(rows, rest)
+    dealt = _deal(rows, components, [1 - calibration, calibration], seed)
+    parts = dict.fromkeys(tested, SPLITS[2])
+    parts |= {i: SPLITS[part] for part, component in zip(dealt, components, strict=True) for i in component}
+    parts = parts if by_image else _with_unlabelled(rows, parts)
+    result = [dataclasses.replace(row, split=parts.get(i, "")) for i, row in enumerate(rows)]
+    check_leakage(result)
+    return result
+
+
+def _deal(rows: Sequence[IndexRow], components: Sequence[Component], shares: Sequence[float], seed: int) -> list[int]:
+    """Give every component to the part that most lacks its classes, and its classes per source.
+
+    A greedy form of iterative stratification (Sechidis et al. 2011). Large components go first, for small ones even
+    out what they leave; equal ones in an order drawn from the seed over content hashes, so that neither the order of
+    the rows nor their folder matters.
+
+    Returns:
+        For each component, the position in `shares` of its part.
+    """
+    strata = [(row.label, f"{row.label} {row.source}") for row in rows]
+    total = Counter(name for component in components for i in component for name in strata[i])
+    taken: list[Counter[str]] = [Counter() for _ in shares]
+    keys = [min((rows[i].sha256, rows[i].path) for i in component) for component in components]
+    by_key = sorted(range(len(components)), key=lambda c: keys[c])
+    drawn = np.random.default_rng(seed).permutation(len(components)).tolist()
+    order = sorted(zip(by_key, drawn, strict=True), key=lambda item: (-len(components[item[0]]), item[1]))
+    dealt = [0] * len(components)
+    for c, _ in order:
+        holds = Counter(name for i in components[c] for name in strata[i])
+
+        def lack(part: int, holds: Counter[str] = holds) -> tuple[float, float]:
+            share = shares[part]
+            missing = sum(n * (1 - taken[part][name] / (share * total[name])) for name, n in holds.items())
+            return missing, share
+
+        dealt[c] = max((part for part in range(len(shares)) if shares[part] > 0), key=lack)
+        taken[dealt[c]].update(holds)
+    return dealt
+
+
+def _with_unlabelled(rows: Sequence[IndexRow], parts: dict[int, str]) -> dict[int, str]:
+    """Add the frontal radiographs without a class: to the side of their component, or to train."""
+    frontal = [i for i, row in enumerate(rows) if is_frontal_xray(row)]
+    placed = dict(parts)
+    for component in components_of(rows, frontal):
+        sides = {parts[i] for i in component if i in parts} or {SPLITS[0]}
+        if len(sides) == 1:  # two sides: a chain through unlabelled images joins splits that were kept; leave those out
+            placed.update(dict.fromkeys((i for i in component if i not in parts), *sides))
+    return placed
+
+
+def _kept_parts(rows: Sequence[IndexRow], task: Task, shares: Sequence[float], seed: int) -> dict[int, str]:
+    """Splits that the table brought, checked, with calibration taken from train where there is none."""
+    used = [i for i, row in enumerate(rows) if row.label]
+    without = [rows[i].path for i in used if rows[i].split not in SPLITS]
+    if without:
+        raise DataError(
+            f"kept splits: expected one of {SPLITS} for every labelled image; missing for {some_paths(without)}"
+        )
+    check_leakage([rows[i] for i in used])
+    parts = {i: rows[i].split for i in used}
+    if SPLITS[1] not in parts.values() and shares[1] > 0:
+        components = components_of(rows, [i for i in used if parts[i] == SPLITS[0]])
+        _check_enough(rows, components, task, parts=2, what="splits")
+        dealt = _deal(rows, components, [shares[0], shares[1]], seed)
+        parts |= {i: SPLITS[part] for part, component in zip(dealt, components, strict=True) for i in component}
+    return parts
+
+
+def _checked_fractions(fractions: Sequence[float]) -> list[float]:
+    shares = [float(share) for share in fractions]
+    fits = len(shares) == len(SPLITS) and shares[0] > 0 and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-6  # noqa: PLR2004
+    if not fits:
+        raise DataError(
+            f"fractions: expected three shares {'/'.join(SPLITS)} that add up to 1, train above 0, found {shares}"
+        )
+    return shares
+
+
+def _check_classes(rows: Sequence[IndexRow], task: Task, parts: Sequence[str]) -> None:
+    """Refuse a split without some class: few large components, or splits that were kept."""
+    held = {(row.split, row.label) for row in rows}
+    absent = [f"{part} has no {label}" for part in parts for label in task.labels if (part, label) not in held]
+    if absent:
+        raise DataError(
+            f"task {task.name}: {', '.join(absent)}; add images, or change the fractions or the kept splits"
+        )
+
+
+def _check_enough(
+    rows: Sequence[IndexRow],
+    components: Sequence[Component],
+    task: Task,
+    *,
+    parts: int,
+    what: str,
+    unit: str = "patient",
+) -> None:
+    """Refuse a table too small to be dealt out so that every part sees every class."""
+    units = Counter(label for component in components for label in {rows[i].label for i in component})
+    absent = [label for label in task.labels if not units[label]]
+    if absent:
+        found = ", ".join(f"{label} {units[label]}" for label in task.labels)
+        findings = Counter(row.finding or "unlabelled" for row in rows).most_common(5)
+        raise DataError(
+            f"task {task.name}: no frontal radiograph of class {', '.join(absent)} ({unit}s found: {found}); "
+            f"the table's findings are {', '.join(f'{name} {count}' for name, count in findings)}"
+        )
+    if len(components) == 1:
+        raise DataError(f"task {task.name}: all images belong to one {unit}; {what} need at least {parts}")
+    few = {label: units[label] for label in task.labels if units[label] < parts}
+    if few:
+        found = ", ".join(f"{label} {count}" for label, count in few.items())
+        raise DataError(
+            f"task {task.name}: every class needs at least {parts} separate {unit}s for {parts} {what}, found {found} "
+            f"(images that share a {unit}, study or picture count once); add images or ask for fewer {what}"
+        )
