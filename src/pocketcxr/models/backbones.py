@@ -1,0 +1,129 @@
+"""Backbones from timm behind one small interface: a grey-scale image in, pooled features (and a feature map) out."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from pocketcxr.errors import ConfigError
+
+_HALF_RANGE = (0.5, 0.5)
+"""Mean and standard deviation that take [0, 1] to [-1, 1]."""
+
+
+class Backbone(nn.Module):
+    """A timm network without its classifier, that takes [0, 1] and normalises inside.
+
+    `features` is the width of the pooled features; `has_map` tells whether the network ends in an NCHW feature map
+    whose average over space are those features, which is what class activation maps need. The grey image is one
+    channel; mean and standard deviation are those the weights were made with, averaged over RGB, and travel with the
+    weights as buffers.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, trunk: nn.Module, *, image_size: int) -> None:
+        super().__init__()
+        self.name = name
+        self.trunk = trunk
+        mean, std = normalisation_of(trunk)
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+        self.features, self.has_map = _probe(name, trunk, image_size)
+
+    def normalise(self, mean: float, std: float) -> None:
+        """Set what the trunk's weights expect: ``(image - mean) / std``."""
+        self.mean.fill_(mean)
+        self.std.fill_(std)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Last feature map [n, c, h, w] of images [n, 1, s, s] in [0, 1]; only where `has_map`."""
+        return self.trunk.forward_features((images - self.mean) / self.std)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pooled features [n, c] of images [n, 1, s, s] in [0, 1]."""
+        if self.has_map:
+            return self.feature_map(images).mean(dim=(2, 3))
+        maps = self.trunk.forward_features((images - self.mean) / self.std)  # pyright: ignore[reportCallIssue]
+        return self.trunk.forward_head(maps, pre_logits=True)  # pyright: ignore[reportCallIssue]
+
+
+def build_backbone(name: str, *, image_size: int) -> Backbone:
+    """Build a timm network with fresh weights, by name.
+
+    Of VGG only the convolutions are kept (20 M parameters): what timm calls headless still carries two fully connected
+    layers of 4096 (120 M), which the plan pools away.
+
+    Raises:
+        ConfigError: timm has no network of that name, or it does not give pooled features at this image size.
+    """
+    return Backbone(name, build_trunk(name, image_size=image_size), image_size=image_size)
+
+
+def build_trunk(name: str, *, image_size: int, **timm_options: Any) -> nn.Module:
+    """Build timm's network with one input channel and no classifier; extra options go to `timm.create_model`.
+
+    Raises:
+        ConfigError: timm has no network of that name (near names are suggested), or it cannot take one channel.
+    """
+    check_name(name)
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": 1, **timm_options}
+    if timm.get_pretrained_cfg_value(name, "fixed_input_size"):
+        options["img_size"] = image_size
+    if name.startswith("vgg") and not timm_options.get("pretrained"):
+        options["mlp_ratio"] = 0.001  # the layers dropped below, made tiny: drawing 120 M numbers takes seconds
+    try:
+        trunk = timm.create_model(name, **options)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise ConfigError(f"backbone {name!r} cannot be built for {image_size} px: {error}") from error
+    if name.startswith("vgg"):
+        trunk.pre_logits = nn.Identity()
+    return trunk
+
+
+def check_name(name: str) -> None:
+    """Refuse a network that timm does not have, suggesting near names.
+
+    Raises:
+        ConfigError: timm has no network of that name.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise ConfigError(
+            f"backbone {name!r} is unknown to timm {timm.__version__}; "
+            + (f"nearest names: {', '.join(near)}" if near else "see timm.list_models()")
+        )
+
+
+def normalisation_of(trunk: nn.Module) -> tuple[float, float]:
+    """Mean and standard deviation that timm records for the network, averaged over RGB; else [-1, 1] scaling."""
+    config = getattr(trunk, "pretrained_cfg", None) or {}
+    mean, std = config.get("mean"), config.get("std")
+    if not mean or not std:
+        return _HALF_RANGE
+    return sum(mean) / len(mean), math.sqrt(sum(value**2 for value in std) / len(std))
+
+
+def _probe(name: str, trunk: nn.Module, image_size: int) -> tuple[int, bool]:
+    """Run one empty image to learn the width of the pooled features, and whether they come from an NCHW map."""
+    was_training = trunk.training
+    trunk.eval()
+    try:
+        with torch.no_grad():
+            maps = trunk.forward_features(torch.zeros(1, 1, image_size, image_size))  # pyright: ignore[reportCallIssue]
+            if isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[1] == trunk.num_features:  # noqa: PLR2004
+                return maps.shape[1], True
+            pooled = trunk.forward_head(maps, pre_logits=True)  # pyright: ignore[reportCallIssue]
+    except (RuntimeError, ValueError, TypeError, AssertionError, AttributeError) as error:
+        raise ConfigError(f"backbone {name!r} gives no features for {image_size} px: {error}") from error
+    finally:
+        trunk.train(was_training)
+    if not isinstance(pooled, Tensor) or pooled.ndim != 2:  # noqa: PLR2004
+        raise ConfigError(f"backbone {name!r} gives no pooled features [n, c]: choose another")
+    return pooled.shape[1], False

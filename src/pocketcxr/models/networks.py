@@ -1,0 +1,174 @@
+"""Teacher and student: what they are made of, and the one specification they are rebuilt from.
+
+::
+
+    Teacher   image -> [backbone, backbone, …] -> pooled, concatenated -> Linear, BatchNorm, ReLU -> Linear -> logits
+                                                        features              embedding
+    Student   image -> backbone -> feature map -> average over space -> Linear -> logits
+                                    features          embedding
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pocketcxr.errors import ConfigError
+from pocketcxr.models.backbones import Backbone, build_backbone
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+KINDS = ("teacher", "student")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """All that is needed to rebuild a network before its weights are loaded.
+
+    `kind` is ``teacher`` (several backbones fused) or ``student`` (one backbone, linear head on the pooled map).
+    `labels` in the order of the logits; `image_size` in pixels, square; `embedding_features` is the width of the
+    teacher's fused embedding (a student's embedding has the width of its backbone).
+    """
+
+    kind: str
+    backbones: tuple[str, ...]
+    labels: tuple[str, ...]
+    image_size: int
+    embedding_features: int = 512
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        if self.kind not in KINDS:
+            raise ConfigError(f"kind: expected one of {KINDS}, found {self.kind!r}")
+        if len(self.backbones) < 1 or (self.kind == "student" and len(self.backbones) > 1):
+            raise ConfigError(f"backbones: a student has exactly one, a teacher at least one; found {self.backbones}")
+
+
+class NetworkOutputs(NamedTuple):
+    """Outputs of one forward pass: logits [n, classes], embedding [n, d], features.
+
+    `features` is the student's feature map [n, c, h, w] and the teacher's concatenated pooled features [n, c].
+    """
+
+    logits: Tensor
+    embedding: Tensor
+    features: Tensor
+
+
+class Student(nn.Module):
+    """One light backbone whose pooled feature map feeds a linear classifier, so that activation maps cost nothing."""
+
+    def __init__(self, backbone: Backbone, *, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(backbone.features, classes)
+
+    def forward(self, images: Tensor) -> NetworkOutputs:
+        """Score images [n, 1, s, s] in [0, 1]."""
+        features = self.backbone.feature_map(images)  # [n, c, h, w]
+        embedding = features.mean(dim=(2, 3))  # [n, c]
+        return NetworkOutputs(self.classifier(self.dropout(embedding)), embedding, features)
+
+    def saliency(self, features: Tensor) -> Tensor:
+        """Class activation maps [n, classes, h, w], in logit units, of feature maps [n, c, h, w].
+
+        Their average over space is the logit without its bias.
+        Zhou et al., CVPR 2016, *Learning deep features for discriminative localization*.
+        """
+        return torch.einsum("kc,nchw->nkhw", self.classifier.weight, features)
+
+
+class FusionHead(nn.Module):
+    """Concatenated pooled features -> embedding (Linear, BatchNorm, ReLU) -> classifier: the teacher's upper part.
+
+    Features of unlike backbones differ in scale by orders of magnitude; the first batch norm levels them.
+    """
+
+    def __init__(self, features: int, *, embedding_features: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.level = nn.BatchNorm1d(features)
+        self.fuse = nn.Linear(features, embedding_features, bias=False)
+        self.norm = nn.BatchNorm1d(embedding_features)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(embedding_features, classes)
+
+    def forward(self, features: Tensor) -> NetworkOutputs:
+        """Score concatenated pooled features [n, c]."""
+        embedding = torch.relu(self.norm(self.fuse(self.dropout(self.level(features)))))
+        return NetworkOutputs(self.classifier(self.dropout(embedding)), embedding, features)
+
+
+class Teacher(nn.Module):
+    """Several strong backbones side by side, fused into one embedding and classified."""
+
+    def __init__(self, backbones: Sequence[Backbone], *, embedding_features: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.backbones = nn.ModuleList(backbones)
+        self.head = FusionHead(
+            sum(backbone.features for backbone in backbones),
+            embedding_features=embedding_features,
+            classes=classes,
+            dropout=dropout,
+        )
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Concatenated pooled features [n, c] of all backbones, in their order, of images [n, 1, s, s]."""
+        return torch.cat([backbone(images) for backbone in self.backbones], dim=1)
+
+    def forward(self, images: Tensor) -> NetworkOutputs:
+        """Score images [n, 1, s, s] in [0, 1]."""
+        return self.head(self.pooled(images))
+
+
+class PooledClassifier(nn.Module):
+    """One backbone of a teacher with a linear head of its own: what a stage of staged training fits."""
+
+    def __init__(self, backbone: Backbone, *, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(backbone.features, classes)
+
+    def forward(self, images: Tensor) -> NetworkOutputs:
+        """Score images [n, 1, s, s] in [0, 1]."""
+        embedding = self.backbone(images)
+        return NetworkOutputs(self.classifier(self.dropout(embedding)), embedding, embedding)
+
+
+def build_network(spec: NetworkSpec) -> Teacher | Student:
+    """Build a network with fresh weights.
+
+    Raises:
+        ConfigError: an unknown backbone, or a student whose backbone ends in no feature map.
+    """
+    backbones = [build_backbone(name, image_size=spec.image_size) for name in spec.backbones]
+    return assemble(spec, backbones)
+
+
+def assemble(spec: NetworkSpec, backbones: Sequence[Backbone]) -> Teacher | Student:
+    """Put given backbones (with whatever weights they have) under fresh heads.
+
+    Raises:
+        ConfigError: a student whose backbone ends in no feature map.
+    """
+    if spec.kind == "teacher":
+        return Teacher(
+            backbones,
+            embedding_features=spec.embedding_features,
+            classes=len(spec.labels),
+            dropout=spec.dropout,
+        )
+    (backbone,) = backbones
+    if not backbone.has_map:
+        raise ConfigError(
+            f"backbone {backbone.name!r} ends in no feature map [n, c, h, w], which a student needs for its activation "
+            "maps: choose a convolutional network such as mobilenetv2_100"
+        )
+    return Student(backbone, classes=len(spec.labels), dropout=spec.dropout)
