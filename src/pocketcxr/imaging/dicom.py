@@ -104,7 +104,7 @@ def _check_deflated(data: bytes, name: str) -> None:
 def _check_header(dataset: FileDataset, name: str) -> None:
     sop_class = UID(str(dataset.get("SOPClassUID", "") or ""))
     if "PixelData" not in dataset:
-        kind = f" ({sop_class.name})" if sop_class else ""
+        kind = f" ({sop_class.name})" if sop_class.name != sop_class else ""
         raise UnusableImageError(f"{name}: expected a DICOM picture, found a file without pixel data{kind}")
     missing = [
         keyword
@@ -137,7 +137,7 @@ def _check_samples(dataset: FileDataset, name: str) -> None:
         )
     high = dataset.get("HighBit")
     if high is not None and int(high) != stored - 1:
-        raise UnusableImageError(f"{name}: expected HighBit {stored - 1}, found {high}; export it again")
+        raise UnusableImageError(f"{name}: expected HighBit {stored - 1}, found {int(high)}; export it again")
     photometric, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
     if photometric not in _GREY | _COLOURS | {"PALETTE COLOR"}:
         raise UnusableImageError(f"{name}: PhotometricInterpretation {photometric[:16]!r} is not read")
@@ -166,7 +166,9 @@ def _decode(dataset: FileDataset, syntax: UID, name: str) -> tuple[NDArray[Any],
     native = syntax in _NATIVE
     plugin = "" if native else _PLUGINS.get(syntax) or ("pylibjpeg" if syntax.startswith(_HTJ2K_PREFIX) else None)
     if plugin is None:
-        raise UnreadableImageError(f"{name}: no decoder for {syntax.name}; send it uncompressed (for example dcmconv)")
+        raise UnreadableImageError(
+            f"{name}: no decoder for {syntax.name[:64]!r}; send it uncompressed (for example dcmconv)"
+        )
     if native:
         _check_native_length(dataset, name)
     else:

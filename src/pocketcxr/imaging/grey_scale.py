@@ -44,9 +44,10 @@ def apply_grey_scale(stored: NDArray[Any], dataset: Dataset, name: str) -> tuple
     values = np.arange(lowest, lowest + count, dtype=np.float64)
     padding = _padding(values, dataset, name)
     inverted = _inverted(dataset, name)
-    values, notes = _modality(values, dataset, name)
     used = _used(stored, lowest, count) & ~padding
-    table, voi_notes = _values_of_interest(values, used, dataset, name)
+    with np.errstate(over="ignore"):  # a header's absurd numbers end at the clipped range or are refused
+        values, notes = _modality(values, dataset, name)
+        table, voi_notes = _values_of_interest(values, used, dataset, name)
     notes += voi_notes
     if inverted:
         table = 1 - table
@@ -54,15 +55,15 @@ def apply_grey_scale(stored: NDArray[Any], dataset: Dataset, name: str) -> tuple
     if padding.any():
         table[padding] = 0  # black, after the inversion: padding is no part of the patient
         notes += ("pixel padding drawn black",)
-    # two's complement order, so that signed values index the table as they stand
-    table = np.roll(table.astype(np.float32), lowest)
-    return np.take(table, stored, mode="wrap"), notes
+    # from 0 upwards, then the negative values: as Python indexes from the end, stored values index it as they stand
+    return np.roll(table.astype(np.float32), lowest)[stored], notes
 
 
 def _used(stored: NDArray[Any], lowest: int, count: int) -> NDArray[np.bool_]:
     """Which of the possible values occur."""
     if lowest:
-        return np.roll(np.bincount(stored.ravel() & (count - 1), minlength=count), -lowest) > 0
+        codes = stored.ravel().astype(np.int32) - lowest
+        return np.bincount(codes, minlength=count) > 0
     return np.bincount(stored.ravel(), minlength=count) > 0
 
 
@@ -98,13 +99,13 @@ def _modality(values: Table, dataset: Dataset, name: str) -> tuple[Table, tuple[
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
     if slope is None and intercept is None:
         return values, ()
-    if slope is None or intercept is None or not np.isfinite([float(slope), float(intercept)]).all() or slope == 0:
-        raise UnusableImageError(
-            f"{name}: expected RescaleSlope (not 0) and RescaleIntercept, found {slope} and {intercept}"
-        )
-    if float(slope) == 1 and float(intercept) == 0:
-        return values, ()
-    return values * float(slope) + float(intercept), (f"rescaled by {float(slope):g}, {float(intercept):g}",)
+    if slope is None or intercept is None:
+        raise UnusableImageError(f"{name}: RescaleSlope and RescaleIntercept belong together, one is missing")
+    slope, intercept = float(slope), float(intercept)
+    rescaled = values * slope + intercept
+    if slope == 0 or not np.isfinite(rescaled).all():
+        raise UnusableImageError(f"{name}: RescaleSlope {slope:g} with RescaleIntercept {intercept:g} is not usable")
+    return rescaled, () if (slope, intercept) == (1, 0) else (f"rescaled by {slope:g}, {intercept:g}",)
 
 
 def _values_of_interest(

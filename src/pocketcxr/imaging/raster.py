@@ -11,7 +11,7 @@ from PIL import ImageFile
 
 from pocketcxr.errors import ConfigError, UnreadableImageError, UnusableImageError
 from pocketcxr.imaging.colour import to_grey
-from pocketcxr.imaging.png import check_png
+from pocketcxr.imaging.png import check_png, check_png_rows
 from pocketcxr.imaging.radiograph import ImageFacts, Radiograph, check_pixel_count
 
 if TYPE_CHECKING:
@@ -52,11 +52,10 @@ def read_raster(data: bytes, picture_format: str, name: str) -> Radiograph:
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set in this process, so half a picture would be scored as a whole "
             "one: set it to False"
         )
-    bits, significant_bits = 8, 0
+    header = None
     if picture_format == "PNG":
         header = check_png(data, name)
         check_pixel_count(header.width, header.height, name)
-        bits, significant_bits = header.bits, header.significant_bits
     try:
         image = _open(data, picture_format)
         check_pixel_count(image.width, image.height, name)
@@ -70,7 +69,9 @@ def read_raster(data: bytes, picture_format: str, name: str) -> Radiograph:
         raise UnreadableImageError(
             f"{name}: the {picture_format} is damaged or ends early ({error}); copy or export it again"
         ) from error
-    grey = _grey(image, bits, significant_bits, name)
+    if header and (header.interlaced or not np.asarray(image)[-1].any()):
+        check_png_rows(data, header, name)  # half as dear as decoding, so only where rows may be missing
+    grey = _grey(image, header.bits if header else 8, header.significant_bits if header else 0, name)
     orientation = _exif_orientation(image)
     pixels, notes = grey.pixels, grey.notes
     if orientation > 1:

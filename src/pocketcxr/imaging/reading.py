@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pocketcxr.errors import InputError, UnreadableImageError
+from pocketcxr.errors import PocketCxrError, UnreadableImageError
 from pocketcxr.imaging.decoder_warnings import decoder_warnings_ignored
 from pocketcxr.imaging.radiograph import MAX_FILE_BYTES, ImageFacts, Radiograph
 from pocketcxr.imaging.signatures import foreign_format, looks_like_dicom, raster_format
@@ -40,7 +40,7 @@ def read_image_bytes(data: bytes, name: str) -> Radiograph:
     with decoder_warnings_ignored():
         try:
             return _decode(data, name)
-        except InputError:
+        except PocketCxrError:
             raise
         # The decoders raise nearly every exception there is on damaged bytes. Only its class is told, for pydicom
         # quotes header values, a patient's name among them, in its messages; hence no cause either.

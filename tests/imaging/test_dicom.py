@@ -1,0 +1,343 @@
+"""DICOM files: encodings, colours, headers, and what is refused."""
+
+import zlib
+
+import numpy as np
+import pytest
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from pocketcxr.errors import UnreadableImageError, UnusableImageError
+from pocketcxr.imaging import radiograph
+from pocketcxr.imaging.reading import read_image_bytes
+from pocketcxr.imaging.signatures import looks_like_dicom
+
+LOSSLESS = [JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless]
+
+
+def read(data):
+    return read_image_bytes(data, "film")
+
+
+def noise(dtype, stored, shape=(34, 46)):
+    low, high = (0, 2**stored) if np.dtype(dtype).kind == "u" else (-(2 ** (stored - 1)), 2 ** (stored - 1))
+    smooth = np.linspace(low, high - 1, shape[0] * shape[1]).reshape(shape)
+    return np.clip(smooth + np.random.default_rng(7).normal(0, stored, shape), low, high - 1).astype(dtype)
+
+
+# --- encodings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_native_encodings(syntax, make_dicom, ramp16):
+    np.testing.assert_allclose(read(make_dicom(ramp16, syntax=syntax)).pixels, ramp16 / 1999, atol=1e-6)
+
+
+def test_big_endian(make_dataset, to_bytes, ramp16):
+    dataset = make_dataset(ramp16, syntax=ExplicitVRBigEndian)
+    dataset.PixelData = ramp16.astype(">u2").tobytes()
+    np.testing.assert_allclose(read(to_bytes(dataset)).pixels, ramp16 / 1999, atol=1e-6)
+
+
+def test_deflated(make_dicom, ramp16):
+    data = make_dicom(ramp16, syntax=DeflatedExplicitVRLittleEndian)
+    np.testing.assert_allclose(read(data).pixels, ramp16 / 1999, atol=1e-6)
+
+
+def test_a_deflated_bomb_is_refused(make_dicom, ramp16, monkeypatch):
+    monkeypatch.setattr("pocketcxr.imaging.dicom.MAX_FILE_BYTES", 100_000)
+    data = make_dicom(ramp16, syntax=DeflatedExplicitVRLittleEndian)
+    start = 144 + int.from_bytes(data[140:144], "little")
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = data[:start] + deflater.compress(bytes(1_000_000)) + deflater.flush()
+    assert read(data).facts.width == 50
+    with pytest.raises(UnreadableImageError, match="inflates to more than"):
+        read(bomb)
+
+
+@pytest.mark.parametrize("stored", [8, 10, 12, 15, 16])
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda uid: uid.keyword)
+def test_lossless_compression_gives_the_native_pixels(syntax, stored, make_dataset, to_bytes, compress):
+    pixels = noise(np.uint8 if stored == 8 else np.uint16, stored)
+    elements = {"BitsStored": stored, "WindowCenter": 2 ** (stored - 1), "WindowWidth": 2**stored}
+    native = read(to_bytes(make_dataset(pixels, **elements)))
+    compressed = read(compress(make_dataset(pixels, **elements), syntax))
+    np.testing.assert_array_equal(compressed.pixels, native.pixels)
+    assert np.ptp(compressed.pixels) > 0.9
+
+
+@pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEG2000Lossless, RLELossless], ids=lambda uid: uid.keyword)
+def test_signed_compressed_pixels(syntax, make_dataset, to_bytes, compress):
+    pixels = noise(np.int16, 16)
+    native = read(to_bytes(make_dataset(pixels)))
+    np.testing.assert_array_equal(read(compress(make_dataset(pixels), syntax)).pixels, native.pixels)
+
+
+def test_jpeg_baseline(make_dataset, compress):
+    pixels = noise(np.uint8, 8)
+    assert np.abs(read(compress(make_dataset(pixels), JPEGBaseline8Bit)).pixels - pixels / 255).max() < 0.03
+
+
+def test_a_file_without_meta_or_preamble(make_dataset, without_file_meta, ramp16):
+    data = without_file_meta(make_dataset(ramp16, BitsStored=12, PhotometricInterpretation="MONOCHROME1"))
+    assert data[:2] == b"\x08\x00"
+    np.testing.assert_allclose(read(data).pixels, 1 - ramp16 / 1999, atol=1e-6)
+
+
+def test_text_and_pictures_do_not_look_like_dicom():
+    assert not looks_like_dicom(b"\x08\x00 begins with a backspace")
+    assert not looks_like_dicom(b"\x02\x00\x00\x00" + bytes(400))
+    assert not looks_like_dicom(b"\x08\x00")
+    assert looks_like_dicom(b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100")
+
+
+# --- colour ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stripes():
+    """[32, 48, 3] uint8: red, green, blue and grey stripes."""
+    samples = np.zeros((32, 48, 3), dtype=np.uint8)
+    samples[:, :12, 0] = samples[:, 12:24, 1] = samples[:, 24:36, 2] = 255
+    samples[:, 36:] = 128
+    return samples
+
+
+LUMINANCES = np.array([0.299, 0.587, 0.114, 128 / 255])
+
+
+def test_rgb_secondary_capture(make_dicom, stripes):
+    result = read(make_dicom(stripes))
+    np.testing.assert_allclose(result.pixels[0, 6::12], LUMINANCES, atol=1e-5)
+    assert result.facts.colour
+
+
+def test_rgb_by_plane(make_dataset, to_bytes, stripes):
+    dataset = make_dataset(stripes, PlanarConfiguration=1)
+    dataset.PixelData = np.ascontiguousarray(stripes.transpose(2, 0, 1)).tobytes()
+    np.testing.assert_allclose(read(to_bytes(dataset)).pixels[0, 6::12], LUMINANCES, atol=1e-5)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless, RLELossless], ids=lambda uid: uid.keyword)
+def test_compressed_colour(syntax, make_dataset, compress, stripes):
+    result = read(compress(make_dataset(stripes), syntax))
+    assert np.abs(result.pixels[8, 6::12] - LUMINANCES).max() < 0.02
+    assert result.facts.colour
+
+
+def test_native_ybr(make_dataset, to_bytes, stripes):
+    from pydicom.pixels.processing import convert_color_space
+
+    ybr = convert_color_space(stripes, "RGB", "YBR_FULL")
+    result = read(to_bytes(make_dataset(ybr, PhotometricInterpretation="YBR_FULL")))
+    assert np.abs(result.pixels[0, 6::12] - LUMINANCES).max() < 0.01
+
+
+def test_grey_rgb_is_not_coloured(make_dicom):
+    grey = noise(np.uint8, 8)
+    result = read(make_dicom(np.stack([grey] * 3, axis=-1)))
+    np.testing.assert_allclose(result.pixels, grey / 255, atol=1e-6)
+    assert not result.facts.colour
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+def test_palette_colour(coloured, make_dataset, to_bytes):
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    dataset = make_dataset(pixels, PhotometricInterpretation="PALETTE COLOR")
+    ramp = np.arange(256, dtype="<u2") * 257
+    for channel in ("Red", "Green", "Blue"):
+        setattr(dataset, f"{channel}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        entries = ramp if channel == "Red" or not coloured else ramp * 0
+        setattr(dataset, f"{channel}PaletteColorLookupTableData", entries.tobytes())
+    result = read(to_bytes(dataset))
+    np.testing.assert_allclose(result.pixels, pixels / 255 * (0.299 if coloured else 1), atol=1e-5)
+    assert result.facts.colour == coloured
+
+
+# --- header facts ----------------------------------------------------------------------------------------------------
+
+
+def test_the_header_is_handed_on(make_dicom, ramp16):
+    facts = read(make_dicom(
+        ramp16, Modality="DX", BodyPartExamined="CHEST ", ViewPosition="PA", PatientID="12 34",
+        StudyInstanceUID="1.2.9", PatientSex="F", PatientAge="081Y", PatientOrientation=["L", "F"],
+    )).facts  # fmt: skip
+    assert (facts.modality, facts.body_part, facts.view, facts.orientation) == ("DX", "CHEST", "PA", "L\\F")
+    assert (facts.patient_id, facts.study_id, facts.sex, facts.age) == ("12 34", "1.2.9", "F", "81")
+    assert (facts.format, facts.width, facts.height) == ("DICOM", 50, 40)
+
+
+@pytest.mark.parametrize(("age", "years"), [("006M", "0.5"), ("003W", "0.0575"), ("000D", "0"), ("81", ""), ("", "")])
+def test_ages_are_given_in_years(age, years, make_dicom, ramp16):
+    assert read(make_dicom(ramp16, PatientAge=age)).facts.age == years
+
+
+def test_coded_view_and_region_stand_in_for_the_plain_ones(make_dataset, to_bytes, ramp16):
+    from pydicom.dataset import Dataset
+
+    def coded(value, meaning):
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
+        return [item]
+
+    dataset = make_dataset(ramp16)
+    dataset.ViewCodeSequence, dataset.AnatomicRegionSequence = coded("272479007", "x"), coded("816094009", "y")
+    facts = read(to_bytes(dataset)).facts
+    assert (facts.view, facts.body_part) == ("PA", "CHEST")
+    dataset.ViewCodeSequence, dataset.AnatomicRegionSequence = (
+        coded("399173006", "left lateral"),
+        coded("72696002", "Knee"),
+    )
+    facts = read(to_bytes(dataset)).facts
+    assert (facts.view, facts.body_part) == ("left lateral", "Knee")
+
+
+def test_a_view_written_into_patient_position_is_found_and_a_lying_position_is_none(make_dicom, ramp16):
+    assert read(make_dicom(ramp16, PatientPosition="AP")).facts.view == "AP"
+    assert read(make_dicom(ramp16, PatientPosition="HFS")).facts.view == ""
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("elements", "words"),
+    [
+        ({"NumberOfFrames": 2}, "found 2 frames"),
+        ({"Rows": None}, "lacks Rows"),
+        ({"PhotometricInterpretation": None, "BitsStored": None}, "lacks BitsStored, PhotometricInterpretation"),
+        ({"HighBit": 15, "BitsStored": 12}, "expected HighBit 11, found 15"),
+        ({"BitsStored": 17}, "16 with 17 stored"),
+        ({"PhotometricInterpretation": "ARGB"}, "'ARGB' is not read"),
+        ({"SamplesPerPixel": 3}, "MONOCHROME2 has 1 samples per pixel"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"}, "for processing"),
+        ({"SharedFunctionalGroupsSequence": []}, "enhanced"),
+    ],
+)
+def test_what_would_need_guessing_is_refused(elements, words, make_dicom, ramp16):
+    with pytest.raises(UnusableImageError, match=words):
+        read(make_dicom(ramp16, **elements))
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "words"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.88.11", "Basic Text SR"),
+        ("1.2.840.10008.5.1.4.1.1.104.1", "Encapsulated PDF"),
+        ("", "without pixel data"),
+    ],
+)
+def test_objects_without_a_picture_are_named(sop_class, words, make_dataset, to_bytes, ramp16):
+    dataset = make_dataset(ramp16, SOPClassUID=sop_class)
+    del dataset.PixelData
+    with pytest.raises(UnusableImageError, match=words):
+        read(to_bytes(dataset))
+
+
+def test_frames_that_the_header_does_not_mention_are_refused(make_dataset, to_bytes, ramp16):
+    dataset = make_dataset(ramp16)
+    dataset.PixelData = dataset.PixelData * 2
+    with pytest.raises(UnusableImageError, match="export one picture"):
+        read(to_bytes(dataset))
+
+
+def test_a_padding_byte_too_many_is_no_reason_and_no_warning(make_dataset, to_bytes, ramp16):
+    dataset = make_dataset(ramp16)
+    dataset.PixelData += b"\0" * 6
+    np.testing.assert_allclose(read(to_bytes(dataset)).pixels, ramp16 / 1999, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("syntax", [None, *LOSSLESS, JPEGBaseline8Bit], ids=str)
+def test_a_truncated_file_is_never_scored(syntax, part, make_dataset, to_bytes, compress):
+    dataset = make_dataset(noise(np.uint8, 8, (64, 64)))
+    data = to_bytes(dataset) if syntax is None else compress(dataset, syntax)
+    with pytest.raises((UnreadableImageError, UnusableImageError)):
+        read(data[: int(len(data) * part)])
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless],
+    ids=lambda u: u.keyword,
+)
+def test_a_codestream_cut_off_before_it_was_wrapped_is_refused(syntax, make_dataset, compress, to_bytes):
+    import io
+
+    from pydicom import dcmread
+    from pydicom.encaps import encapsulate, get_frame
+
+    whole = dcmread(io.BytesIO(compress(make_dataset(noise(np.uint8, 8, (64, 64))), syntax)))
+    frame = get_frame(whole.PixelData, 0, number_of_frames=1)
+    whole.PixelData = encapsulate([frame[: len(frame) * 3 // 4]])
+    with pytest.raises(UnreadableImageError, match="film"):
+        read(to_bytes(whole))
+
+
+def test_the_pixel_limit_holds_before_decoding(make_dicom, monkeypatch, ramp16):
+    data = make_dicom(ramp16)
+    monkeypatch.setattr(radiograph, "MAX_PIXELS", ramp16.size - 1)
+    with pytest.raises(UnreadableImageError, match="more than"):
+        read(data)
+
+
+@pytest.mark.parametrize("rows", [0, 50, 65535])
+def test_rows_that_the_pixels_do_not_fill_are_refused(rows, make_dicom, ramp16):
+    with pytest.raises(UnreadableImageError, match="film"):
+        read(make_dicom(ramp16, Rows=rows))
+
+
+@pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEG2000Lossless, JPEGBaseline8Bit], ids=lambda uid: uid.keyword)
+def test_a_codestream_of_another_size_than_the_header_is_refused(syntax, make_dataset, compress, to_bytes):
+    import io
+
+    from pydicom import dcmread
+
+    dataset = dcmread(io.BytesIO(compress(make_dataset(noise(np.uint8, 8)), syntax)))
+    dataset.Rows = 20
+    with pytest.raises(UnreadableImageError, match="expected 46 x 20 pixels, found a codestream of 46 x 34"):
+        read(to_bytes(dataset))
+
+
+def test_compressed_values_beyond_bits_stored_are_refused(make_dataset, compress, to_bytes):
+    import io
+
+    from pydicom import dcmread
+
+    dataset = dcmread(io.BytesIO(compress(make_dataset(noise(np.uint16, 16)), JPEG2000Lossless)))
+    dataset.BitsStored, dataset.HighBit = 12, 11
+    with pytest.raises(UnusableImageError, match="exceed the 12 bits"):
+        read(to_bytes(dataset))
+
+
+def test_an_unknown_transfer_syntax_is_named(make_dataset, to_bytes, ramp16):
+    dataset = make_dataset(ramp16, syntax="1.2.840.10008.1.2.4.103")  # MPEG-4
+    from pydicom.encaps import encapsulate
+
+    dataset.PixelData = encapsulate([b"\0" * 100])
+    with pytest.raises(UnreadableImageError, match=r"no decoder for .MPEG-4"):
+        read(to_bytes(dataset))
+
+
+def test_compressed_pixels_without_a_transfer_syntax_are_refused(make_dataset, compress, to_bytes):
+    data = compress(make_dataset(noise(np.uint8, 8)), JPEG2000Lossless)
+    start = 144 + int.from_bytes(data[140:144], "little")
+    with pytest.raises(UnusableImageError, match="without a transfer syntax"):
+        read(data[start:])
+
+
+def test_messages_hold_no_patient_identifier(make_dicom, ramp16):
+    elements = {"PatientName": "Doe^John", "PatientID": "4711-ABC", "PatientBirthDate": "19500101"}
+    with pytest.raises(UnusableImageError) as refusal:
+        read(make_dicom(ramp16, WindowCenter=1, WindowWidth=-1, **elements))
+    assert not any(text in str(refusal.value) for text in ("Doe", "4711", "1950"))
