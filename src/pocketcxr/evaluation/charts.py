@@ -1,0 +1,134 @@
+"""Which charts a report shows: overview with intervals, ROC, precision-recall, reliability."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from pocketcxr.evaluation import verdicts
+from pocketcxr.evaluation.calibration import reliability_bins
+from pocketcxr.evaluation.plots import Axis, Series, interval_chart, line_chart
+from pocketcxr.evaluation.words import number, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pocketcxr.evaluation.judged import Judged
+    from pocketcxr.labels import Task
+
+    Points = list[tuple[float, float]]
+
+_RELIABILITY_BINS = 8
+_ALARMS, _FOUND = Axis("1 − specificity (false alarms)", 0, 1), Axis("sensitivity", 0, 1)
+
+
+class Chart(NamedTuple):
+    """A chart with its title and what it means, as SVG text."""
+
+    title: str
+    meaning: str
+    svg: str
+
+
+def overview(models: Sequence[Judged], task: Task) -> str:
+    """The figure that models are compared by, with intervals, as SVG; empty where no model has it."""
+    metric = verdicts.headline_metric(task)
+    rows = [
+        (one.name, figure.value, figure.low, figure.high)
+        for one in models
+        if (figure := one.figures[metric]).value is not None
+    ]
+    name = verdicts.metric_words(metric, task)
+    return interval_chart(rows, title=f"{name}, with 95 % intervals", axis=name) if rows else ""
+
+
+def curves_of_models(models: Sequence[Judged], task: Task) -> list[Chart]:
+    """ROC, precision-recall and reliability of the positive class for all models; nothing where a class is absent."""
+    truth = models[0].scored.labels == task.positive_index
+    if truth.all() or not truth.any():
+        return []
+    scores = {one.name: one.probabilities[:, task.positive_index] for one in models}
+    said = {
+        metric: ", ".join(f"{one.name} {number(one.figures[metric].value)}" for one in models)
+        for metric in ("auroc", "average_precision", "ece_positive")
+    }
+    lines = list(enumerate(scores.items()))
+    roc = line_chart(
+        [Series(name, _roc(truth, values), place) for place, (name, values) in lines],
+        _ALARMS,
+        _FOUND,
+        title=f"ROC curve for {task.positive}",
+        description=f"AUROC: {said['auroc']}",
+        diagonal=True,
+    )
+    precision = line_chart(
+        [Series(name, _precision(truth, values), place) for place, (name, values) in lines],
+        Axis("recall (sensitivity)", 0, 1),
+        Axis("precision", 0, 1),
+        title=f"Precision-recall curve for {task.positive}",
+        description=f"Average precision: {said['average_precision']}",
+    )
+    reliability = line_chart(
+        [Series(name, _reliability(truth, values), place, markers=True) for place, (name, values) in lines],
+        Axis("predicted probability", 0, 1),
+        Axis(f"share with {task.positive}", 0, 1),
+        title=f"Reliability diagram for {task.positive}",
+        description=f"Calibration error of this class: {said['ece_positive']}",
+        diagonal=True,
+    )
+    share = percent(float(truth.mean()))
+    return [
+        Chart(
+            "ROC curve",
+            f"How many images with {task.positive} are found, against how many others raise a false alarm. "
+            "The grey diagonal is chance.",
+            roc,
+        ),
+        Chart(
+            "Precision and recall",
+            f"Of the images called {task.positive}, how many are, as more of them are found. "
+            f"Depends on their share, here {share} %.",
+            precision,
+        ),
+        Chart(
+            "Reliability",
+            f"Among images given a probability of p for {task.positive}, a share p should have it: on the diagonal a "
+            "model means what it says. Each mark stands for the same number of images.",
+            reliability,
+        ),
+    ]
+
+
+def curves_of_classes(shown: Judged, task: Task) -> list[Chart]:
+    """ROC of one model for every class against the rest; with two classes the other chart says it all."""
+    if len(task.labels) == 2:  # noqa: PLR2004
+        return []
+    series = []
+    for place, label in enumerate(task.labels):
+        truth = shown.scored.labels == place
+        points = [] if truth.all() or not truth.any() else _roc(truth, shown.probabilities[:, place])
+        series.append(Series(label, points, place))
+    said = ", ".join(f"{label} {number(shown.figures[f'auroc/{label}'].value)}" for label in task.labels)
+    title = f"ROC curves of the {shown.name} by class"
+    svg = line_chart(series, _ALARMS, _FOUND, title=title, description=f"AUROC: {said}", diagonal=True)
+    return [Chart("ROC curve by class", f"Each class against all others, {shown.name}.", svg)]
+
+
+def _roc(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Points:
+    alarms, hits, _ = roc_curve(truth, scores)
+    return list(zip(alarms.tolist(), hits.tolist(), strict=True))
+
+
+def _precision(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Points:
+    precision, recall, _ = precision_recall_curve(truth, scores, drop_intermediate=True)
+    # The last point (recall 0, precision 1) is a convention and no threshold: drawing it would flatter.
+    return list(zip(recall[-2::-1].tolist(), precision[-2::-1].tolist(), strict=True))
+
+
+def _reliability(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Points:
+    bins = reliability_bins(scores, truth, bins=_RELIABILITY_BINS, binning="equal-mass")
+    return list(zip(bins.confidence.tolist(), bins.frequency.tolist(), strict=True))

@@ -1,0 +1,132 @@
+"""Run a model over a split once and keep what every figure needs; the only place where evaluation calls a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from pocketcxr.errors import DataError
+from pocketcxr.evaluation.calibration import softmax
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pocketcxr.bundle.contract import ModelOutputs, Predict
+    from pocketcxr.data.dataset import Dataset
+
+_SAME = 1e-3  # probabilities this close to softmax(logits) carry no temperature of their own
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one model says of n images.
+
+    `positions` int [n] in the data set; `labels` int [n], the truth; `probabilities` and `logits` float64 [n, classes];
+    `novelty` [n] or None; `saliency` maps a position to class activation maps [classes, rows, columns] for the few
+    images that a report shows.
+    """
+
+    name: str
+    positions: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    logits: NDArray[np.float64]
+    novelty: NDArray[np.float64] | None = None
+    saliency: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def brings_temperature(self) -> bool:
+        """Whether the probabilities are more than the softmax of the logits: the model is calibrated already."""
+        return len(self.labels) > 0 and bool(np.abs(self.probabilities - softmax(self.logits)).max() > _SAME)
+
+    @property
+    def implied_temperature(self) -> float:
+        """Temperature that lies between logits and probabilities (least squares); 1 where there is nothing to tell."""
+        logs = np.log(np.maximum(self.probabilities, 1e-6))
+        logs = logs - logs.mean(axis=1, keepdims=True)
+        centred = self.logits - self.logits.mean(axis=1, keepdims=True)
+        inside = (self.probabilities > 1e-6).all(axis=1)  # noqa: PLR2004  # rounded away below
+        square = float((logs[inside] ** 2).sum())
+        return float((centred[inside] * logs[inside]).sum()) / square if square > 0 else 1.0
+
+
+def score(
+    name: str,
+    predict: Predict,
+    dataset: Dataset,
+    positions: NDArray[np.int64],
+    *,
+    batch_size: int = 32,
+    keep_saliency: int = 0,
+    progress: bool = False,
+) -> Scored:
+    """Score images of a data set with a model.
+
+    Args:
+        name: of the model, as tables shall name it.
+        predict: takes float32 [n, 1, size, size] in [0, 1], gives `pocketcxr.bundle.contract.ModelOutputs`.
+        dataset: labelled images.
+        positions: int [n], which of them; may be empty.
+        batch_size: images per call.
+        keep_saliency: keep the maps of this many wrong and this many right answers, the most confident of each.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        DataError: an unlabelled image among them, or a model whose outputs have other shapes than promised or hold NaN.
+    """
+    labels = dataset.labels[positions]
+    if (labels < 0).any():
+        raise DataError(
+            f"scoring {name}: {int((labels < 0).sum())} of {len(labels)} images have no label; leave them out"
+        )
+    classes = len(dataset.task.labels)
+    probabilities, logits = np.zeros((len(positions), classes)), np.zeros((len(positions), classes))
+    novelty: list[NDArray[np.float32]] = []
+    maps: dict[int, NDArray[np.float16]] = {}
+    starts = range(0, len(positions), batch_size)
+    for start in tqdm(starts, desc=f"scoring with {name}", unit="batch", disable=not progress, leave=False):
+        batch = positions[start : start + batch_size]
+        outputs = predict(dataset.images(batch))
+        _check(outputs, name, len(batch), classes)
+        probabilities[start : start + len(batch)] = outputs.probabilities
+        logits[start : start + len(batch)] = outputs.logits
+        if outputs.novelty is not None:
+            novelty.append(outputs.novelty)
+        if keep_saliency and outputs.saliency is not None:  # half precision: maps of every image for a moment
+            maps |= {int(place): row.astype(np.float16) for place, row in zip(batch, outputs.saliency, strict=True)}
+    chosen = _notable(probabilities, labels, keep_saliency) if maps else []
+    return Scored(
+        name=name,
+        positions=positions,
+        labels=labels,
+        probabilities=probabilities,
+        logits=logits,
+        novelty=np.concatenate(novelty).astype(np.float64) if novelty else None,
+        saliency={int(positions[i]): maps[int(positions[i])].astype(np.float32) for i in chosen},
+    )
+
+
+def _check(outputs: ModelOutputs, name: str, images: int, classes: int) -> None:
+    for what, table in (("probabilities", outputs.probabilities), ("logits", outputs.logits)):
+        if table.shape != (images, classes):
+            raise DataError(
+                f"model {name}: expected {what} of shape {(images, classes)}, found {table.shape}; "
+                "was it made for another task?"
+            )
+        if not np.isfinite(table).all():
+            raise DataError(f"model {name}: found NaN or infinity among its {what}; it cannot be evaluated")
+
+
+def _notable(probabilities: NDArray[np.float64], labels: NDArray[np.int64], count: int) -> list[int]:
+    """Most confident wrong answers, and most confident right answers taken from the classes in turn."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    wrong = [int(i) for i in order if predicted[i] != labels[i]][:count]
+    turns: list[tuple[int, int]] = []
+    for label in np.unique(labels):
+        right = [int(i) for i in order if predicted[i] == labels[i] == label][:count]
+        turns += list(enumerate(right))
+    return wrong + [i for _, i in sorted(turns)][:count]
