@@ -16,10 +16,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pocketcxr.data.phantom import COLUMNS, _sample_patient, draw_phantom, phantom_lung_mask
-from pocketcxr.data.phantom_anatomy import draw_shadows, sample_anatomy
+from pocketcxr.data.phantom_anatomy import draw_shadows
 from pocketcxr.data.phantom_canvas import Canvas, Pose, mirrored, spline
 from pocketcxr.data.phantom_disease import draw_disease, sample_disease
 from pocketcxr.data.phantom_hospital import DRAWING, HOSPITALS
+from pocketcxr.data.phantom_patient import sample_anatomy
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.imaging.reading import read_image
@@ -33,9 +34,9 @@ def read_table(table):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """Folder and rows of 90 patients at a small size, with masks."""
+    """Folder and rows of 60 patients at a small size, with masks."""
     out = tmp_path_factory.mktemp("phantom")
-    return out, read_table(draw_phantom(out, patients=90, seed=5, size=128, masks=True, progress=False))
+    return out, read_table(draw_phantom(out, patients=60, seed=5, size=128, masks=True, progress=False))
 
 
 def test_the_table_speaks_the_language_of_the_index(drawn):
@@ -53,15 +54,15 @@ def test_patients_have_several_images_one_finding_and_one_hospital(drawn):
     for row in rows:
         if row["patient_id"]:
             by_patient[row["patient_id"]].append(row)
-    assert len(by_patient) == 90
+    assert len(by_patient) == 60
     assert {len(images) for images in by_patient.values()} == {1, 2, 3, 4}
     for images in by_patient.values():
         assert len({(row["finding"], row["source"], row["sex"], row["age"]) for row in images}) == 1
         assert len({row["study_id"] for row in images}) == len(images)
     assert Counter(images[0]["finding"] for images in by_patient.values()) == {
-        "no_finding": 30,
-        "pneumonia": 30,
-        "covid19": 30,
+        "no_finding": 20,
+        "pneumonia": 20,
+        "covid19": 20,
     }
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from pocketcxr.data.phantom_anatomy import draw_shadows, sample_anatomy
+from pocketcxr.data.phantom_anatomy import draw_shadows
 from pocketcxr.data.phantom_canvas import Canvas, Pose
 from pocketcxr.data.phantom_disease import DISEASES, draw_disease, draw_harmless, sample_disease
 from pocketcxr.data.phantom_hospital import DRAWING, HOSPITALS, Hospital, develop, write_film, write_picture
+from pocketcxr.data.phantom_patient import sample_anatomy
 from pocketcxr.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pocketcxr.data.phantom_anatomy import Anatomy
     from pocketcxr.data.phantom_canvas import Layer
     from pocketcxr.data.phantom_disease import Disease
+    from pocketcxr.data.phantom_patient import Anatomy
 
     _Row = dict[str, str]
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.data.phantom_anatomy import SIDES, lateral_edge
 from pocketcxr.data.phantom_canvas import blurred, cloud, sigmoid, spline
+from pocketcxr.data.phantom_patient import SIDES, lateral_edge
 
 if TYPE_CHECKING:
-    from pocketcxr.data.phantom_anatomy import Anatomy, Shadows
+    from pocketcxr.data.phantom_anatomy import Shadows
     from pocketcxr.data.phantom_canvas import Canvas, Layer
+    from pocketcxr.data.phantom_patient import Anatomy
 
 DISEASES = ("no_finding", "pneumonia", "covid19")
 """Findings that the phantom draws, in the vocabulary of `pocketcxr.labels`."""
@@ -80,7 +81,7 @@ def draw_disease(disease: Disease, canvas: Canvas, shadows: Shadows, *, stage: f
     for patch in disease.patches:
         distance = ((x - patch.x) / patch.radius_x) ** 2 + ((y - patch.y) / patch.radius_y) ** 2
         clear *= 1 - patch.density * sigmoid((1 - distance + patch.ragged * edge) * patch.sharp)
-    opacity = (1 - clear) * (0.35 + 0.65 * stage)
+    opacity = (1 - clear) * (0.5 + 0.5 * stage)
     opacity *= np.clip(1 + disease.mottle * (0.6 * fine + 0.4 * edge), 0.1, 1.6)
     opacity *= 1 - disease.bronchograms * blurred(shadows.bronchi, 2 * canvas.height / 320)
     return 0.42 * shadows.air * np.minimum(opacity, 1)
@@ -113,7 +114,7 @@ def _pneumonia(rng: np.random.Generator, anatomy: Anatomy) -> tuple[Patch, ...]:
     """One lobe of one side, sometimes with a smaller satellite in the same lung."""
     side = int(rng.choice(SIDES))
     lobe = _LOBES[side][str(rng.choice(list(_LOBES[side])))]
-    size, density = rng.uniform(0.55, 1.05), rng.uniform(0.35, 0.85)
+    size, density = rng.uniform(0.65, 1.1), rng.uniform(0.5, 1.0)
     x, y = lobe[0] * anatomy.chest_width + rng.normal(0, 0.02), lobe[1] + rng.normal(0, 0.025)
     patches = [Patch(side * x, y, lobe[2] * size, lobe[3] * size, density, 0.4, 2.5)]
     if rng.random() < 0.3:  # noqa: PLR2004
@@ -127,9 +128,9 @@ def _covid(rng: np.random.Generator, anatomy: Anatomy) -> tuple[Patch, ...]:
     """Several faint patches near the chest wall, more of them below, on both sides and not symmetrically."""
     patches: list[Patch] = []
     balance = rng.uniform(0.3, 0.7)
-    density = rng.uniform(0.25, 0.6)
+    density = rng.uniform(0.4, 0.8)
     for side, share in zip(SIDES, (balance, 1 - balance), strict=True):
-        for _ in range(max(1, rng.poisson(6 * share))):
+        for _ in range(max(1, rng.poisson(8 * share))):
             y = 0.74 - abs(rng.normal(0, 0.17))
             x = max(0.11, lateral_edge(anatomy, y) - abs(rng.normal(0.035, 0.035)))
             radii = rng.uniform(0.03, 0.075), rng.uniform(0.04, 0.1)
