@@ -34,7 +34,7 @@ class TinyStudent(torch.nn.Module):
         self.first = torch.nn.Conv2d(1, 16, 5, stride=4, padding=2, bias=False)
         self.norm = torch.nn.BatchNorm2d(16)
         self.second = torch.nn.Conv2d(16, FEATURES, 3, stride=2, padding=1)
-        self.head = torch.nn.Linear(FEATURES, classes)
+        self.classifier = torch.nn.Linear(FEATURES, classes)
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
         self.norm.running_mean.copy_(torch.randn(16, generator=generator))
@@ -44,7 +44,10 @@ class TinyStudent(torch.nn.Module):
         features = torch.nn.functional.relu6(self.norm(self.first((image - 0.5) / 0.25)))
         features = torch.nn.functional.relu6(self.second(features))
         embedding = features.mean((2, 3))
-        return Outputs(self.head(embedding), embedding, features)
+        return Outputs(self.classifier(embedding), embedding, features)
+
+    def saliency(self, features):
+        return torch.einsum("kc,nchw->nkhw", self.classifier.weight, features)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def make_case(*, train: int = 12, calibration: int = 15, test: int = 3) -> Case:
     rows = tuple(IndexRow(path=f"{i}.png", source="toy", finding="a", split=split) for i, split in enumerate(splits))
     dataset = Dataset(task=task, rows=rows, pixels=pixels.astype(np.uint8), labels=labels, fingerprint="f00d")
     network = TinyStudent(3).train()
-    return Case(network, SimpleNamespace(labels=task.labels, image_size=SIZE), dataset)
+    return Case(network, SimpleNamespace(kind="student", labels=task.labels, image_size=SIZE), dataset)
 
 
 @pytest.fixture(scope="session")

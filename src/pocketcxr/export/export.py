@@ -28,12 +28,11 @@ if TYPE_CHECKING:
 
     import onnx
     from numpy.typing import NDArray
-    from torch import nn
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.evaluation.config import EvaluationConfig
     from pocketcxr.export.novelty import NoveltyReference
-    from pocketcxr.models.networks import NetworkSpec
+    from pocketcxr.models.networks import NetworkSpec, Student
 
 RECORDS = ("metrics", "data", "teacher", "run")
 """What `records` may hold: the free tables of the manifest."""
@@ -51,7 +50,7 @@ class _Splits:
 
 
 def export_student(
-    network: nn.Module,
+    network: Student,
     spec: NetworkSpec,
     dataset: Dataset,
     *,
@@ -135,6 +134,8 @@ def export_student(
 def _check(spec: NetworkSpec, dataset: Dataset, *, out: Path, records: dict[str, Any]) -> None:
     if out.suffix != ".onnx":
         raise ConfigError(f"bundle file: expected a name that ends in .onnx, found {out.name!r}")
+    if spec.kind != "student":
+        raise ConfigError(f"expected a student to export, found a {spec.kind}; distil a student from it first")
     if tuple(spec.labels) != dataset.task.labels:
         raise ConfigError(f"student has labels {list(spec.labels)}, the data set {list(dataset.task.labels)}")
     if spec.image_size != dataset.pixels.shape[1]:

@@ -8,7 +8,6 @@ The calibrated outputs are added by `pocketcxr.export.onnx_tail`.
 from __future__ import annotations
 
 import copy
-import logging
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,46 +19,47 @@ from pocketcxr.errors import ConfigError
 if TYPE_CHECKING:
     import onnx
 
+    from pocketcxr.models.networks import Student
+
 OPSET = 18
 CORE_OUTPUTS = ("logits", "embedding", "saliency")
 
 
 class _Core(nn.Module):
-    """The student with its class activation maps: the head applied to every place of the last feature map."""
+    """The student with its class activation maps: the classifier applied to every place of the last feature map."""
 
-    def __init__(self, network: nn.Module, head: nn.Linear) -> None:
+    def __init__(self, network: Student, classifier: nn.Linear) -> None:
         super().__init__()
-        self.network, self.head = network, head
+        self.network, self.classifier = network, classifier
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         outputs = self.network(image)
-        # with the bias, so that the mean of a map over its places is the logit
-        weight = self.head.weight[:, :, None, None]  # [classes, features, 1, 1]
-        saliency = nn.functional.conv2d(outputs.features, weight, self.head.bias)
+        # without the bias, as `Student.saliency`: the mean of a map over its places is the logit less the bias
+        weight = self.classifier.weight[:, :, None, None]  # [classes, features, 1, 1]
+        saliency = nn.functional.conv2d(outputs.features, weight)
         return outputs.logits, outputs.embedding, saliency
 
 
-def cpu_copy(network: nn.Module) -> nn.Module:
+def cpu_copy(network: Student) -> Student:
     """Return a float32 copy on the CPU in evaluation mode; the network that was given stays as it is."""
     return copy.deepcopy(network).cpu().float().eval()
 
 
-def core_graph(network: nn.Module, *, image_size: int) -> onnx.ModelProto:
+def core_graph(network: Student, *, image_size: int) -> onnx.ModelProto:
     """Export logits [n, classes], embedding [n, features] and saliency [n, classes, rows, columns].
 
     Args:
-        network: gives `NetworkOutputs` for images [n, 1, size, size]; its linear layer `head` takes the global average
-            of `features`.
+        network: gives `NetworkOutputs` for images [n, 1, size, size]; its linear layer `classifier` takes the
+            global average of `features`.
         image_size: of the square input, in pixels.
 
     Raises:
-        ConfigError: the network has no linear `head` on the global average of its features.
+        ConfigError: the network has no linear `classifier` on the global average of its features.
     """
     network = cpu_copy(network)
-    head = linear_head(network, image_size)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    classifier = linear_classifier(network, image_size)
     program = torch.onnx.export(
-        _Core(network, head).eval(),
+        _Core(network, classifier).eval(),
         (torch.rand(2, 1, image_size, image_size, generator=torch.Generator().manual_seed(0)),),
         dynamo=True,
         opset_version=OPSET,
@@ -75,21 +75,21 @@ def core_graph(network: nn.Module, *, image_size: int) -> onnx.ModelProto:
     return model
 
 
-def linear_head(network: nn.Module, image_size: int) -> nn.Linear:
-    """Return the linear head, after checking that it really takes the global average of the feature map.
+def linear_classifier(network: Student, image_size: int) -> nn.Linear:
+    """Return the linear classifier, after checking that it really takes the global average of the feature map.
 
     Raises:
         ConfigError: it does not, or there is none; class activation maps would then explain nothing.
     """
-    head = getattr(network, "head", None)
-    if not isinstance(head, nn.Linear):
-        raise ConfigError(f"expected a student whose `head` is a linear layer, found {type(head).__name__}")
+    classifier = getattr(network, "classifier", None)
+    if not isinstance(classifier, nn.Linear):
+        raise ConfigError(f"expected a student whose `classifier` is a linear layer, found {type(classifier).__name__}")
     with torch.no_grad():
         outputs = network(torch.full((1, 1, image_size, image_size), 0.5))
-        pooled = head(outputs.features.mean(dim=(2, 3)))
+        pooled = classifier(outputs.features.mean(dim=(2, 3)))
     if not torch.allclose(pooled, outputs.logits, rtol=1e-3, atol=1e-4):
-        raise ConfigError("expected a student whose logits are its `head` on the global average of its features")
-    return head
+        raise ConfigError("expected a student whose logits are its `classifier` on the global average of its features")
+    return classifier
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -12,15 +12,15 @@ from pocketcxr.bundle.contract import INPUT_NAME, OUTPUT_NAMES, ModelOutputs
 from pocketcxr.bundle.golden import network_input
 from pocketcxr.errors import BundleError
 from pocketcxr.export.novelty import novelty
-from pocketcxr.export.onnx_export import cpu_copy, linear_head
+from pocketcxr.export.onnx_export import cpu_copy
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
-    from torch import nn
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.export.novelty import NoveltyReference
+    from pocketcxr.models.networks import Student
 
 GRAPH_TOLERANCE = 1e-3
 """Largest difference of the float32 graph from PyTorch: of probabilities as they are, of the other outputs as a
@@ -54,18 +54,13 @@ class GraphRun:
 
 
 def torch_outputs(
-    network: nn.Module, pictures: NDArray[np.uint8], *, temperature: float, reference: NoveltyReference
+    network: Student, pictures: NDArray[np.uint8], *, temperature: float, reference: NoveltyReference
 ) -> ModelOutputs:
-    """All five outputs for pictures uint8 [n, size, size] from PyTorch and NumPy, without the exported graph.
-
-    The class activation maps come from a matrix product of their own, so that the graph's are compared with the formula
-    and not with themselves.
-    """
+    """All five outputs for pictures uint8 [n, size, size] from PyTorch and NumPy, without the exported graph."""
     network = cpu_copy(network)
     with torch.no_grad():
         outputs = network(torch.from_numpy(network_input(pictures)))
-        head = linear_head(network, pictures.shape[1])
-        maps = torch.einsum("cf,nfhw->nchw", head.weight, outputs.features) + head.bias[:, None, None]
+        maps = network.saliency(outputs.features)
     logits, embedding = outputs.logits.numpy(), outputs.embedding.numpy()
     return ModelOutputs(
         probabilities=_softmax(logits / np.float32(temperature)),

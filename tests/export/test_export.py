@@ -1,0 +1,241 @@
+"""An exported student is the trained student, calibrated on the calibration split, in a file that proves itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pocketcxr.bundle.contract import OUTPUT_NAMES
+from pocketcxr.bundle.golden import check_golden, drawn_inputs, golden_path, network_input, read_golden
+from pocketcxr.errors import BundleError, ConfigError, DataError
+from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature
+from pocketcxr.evaluation.config import EvaluationConfig
+from pocketcxr.inference.session import load_bundle
+
+torch = pytest.importorskip("torch", reason="needs the extra train")
+
+from pocketcxr.export import onnx_export, parity  # noqa: E402
+from pocketcxr.export.export import export_student  # noqa: E402
+
+PORTABLE = set(
+    [
+        "Add",
+        "Cast",
+        "Clip",
+        "Conv",
+        "Div",
+        "Gemm",
+        "MatMul",
+        "Mul",
+        "ReduceMean",
+        "ReduceSum",
+        "Relu",
+        "Softmax",
+        "Sqrt",
+        "Sub",
+    ]
+)
+
+
+def _export(case, out, **changes):
+    options = {
+        "evaluation": EvaluationConfig(coverage=0.8),
+        "name": "toy",
+        "version": "1.2.3",
+        "licence": "CC0-1.0",
+        "records": {"metrics": {"auroc": 0.5}, "run": {"seed": 4}},
+        "progress": False,
+    }
+    return export_student(case.network, case.spec, case.dataset, out=out, **(options | changes))
+
+
+@pytest.fixture(scope="module")
+def cached_core(case):
+    """Return the exporter's answer for the tiny student, computed once: it takes seconds."""
+    return onnx_export.core_graph(case.network, image_size=case.spec.image_size)
+
+
+@pytest.fixture(autouse=True)
+def _export_once(monkeypatch, cached_core):
+    monkeypatch.setattr(onnx_export, "core_graph", lambda *_, **__: cached_core)
+
+
+@pytest.fixture(scope="module")
+def exported(case, cached_core, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_export, "core_graph", lambda *_, **__: cached_core)
+        return _export(case, tmp_path_factory.mktemp("export") / "toy.onnx")
+
+
+@pytest.fixture(scope="module")
+def bundle(exported):
+    return load_bundle(exported, threads=1)
+
+
+def _rounded(network):
+    """Return a copy with batch norm folded, and every large weight rounded through half precision, as shipped."""
+    network = onnx_export.cpu_copy(network)
+    network.first = torch.nn.utils.fuse_conv_bn_eval(network.first, network.norm)
+    network.norm = torch.nn.Identity()
+    for layer in (network.first, network.second):
+        layer.weight.data = layer.weight.data.half().float()
+    return network
+
+
+def test_half_weights_bundle_equals_pytorch_with_its_weights_rounded(case, bundle):
+    images = network_input(np.concatenate([drawn_inputs(32), case.dataset.pixels]))
+    found = bundle(images)
+    with torch.no_grad():
+        network = _rounded(case.network)
+        expected = network(torch.from_numpy(images))
+        maps = network.saliency(expected.features)
+        probabilities = torch.softmax(expected.logits / bundle.manifest.temperature, dim=1)
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
+    np.testing.assert_allclose(found.embedding, expected.embedding, atol=1e-4)
+    np.testing.assert_allclose(found.saliency, maps, atol=1e-4)
+    np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-5)
+
+
+def test_full_weights_bundle_equals_pytorch_as_trained(case, tmp_path):
+    bundle = load_bundle(_export(case, tmp_path / "full.onnx", half_weights=False), threads=1)
+    images = network_input(drawn_inputs(32))
+    with torch.no_grad():
+        expected = onnx_export.cpu_copy(case.network)(torch.from_numpy(images))
+    np.testing.assert_allclose(bundle(images).logits, expected.logits, atol=1e-4)
+    assert list(bundle.manifest.run["parity_with_pytorch"]) == ["graph"]
+
+
+def test_half_weights_halve_the_bytes_of_the_weights(case, exported):
+    import onnx
+
+    model = onnx.load(exported)
+    halves = [w for w in model.graph.initializer if w.data_type == onnx.TensorProto.FLOAT16]
+    stored = sum(np.prod(weight.dims) for weight in halves)
+    large = sum(p.numel() for p in (case.network.first.weight, case.network.second.weight))
+    assert stored >= large
+    assert all(np.prod(w.dims) < 256 for w in model.graph.initializer if w.data_type == onnx.TensorProto.FLOAT)
+
+
+def test_graph_is_plain_folded_and_tells_nothing_of_the_machine(exported):
+    import onnx
+
+    model = onnx.load(exported)
+    assert {node.op_type for node in model.graph.node} <= PORTABLE
+    assert [opset.version for opset in model.opset_import if opset.domain == ""] == [18]
+    assert [output.name for output in model.graph.output] == list(OUTPUT_NAMES)
+    data = exported.read_bytes()
+    assert b"site-packages" not in data
+    assert b".py" not in data
+
+
+def test_calibration_is_that_of_the_shipped_graph_on_the_calibration_split(case, bundle):
+    positions = case.dataset.positions("calibration")
+    outputs, labels = bundle(case.dataset.images(positions)), case.dataset.labels[positions]
+    manifest = bundle.manifest
+    assert manifest.temperature == pytest.approx(fit_temperature(outputs.logits, labels), rel=1e-3)
+    expected = conformal_quantile(outputs.probabilities, labels, coverage=0.8)
+    assert manifest.conformal_quantile == pytest.approx(expected, abs=1e-5)
+    assert manifest.conformal_coverage == 0.8
+    assert outputs.novelty.max() == pytest.approx(1.0, abs=1e-5)  # 15 images: the 99th percentile is the largest
+    for point in manifest.operating_points:
+        assert point.label == "covid19"
+        assert point.chosen_on.startswith("calibration split, 15 images")
+
+
+def test_manifest_holds_what_was_given_and_what_was_found(bundle):
+    manifest = bundle.manifest
+    assert (manifest.name, manifest.version, manifest.licence) == ("toy", "1.2.3", "CC0-1.0")
+    assert manifest.labels == ("normal", "pneumonia", "covid19")
+    assert manifest.metrics == {"auroc": 0.5}
+    assert manifest.run["seed"] == 4
+    assert manifest.data["fingerprint"] == "f00d"
+    assert manifest.data["images"] == {"train": 12, "calibration": 15}
+    assert "not a medical device" in manifest.intended_use
+    assert any("children" in limit for limit in manifest.limits)
+    assert any("CC0-1.0" in limit for limit in manifest.limits)
+    assert set(manifest.run["parity_with_pytorch"]) == {"graph", "half_weights"}
+
+
+def test_golden_vectors_fit_and_hold_no_patient_by_default(case, exported, bundle):
+    golden = read_golden(golden_path(exported))
+    assert golden.sha256 == bundle.sha256
+    assert max(check_golden(bundle, golden).values()) < 1e-6
+    np.testing.assert_array_equal(golden.inputs, drawn_inputs(32))
+
+
+def test_golden_images_are_added_when_asked_for(case, tmp_path):
+    golden = read_golden(golden_path(_export(case, tmp_path / "x.onnx", golden_images=2)))
+    assert len(golden.inputs) == 8
+    calibration = case.dataset.pixels[case.dataset.positions("calibration")]
+    np.testing.assert_array_equal(golden.inputs[6:], calibration[[0, -1]])
+
+
+def test_network_that_was_exported_stays_as_it_was(case, exported):
+    assert case.network.training
+
+
+def test_graph_that_differs_from_the_network_is_not_written(case, tmp_path):
+    other = onnx_export.cpu_copy(case.network)
+    other.classifier.weight.data += 0.1
+    wrong = dataclasses.replace(case, network=other)
+    with pytest.raises(BundleError, match=r"the exported graph is not the network: .* differs from PyTorch by"):
+        _export(wrong, tmp_path / "wrong.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rounding_that_moves_a_probability_too_far_is_refused(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "HALF_PROBABILITY_TOLERANCE", 1e-9)
+    with pytest.raises(BundleError, match="half_weights=False"):
+        _export(case, tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize(
+    "spec, changes, message",
+    [
+        ({"kind": "teacher"}, {}, "expected a student"),
+        ({"labels": ("a", "b", "c")}, {}, "student has labels"),
+        ({"image_size": 64}, {}, "student takes 64 pixels"),
+        ({}, {"records": {"metric": {}}}, "records: expected some of"),
+    ],
+)
+def test_contradictions_are_refused_before_any_work(case, tmp_path, spec, changes, message):
+    other = dataclasses.replace(case, spec=SimpleNamespace(**(case.spec.__dict__ | spec)))
+    with pytest.raises(ConfigError, match=message):
+        _export(other, tmp_path / "x.onnx", **changes)
+
+
+def test_name_without_onnx_is_refused(case, tmp_path):
+    with pytest.raises(ConfigError, match=r"ends in \.onnx"):
+        _export(case, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("empty", ["train", "calibration"])
+def test_empty_split_is_refused(case, tmp_path, empty):
+    rows = tuple(dataclasses.replace(row, split="test") if row.split == empty else row for row in case.dataset.rows)
+    other = dataclasses.replace(case, dataset=dataclasses.replace(case.dataset, rows=rows))
+    with pytest.raises(DataError, match=f"the split {empty} has no labelled image"):
+        _export(other, tmp_path / "x.onnx")
+
+
+def test_test_split_takes_no_part(case, bundle, tmp_path):
+    pixels = case.dataset.pixels.copy()
+    pixels[case.dataset.positions("test")] = 0
+    other = dataclasses.replace(case, dataset=dataclasses.replace(case.dataset, pixels=pixels))
+    manifest = load_bundle(_export(other, tmp_path / "x.onnx"), threads=1).manifest
+    same = dataclasses.replace(bundle.manifest, created=manifest.created)
+    assert json.loads(manifest.to_json()) == json.loads(same.to_json())
+
+
+def test_network_whose_logits_are_not_its_classifier_on_the_average_is_refused(case):
+    network = onnx_export.cpu_copy(case.network)
+    forward = network.forward
+    network.forward = lambda image: forward(image)._replace(logits=forward(image).logits * 2)
+    with pytest.raises(ConfigError, match="global average"):
+        onnx_export.linear_classifier(network, 32)
+    network.classifier = torch.nn.Identity()
+    with pytest.raises(ConfigError, match="linear layer, found Identity"):
+        onnx_export.linear_classifier(network, 32)

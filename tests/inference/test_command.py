@@ -1,0 +1,138 @@
+"""`pocketcxr predict`: formats, exit status, failures told, heatmaps; and nothing heavy imported."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from pocketcxr.errors import BundleError, ConfigError
+from pocketcxr.inference.command import EXIT_ANSWERED, EXIT_SOME_FAILED, run_predict
+
+
+@pytest.fixture
+def run(tiny_bundle_path):
+    def run(*paths, output_format="jsonl", heatmaps=None):
+        stream = io.StringIO()
+        status = run_predict(
+            list(paths),
+            bundle=tiny_bundle_path,
+            output_format=output_format,
+            heatmaps=heatmaps,
+            stream=stream,
+            threads=1,
+        )
+        return status, stream.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def mixed(save_picture, tmp_path):
+    """A label, an uncertain, a refused and a broken file, in this order."""
+    folder = tmp_path / "mixed"
+    save_picture(folder / "1.png", brightness=0.8)
+    save_picture(folder / "2.png", brightness=0.5)
+    save_picture(folder / "3.png", brightness=0.93)
+    (folder / "4.png").write_text("no picture")
+    return folder
+
+
+def test_status_is_0_when_all_were_answered_and_1_when_a_file_failed(run, mixed):
+    assert run(mixed / "1.png", mixed / "2.png", mixed / "3.png")[0] == EXIT_ANSWERED == 0
+    assert run(mixed)[0] == EXIT_SOME_FAILED == 1
+
+
+def test_json_lines_and_json_hold_the_same_records(run, mixed):
+    lines = [json.loads(line) for line in run(mixed)[1].splitlines()]
+    assert [line["decision"] for line in lines] == ["bright", "uncertain", "refused", "error"]
+    assert json.loads(run(mixed, output_format="json")[1]) == lines
+    error = lines[3]
+    assert set(error) == {"path", "decision", "probabilities", "novelty", "reasons", "bundle"}
+    assert (error["probabilities"], error["novelty"]) == ({}, None)
+    assert error["reasons"][0]["code"] == "unreadable"
+
+
+def test_csv_has_a_column_per_class_and_empty_cells_where_nothing_was_scored(run, mixed):
+    rows = list(csv.DictReader(io.StringIO(run(mixed, output_format="csv")[1])))
+    assert [row["decision"] for row in rows] == ["bright", "uncertain", "refused", "error"]
+    assert float(rows[0]["probability_bright"]) == pytest.approx(0.95, abs=0.01)
+    assert rows[2]["probability_bright"] == ""
+    assert float(rows[2]["novelty"]) > 1
+    assert rows[3]["novelty"] == ""
+    assert [row["reason_codes"] for row in rows] == ["", "no-class", "novel", "unreadable"]
+
+
+def test_table_aligns_and_tells_the_reasons(run, mixed):
+    lines = run(mixed, output_format="table")[1].splitlines()
+    assert lines[0].split() == ["decision", "dark", "bright", "novelty", "file"]
+    assert lines[1].split()[0] == "bright"
+    ends = {line.index(str(mixed)) for line in lines if str(mixed / "") + "/" in line and not line.startswith(" ")}
+    assert len(ends) == 1
+    assert any("unlike the pictures" in line for line in lines)
+    assert "not a medical device" in lines[-1]
+
+
+def test_failures_are_logged_in_one_line_each(run, mixed, caplog):
+    with caplog.at_level(logging.ERROR, logger="pocketcxr"):
+        run(mixed)
+    (record,) = caplog.records
+    assert "4.png" in record.getMessage()
+    assert "\n" not in record.getMessage()
+
+
+def test_heatmaps_are_written_for_scored_pictures_only(run, mixed, tmp_path):
+    run(mixed, heatmaps=tmp_path / "maps")
+    assert sorted(path.name.split("-")[0] for path in (tmp_path / "maps").iterdir()) == ["1", "2"]
+
+
+def test_answers_are_written_as_they_come(tiny_bundle_path, mixed):
+    """The first answer is there before the second file is read: the second file disappears in between."""
+
+    class Watching(io.StringIO):
+        def flush(self):
+            (mixed / "2.png").unlink(missing_ok=True)
+
+    stream = Watching()
+    run_predict([mixed], bundle=tiny_bundle_path, output_format="jsonl", heatmaps=None, stream=stream, threads=1)
+    decisions = [json.loads(line)["decision"] for line in stream.getvalue().splitlines()]
+    assert decisions[0] == "bright"
+    assert decisions[1] == "error"
+
+
+def test_unknown_format_no_path_and_no_bundle_are_refused(tiny_bundle_path, mixed, tmp_path):
+    with pytest.raises(ConfigError, match="expected one of table, json, jsonl, csv, found 'xml'"):
+        run_predict([mixed], bundle=tiny_bundle_path, output_format="xml", heatmaps=None, stream=io.StringIO())
+    with pytest.raises(ConfigError, match="found none"):
+        run_predict([], bundle=tiny_bundle_path, output_format="json", heatmaps=None, stream=io.StringIO())
+    with pytest.raises(BundleError):
+        run_predict([mixed], bundle=tmp_path / "no", output_format="json", heatmaps=None, stream=io.StringIO())
+
+
+_PROBE = """
+import io, sys
+from pathlib import Path
+from pocketcxr.inference.command import run_predict
+stream = io.StringIO()
+run_predict([Path(sys.argv[2])], bundle=Path(sys.argv[1]), output_format="jsonl", heatmaps=None, stream=stream)
+assert '"decision": "bright"' in stream.getvalue(), stream.getvalue()
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_predicting_imports_no_training_framework_and_nothing_that_it_does_not_need(
+    tiny_bundle_path, save_picture, tmp_path
+):
+    picture = save_picture(tmp_path / "b.png", brightness=0.8)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, str(tiny_bundle_path), str(picture)], capture_output=True, text=True, check=True
+    )
+    modules = set(done.stdout.split())
+    assert {"onnxruntime", "numpy", "PIL"} <= modules
+    training = {"torch", "torchvision", "timm", "onnx", "onnxscript", "scipy", "sklearn", "matplotlib", "pandas"}
+    assert not modules & (training | {"tqdm", "pydicom"})

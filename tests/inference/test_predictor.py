@@ -1,0 +1,105 @@
+"""A picture gets a label, "uncertain" or "refused", with reasons that a person can read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pocketcxr.errors import UnreadableImageError
+from pocketcxr.imaging.reading import read_image
+from pocketcxr.inference.predictor import decide
+
+
+def test_bright_and_dark_get_their_label_without_reasons(predictor, save_picture, tmp_path):
+    bright = predictor.predict_file(save_picture(tmp_path / "b.png", brightness=0.8))
+    assert (bright.decision, bright.reasons) == ("bright", ())
+    assert bright.probabilities["bright"] == pytest.approx(1 / (1 + np.exp(-3)), abs=0.01)
+    assert predictor.predict_file(save_picture(tmp_path / "d.png", brightness=0.2)).decision == "dark"
+
+
+def test_between_the_classes_it_is_uncertain_and_says_why(predictor, save_picture, tmp_path):
+    # both probabilities are about 0.5, each class needs 0.7 to stay possible: none does
+    answer = predictor.predict_file(save_picture(tmp_path / "u.png", brightness=0.5))
+    assert answer.decision == "uncertain"
+    assert answer.probabilities["bright"] == pytest.approx(0.5, abs=0.02)
+    assert [reason.code for reason in answer.reasons] == ["no-class"]
+    assert "0.70" in answer.reasons[0].words
+
+
+def test_unlike_the_training_pictures_is_refused_without_probabilities(predictor, save_picture, tmp_path):
+    answer = predictor.predict_file(save_picture(tmp_path / "n.png", brightness=0.93))
+    assert answer.decision == "refused"
+    assert answer.probabilities == {}
+    assert answer.saliency is None
+    assert answer.novelty > 1
+    assert [reason.code for reason in answer.reasons] == ["novel"]
+
+
+def test_what_the_gate_refuses_is_not_scored(predictor, save_picture, tmp_path):
+    answer = predictor.predict_file(save_picture(tmp_path / "s.png", brightness=0.8, shape=(20, 20)))
+    assert answer.decision == "refused"
+    assert answer.probabilities == {}
+    assert answer.novelty is None
+    assert "too-small" in {reason.code for reason in answer.reasons}
+
+
+def test_unreadable_file_raises(predictor, tmp_path):
+    path = tmp_path / "text.png"
+    path.write_text("not a picture")
+    with pytest.raises(UnreadableImageError):
+        predictor.predict_file(path)
+
+
+def test_predict_image_names_the_answer_as_asked(predictor, save_picture, tmp_path):
+    radiograph = read_image(save_picture(tmp_path / "b.png", brightness=0.8))
+    assert predictor.predict_image(radiograph, "upload 1").path == "upload 1"
+
+
+def test_record_has_exactly_the_public_keys_and_is_json(predictor, save_picture, tmp_path):
+    path = save_picture(tmp_path / "u.png", brightness=0.5)
+    record = json.loads(json.dumps(predictor.predict_file(path).record()))
+    assert list(record) == ["path", "decision", "probabilities", "novelty", "reasons", "bundle"]
+    assert record["path"] == str(path)
+    assert list(record["probabilities"]) == ["dark", "bright"]
+    assert sum(record["probabilities"].values()) == pytest.approx(1)
+    assert [list(reason) for reason in record["reasons"]] == [["code", "words"]]
+    assert record["bundle"] == f"tiny 0.0.1 sha256:{predictor.bundle.sha256[:12]}"
+
+
+@pytest.mark.parametrize(
+    "quantile, probabilities, decision, code",
+    [
+        (0.3, (0.69, 0.31), "uncertain", "no-class"),
+        (0.3, (0.70001, 0.29999), "dark", None),
+        (0.6, (0.59, 0.41), "uncertain", "several-classes"),
+        (0.6, (0.61, 0.39), "dark", None),
+        (1.0, (1.0, 0.0), "uncertain", "several-classes"),
+        (0.0, (1.0, 0.0), "dark", None),
+    ],
+)
+def test_decision_follows_the_conformal_set(tiny_manifest, quantile, probabilities, decision, code):
+    manifest = dataclasses.replace(tiny_manifest, conformal_quantile=quantile)
+    found, reasons = decide(dict(zip(("dark", "bright"), probabilities, strict=True)), manifest)
+    assert found == decision
+    assert [reason.code for reason in reasons] == ([code] if code else [])
+
+
+def test_padding_bundle_sees_black_borders_where_a_squashing_one_does_not(predictor, save_picture, tmp_path):
+    manifest = predictor.bundle.manifest
+    padding = dataclasses.replace(manifest, preprocessing=dataclasses.replace(manifest.preprocessing, aspect="pad"))
+    other = type(predictor)(dataclasses.replace(predictor.bundle, manifest=padding))
+    path = save_picture(tmp_path / "wide.png", brightness=0.8, shape=(120, 240))
+    assert predictor.predict_file(path).decision == "bright"
+    assert other.predict_file(path).probabilities["bright"] == pytest.approx(1 / (1 + np.exp(1)), abs=0.02)
+
+
+def test_colour_photograph_is_refused(predictor, tmp_path):
+    pixels = np.zeros((128, 128, 3), dtype=np.uint8)
+    pixels[..., 0] = np.linspace(0, 255, 128)
+    pixels[..., 2] = np.linspace(255, 0, 128)[:, None]
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    assert predictor.predict_file(tmp_path / "photo.png").decision == "refused"
