@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tqdm import tqdm
 
 from pocketcxr.data.findings import UNLABELLED, check_aliases
-from pocketcxr.data.hashing import perceptual_hash, thumbnail
+from pocketcxr.data.hashing import perceptual_hash, thumbnail, with_duplicate_groups
 from pocketcxr.data.layouts import list_source
 from pocketcxr.data.listing import LayoutOptions, Rejected, prefixed
 from pocketcxr.data.parallel import ordered_map
@@ -53,6 +54,8 @@ def build_index(
 ) -> Index:
     """Index the X-rays of one or more sources: one row per image with all that its set and its header say.
 
+    Near duplicates are grouped over all sources together, since public sets copy one another.
+
     Images whose set holds them without a label (SIIM's test folder, ieee8023's "todo", loose DICOM) stay as rows with
     an empty finding, counted in the notes: they may serve distillation. Unreadable files, unknown labels and pictures
     that no table names are rejected with the reason.
@@ -84,6 +87,9 @@ def build_index(
                 rejected.append(Rejected(row.path, row.source, reason))
             else:
                 kept.append(_with_reading(row, reading))
+        if progress and kept:
+            tqdm.write("comparing the images for near duplicates", file=sys.stderr)
+        kept = remembered.grouped(kept)
     if not kept:
         reasons = Counter(line.reason for line in rejected).most_common(1)
         why = f"; {reasons[0][1]} times: {reasons[0][0]}" if reasons else ": no picture there"
@@ -103,10 +109,9 @@ def _list_all(
         for name, folder, first in list_source(root, layout, LayoutOptions(aliases, columns)):
             listing = first
             own = next((row.source for row in (*first.rows, *first.rejected)), "")
-            source = _free_name(own, folder.resolve(), folders)
+            source = own if name == "loose" else _free_name(own, folder.resolve(), folders)
             if source != own:
-                options = LayoutOptions(aliases, columns, source)
-                listing = next(item for kind, place, item in list_source(folder, name, options) if place == folder)
+                ((_, _, listing),) = list_source(folder, name, LayoutOptions(aliases, columns, source))
             folders.setdefault(source, folder.resolve())
             rejected += [line if line.source else dataclasses.replace(line, source=source) for line in listing.rejected]
             notes += [f"{source}: {note}" for note in listing.notes]
@@ -209,6 +214,17 @@ class _Memory:
         """Remember a reading that is new; from one thread only."""
         if self._stream and "key" in reading:
             self._stream.write(json.dumps(reading) + "\n")
+
+    def grouped(self, rows: Sequence[IndexRow]) -> list[IndexRow]:
+        """Rows with their groups of near duplicates, from memory where the very same images were compared before."""
+        contents = "\n".join(sorted(row.sha256 for row in rows))
+        key = json.dumps([_MEMORY_VERSION, "duplicates", hashlib.sha256(contents.encode()).hexdigest()])
+        if key in self._known:
+            groups = self._known[key]["groups"]
+            return [dataclasses.replace(row, duplicate_group=groups[row.sha256]) for row in rows]
+        result = with_duplicate_groups(rows)
+        self.keep({"groups": {row.sha256: row.duplicate_group for row in result}, "key": key})
+        return result
 
 
 def _remembered(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

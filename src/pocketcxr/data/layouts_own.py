@@ -42,7 +42,7 @@ TABLE_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Fields of a table of one's own with the column names tried for each, case aside; a mapping overrides them."""
 
-TABLE_NAMES = ("images.csv", "labels.csv", "table.csv")
+TABLE_NAMES = ("images.csv", "labels.csv", "table.csv", "phantom.csv")
 """Names under which ``auto`` takes a CSV in a folder for the table of the pictures beside it."""
 
 _SPLIT_NAMES = MappingProxyType({"": "", "val": "calibration", "valid": "calibration", "validation": "calibration"})

@@ -23,8 +23,9 @@ class IndexRow:
 
     `patient_id`, `study_id` are prefixed with the source (``siim:0fb4``), so that equal numbers of two data sets stay
     two patients. `age` is in years. `sha256` is of the file's bytes; `perceptual_hash` is hexadecimal and survives
-    re-encoding and resizing. `width`, `height` are in pixels. `label`, `fold`, `duplicate_group` are empty until
-    ``pocketcxr split`` has run, and `split` too unless the set itself gives one. `location` is the hospital or place.
+    re-encoding and resizing. `width`, `height` are in pixels. `duplicate_group` is shared by near
+    duplicates, across sources too. `label`, `fold` are empty until ``pocketcxr split`` has run, and `split` too unless
+    the set itself gives one. `location` is the hospital or place.
     """
 
     path: str

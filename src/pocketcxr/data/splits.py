@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.data.hashing import duplicate_groups
+from pocketcxr.data.hashing import with_duplicate_groups
 from pocketcxr.data.leakage import IMAGE_FOLD, Component, check_leakage, components_of, some_paths
 from pocketcxr.data.rows import SPLITS, is_frontal_xray
 from pocketcxr.errors import DataError
@@ -39,15 +39,6 @@ def label_rows(rows: Sequence[IndexRow], task: Task) -> list[IndexRow]:
     rows = with_duplicate_groups(rows)
     labels = [task.label_of(row.finding) or "" if is_frontal_xray(row) else "" for row in rows]
     return [dataclasses.replace(row, label=label) for row, label in zip(rows, labels, strict=True)]
-
-
-def with_duplicate_groups(rows: Sequence[IndexRow]) -> list[IndexRow]:
-    """Fill `duplicate_group` where the table has none yet; rows that were never hashed stay without."""
-    if all(row.duplicate_group or not row.perceptual_hash for row in rows):
-        return list(rows)
-    hashed = [i for i, row in enumerate(rows) if row.perceptual_hash]
-    groups = dict(zip(hashed, duplicate_groups([rows[i] for i in hashed]), strict=True))
-    return [dataclasses.replace(row, duplicate_group=groups.get(i, "")) for i, row in enumerate(rows)]
 
 
 def assign_splits(

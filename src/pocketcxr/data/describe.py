@@ -1,0 +1,104 @@
+"""An index or split in words: what was found, what was left out and why, how many of each class in each part."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from pocketcxr.data.leakage import IMAGE_FOLD
+from pocketcxr.data.rows import SPLITS, is_frontal_xray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pocketcxr.data.index import Index
+    from pocketcxr.data.rows import IndexRow
+    from pocketcxr.labels import Task
+
+
+def describe_index(index: Index) -> str:
+    """Counts per source and finding, the notes, and what was rejected, by reason."""
+    counts = Counter(
+        (row.source, row.finding or "unlabelled", "" if is_frontal_xray(row) else "CT or lateral") for row in index.rows
+    )
+    lines = _table(("source", "finding", "", "images"), [(*key, str(n)) for key, n in sorted(counts.items())])
+    groups = Counter(row.duplicate_group for row in index.rows if row.duplicate_group)
+    repeated = [n for n in groups.values() if n > 1]
+    lines += ["", f"{len(index.rows)} images, {len(index.rejected)} rejected"]
+    lines += [f"{sum(repeated)} images stand in {len(repeated)} groups of near duplicates"] if repeated else []
+    lines += index.notes
+    reasons = Counter((line.source, line.reason) for line in index.rejected)
+    lines += [f"rejected {n} of {source or 'no source'}: {reason}" for (source, reason), n in reasons.most_common(20)]
+    hidden = len(reasons) - 20
+    return "\n".join([*lines, f"… and {hidden} other reasons"] if hidden > 0 else lines)
+
+
+def describe(rows: Sequence[IndexRow], task: Task) -> str:
+    """Counts per class, source and split (or fold), with findings left out and pictures that bear two classes."""
+    folds = sorted({row.fold for row in rows if row.fold})
+    parts = [part for part in SPLITS if any(row.split == part for row in rows)]
+    use_folds = bool(folds) and not parts
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for row in rows:
+        if row.label:
+            counts[row.label, row.source, row.fold if use_folds else row.split] += 1
+    columns = folds if use_folds else parts
+    pairs = sorted({(label, source) for label, source, _ in counts}, key=lambda p: (task.labels.index(p[0]), p[1]))
+    body = [(label, source, *_cells(counts, columns, [(label, source)])) for label, source in pairs]
+    body.append(("all", "", *_cells(counts, columns, pairs)))
+    lines = _table(("class", "source", *columns, "images"), body)
+    lines += ["", *_left_out(rows), *_contradictions(rows)]
+    if any(fold.startswith(IMAGE_FOLD) for fold in folds):
+        lines.append(
+            "Folds were dealt out by image: patients and copies LEAK between them, as in the published protocol."
+        )
+    return "\n".join(lines)
+
+
+def _cells(
+    counts: Counter[tuple[str, str, str]], columns: Sequence[str], pairs: Iterable[tuple[str, str]]
+) -> list[str]:
+    cells = [sum(counts[label, source, column] for label, source in pairs) for column in columns]
+    return [*map(str, cells), str(sum(cells))]
+
+
+def _left_out(rows: Sequence[IndexRow]) -> list[str]:
+    """What stands in the table without a class, and why."""
+    why: Counter[str] = Counter()
+    for row in rows:
+        if row.label:
+            continue
+        if not is_frontal_xray(row):
+            why["CT slices and laterals"] += 1
+        elif row.finding:
+            why[f"{row.finding}: in no class of the task"] += 1
+        else:
+            why["without a label"] += 1
+    return [f"left out {n} {reason}" for reason, n in why.most_common()]
+
+
+def _contradictions(rows: Sequence[IndexRow]) -> list[str]:
+    """Groups of near duplicates whose members bear different classes: their truth is doubtful."""
+    groups: dict[str, list[IndexRow]] = defaultdict(list)
+    for row in rows:
+        if row.label and row.duplicate_group:
+            groups[row.duplicate_group].append(row)
+    mixed = [group for group in groups.values() if len({row.label for row in group}) > 1]
+    return [
+        "near duplicates with different classes: " + ", ".join(f"{row.path} ({row.label})" for row in group[:3])
+        for group in mixed
+    ]
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Columns aligned by blanks, numbers to the right."""
+    lines = [list(head), *map(list, body)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    numeric = [all(line[i].isdigit() for line in lines[1:]) for i in range(len(head))]
+    return [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
