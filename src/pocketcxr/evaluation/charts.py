@@ -84,19 +84,19 @@ def curves_of_models(models: Sequence[Judged], task: Task) -> list[Chart]:
     return [
         Chart(
             "ROC curve",
-            f"How many images with {task.positive} are found, against how many others raise a false alarm. "
+            f"How many images with “{task.positive}” are found, against how many others raise a false alarm. "
             "The grey diagonal is chance.",
             roc,
         ),
         Chart(
             "Precision and recall",
-            f"Of the images called {task.positive}, how many are, as more of them are found. "
+            f"Of the images called “{task.positive}”, how many are, as more of them are found. "
             f"Depends on their share, here {share} %.",
             precision,
         ),
         Chart(
             "Reliability",
-            f"Among images given a probability of p for {task.positive}, a share p should have it: on the diagonal a "
+            f"Among images given a probability of p for “{task.positive}”, a share p should have it: on the diagonal a "
             "model means what it says. Each mark stands for the same number of images.",
             reliability,
         ),

@@ -1,4 +1,4 @@
-"""Training curves from the ``metrics.csv`` of run folders, whatever columns a run wrote."""
+"""Training curves from the ``metrics.csv`` and ``epochs.csv`` of run folders, whatever columns a run wrote."""
 
 from __future__ import annotations
 
@@ -16,28 +16,36 @@ if TYPE_CHECKING:
 
 _POINTS = 80  # a loss of every step is averaged into this many points
 
-Columns = dict[str, list[tuple[float, float]]]
+_FILES = ("metrics.csv", "epochs.csv")
 
 
-class Curves(NamedTuple):
-    """Columns of one run: name to points (x, value); `axis` says what x counts, ``epoch`` or ``step``."""
+class Curve(NamedTuple):
+    """One column of a run: points (x, value); `axis` says what x counts, ``epoch`` or ``step``."""
 
     axis: str
-    columns: Columns
+    points: list[tuple[float, float]]
 
 
-def read_curves(folder: Path) -> Curves:
-    """Read ``metrics.csv`` of a run folder.
+def read_curves(folder: Path) -> dict[str, Curve]:
+    """Read the numeric columns of a run folder's tables, by name.
 
-    Epochs are the horizontal axis where the file has more than one (steps of runs with other batch sizes cannot be
+    Epochs are the horizontal axis where a file has more than one (steps of runs with other batch sizes cannot be
     compared), else steps. Rows of one epoch are averaged. Empty and non-numeric cells are left out; a file that is
     missing or cannot be read gives no curves, because a report without them is better than none.
     """
-    try:
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as stream:
-            records = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return Curves("step", {})
+    found: dict[str, Curve] = {}
+    for name in _FILES:
+        try:
+            with (folder / name).open(newline="", encoding="utf-8") as stream:
+                records = list(csv.DictReader(stream))
+        except (OSError, UnicodeDecodeError, csv.Error):
+            continue
+        for column, curve in _columns(records).items():
+            found.setdefault(column, curve)
+    return found
+
+
+def _columns(records: list[dict[str, str]]) -> dict[str, Curve]:
     epochs = {value for record in records if (value := _number(record.get("epoch"))) is not None}
     axis = "epoch" if len(epochs) > 1 else "step"
     gathered: dict[str, dict[float, list[float]]] = {}
@@ -47,11 +55,10 @@ def read_curves(folder: Path) -> Curves:
             value = _number(text)
             if name and name not in ("step", "epoch") and value is not None:
                 gathered.setdefault(name, {}).setdefault(float(place) if x is None else x, []).append(value)
-    columns = {
-        name: [(x, sum(values) / len(values)) for x, values in sorted(points.items())]
+    return {
+        name: Curve(axis, [(x, sum(values) / len(values)) for x, values in sorted(points.items())])
         for name, points in gathered.items()
     }
-    return Curves(axis, columns)
 
 
 def training_charts(runs: Mapping[str, Path]) -> list[tuple[str, str]]:
@@ -64,28 +71,29 @@ def training_charts(runs: Mapping[str, Path]) -> list[tuple[str, str]]:
         Pairs of caption and SVG; empty where no run left metrics.
     """
     read = {name: read_curves(folder) for name, folder in runs.items()}
-    axis = "epoch" if all(one.axis == "epoch" for one in read.values() if one.columns) else "step"
     charts = []
     for words, wanted in (
         ("Training loss", ("train_loss", "loss/total", "loss")),
         ("Watched on the calibration split", ("auroc", "balanced_accuracy", "accuracy")),
     ):
         series: list[Series] = []
-        columns: dict[str, None] = {}
-        for place, (name, one) in enumerate(read.items()):
-            column = _choose(one.columns, wanted)
+        upward: dict[str, None] = {}
+        across: dict[str, None] = {}
+        for place, (name, columns) in enumerate(read.items()):
+            column = _choose(columns, wanted)
             if column is not None:
-                points = _averaged(one.columns[column])
+                points = _averaged(columns[column].points)
                 series.append(Series(name, points, place, markers=len(points) <= _POINTS // 2))
-                columns.setdefault(column)
+                upward.setdefault(column.replace("_", " "))
+                across.setdefault(columns[column].axis)
         if series:
             last = "; ".join(f"{one.name} ends at {one.points[-1][1]:.3f}" for one in series)
-            upward = Axis(", ".join(columns).replace("_", " "))
-            charts.append((words, line_chart(series, Axis(axis), upward, title=words, description=f"{last}.")))
+            x, y = Axis(" or ".join(across)), Axis(", ".join(upward))
+            charts.append((words, line_chart(series, x, y, title=words, description=f"{last}.")))
     return charts
 
 
-def _choose(columns: Columns, wanted: tuple[str, ...]) -> str | None:
+def _choose(columns: Mapping[str, Curve], wanted: tuple[str, ...]) -> str | None:
     """First wanted column: by its whole name, else by a part of it."""
     for name in wanted:
         exact = [column for column in columns if column == name]

@@ -45,7 +45,8 @@ class Evaluation:
     """All results of one evaluation; `evaluation.json` and the report are written from it.
 
     `counts` maps (split, source, label) to images; `members` numbers the patient of each test image; `shared_patients`
-    counts patients or near-duplicate groups on both sides of train and test.
+    counts patients or near-duplicate groups on both sides of train and test, None where the data set holds no training
+    images to check against.
     """
 
     title: str
@@ -58,7 +59,7 @@ class Evaluation:
     costs: dict[str, Costs]
     counts: dict[tuple[str, str, str], int]
     members: np.ndarray
-    shared_patients: int
+    shared_patients: int | None
     config: EvaluationConfig
     fingerprint: str
     notes: tuple[str, ...]
@@ -211,11 +212,13 @@ def _counts(dataset: Dataset) -> dict[tuple[str, str, str], int]:
     return dict(sorted(found.items()))
 
 
-def _shared(dataset: Dataset) -> int:
+def _shared(dataset: Dataset) -> int | None:
     """Patients and near-duplicate groups that stand in train and in test; anything above 0 flatters the figures."""
-    sides: dict[str, set[str]] = {"train": set(), "test": set()}
+    sides: dict[str, set[tuple[str, str]]] = {"train": set(), "test": set()}
+    training_images = 0
     for row, label in zip(dataset.rows, dataset.labels, strict=True):
         if row.split in sides and label >= 0:
-            sides[row.split] |= {f"patient {row.patient_id}"} if row.patient_id else set()
-            sides[row.split] |= {f"duplicates {row.duplicate_group}"} if row.duplicate_group else set()
-    return len(sides["train"] & sides["test"])
+            named = (("patient", row.patient_id), ("duplicates", row.duplicate_group))
+            sides[row.split] |= {(kind, name) for kind, name in named if name}
+            training_images += row.split == "train"
+    return len(sides["train"] & sides["test"]) if training_images else None

@@ -112,11 +112,11 @@ def _verdict(question: str, pair: Comparison, by_name: Mapping[str, Judged], tas
     answer = NOT_SHOWN if not difference.shown else SHOWN if figure.value > 0 else OPPOSITE
     values = [number(by_name[name].figures[metric].value) for name in (pair.first, pair.second)]
     words = (
-        f"{metric_words(metric, task)}: {values[0]} ({pair.first}) against {values[1]} ({pair.second}); difference "
-        f"{number(figure.value, sign=True)} {bracket(figure, sign=True)}, bootstrap {p_words(difference.p)}"
+        f"{_sentence(metric_words(metric, task))}: {values[0]} ({pair.first}) against {values[1]} ({pair.second}); "
+        f"difference {number(figure.value, sign=True)} {bracket(figure, sign=True)}, bootstrap {p_words(difference.p)}"
     )
     if pair.delong.p is not None:
-        of_class = "" if metric == "auroc" else f" for {task.positive} alone"
+        of_class = "" if metric == "auroc" else f" for “{task.positive}” alone"
         words += f", DeLong{of_class} {p_words(pair.delong.p)}"
     accuracy = pair.difference("accuracy").figure
     if accuracy.value is not None:
@@ -173,11 +173,12 @@ def cautions(
     """
     truth = judged[0].scored.labels
     found = []
-    reader = source_reader(truth, sources)
+    reader, commonest = source_reader(truth, sources), source_reader(truth, [""] * len(truth))
     if len(set(sources)) > 1:
         found.append(
-            f"A network that read nothing but the source of an image (its border, marks, compression) would reach "
-            f"accuracy {percent(reader)} % here. Figures pooled over sources can hide that; look at each source."
+            "A network that read nothing but the source of an image (its border, marks, compression) would be right "
+            f"for {percent(reader)} % of these images; one that always gave the commonest class, for "
+            f"{percent(commonest)} %. What lies between is what shortcuts can win: look at each source."
         )
     single = sorted({s for s in sources if len({int(t) for t, x in zip(truth, sources, strict=True) if x == s}) == 1})
     if single:
@@ -196,7 +197,7 @@ def cautions(
     if 0 < counted < 20:  # noqa: PLR2004
         found.append(f"The smallest class has {count(int(counted), 'test image')}.")
     notes = dict.fromkeys(note for one in judged for note in one.calibration.notes)
-    return (*found, *(note[0].upper() + note[1:] + "." for note in notes))
+    return (*found, *(f"{_sentence(note)}." for note in notes))
 
 
 def source_reader(truth: np.ndarray, sources: Sequence[str]) -> float:
@@ -204,6 +205,10 @@ def source_reader(truth: np.ndarray, sources: Sequence[str]) -> float:
     names = np.asarray(sources)
     right = sum(int(np.bincount(truth[names == name]).max()) for name in set(sources))
     return right / len(truth)
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _find(comparisons: Sequence[Comparison], first: str, second: str) -> Comparison | None:
