@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pocketcxr.errors import CheckpointError, ConfigError
-from pocketcxr.models.networks import NetworkSpec, Student, Teacher, build_network
+from pocketcxr.models.networks import Network, NetworkSpec, build_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def save_network(path: Path, network: nn.Module, spec: NetworkSpec, record: dict
         raise CheckpointError(f"cannot write checkpoint {path}: {error}") from error
 
 
-def load_network(path: Path) -> tuple[Teacher | Student, NetworkSpec, dict[str, Any]]:
+def load_network(path: Path) -> tuple[Network, NetworkSpec, dict[str, Any]]:
     """Rebuild a network from its checkpoint, on the CPU, in evaluation mode.
 
     Returns:

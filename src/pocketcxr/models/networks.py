@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-KINDS = ("teacher", "student")
+KINDS = ("teacher", "student", "backbone")
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
     """All that is needed to rebuild a network before its weights are loaded.
 
-    `kind` is ``teacher`` (several backbones fused) or ``student`` (one backbone, linear head on the pooled map).
+    `kind` is ``teacher`` (several backbones fused), ``student`` (one backbone, linear head on the pooled map) or
+    ``backbone`` (one of a teacher's with a linear head of its own).
     `labels` in the order of the logits; `image_size` in pixels, square; `embedding_features` is the width of the
     teacher's fused embedding (a student's embedding has the width of its backbone).
     """
@@ -46,8 +47,11 @@ class NetworkSpec:
         """Refuse what cannot be built, naming the field."""
         if self.kind not in KINDS:
             raise ConfigError(f"kind: expected one of {KINDS}, found {self.kind!r}")
-        if len(self.backbones) < 1 or (self.kind == "student" and len(self.backbones) > 1):
-            raise ConfigError(f"backbones: a student has exactly one, a teacher at least one; found {self.backbones}")
+        if len(self.backbones) < 1 or (self.kind != "teacher" and len(self.backbones) > 1):
+            raise ConfigError(
+                f"backbones: a {self.kind} has {'at least' if self.kind == 'teacher' else 'exactly'} one, "
+                f"found {list(self.backbones)}"
+            )
 
 
 class NetworkOutputs(NamedTuple):
@@ -142,7 +146,10 @@ class PooledClassifier(nn.Module):
         return NetworkOutputs(self.classifier(self.dropout(embedding)), embedding, embedding)
 
 
-def build_network(spec: NetworkSpec) -> Teacher | Student:
+Network = Teacher | Student | PooledClassifier
+
+
+def build_network(spec: NetworkSpec) -> Network:
     """Build a network with fresh weights.
 
     Raises:
@@ -152,7 +159,7 @@ def build_network(spec: NetworkSpec) -> Teacher | Student:
     return assemble(spec, backbones)
 
 
-def assemble(spec: NetworkSpec, backbones: Sequence[Backbone]) -> Teacher | Student:
+def assemble(spec: NetworkSpec, backbones: Sequence[Backbone]) -> Network:
     """Put given backbones (with whatever weights they have) under fresh heads.
 
     Raises:
@@ -166,6 +173,8 @@ def assemble(spec: NetworkSpec, backbones: Sequence[Backbone]) -> Teacher | Stud
             dropout=spec.dropout,
         )
     (backbone,) = backbones
+    if spec.kind == "backbone":
+        return PooledClassifier(backbone, classes=len(spec.labels), dropout=spec.dropout)
     if not backbone.has_map:
         raise ConfigError(
             f"backbone {backbone.name!r} ends in no feature map [n, c, h, w], which a student needs for its activation "

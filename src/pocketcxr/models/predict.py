@@ -8,17 +8,17 @@ import numpy as np
 import torch
 
 from pocketcxr.bundle.contract import ModelOutputs, Predict
-from pocketcxr.models.networks import Student, Teacher
+from pocketcxr.models.networks import Network, Student
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def as_predict(network: Teacher | Student, *, temperature: float = 1.0, batch_size: int = 64) -> Predict:
+def as_predict(network: Network, *, temperature: float = 1.0, batch_size: int = 64) -> Predict:
     """Wrap a network as `bundle.contract.Predict`; it runs where its weights are, in evaluation mode and float32.
 
     Args:
-        network: teacher or student. It is put into evaluation mode at each call.
+        network: teacher, student or a teacher's backbone. It is put into evaluation mode at each call.
         temperature: divides the logits before the softmax.
         batch_size: images per forward pass; the answer does not depend on it beyond rounding.
 
@@ -43,7 +43,7 @@ def as_predict(network: Teacher | Student, *, temperature: float = 1.0, batch_si
 
 
 @torch.inference_mode()
-def _score(network: Teacher | Student, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+def _score(network: Network, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
     device = next(network.parameters()).device
     outputs = network(torch.from_numpy(np.ascontiguousarray(images)).to(device))
     tensors = [outputs.logits, outputs.embedding]

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAMPLINGS = ("uniform", "class", "class-source")
+SELECTIONS = ("auroc", "cross-entropy")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class OptimisationConfig:
     """How a network is fitted. Rates are per step after warm-up; `patience` counts epochs, 0 means no early stop.
 
     `ema_decay` 0 means no averaging. `sampling` balances classes, or classes within sources ("class-source": every
-    (class, source) pair is drawn equally often within its class), or nothing.
+    (class, source) pair is drawn equally often within its class), or nothing. `precision` ``auto`` is bf16 where the
+    hardware multiplies it, else fp32. `select_by` says which figure on the calibration split, taken with the averaged
+    weights, chooses the best epoch and stops early: macro AUROC or cross-entropy.
     """
 
     epochs: int = 20
@@ -55,8 +58,9 @@ class OptimisationConfig:
     ema_decay: float = 0.998
     label_smoothing: float = 0.0
     gradient_clip: float = 5.0
-    precision: str = "bf16"
+    precision: str = "auto"
     sampling: str = "class"
+    select_by: str = "auroc"
     patience: int = 0
     checkpoint_every_steps: int = 100
     seed: int = 0
@@ -70,6 +74,7 @@ class OptimisationConfig:
         _expect(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
         _expect(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
         _expect(self.sampling in SAMPLINGS, "sampling", f"one of {SAMPLINGS}", self.sampling)
+        _expect(self.select_by in SELECTIONS, "select_by", f"one of {SELECTIONS}", self.select_by)
         _expect(self.checkpoint_every_steps >= 1, "checkpoint_every_steps", "at least 1", self.checkpoint_every_steps)
 
 
@@ -99,7 +104,8 @@ class TeacherConfig(OptimisationConfig):
     """The heavy network: pooled features of several timm backbones, concatenated, fused into one embedding.
 
     `weights` per backbone: ``scratch``, ``pretrained`` (timm's hub), or a file. `staged` trains each backbone with its
-    own head first, then the fusion (`fusion_epochs`, backbones frozen unless `finetune_backbones`).
+    own head first, then the fusion for `fusion_epochs` on the pooled features of `fusion_views` views, which the frozen
+    backbones give once; `finetune_backbones` then trains the whole for as many epochs at a tenth of the rate.
     """
 
     backbones: tuple[str, ...] = ("vgg19_bn", "resnetv2_50")
@@ -107,7 +113,8 @@ class TeacherConfig(OptimisationConfig):
     embedding_features: int = 512
     dropout: float = 0.2
     staged: bool = True
-    fusion_epochs: int = 5
+    fusion_epochs: int = 10
+    fusion_views: int = 2
     finetune_backbones: bool = False
 
     def __post_init__(self) -> None:
@@ -120,6 +127,8 @@ class TeacherConfig(OptimisationConfig):
             f"one entry per backbone ({len(self.backbones)})",
             list(self.weights),
         )
+        _expect(self.fusion_epochs >= 1, "fusion_epochs", "at least 1", self.fusion_epochs)
+        _expect(self.fusion_views >= 1, "fusion_views", "at least 1", self.fusion_views)
 
 
 @dataclass(frozen=True)
@@ -129,11 +138,13 @@ class ViewsConfig:
     count: int = 8
     seed: int = 0
     batch_size: int = 64
+    precision: str = "auto"
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     def __post_init__(self) -> None:
         """Refuse an empty cache."""
         _expect(self.count >= 1, "count", "at least 1", self.count)
+        _expect(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,8 @@ class StudentConfig(OptimisationConfig):
     """The light network and what it learns from. `losses` maps a part's name to its weight; see `training.losses`.
 
     ``hard`` is cross-entropy on the labels; ``soft`` the teacher's softened predictions (Hinton 2015); ``embedding``
-    cosine to the teacher's fused embedding through a projection. With ``hard`` alone no teacher is needed.
+    cosine to the teacher's fused embedding through a projection. With ``hard`` alone no teacher is needed. With a
+    teacher, training images without a label take part too, if `unlabelled`.
     """
 
     backbone: str = "mobilenetv2_100"
@@ -149,6 +161,7 @@ class StudentConfig(OptimisationConfig):
     dropout: float = 0.2
     losses: dict[str, float] = field(default_factory=lambda: {"hard": 0.5, "soft": 1.0, "embedding": 1.0})
     temperature: float = 4.0
+    unlabelled: bool = True
 
     def __post_init__(self) -> None:
         """Check the student's own fields too."""

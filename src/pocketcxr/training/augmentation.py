@@ -1,0 +1,190 @@
+"""Replayable augmentation: view k of an image is the same picture each time, wherever and with whatever it is made.
+
+All of a view's parameters are drawn from a counter: a hash of (seed, image, view, number of the parameter). So any view
+can be made alone, in any order, in any batch, on any machine, which is what lets a teacher's answers be computed once.
+The pixels, too, are the same bit for bit, alone or in a batch: grey-scale changes go through a table of 256 entries
+per image, the geometry through elementwise arithmetic and one `grid_sample`, the noise is a window of a fixed bank.
+
+Every view is augmented; there is no plain view 0 (Beyer et al., CVPR 2022, *A good teacher is patient and consistent*:
+teacher and student see the same augmented crops).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.data.rows import IndexRow
+    from pocketcxr.training.config import AugmentationConfig
+
+AUGMENTATION_VERSION = 1
+"""Raised when the same parameters would give other pixels; part of every cache's key."""
+
+_PARAMETERS = (
+    "flip", "rotation", "crop", "shift_x", "shift_y", "stretch", "gamma", "contrast", "brightness", "noise",
+    "noise_window", "erase", "erase_edge", "erase_place", "erase_height", "erase_width", "erase_grey",
+)  # fmt: skip
+_NOISE_BANK = 1 << 20
+_ERASE_SIDES = (0.05, 0.25)
+
+
+def image_keys(rows: Sequence[IndexRow]) -> NDArray[np.uint64]:
+    """One number per image for its random draws: the first 64 bits of its SHA-256, or its position for want of one."""
+    return np.array(
+        [int(row.sha256[:16], 16) if row.sha256 else position for position, row in enumerate(rows)], dtype=np.uint64
+    )
+
+
+def replay(
+    dataset: Dataset,
+    positions: NDArray[np.int64],
+    views: NDArray[np.int64],
+    *,
+    keys: NDArray[np.uint64],
+    seed: int,
+    augmentation: AugmentationConfig,
+) -> Tensor:
+    """Make view ``views[j]`` of image ``positions[j]``.
+
+    Args:
+        dataset: where the pixels are.
+        positions: [n] in the data set.
+        views: [n], from 0; any number.
+        keys: of all images of the data set, from `image_keys`.
+        seed: of the views.
+        augmentation: ranges of the draws.
+
+    Returns:
+        float32 [n, 1, size, size] in [0, 1], equal bit for bit whatever else is in the batch.
+    """
+    draws = uniforms(keys[positions], views, seed=seed)
+    return augment([dataset.pixels[position] for position in positions], draws, augmentation, seed=seed)
+
+
+def uniforms(keys: NDArray[np.uint64], views: NDArray[np.int64], *, seed: int) -> dict[str, NDArray[np.float64]]:
+    """Uniform draws in [0, 1), [n] per parameter, each a pure function of (seed, key, view, parameter).
+
+    SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014) over a weighted sum of the four counters, applied twice.
+    """
+    with np.errstate(over="ignore"):
+        stream = _mix(_mix(keys) + _mix(views.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+        stream = _mix(stream + _mix(np.array([seed], np.int64).astype(np.uint64) + np.uint64(0x632BE59BD9B4E019)))
+        return {
+            name: (_mix(stream + np.uint64(number + 1) * np.uint64(0xD1342543DE82EF95)) >> np.uint64(11))
+            / float(1 << 53)
+            for number, name in enumerate(_PARAMETERS)
+        }
+
+
+def augment(
+    images: Sequence[NDArray[np.uint8]],
+    draws: dict[str, NDArray[np.float64]],
+    config: AugmentationConfig,
+    *,
+    seed: int,
+) -> Tensor:
+    """Apply one set of draws per image; see `replay`.
+
+    Args:
+        images: n arrays uint8 [size, size].
+        draws: [n] per parameter, in [0, 1).
+        config: ranges.
+        seed: of the noise bank.
+    """
+    size = images[0].shape[0]
+    tables = _grey_tables(draws, config)  # [n, 256]
+    pictures = np.empty((len(images), 1, size, size), dtype=np.float32)
+    for table, image, picture in zip(tables, images, pictures, strict=True):
+        np.take(table, image, out=picture[0], mode="clip")
+    batch = torch.from_numpy(pictures)
+    if _moves(config):
+        grid = _grid(draws, config, size)
+        batch = functional.grid_sample(batch, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if config.noise > 0:
+        bank = _noise_bank(seed)
+        starts = (draws["noise_window"] * (_NOISE_BANK - size * size)).astype(np.int64)
+        for picture, start, draw in zip(batch, starts.tolist(), draws["noise"].tolist(), strict=True):
+            picture.add_(bank[start : start + size * size].view(1, size, size) * (draw * config.noise))
+        batch.clamp_(0.0, 1.0)
+    if config.erase > 0:
+        _erase(batch, draws, config)
+    return batch
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _grey_tables(draws: dict[str, NDArray[np.float64]], config: AugmentationConfig) -> NDArray[np.float32]:
+    """Gamma, contrast about mid-grey and brightness as one table per image: [n, 256] float32 in [0, 1]."""
+    levels = np.arange(256) / 255.0
+    gamma = np.exp2(config.gamma * (2 * draws["gamma"] - 1))
+    contrast = np.exp2(config.contrast * (2 * draws["contrast"] - 1))
+    brightness = config.brightness * (2 * draws["brightness"] - 1)
+    tables = np.empty((len(gamma), 256), dtype=np.float32)
+    for table, power, factor, offset in zip(tables, gamma, contrast, brightness, strict=True):
+        table[:] = np.clip((levels**power - 0.5) * factor + 0.5 + offset, 0.0, 1.0)
+    return tables
+
+
+def _moves(config: AugmentationConfig) -> bool:
+    return any((config.flip, config.rotation_degrees, config.shift, config.stretch)) or config.crop < 1
+
+
+def _grid(draws: dict[str, NDArray[np.float64]], config: AugmentationConfig, size: int) -> Tensor:
+    """Where each output pixel is read, [n, size, size, 2] in [-1, 1]: mirror, stretch, crop, rotate, shift.
+
+    Without matrix products, whose rounding depends on the size of the batch.
+    """
+    angle = np.deg2rad(config.rotation_degrees * (2 * draws["rotation"] - 1))
+    side = np.sqrt(config.crop + (1 - config.crop) * draws["crop"])
+    stretch = np.exp2(config.stretch * (2 * draws["stretch"] - 1) / 2)
+    mirror = np.where(draws["flip"] < config.flip, -1.0, 1.0)
+    reach = (1 - side) + 2 * config.shift  # a side is 2 long
+    columns = (
+        np.cos(angle) * side * stretch * mirror, -np.sin(angle) * side / stretch, reach * (2 * draws["shift_x"] - 1),
+        np.sin(angle) * side * stretch * mirror, np.cos(angle) * side / stretch, reach * (2 * draws["shift_y"] - 1),
+    )  # fmt: skip
+    xx, xy, x0, yx, yy, y0 = (torch.from_numpy(column.astype(np.float32)).view(-1, 1, 1) for column in columns)
+    centres = (torch.arange(size, dtype=torch.float32) * 2 + 1) / size - 1
+    x, y = centres.view(1, 1, size), centres.view(1, size, 1)
+    return torch.stack([xx * x + xy * y + x0, yx * x + yy * y + y0], dim=-1)
+
+
+@functools.lru_cache(maxsize=2)
+def _noise_bank(seed: int) -> Tensor:
+    """A million standard normal numbers; a view's noise is a window into them at a place of its own."""
+    return torch.randn(_NOISE_BANK, generator=torch.Generator().manual_seed(seed))
+
+
+def _erase(batch: Tensor, draws: dict[str, NDArray[np.float64]], config: AugmentationConfig) -> None:
+    """Cover one rectangle at an edge with one grey, in place: markers and laterality letters stand there."""
+    size = batch.shape[-1]
+    low, high = _ERASE_SIDES
+    for i in np.flatnonzero(draws["erase"] < config.erase):
+        height, width = (
+            max(1, round(size * (low + (high - low) * draws[name][i]))) for name in ("erase_height", "erase_width")
+        )
+        edge = int(draws["erase_edge"][i] * 4)
+        along = draws["erase_place"][i]
+        top = (0, size - height, round(along * (size - height)), round(along * (size - height)))[edge]
+        left = (round(along * (size - width)), round(along * (size - width)), 0, size - width)[edge]
+        batch[i, 0, top : top + height, left : left + width] = float(draws["erase_grey"][i])
+
+
+def plain(dataset: Dataset, positions: NDArray[np.int64]) -> Tensor:
+    """Images without augmentation: float32 [n, 1, size, size] in [0, 1]."""
+    return torch.from_numpy(dataset.images(positions))

@@ -1,0 +1,83 @@
+"""Device, precision and processes: a thin layer over Hugging Face Accelerate, which does the distributing.
+
+Accelerate keeps one mixed precision per Python process, but a run trains its stages in one process with whatever
+precision each asks for; so autocast and the gradient scaler are PyTorch's own here, and Accelerate places, wraps
+(DistributedDataParallel) and synchronises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from pocketcxr.errors import ConfigError
+from pocketcxr.models.networks import NetworkOutputs
+from pocketcxr.training.environment import multiplies_bf16
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Engine:
+    """Where and how precisely a network runs.
+
+    `precision` is what ``auto`` came to: bf16 where the hardware multiplies it, else fp32, which is then
+    faster. `rank` counts from 0 up to `processes`.
+    """
+
+    def __init__(self, precision: str) -> None:
+        self._accelerator = Accelerator(mixed_precision="no")
+        self.device: torch.device = self._accelerator.device
+        self.rank: int = self._accelerator.process_index
+        self.processes: int = self._accelerator.num_processes
+        self.main: bool = self._accelerator.is_main_process
+        if precision == "auto":
+            precision = "bf16" if multiplies_bf16(self.device) else "fp32"
+        if precision == "fp16" and self.device.type == "cpu":
+            raise ConfigError("precision: fp16 needs a GPU; use fp32, bf16 or auto on a CPU")
+        self.precision = precision
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+
+    def autocast(self) -> torch.autocast:
+        """Context in which forward passes and losses run."""
+        return torch.autocast(self.device.type, dtype=_TYPES[self.precision], enabled=self.precision != "fp32")
+
+    def distribute(self, network: nn.Module) -> nn.Module:
+        """Wrap a network for several processes; one process gets it back as it is."""
+        return network if self.processes == 1 else self._accelerator.prepare_model(network)
+
+    def share(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This process's part of a batch."""
+        return batch[self.rank :: self.processes]
+
+    def place(self, tensor: Tensor) -> Tensor:
+        """Bring a tensor to the device; images in the memory format that convolutions like best."""
+        if tensor.ndim == 4:  # noqa: PLR2004
+            return tensor.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        return tensor.to(self.device, non_blocking=True)
+
+    def wait(self) -> None:
+        """Wait for the other processes."""
+        self._accelerator.wait_for_everyone()
+
+    def from_main(self, value: Any) -> Any:
+        """What the main process holds, in every process."""
+        if self.processes == 1:
+            return value
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    @torch.inference_mode()
+    def infer(self, network: nn.Module, images: Tensor) -> NetworkOutputs:
+        """Outputs of a network in evaluation mode, float32 on the CPU."""
+        network.eval()
+        with self.autocast():
+            outputs: NetworkOutputs = network(self.place(images))
+        return NetworkOutputs(*(tensor.float().cpu() for tensor in outputs))

@@ -1,0 +1,75 @@
+"""Fresh networks at the start of a stage: seeded, with first weights, batch norms fit for training."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pocketcxr.errors import DataError
+from pocketcxr.models.batch_norm import unfold_batch_norm
+from pocketcxr.models.weights import prepare_backbone
+from pocketcxr.training.augmentation import image_keys, replay
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.models.backbones import Backbone
+    from pocketcxr.training.config import AugmentationConfig
+
+_CALIBRATING_IMAGES = 256
+_log = logging.getLogger(__name__)
+
+
+def starting_backbone(
+    name: str,
+    weights: str,
+    *,
+    dataset: Dataset,
+    positions: NDArray[np.int64],
+    augmentation: AugmentationConfig,
+    seed: int,
+) -> tuple[Backbone, dict[str, Any]]:
+    """Build a backbone with its first weights; the same seed gives the same random ones.
+
+    Batch norms that came folded get their statistics back from the first views of up to 256 training images.
+
+    Returns:
+        The backbone, and for the run's record where its weights came from.
+    """
+    torch.manual_seed(seed)
+    backbone, source = prepare_backbone(name, weights, image_size=dataset.pixels.shape[-1])
+    record = dataclasses.asdict(source)
+    if source.source == "scratch":
+        return backbone, record
+    _log.info("%s starts from %s", name, source.detail or source.source)
+    chosen = np.random.default_rng(seed).permutation(positions)[:_CALIBRATING_IMAGES]
+    images = replay(
+        dataset,
+        chosen,
+        np.zeros(len(chosen), dtype=np.int64),
+        keys=image_keys(dataset.rows),
+        seed=seed,
+        augmentation=augmentation,
+    )
+    record["batch_norm_unfolded"] = unfold_batch_norm(backbone, images)
+    return backbone, record
+
+
+def check_training_images(dataset: Dataset, positions: NDArray[np.int64]) -> None:
+    """Refuse a training split that cannot teach: fewer than two images, or one class only.
+
+    Raises:
+        DataError: saying what is there.
+    """
+    labels = dataset.labels[positions]
+    present = sorted({dataset.task.labels[label] for label in labels[labels >= 0]})
+    if len(present) < 2:  # noqa: PLR2004
+        raise DataError(
+            f"split 'train' has {len(positions)} images of {present or 'no class'}; expected at least two of "
+            f"{list(dataset.task.labels)}: check the index and its split"
+        )

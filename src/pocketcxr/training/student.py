@@ -1,0 +1,204 @@
+"""Train the light network: alone, or distilled from a teacher whose answers are cached or computed in every step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pocketcxr.errors import ConfigError
+from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_network
+from pocketcxr.models.networks import NetworkOutputs, NetworkSpec, Student, Teacher, assemble
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION, image_keys, replay
+from pocketcxr.training.calibration_figures import evaluator
+from pocketcxr.training.engine import Engine
+from pocketcxr.training.loop import Batch, Stage, fit
+from pocketcxr.training.losses import (
+    build_projection,
+    check_losses,
+    distillation_losses,
+    needs_projection,
+    needs_teacher,
+)
+from pocketcxr.training.sampling import epoch_plan, training_positions
+from pocketcxr.training.starting import check_training_images, starting_backbone
+from pocketcxr.training.views import TeacherViews, check_views
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.training.config import StudentConfig, ViewsConfig
+
+
+class Distilled(nn.Module):
+    """A student with the projection that is trained beside it and never exported."""
+
+    def __init__(self, student: Student, projection: nn.Module | None) -> None:
+        super().__init__()
+        self.student = student
+        self.projection = projection
+
+    def forward(self, images: Tensor) -> NetworkOutputs:
+        """Outputs of the student."""
+        return self.student(images)
+
+
+def train_student(
+    dataset: Dataset,
+    config: StudentConfig,
+    *,
+    out: Path,
+    views_config: ViewsConfig,
+    views: TeacherViews | None = None,
+    teacher: Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train a student; resumable, and returned at once when done.
+
+    Meeting an image for the k-th time, it sees view ``k mod count``: the same pixels with any teacher or none.
+
+    Args:
+        dataset: splits ``train`` (fitted) and ``calibration`` (chooses the epoch).
+        config: network, losses and optimisation.
+        out: the run's folder.
+        views_config: which augmented views there are.
+        views: the teacher's cached answers to those views.
+        teacher: instead of `views`, a teacher's checkpoint, run in every step on the same pixels.
+        progress: show a bar.
+
+    Returns:
+        The checkpoint ``out/best.safetensors``: averaged weights of the best epoch.
+
+    Raises:
+        ConfigError: losses that need a teacher without one or with both kinds, or that make no sense for the classes.
+        CacheError: views of other data, or incomplete.
+        CheckpointError, NonFiniteLossError: see `loop.fit`.
+    """
+    check_losses(config.losses, len(dataset.task.labels))
+    distils = needs_teacher(config.losses)
+    if distils and (views is None) == (teacher is None):
+        raise ConfigError(
+            f"losses {', '.join(config.losses)} need a teacher: give either cached views or a teacher's checkpoint"
+        )
+    engine = Engine(config.precision)
+    answers = _answers(dataset, views_config, engine, views=views, teacher=teacher) if distils else None
+    positions = training_positions(dataset, unlabelled=distils and config.unlabelled)
+    check_training_images(dataset, positions)
+    spec = NetworkSpec(
+        kind="student",
+        backbones=(config.backbone,),
+        labels=dataset.task.labels,
+        image_size=dataset.pixels.shape[-1],
+        dropout=config.dropout,
+    )
+    network, weights = _fresh_student(dataset, config, spec, positions, views_config, answers)
+    identity = {
+        "network": dataclasses.asdict(spec),
+        "data": dataset.fingerprint,
+        "views": {"count": views_config.count, "seed": views_config.seed, "version": AUGMENTATION_VERSION},
+        "augmentation": dataclasses.asdict(views_config.augmentation),
+        "teacher": answers.identity if answers else None,
+        "precision": engine.precision,
+    }
+    keys = image_keys(dataset.rows)
+
+    def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        order, turns = epoch_plan(dataset, positions, sampling=config.sampling, seed=config.seed, epoch=epoch)
+        return order, turns % views_config.count
+
+    def load(batch: NDArray[np.int64], chosen: NDArray[np.int64]) -> Batch:
+        images = replay(
+            dataset, batch, chosen, keys=keys, seed=views_config.seed, augmentation=views_config.augmentation
+        )
+        cached = views.lookup(batch, chosen) if views is not None and distils else (None, None)
+        return Batch(images, torch.from_numpy(dataset.labels[batch]), torch.from_numpy(batch), *cached)
+
+    def losses(distributed: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        outputs: NetworkOutputs = distributed(batch.inputs)
+        logits, embedding = batch.teacher_logits, batch.teacher_embedding
+        if answers is not None and answers.network is not None:
+            with torch.no_grad():
+                logits, embedding, _ = answers.network(batch.inputs)
+        return distillation_losses(
+            config.losses,
+            student_logits=outputs.logits,
+            labels=batch.labels,
+            student_embedding=outputs.embedding,
+            teacher_logits=logits,
+            teacher_embedding=embedding,
+            projection=network.projection,
+            image_ids=batch.image_ids,
+            temperature=config.temperature,
+            label_smoothing=config.label_smoothing,
+        )
+
+    def save(fitted: nn.Module, path: Path, record: dict[str, Any]) -> None:
+        assert isinstance(fitted, Distilled)
+        about = {**identity, "configuration": dataclasses.asdict(config), "weights": weights, **record}
+        save_network(path, fitted.student, spec, about)
+
+    stage = Stage(
+        title=f"student {config.backbone}",
+        network=network,
+        plan=plan,
+        load=load,
+        losses=losses,
+        evaluate=evaluator(dataset, engine),
+        save=save,
+        identity=identity,
+    )
+    return fit(stage, config, engine=engine, out=out, best=out / "best.safetensors", progress=progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answers:
+    """Where the teacher's answers come from: a network to run in every step, or a cache (then `network` is None)."""
+
+    identity: dict[str, Any]
+    embedding_features: int
+    network: Teacher | None = None
+
+
+def _answers(
+    dataset: Dataset, config: ViewsConfig, engine: Engine, *, views: TeacherViews | None, teacher: Path | None
+) -> _Answers:
+    if views is not None:
+        check_views(views, dataset, config)
+        return _Answers({"sha256": views.teacher_sha256, "answers": "cached"}, views.embedding_features)
+    assert teacher is not None
+    network, spec, _ = load_network(teacher)
+    if not isinstance(network, Teacher) or spec.labels != dataset.task.labels:
+        raise ConfigError(f"{teacher}: expected a teacher of {dataset.task.labels}, found {spec.kind} of {spec.labels}")
+    network = network.to(engine.device, memory_format=torch.channels_last).eval().requires_grad_(requires_grad=False)  # pyright: ignore[reportCallIssue]
+    return _Answers({"sha256": checkpoint_sha256(teacher), "answers": "online"}, spec.embedding_features, network)
+
+
+def _fresh_student(
+    dataset: Dataset,
+    config: StudentConfig,
+    spec: NetworkSpec,
+    positions: NDArray[np.int64],
+    views_config: ViewsConfig,
+    answers: _Answers | None,
+) -> tuple[Distilled, dict[str, Any]]:
+    backbone, weights = starting_backbone(
+        config.backbone,
+        config.weights,
+        dataset=dataset,
+        positions=positions,
+        augmentation=views_config.augmentation,
+        seed=config.seed,
+    )
+    student = assemble(spec, [backbone])
+    assert isinstance(student, Student)
+    projection = None
+    if answers is not None and needs_projection(config.losses):
+        projection = build_projection(math.prod(student.classifier.weight.shape[1:]), answers.embedding_features)
+    return Distilled(student, projection), weights

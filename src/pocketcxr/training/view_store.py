@@ -1,0 +1,224 @@
+"""Arrays that are computed view by view, image by image, and survive whatever stops the computation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pocketcxr.errors import CacheError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_log = logging.getLogger(__name__)
+_FACTS, _SEAL = "store.json", "complete.json"
+
+
+@dataclass(frozen=True)
+class ViewStore:
+    """Memory-mapped arrays [views, images, …], one per name, with a flag per (view, image) that says what is there.
+
+    `positions` [images] are the rows of the data set, ascending. `folder` carries the key in its name, so that a store
+    of other inputs is another folder and can never be taken for this one.
+    """
+
+    folder: Path
+    key: str
+    positions: NDArray[np.int64]
+    arrays: dict[str, NDArray[Any]]
+    done: NDArray[np.uint8]
+
+    @property
+    def missing(self) -> int:
+        """How many (view, image) pairs are still to be computed."""
+        return int(self.done.size - np.count_nonzero(self.done))
+
+    def rows_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Second index into the arrays of images given by their position in the data set."""
+        rows = np.searchsorted(self.positions, positions)
+        if (rows >= len(self.positions)).any() or (
+            self.positions[np.minimum(rows, len(self.positions) - 1)] != positions
+        ).any():
+            raise CacheError(f"{self.folder}: asked for an image that is not in this cache")
+        return rows
+
+
+def open_store(
+    parent: Path,
+    key: str,
+    *,
+    positions: NDArray[np.int64],
+    views: int,
+    shapes: Mapping[str, tuple[type, tuple[int, ...]]],
+) -> ViewStore:
+    """Open the store ``parent/key``, or make it; a damaged one is made anew, with a line that says so.
+
+    Args:
+        parent: folder of all stores of this kind.
+        key: fingerprint of everything the content depends on.
+        positions: [images] in the data set, ascending.
+        views: how many views per image.
+        shapes: per array its dtype and the shape of one entry.
+
+    Raises:
+        CacheError: no space, or no permission to write.
+    """
+    folder = parent / key
+    facts = {
+        "key": key,
+        "views": views,
+        "images": len(positions),
+        "positions": hashlib.sha256(positions.tobytes()).hexdigest(),
+        "arrays": {name: [np.dtype(kind).str, list(shape)] for name, (kind, shape) in shapes.items()},
+    }
+    if (folder / _FACTS).exists():
+        damage = _damage(folder, facts)
+        if damage is None:
+            return _map(folder, key, positions, tuple(shapes))
+        _log.warning("cache %s is damaged (%s); computing it again", folder, damage)
+        shutil.rmtree(folder)
+    try:
+        _create(folder, facts, views, len(positions), shapes)
+    except OSError as error:
+        raise CacheError(
+            f"cannot make cache {folder}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+    return _map(folder, key, positions, tuple(shapes))
+
+
+def fill_store(
+    store: ViewStore,
+    compute: Callable[[NDArray[np.int64], int], dict[str, NDArray[Any]]],
+    *,
+    batch_size: int,
+    shard: tuple[int, int] = (0, 1),
+    progress: bool,
+    title: str,
+) -> None:
+    """Compute what is missing, batch by batch; each batch is on disk before its flags say so.
+
+    Args:
+        store: from `open_store`.
+        compute: (positions [n], view) -> entries [n, …] per array.
+        batch_size: how many images at once; what a kill can lose.
+        shard: (i, n): this process takes each n-th batch from i; the others take theirs in the same folder.
+        progress: show a bar with rate and time left.
+        title: of the bar.
+
+    Raises:
+        CacheError: a result is not finite, or the disk refuses it; what is done stays.
+    """
+    views, images = store.done.shape
+    batches = [(view, start) for view in range(views) for start in range(0, images, batch_size)][shard[0] :: shard[1]]
+    with tqdm(total=len(batches) * batch_size, desc=title, unit="image", disable=not progress) as bar:
+        for view, start in batches:
+            rows = start + np.flatnonzero(store.done[view, start : start + batch_size] == 0)
+            if len(rows):
+                _write(store, rows, view, compute(store.positions[rows], view))
+            bar.update(batch_size)
+    if store.missing == 0 and not (store.folder / _SEAL).exists():
+        _write_json(store.folder / _SEAL, {name: _digest(store.folder / f"{name}.npy") for name in store.arrays})
+
+
+def _write(store: ViewStore, rows: NDArray[np.int64], view: int, results: dict[str, NDArray[Any]]) -> None:
+    for name, values in results.items():
+        array = store.arrays[name]
+        narrowed = values.astype(array.dtype)
+        if not np.isfinite(narrowed).all():
+            raise CacheError(f"{store.folder}: {name} of view {view} is not finite; is the teacher's training sound?")
+        array[view, rows] = narrowed
+    try:
+        for array in store.arrays.values():
+            array.flush()  # pyright: ignore[reportAttributeAccessIssue]  # a memmap
+        store.done[view, rows] = 1
+        store.done.flush()  # pyright: ignore[reportAttributeAccessIssue]
+    except OSError as error:
+        raise CacheError(f"cannot write cache {store.folder}: {error.strerror or error}; what is done stays") from error
+
+
+def _create(
+    folder: Path,
+    facts: dict[str, Any],
+    views: int,
+    images: int,
+    shapes: Mapping[str, tuple[type, tuple[int, ...]]],
+) -> None:
+    """Make all files at their full size before any work: on a full disk a sparse file would kill the process later."""
+    partial = folder.with_name(f"{folder.name}.{_process()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        for name, (kind, shape) in {**shapes, "done": (np.uint8, ())}.items():
+            _write_zeros(partial / f"{name}.npy", np.dtype(kind), (views, images, *shape))
+        _write_json(partial / _FACTS, facts)
+        if not folder.exists():  # another shard may have been first
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _process() -> int:
+    import os
+
+    return os.getpid()
+
+
+def _write_zeros(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        )
+        left = math.prod(shape) * kind.itemsize
+        block = bytes(1 << 20)
+        while left > 0:
+            left -= stream.write(block[: min(left, len(block))])
+
+
+def _damage(folder: Path, facts: dict[str, Any]) -> str | None:
+    """One phrase when a store's files are not what its facts and its seal say; None where they are."""
+    try:
+        found = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        if found != facts:
+            return f"its {_FACTS} describes other content"
+        for name, (kind, shape) in {**facts["arrays"], "done": ["|u1", []]}.items():
+            array = np.load(folder / f"{name}.npy", mmap_mode="r")
+            if array.dtype.str != kind or array.shape != (facts["views"], facts["images"], *shape):
+                return f"{name}.npy has another shape"
+        seal = folder / _SEAL
+        if seal.exists():
+            for name, digest in json.loads(seal.read_text(encoding="utf-8")).items():
+                if _digest(folder / f"{name}.npy") != digest:
+                    return f"{name}.npy was changed after it was complete"
+    except (OSError, ValueError, AttributeError) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def _map(folder: Path, key: str, positions: NDArray[np.int64], names: tuple[str, ...]) -> ViewStore:
+    try:
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in (*names, "done")}
+    except (OSError, ValueError) as error:
+        raise CacheError(f"cannot open cache {folder}: {error}; delete the folder to compute it again") from error
+    return ViewStore(folder, key, positions, arrays, arrays.pop("done"))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write_json(path: Path, table: dict[str, Any]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(table, indent=1), encoding="utf-8")
+    partial.replace(path)

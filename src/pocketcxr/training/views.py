@@ -1,0 +1,174 @@
+"""Teacher views: the heavy network's answers to every augmented view, computed once and reused by every student.
+
+What users of distillation frameworks ask for (torchdistill #165): cached teachers under random augmentation. It works
+because view k of image i is replayed from a seed, see `augmentation`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pocketcxr.errors import CacheError, ConfigError, DataError
+from pocketcxr.models.checkpoints import checkpoint_sha256, load_network
+from pocketcxr.models.networks import Teacher
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION, image_keys, replay
+from pocketcxr.training.config import ViewsConfig, fingerprint
+from pocketcxr.training.engine import Engine
+from pocketcxr.training.interruption import stop_requests
+from pocketcxr.training.sampling import training_positions
+from pocketcxr.training.view_store import ViewStore, fill_store, open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from pocketcxr.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class TeacherViews:
+    """Cached answers of one teacher: `logits` float32 and `embedding` float16 for every view of every training image.
+
+    Images of the training split without a label are in it too.
+    """
+
+    store: ViewStore
+    config: ViewsConfig
+    teacher_sha256: str
+    dataset_fingerprint: str
+
+    @property
+    def missing(self) -> int:
+        """How many (view, image) pairs are still to be computed; 0 when complete."""
+        return self.store.missing
+
+    @property
+    def embedding_features(self) -> int:
+        """Width of the teacher's embedding."""
+        return self.store.arrays["embedding"].shape[-1]
+
+    def lookup(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Logits [n, classes] and embedding [n, d], float32, of views (from 0, below `config.count`) of images.
+
+        Raises:
+            CacheError: an image that is not in the cache.
+        """
+        rows = self.store.rows_of(positions)
+        logits, embedding = (self.store.arrays[name][views, rows] for name in ("logits", "embedding"))
+        return torch.from_numpy(logits), torch.from_numpy(embedding.astype(np.float32))
+
+
+def cache_views(
+    dataset: Dataset,
+    teacher: Path,
+    config: ViewsConfig,
+    *,
+    out: Path,
+    progress: bool = True,
+    shard: tuple[int, int] = (0, 1),
+) -> TeacherViews:
+    """Compute the teacher's answers to `config.count` views of every training image, or what is missing of them.
+
+    Kept in ``out/<key>``, where the key holds the hash of the teacher's file, the data set's fingerprint, the
+    augmentation, its seed and version: another input is another folder. Stopped at any time, the next call goes on.
+
+    Args:
+        dataset: its split ``train`` is covered, with images that have no label.
+        teacher: checkpoint.
+        config: number of views, seed, augmentation, batch size (which is no part of the key).
+        out: folder of all caches of a run.
+        progress: show a bar.
+        shard: (i, n) for n processes (on one machine) that share the work.
+
+    Raises:
+        CheckpointError: the teacher cannot be read.
+        ConfigError: the teacher tells other classes or another image size apart.
+        CacheError: no space.
+    """
+    network, spec, _ = load_network(teacher)
+    if not isinstance(network, Teacher):
+        raise ConfigError(f"{teacher}: expected a teacher, found a {spec.kind}")
+    if spec.labels != dataset.task.labels or spec.image_size != dataset.pixels.shape[-1]:
+        raise ConfigError(
+            f"{teacher} was trained for {spec.labels} at {spec.image_size} px, but the data are "
+            f"{dataset.task.labels} at {dataset.pixels.shape[-1]} px"
+        )
+    positions = training_positions(dataset, unlabelled=True)
+    if not len(positions):
+        raise DataError("no image in split 'train': nothing to cache")
+    digest = checkpoint_sha256(teacher)
+    engine = Engine(config.precision)
+    key = views_key(digest, dataset, config, precision=engine.precision)
+    classes, width = len(spec.labels), spec.embedding_features
+    store = open_store(
+        out,
+        key,
+        positions=positions,
+        views=config.count,
+        shapes={"logits": (np.float32, (classes,)), "embedding": (np.float16, (width,))},
+    )
+    views = TeacherViews(store, config, digest, dataset.fingerprint)
+    if store.missing:
+        keys = image_keys(dataset.rows)
+        network.to(engine.device)
+
+        def compute(batch: NDArray[np.int64], view: int) -> dict[str, NDArray[Any]]:
+            images = replay(
+                dataset,
+                batch,
+                np.full(len(batch), view),
+                keys=keys,
+                seed=config.seed,
+                augmentation=config.augmentation,
+            )
+            outputs = engine.infer(network, images)
+            return {"logits": outputs.logits.numpy(), "embedding": outputs.embedding.numpy()}
+
+        with stop_requests() as stop:
+            fill_store(
+                store,
+                stop.before(compute, f"teacher views kept in {store.folder}"),
+                batch_size=config.batch_size,
+                shard=shard,
+                progress=progress,
+                title="teacher views",
+            )
+    return views
+
+
+def views_key(teacher_sha256: str, dataset: Dataset, config: ViewsConfig, *, precision: str) -> str:
+    """Fingerprint of all that the cached answers depend on."""
+    return fingerprint(
+        AUGMENTATION_VERSION,
+        teacher_sha256,
+        dataset.fingerprint,
+        config.augmentation,
+        config.seed,
+        config.count,
+        int(dataset.pixels.shape[-1]),
+        precision,
+    )
+
+
+def check_views(views: TeacherViews, dataset: Dataset, config: ViewsConfig) -> None:
+    """Refuse a cache of other data or other views than a student is to be trained on, or an incomplete one.
+
+    Raises:
+        CacheError: saying what differs.
+    """
+    if views.dataset_fingerprint != dataset.fingerprint:
+        raise CacheError(f"{views.store.folder} was computed for other data: compute the teacher views again")
+    same = (config.count, config.seed, config.augmentation)
+    if (views.config.count, views.config.seed, views.config.augmentation) != same:
+        raise CacheError(f"{views.store.folder} holds other views than the configuration asks for: compute them again")
+    if views.missing:
+        raise CacheError(
+            f"{views.store.folder}: {views.missing} of {views.store.done.size} teacher views are still missing: "
+            "let `pocketcxr cache-views` finish first"
+        )
