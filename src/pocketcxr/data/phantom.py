@@ -158,8 +158,8 @@ def _sample_pose(rng: np.random.Generator, *, portable: bool) -> Pose:
     """How the patient stood, or lay: portable films are tilted more and breathed in less."""
     loose = 1.5 if portable else 1.0
     return Pose(
-        scale=float(rng.uniform(1.02, 1.2)),
-        stretch=float(rng.normal(0.98, 0.025)),
+        scale=float(rng.uniform(0.98, 1.2)),
+        stretch=float(rng.normal(0.98, 0.03)),
         rotation=float(rng.normal(0, 0.025) * loose),
         shift_x=float(rng.normal(0, 0.015) * loose),
         shift_y=float(rng.normal(0.02, 0.02)),

@@ -13,7 +13,7 @@ import numpy as np
 
 from pocketcxr.data.phantom_bones import draw_ribs, draw_shoulders, draw_spine
 from pocketcxr.data.phantom_canvas import blurred, ellipse, mirrored, spline
-from pocketcxr.data.phantom_patient import SIDES, stretched
+from pocketcxr.data.phantom_patient import SIDES, stretched, width_at
 
 if TYPE_CHECKING:
     from pocketcxr.data.phantom_canvas import Canvas, Layer, Points
@@ -73,7 +73,9 @@ def lung_outline(anatomy: Anatomy, canvas: Canvas, side: int) -> Points:
     else:
         medial[:2] = [(0.09 * anatomy.heart, 0.62), (0.085 * anatomy.heart, 0.53)]
     lateral = [(0.07, 0.15), (0.125, 0.112), (0.19, 0.132), (0.245, 0.2), (0.3, 0.32), (0.338, 0.46), (0.362, 0.6)]
-    lateral = [(x * anatomy.chest_width, stretched(y, anatomy)) for x, y in lateral]
+    lateral = [(x * width_at(y, anatomy), stretched(y, anatomy)) for x, y in lateral]
+    uneven = iter(anatomy.outline[(side > 0) * 16 :])  # no two people's lungs have one outline
+    lateral = [(x + next(uneven), y + 0.4 * next(uneven)) for x, y in lateral]
     return mirrored(spline([*lateral, *dome, *medial], closed=True), side)
 
 
@@ -83,7 +85,7 @@ def _dome_controls(anatomy: Anatomy, canvas: Canvas, side: int) -> list[tuple[fl
     inner = 0.088 if side < 0 else 0.2 * anatomy.heart
     points = [(0.374, 0.72), (0.376, 0.785), (0.362, 0.775), (0.325, 0.735), (0.265, 0.702)]
     points += [(0.21, 0.69), (0.15, 0.697)] if side < 0 else [(0.225, 0.698)]
-    points = [(x * anatomy.chest_width, stretched(y, anatomy) + down) for x, y in points]
+    points = [(x * width_at(0.74, anatomy), stretched(y, anatomy) + down) for x, y in points]
     return [*points, (inner, stretched(0.722, anatomy) + down)]
 
 
@@ -96,8 +98,16 @@ def _lungs(anatomy: Anatomy, canvas: Canvas) -> Layer:
 
 def _body(anatomy: Anatomy, canvas: Canvas) -> Layer:
     wide, fat = anatomy.chest_width, 0.012 * anatomy.fat
-    half = [(0.085, -0.2), (0.085, 0.0), (0.12, 0.055), (0.25, 0.085), (0.4, 0.105), (0.6, 0.16), (0.7, 0.42)]
-    half += [(0.56, 0.4), (0.45 * wide + fat, 0.345), (0.425 * wide + fat, 0.4), (0.425 * wide + fat, 0.6)]
+    drop = sum(anatomy.shoulder) / 2 + 0.03
+    half = [(0.085, -0.2), (0.085, 0.0), (0.12, 0.055), (0.25, 0.065 + drop / 2), (0.4, 0.075 + drop)]
+    half += [
+        (0.6, 0.13 + drop),
+        (0.7, 0.42),
+        (0.56, 0.4),
+        (0.45 * wide + fat, 0.345),
+        (0.425 * wide + fat, 0.4),
+        (0.425 * wide + fat, 0.6),
+    ]
     half += [(0.44 * wide + 2 * fat, 0.85), (0.46 * wide + 2 * fat, 1.3)]
     right, left = (mirrored(spline(half), side) for side in SIDES)
     outline = canvas.painter().fill(np.concatenate([left, right[::-1]])).layer()

@@ -7,7 +7,7 @@ the picture, which is the patient's *left* side, as on every frontal film.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,12 +90,19 @@ class Painter:
         self._draw.polygon(self._flat(points, depth), fill=round(value * _DRAWN))
         return self
 
-    def stroke(self, points: ArrayLike, width: float, value: float = 1.0, *, depth: float = 0.0) -> Painter:
-        """Draw a smooth curve of a width in film heights, as a filled ribbon."""
+    def stroke(
+        self, points: ArrayLike, width: float, value: float = 1.0, *, depth: float = 0.0, marrow: float | None = None
+    ) -> Painter:
+        """Draw a smooth curve of a width in film heights, as a filled ribbon; `marrow` fills its inner part."""
         line = np.asarray(points, dtype=float)
-        along = np.gradient(line, axis=0)
-        across = np.stack([-along[:, 1], along[:, 0]], axis=1) * (width / 2 / np.linalg.norm(along, axis=1)[:, None])
-        return self.fill(np.concatenate([line + across, (line - across)[::-1]]), value, depth=depth)
+        along = np.empty_like(line)  # central differences, one-sided at the ends
+        along[1:-1], along[0], along[-1] = line[2:] - line[:-2], line[1] - line[0], line[-1] - line[-2]
+        across = along[:, ::-1] * (-1, 1) * (width / 2 / np.sqrt((along * along).sum(axis=1, keepdims=True)))
+        self.fill(np.concatenate([line + across, (line - across)[::-1]]), value, depth=depth)
+        if marrow is not None:
+            across *= 0.62
+            self.fill(np.concatenate([line + across, (line - across)[::-1]]), marrow, depth=depth)
+        return self
 
     def hairlines(self, lines: Points, widths: Iterable[float], values: Iterable[float]) -> Painter:
         """Draw many short lines [n, points, 2] at once, each with its width and value."""
@@ -120,11 +127,17 @@ def spline(points: Iterable[tuple[float, float]] | Points, *, closed: bool = Fal
         padded = np.concatenate([controls[-1:], controls, controls[:2]])
     else:
         padded = np.concatenate([2 * controls[:1] - controls[1:2], controls, 2 * controls[-1:] - controls[-2:-1]])
-    a, b, c, d = (padded[i : len(padded) - 3 + i, None] for i in range(4))
-    t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
-    curve = b + t * ((c - a) + t * ((2 * a - 5 * b + 4 * c - d) + t * (3 * b - a - 3 * c + d))) / 2
-    flat = curve.reshape(-1, 2)
+    four = np.stack([padded[i : len(padded) - 3 + i] for i in range(4)], axis=1)  # [pieces, 4, 2]
+    flat = (_catmull_rom(steps) @ four).reshape(-1, 2)
     return flat if closed else np.concatenate([flat, controls[-1:]])
+
+
+@cache
+def _catmull_rom(steps: int) -> Points:
+    """Weights [steps, 4] of the four control points around a piece."""
+    t = np.arange(steps)[:, None] / steps
+    powers = np.concatenate([t**0, t, t**2, t**3], axis=1)
+    return powers @ np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, *, steps: int = 24) -> Points:

@@ -27,7 +27,12 @@ class Vessels:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient: what stays the same in all of their images. Lengths in film heights, other factors around 1."""
+    """One patient: what stays the same in all of their images.
+
+    Factors around 1; lengths in film heights (`outline`, `rib_phase`, `rib_jitter`, `dome`, `shoulder`, `scapula`,
+    `spine_phase`, `scoliosis`). They spread widely, so that hardly ever two patients look like copies of one film to a
+    near-duplicate search.
+    """
 
     sex: str
     age: int
@@ -36,6 +41,15 @@ class Anatomy:
     heart: float
     aorta: float
     fat: float
+    outline: tuple[float, ...]
+    barrel: float
+    shoulder: tuple[float, float]
+    scapula: float
+    spine_phase: float
+    scoliosis: float
+    rib_phase: float
+    rib_spacing: float
+    rib_bow: float
     rib_slope: float
     rib_jitter: tuple[float, ...]
     dome: tuple[float, float]
@@ -58,9 +72,18 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
         heart=float(np.clip(rng.normal(1.0 + 0.06 * older, 0.1), 0.8, 1.3)),
         aorta=float(np.clip(rng.normal(1.0 + 0.25 * older, 0.15), 0.6, 1.6)),
         fat=float(np.clip(rng.gamma(4.0, 0.25), 0.3, 2.2)),
-        rib_slope=float(rng.uniform(0.7, 1.35)),
-        rib_jitter=tuple(rng.normal(0, 0.004, 24).tolist()),
-        dome=(float(rng.normal(0, 0.012)), float(rng.normal(0.022, 0.012))),
+        outline=tuple(rng.normal(0, 0.009, 32).tolist()),
+        barrel=float(rng.normal(0, 0.16)),
+        shoulder=(float(rng.normal(0, 0.018)), float(rng.normal(0, 0.018))),
+        scapula=float(rng.uniform(-0.03, 0.06)),
+        spine_phase=float(rng.uniform(0, 0.048)),
+        scoliosis=float(rng.normal(0, 0.009)),
+        rib_phase=float(rng.uniform(-0.03, 0.03)),
+        rib_spacing=float(rng.uniform(0.88, 1.14)),
+        rib_bow=float(rng.uniform(0.2, 2.4)),
+        rib_slope=float(rng.uniform(0.6, 1.45)),
+        rib_jitter=tuple(rng.normal(0, 0.006, 20).tolist()),
+        dome=(float(rng.normal(0, 0.02)), float(rng.normal(0.022, 0.015))),
         breast=float(rng.uniform(0.4, 1.3)) if sex == "F" else 0.0,
         gas=float(rng.uniform(0, 1)),
         bone=float(np.clip(rng.normal(1.0 - 0.12 * older, 0.12), 0.6, 1.3)),
@@ -71,12 +94,22 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
 def lateral_edge(anatomy: Anatomy, y: float) -> float:
     """Distance of the lung's outer edge from the midline at a height."""
     heights, edges = (0.11, 0.132, 0.2, 0.32, 0.46, 0.6, 0.74, 0.9), (0.1, 0.19, 0.245, 0.3, 0.338, 0.362, 0.375, 0.37)
-    return float(np.interp(y, [stretched(h, anatomy) for h in heights], edges)) * anatomy.chest_width
+    return float(np.interp(y, [stretched(h, anatomy) for h in heights], edges)) * width_at(y, anatomy)
+
+
+def width_at(y: float, anatomy: Anatomy) -> float:
+    """Factor on distances from the midline at a height: broad above and narrow below in a barrel chest."""
+    return anatomy.chest_width * (1 + anatomy.barrel * float(np.clip(0.55 - y, -0.15, 0.4)))
 
 
 def stretched(y: float, anatomy: Anatomy) -> float:
     """Height on the film of what stands at height y in a patient of average chest."""
     return 0.115 + (y - 0.115) * anatomy.lung_height
+
+
+def spine_x(anatomy: Anatomy, y: float) -> float:
+    """Where the spine stands at a height; it is seldom quite straight."""
+    return anatomy.scoliosis * float(np.sin(2.5 * np.pi * y))
 
 
 def _vessel_trees(rng: np.random.Generator) -> Vessels:
