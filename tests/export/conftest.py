@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,47 +14,51 @@ from pocketcxr.labels import Task
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
+from pocketcxr.models.backbones import Backbone  # noqa: E402
+from pocketcxr.models.networks import NetworkSpec, Student  # noqa: E402
+
 SIZE = 32
 FEATURES = 24
 
 
-class Outputs(NamedTuple):
-    logits: object
-    embedding: object
-    features: object
+class TinyTrunk(torch.nn.Module):
+    """What timm calls a headless network: convolutions, batch norm with statistics of its own, ReLU6."""
 
+    pretrained_cfg: ClassVar[dict] = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    num_features = FEATURES
 
-class TinyStudent(torch.nn.Module):
-    """Convolutions, batch norm with statistics of its own, ReLU6, global average, linear head."""
-
-    def __init__(self, classes: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(3)
         self.first = torch.nn.Conv2d(1, 16, 5, stride=4, padding=2, bias=False)
         self.norm = torch.nn.BatchNorm2d(16)
         self.second = torch.nn.Conv2d(16, FEATURES, 3, stride=2, padding=1)
-        self.classifier = torch.nn.Linear(FEATURES, classes)
-        for parameter in self.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
-        self.norm.running_mean.copy_(torch.randn(16, generator=generator))
-        self.norm.running_var.copy_(torch.rand(16, generator=generator) + 0.5)
 
-    def forward(self, image):
-        features = torch.nn.functional.relu6(self.norm(self.first((image - 0.5) / 0.25)))
-        features = torch.nn.functional.relu6(self.second(features))
-        embedding = features.mean((2, 3))
-        return Outputs(self.classifier(embedding), embedding, features)
+    def forward_features(self, images):
+        maps = torch.nn.functional.relu6(self.norm(self.first(images)))
+        return torch.nn.functional.relu6(self.second(maps))
 
-    def saliency(self, features):
-        return torch.einsum("kc,nchw->nkhw", self.classifier.weight, features)
+    def forward_head(self, maps, pre_logits):
+        return maps.mean((2, 3))
+
+
+def tiny_student(classes: int) -> Student:
+    """Return a real `Student` on a tiny trunk, its weights and statistics drawn from a seed."""
+    student = Student(Backbone("tiny", TinyTrunk(), image_size=SIZE), classes=classes, dropout=0.2)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in student.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+    norm = student.backbone.trunk.norm
+    norm.running_mean.copy_(torch.randn(16, generator=generator))
+    norm.running_var.copy_(torch.rand(16, generator=generator) + 0.5)
+    return student
 
 
 @dataclass(frozen=True)
 class Case:
     """What `export_student` needs."""
 
-    network: TinyStudent
-    spec: SimpleNamespace
+    network: Student
+    spec: NetworkSpec
     dataset: Dataset
 
 
@@ -68,8 +71,8 @@ def make_case(*, train: int = 12, calibration: int = 15, test: int = 3) -> Case:
     pixels = generator.integers(60, 120, size=(len(splits), SIZE, SIZE)) + 40 * labels[:, None, None]
     rows = tuple(IndexRow(path=f"{i}.png", source="toy", finding="a", split=split) for i, split in enumerate(splits))
     dataset = Dataset(task=task, rows=rows, pixels=pixels.astype(np.uint8), labels=labels, fingerprint="f00d")
-    network = TinyStudent(3).train()
-    return Case(network, SimpleNamespace(kind="student", labels=task.labels, image_size=SIZE), dataset)
+    spec = NetworkSpec("student", ("tiny",), task.labels, SIZE)
+    return Case(tiny_student(3).train(), spec, dataset)
 
 
 @pytest.fixture(scope="session")

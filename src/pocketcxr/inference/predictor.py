@@ -101,9 +101,9 @@ def decide(probabilities: dict[str, float], manifest: Manifest) -> tuple[str, tu
         return possible[0], ()
     coverage = f"{manifest.conformal_coverage:.0%}"
     if possible:
-        words = f"{' and '.join(possible)} all stay possible when the truth is to be kept {coverage} of the time"
+        words = f"cannot choose between {' and '.join(possible)} and still be right {coverage} of the time"
         return UNCERTAIN, (Reason("several-classes", words),)
-    words = f"no class reaches the probability {needed:.2f} that answers right {coverage} of the time call for"
+    words = f"no class is probable enough: {needed:.2f} is needed to be right {coverage} of the time"
     return UNCERTAIN, (Reason("no-class", words),)
 
 

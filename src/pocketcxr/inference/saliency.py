@@ -22,6 +22,7 @@ FULL_COLOUR_LOGITS = 2.0
 """Evidence below this never reaches full colour: a picture without evidence must not show a hot spot."""
 
 _OPACITY = 0.7
+_COMPRESSION = 2  # of 9: the default takes twice as long and saves 3 %
 # Eleven steps of matplotlib's "inferno" (CC0), red, green, blue: lightness grows with the value, colour-blind safe.
 _INFERNO = np.array(
     [
@@ -68,10 +69,10 @@ def draw_heatmap(
     columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
     picture = np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BOX, reducing_gap=2.0))
     strength = np.clip(evidence / max(float(evidence.max()), FULL_COLOUR_LOGITS), 0, 1)
-    strength = np.clip(_over_picture(strength, rows, columns, aspect=aspect), 0, 1)[..., None]  # [rows, columns, 1]
-    alpha = _OPACITY * strength
-    blended = (1 - alpha) * np.clip(picture, 0, 1)[..., None] + alpha * _colours(strength[..., 0])
-    return np.round(blended * 255).astype(np.uint8)
+    strength = np.clip(_over_picture(strength, rows, columns, aspect=aspect), 0, 1)  # [rows, columns]
+    steps = _colour_steps()[np.round(strength * 255).astype(np.uint8)]  # [rows, columns, 4]: colour times opacity, rest
+    blended = steps[..., :3] + steps[..., 3:] * np.clip(picture, 0, 1)[..., None]
+    return np.round(blended * np.float32(255)).astype(np.uint8)
 
 
 def write_heatmap(folder: Path, prediction: Prediction, pixels: NDArray[np.float32], *, manifest: Manifest) -> Path:
@@ -96,7 +97,7 @@ def write_heatmap(folder: Path, prediction: Prediction, pixels: NDArray[np.float
     digits = hashlib.sha256(str(source.absolute()).encode("utf-8", "backslashreplace")).hexdigest()[:8]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{source.stem}-{digits}.png"
-    Image.fromarray(overlay).save(path, pnginfo=text)
+    Image.fromarray(overlay).save(path, pnginfo=text, compress_level=_COMPRESSION)
     return path
 
 
@@ -111,8 +112,9 @@ def _over_picture(strength: NDArray[np.float32], rows: int, columns: int, *, asp
     return square[top : top + rows, left : left + columns]
 
 
-def _colours(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Look up values [rows, columns] in [0, 1] in the colour scale, [rows, columns, 3] in [0, 1]."""
-    steps = np.linspace(0, 1, len(_INFERNO))
-    channels = [np.interp(values, steps, _INFERNO[:, channel]) for channel in range(3)]
-    return np.stack(channels, axis=-1).astype(np.float32)
+def _colour_steps() -> NDArray[np.float32]:
+    """For 256 strengths: red, green, blue in [0, 1] times the opacity, and what is left to the picture; [256, 4]."""
+    strength, anchors = np.linspace(0, 1, 256), np.linspace(0, 1, len(_INFERNO))
+    alpha = _OPACITY * strength
+    channels = [alpha * np.interp(strength, anchors, _INFERNO[:, channel]) for channel in range(3)]
+    return np.stack([*channels, 1 - alpha], axis=-1).astype(np.float32)
