@@ -31,7 +31,7 @@ from pydicom.uid import (
 )
 
 from pocketcxr.errors import UnreadableImageError, UnusableImageError
-from pocketcxr.imaging.codestream import codestream_size, has_end
+from pocketcxr.imaging.codestream import Codestream, has_end, read_codestream
 from pocketcxr.imaging.colour import to_grey
 from pocketcxr.imaging.dicom_facts import read_facts
 from pocketcxr.imaging.grey_scale import apply_grey_scale
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
-_HTJ2K_PREFIX = "1.2.840.10008.1.2.4.20"
+_JPEG_2000 = frozenset(JPEG2000TransferSyntaxes)
 # One decoder each, so that a file gives the same pixels on every machine.
 _PLUGINS = {
     JPEGBaseline8Bit: "pillow",
@@ -51,7 +51,8 @@ _PLUGINS = {
     JPEGLosslessSV1: "gdcm",
     RLELossless: "pydicom",
     **dict.fromkeys(JPEGLSTransferSyntaxes, "gdcm"),
-    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+    **dict.fromkeys(_JPEG_2000, "pylibjpeg"),
+    **dict.fromkeys(_NATIVE, ""),
 }
 _GREY = {"MONOCHROME1", "MONOCHROME2"}
 _COLOURS = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
@@ -164,26 +165,29 @@ def _decode(dataset: FileDataset, syntax: UID, name: str) -> tuple[NDArray[Any],
     if not dataset.file_meta.get("TransferSyntaxUID"):
         dataset.file_meta.TransferSyntaxUID = syntax
     native = syntax in _NATIVE
-    plugin = "" if native else _PLUGINS.get(syntax) or ("pylibjpeg" if syntax.startswith(_HTJ2K_PREFIX) else None)
+    plugin = _PLUGINS.get(syntax)
     if plugin is None:
         raise UnreadableImageError(
             f"{name}: no decoder for {syntax.name[:64]!r}; send it uncompressed (for example dcmconv)"
         )
+    options: dict[str, Any] = {"decoding_plugin": plugin, "correct_unused_bits": native}
     if native:
         _check_native_length(dataset, name)
+    elif syntax == RLELossless:
+        pass  # no size and no end mark; pydicom checks the length of what comes out
     else:
-        _check_encapsulated(dataset, syntax, name)
+        found = _check_encapsulated(dataset, syntax, name)
+        if plugin == "gdcm":
+            if found.samples != 1:  # damaged ones abort the process in ways that cannot be told beforehand
+                raise UnusableImageError(f"{name}: colour in {syntax.name} is not read; export it grey or uncompressed")
+            # GDCM aborts the process where the depth it is given is not the codestream's and the data is damaged
+            options["bits_stored"] = found.bits
     try:
         # high bits of native values may hold overlays and are cut off; compressed values must fit, see `grey_scale`
-        samples, properties = get_decoder(syntax).as_array(
-            dataset,
-            index=0,
-            decoding_plugin=plugin,
-            correct_unused_bits=native,  # pyright: ignore[reportArgumentType]  # pydicom annotates the whole **kwargs
-        )
+        samples, properties = get_decoder(syntax).as_array(dataset, index=0, **options)
     except Exception as error:  # noqa: BLE001  # four foreign decoders
         raise UnreadableImageError(
-            f"{name}: the pixel data ({syntax.name}, {dataset.BitsStored} bits) cannot be decoded: damaged, or a "
+            f"{name}: the pixel data ({syntax.name}, {int(dataset.BitsStored)} bits) cannot be decoded: damaged, or a "
             f"variant that is not supported ({type(error).__name__}); send it uncompressed"
         ) from None
     return samples, str(properties["photometric_interpretation"])
@@ -199,16 +203,25 @@ def _check_native_length(dataset: FileDataset, name: str) -> None:
         )
 
 
-def _check_encapsulated(dataset: FileDataset, syntax: UID, name: str) -> None:
+def _check_encapsulated(dataset: FileDataset, syntax: UID, name: str) -> Codestream:
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    if syntax == RLELossless:
-        return  # no size and no end mark; pydicom checks the length of what comes out
-    size, expected = codestream_size(frame), (int(dataset.Columns), int(dataset.Rows))
-    if size != expected:
-        found = "no JPEG codestream" if size is None else f"a codestream of {size[0]} x {size[1]}"
-        raise UnreadableImageError(f"{name}: expected {expected[0]} x {expected[1]} pixels, found {found}")
+    found, columns, rows = read_codestream(frame), int(dataset.Columns), int(dataset.Rows)
+    if found is None:
+        raise UnreadableImageError(f"{name}: expected {syntax.name}, found no such codestream; send it again")
+    if (found.width, found.height) != (columns, rows):
+        raise UnreadableImageError(
+            f"{name}: expected {columns} x {rows} pixels, found a codestream of {found.width} x {found.height}"
+        )
+    allocated, samples = int(dataset.BitsAllocated), int(dataset.SamplesPerPixel)
+    fits = 0 < found.bits <= allocated and (syntax in _JPEG_2000 or (found.bits > 8) == (allocated > 8))  # noqa: PLR2004
+    if found.samples != samples or not fits:
+        raise UnreadableImageError(
+            f"{name}: expected {samples} samples of {allocated} bits allocated, found a codestream of {found.samples} "
+            f"with {found.bits} bits; send it again"
+        )
     if not has_end(frame):
         raise UnreadableImageError(f"{name}: the compressed pixel data ends early; send it again")
+    return found
 
 
 def _palette_grey(samples: NDArray[Any], dataset: FileDataset) -> tuple[NDArray[np.float32], bool]:

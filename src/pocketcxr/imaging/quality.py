@@ -1,8 +1,9 @@
 """The input gate: why a picture may not be scored, in words that a radiographer understands.
 
 Only what the header says and what a few plain numbers show. A grey knee or CT slice without a DICOM header passes here;
-the bundle's novelty score is there for those. Limits were set on 9,706 frontal chest X-rays of five public sets, of
-which they refuse 4: two nearly white films and two strips that cut off half of the lungs.
+the bundle's novelty score is there for those. Limits were set on 11,569 frontal chest X-rays of five public sets
+(reduced to 320 pixels), of which they refuse 4: two nearly white films and two strips that cut off half of the lungs.
+Of 250 photographs they refuse 241, of 120 unlabelled CT slices 10, of 150 knees none.
 """
 
 from __future__ import annotations
@@ -179,14 +180,18 @@ def _view_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
 
 
 def _orientation_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
-    """PatientOrientation (PS3.3 C.7.6.1.1.1) names where rows and columns run; frontal is left or right, then feet."""
+    """PatientOrientation (PS3.3 C.7.6.1.1.1) names where rows and columns run; frontal is left, then feet."""
     parts = facts.orientation.upper().split("\\")
     if len(parts) != _ORIENTATION_PARTS or not all(parts):
         return ()
     along, down = parts[0][0], parts[1][0]
     if along in "AP":
         return (Reason("view", "the DICOM header says that the picture is a side view; only frontal views are scored"),)
-    if along not in "LR" or down != "F":
+    if (along, down) == ("R", "F"):
+        return (
+            Reason("orientation", "the DICOM header says that the picture is mirrored; send it the right way round"),
+        )
+    if (along, down) != ("L", "F"):
         return (
             Reason("orientation", "the DICOM header says that the picture lies on its side or head; turn it upright"),
         )
