@@ -97,7 +97,9 @@ def _score(predictor: Predictor, path: Path) -> Scored:
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     try:
         if path.is_dir():
-            raise UnreadableImageError("expected pictures in this folder, found none that can be listed and read")
+            raise UnreadableImageError(
+                f"{name}: expected pictures in this folder, found none that can be listed and read"
+            )
         radiograph = read_image(path)
         return Scored(predictor.predict_image(radiograph, name), radiograph)
     except InputError as error:

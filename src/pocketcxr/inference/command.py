@@ -51,7 +51,7 @@ def run_predict(
         Exit status `EXIT_ANSWERED` or `EXIT_SOME_FAILED`.
 
     Raises:
-        ConfigError: unknown format, no path.
+        ConfigError: unknown format, no path, a folder for heatmaps that cannot be made.
         BundleError: no usable bundle.
         OSError: the answers or a heatmap cannot be written (disk full, closed pipe).
     """
@@ -60,6 +60,8 @@ def run_predict(
         raise ConfigError(f"format: expected one of {', '.join(FORMATS)}, found {output_format!r}")
     if not paths:
         raise ConfigError("expected files or folders to score, found none")
+    if heatmaps is not None:
+        _make_folder(heatmaps)  # before the first picture is scored, not after
     predictor = Predictor(load_bundle(bundle, threads=threads))
     manifest = predictor.bundle.manifest
     writer = writer_for(output_format, stream, manifest.labels)
@@ -76,6 +78,13 @@ def run_predict(
             write_heatmap(heatmaps, scored.prediction, scored.radiograph.pixels, manifest=manifest)
     writer.end()
     return EXIT_SOME_FAILED if failed else EXIT_ANSWERED
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder for heatmaps {folder}: {error.strerror}; name another") from error
 
 
 def _with_progress(answers: Iterator[Scored], paths: list[Path]) -> Iterator[Scored]:
