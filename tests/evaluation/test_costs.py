@@ -1,9 +1,10 @@
 import sys
 
 import pytest
+from onnx import TensorProto, helper, save
 
 from pocketcxr.errors import PocketCxrError
-from pocketcxr.evaluation.costs import measure_latency, measure_peak_memory
+from pocketcxr.evaluation.costs import ONNX_PROGRAM, measure_latency, measure_peak_memory
 
 
 class Clock:
@@ -62,3 +63,12 @@ def test_a_program_that_fails_says_how():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_peak_memory_counts_what_was_freed_again():
     assert measure_peak_memory("block = b'x' * 80_000_000; del block") > 80_000_000
+
+
+def test_peak_memory_of_an_exported_file_is_measured_on_its_own_runtime(tmp_path):
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1, 8, 8]) for name in ("image", "same")]
+    graph = helper.make_graph([helper.make_node("Identity", ["image"], ["same"])], "g", ends[:1], ends[1:])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    assert measure_peak_memory(ONNX_PROGRAM, [str(tmp_path / "m.onnx"), "8"]) > 10_000_000
+    with pytest.raises(PocketCxrError, match=r"status 1.*none\.onnx"):
+        measure_peak_memory(ONNX_PROGRAM, [str(tmp_path / "none.onnx"), "8"])

@@ -13,6 +13,7 @@ from pocketcxr.evaluation import verdicts
 from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.evaluation.costs import Costs, Latency
 from pocketcxr.evaluation.evaluate import evaluate_models, score
+from pocketcxr.evaluation.words import source_rows
 
 QUICK = EvaluationConfig(bootstrap=80)
 
@@ -162,6 +163,15 @@ def test_sources_with_too_little_say_why(run, make_dataset):
     # Even numbers are negative and odd ones typical, so the source gives every class away (but for the tiny one).
     assert any("nothing but the source" in caution and "for 98.3 %" in caution for caution in evaluation.cautions)
     assert any("Only one class comes from: even, odd" in caution for caution in evaluation.cautions)
+
+
+def test_a_source_without_the_positive_class_still_shows_the_others(run, make_dataset):
+    dataset = make_dataset("covid-3class", 240)
+    evaluation = run({"m": (1.0, 2, {})}, with_sources(dataset, lambda i: "hospital" if i % 3 == 2 else "children"))
+    rows = {source: {row.name: row.cells[0] for row in rows} for source, _, rows in source_rows(evaluation)}
+    assert rows["children"]["AUROC, covid19"].missing
+    assert not rows["children"]["AUROC, pneumonia"].missing
+    assert "AUROC, pneumonia" not in rows["hospital"]  # one class only: nothing to say of any class
 
 
 def assert_readable(evaluation):

@@ -2,10 +2,12 @@ import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from pocketcxr.evaluation import verdicts
-from pocketcxr.evaluation.charts import curves_of_models
+from pocketcxr.evaluation.charts import _precision, _roc, curves_of_models
 from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.evaluation.costs import Costs, Latency
 from pocketcxr.evaluation.curves import read_curves, training_charts
@@ -175,6 +177,17 @@ def test_curves_of_models_are_well_formed_charts(page):
     assert [chart.title for chart in charts] == ["ROC curve", "Precision and recall", "Reliability"]
     for chart in charts:
         ET.fromstring(chart.svg)
+
+
+@pytest.mark.parametrize("decimals", [1, 9])
+def test_curves_pass_through_the_points_of_scikit_learn(decimals):
+    rng = np.random.default_rng(0)
+    truth = rng.random(60) < 0.4
+    scores = rng.normal(truth).round(decimals)
+    alarms, hits, _ = roc_curve(truth, scores, drop_intermediate=False)
+    assert np.array(_roc(truth, scores)) == pytest.approx(np.stack([alarms, hits], axis=1))
+    precision, recall, _ = precision_recall_curve(truth, scores)
+    assert np.array(_precision(truth, scores)) == pytest.approx(np.stack([recall, precision], axis=1)[-2::-1])
 
 
 def test_curves_are_read_whatever_a_run_wrote(tmp_path):

@@ -1,7 +1,11 @@
+import pytest
 import torch
 from torch import nn
 
-from pocketcxr.models.costs import network_costs
+from pocketcxr.evaluation.costs import measure_peak_memory
+from pocketcxr.models.checkpoints import save_network
+from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
+from pocketcxr.models.networks import NetworkSpec, build_network
 
 
 def test_parameters_and_macs_by_hand():
@@ -25,3 +29,11 @@ def test_counting_leaves_the_network_as_it_was():
     network_costs(network, image_size=8)
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.slow
+def test_peak_memory_of_a_checkpoint_is_measured_in_a_fresh_process(tmp_path):
+    spec = NetworkSpec("student", ("mobilenetv2_035",), ("negative", "typical"), image_size=64)
+    save_network(tmp_path / "model.safetensors", build_network(spec), spec, {})
+    with_network = measure_peak_memory(CHECKPOINT_PROGRAM, [str(tmp_path / "model.safetensors")])
+    assert with_network > measure_peak_memory("import torch")

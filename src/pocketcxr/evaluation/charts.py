@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sklearn.metrics import precision_recall_curve, roc_curve
+import numpy as np
 
 from pocketcxr.evaluation import verdicts
 from pocketcxr.evaluation.calibration import reliability_bins
@@ -14,7 +14,6 @@ from pocketcxr.evaluation.words import number, percent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from pocketcxr.evaluation.judged import Judged
@@ -119,14 +118,23 @@ def curves_of_classes(shown: Judged, task: Task) -> list[Chart]:
 
 
 def _roc(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Points:
-    alarms, hits, _ = roc_curve(truth, scores)
-    return list(zip(alarms.tolist(), hits.tolist(), strict=True))
+    """False alarms and sensitivity at every threshold, from calling nothing to calling everything."""
+    hits, alarms = _called(truth, scores)
+    return [(0.0, 0.0), *zip((alarms / alarms[-1]).tolist(), (hits / hits[-1]).tolist(), strict=True)]
 
 
 def _precision(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Points:
-    precision, recall, _ = precision_recall_curve(truth, scores, drop_intermediate=True)
-    # The last point (recall 0, precision 1) is a convention and no threshold: drawing it would flatter.
-    return list(zip(recall[-2::-1].tolist(), precision[-2::-1].tolist(), strict=True))
+    """Recall and precision at every threshold that calls somebody; no made-up point at recall 0."""
+    hits, alarms = _called(truth, scores)
+    return list(zip((hits / hits[-1]).tolist(), (hits / (hits + alarms)).tolist(), strict=True))
+
+
+def _called(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """True and false alarms at each different score as threshold, from the highest."""
+    order = np.argsort(-scores, kind="stable")
+    ranked, positive = scores[order], truth[order].astype(np.int64)
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last of each group of equal scores
+    return np.cumsum(positive)[last], np.cumsum(1 - positive)[last]
 
 
 def _reliability(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Points:

@@ -166,15 +166,19 @@ def source_rows(evaluation: Evaluation) -> list[tuple[str, str, list[Row]]]:
     for source in evaluation.models[0].per_source:
         counts = {label: evaluation.counts.get(("test", source, label), 0) for label in task.labels}
         images = ", ".join(f"{n:,} {label}" for label, n in counts.items() if n)
+        others = [label for label in task.labels if label != task.positive] if len(task.labels) > 2 else []  # noqa: PLR2004
         rows = []
         for metric, name, show in (
             ("auroc", f"AUROC, {task.positive}", number),
+            *((f"auroc/{label}", f"AUROC, {label}", number) for label in others),
             ("accuracy", "Accuracy, %", percent),
             ("sensitivity@screening", "Sensitivity when screening, %", percent),
             ("specificity@screening", "Specificity when screening, %", percent),
         ):
             figures = [one.per_source[source].get(metric) for one in evaluation.models]
-            if any(figure is not None for figure in figures):
+            present = any(figure is not None for figure in figures)
+            measured = any(figure is not None and figure.value is not None for figure in figures)
+            if measured or (present and "/" not in metric):  # other classes only where there is something to say
                 rows.append(Row(name, "", tuple(cell(figure, show) for figure in figures)))
         found.append((source, images, rows))
     return found
