@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -78,15 +79,16 @@ def build_index(
     roots = [Path(source).absolute() for source in sources]
     listed, rejected, notes = _list_all(roots, layout, finding_aliases, columns)
     kept: list[IndexRow] = []
-    with _Memory(memory) as remembered:
-        found = ordered_map(lambda row: remembered.reading(Path(row.path)), listed, workers=workers)
-        for row, reading in zip(listed, _bar(found, len(listed), progress), strict=True):
-            remembered.keep(reading)
-            reason = reading.get("error") or _foreign_body_part(reading)
+    remembered = _Memory(memory)
+    reading = ordered_map(lambda row: remembered.reading(Path(row.path)), listed, workers=workers)
+    with remembered, closing(reading) as found:
+        for row, facts in zip(listed, _bar(found, len(listed), progress), strict=True):
+            remembered.keep(facts)
+            reason = facts.get("error") or _foreign_body_part(facts)
             if reason:
                 rejected.append(Rejected(row.path, row.source, reason))
             else:
-                kept.append(_with_reading(row, reading))
+                kept.append(_with_reading(row, facts))
         if progress and kept:
             tqdm.write("comparing the images for near duplicates", file=sys.stderr)
         kept = remembered.grouped(kept)
@@ -212,8 +214,12 @@ class _Memory:
 
     def keep(self, reading: Mapping[str, Any]) -> None:
         """Remember a reading that is new; from one thread only."""
-        if self._stream and "key" in reading:
+        if not self._stream or "key" not in reading:
+            return
+        try:
             self._stream.write(json.dumps(reading) + "\n")
+        except OSError as error:
+            raise DataError(f"cannot write {self._path}: {error.strerror}; what is read stays: run again") from error
 
     def grouped(self, rows: Sequence[IndexRow]) -> list[IndexRow]:
         """Rows with their groups of near duplicates, from memory where the very same images were compared before."""
@@ -235,7 +241,7 @@ def _remembered(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             try:
                 facts = json.loads(line)
                 key = facts.pop("key")
-            except (ValueError, KeyError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError):
                 continue  # half a line of a run that was killed, or an empty one
             yield key, facts
 

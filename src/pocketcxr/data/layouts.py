@@ -15,7 +15,7 @@ from pocketcxr.data.layouts_own import (
     list_unlabelled,
 )
 from pocketcxr.data.layouts_public import PUBLIC_LAYOUTS, covidx_lists
-from pocketcxr.data.listing import LayoutOptions, Listing, is_image_name, subfolders, table_columns
+from pocketcxr.data.listing import LayoutOptions, Listing, subfolders, table_columns
 from pocketcxr.errors import DataError
 
 if TYPE_CHECKING:
@@ -115,9 +115,6 @@ def _class_folders(root: Path, options: LayoutOptions) -> list[Path]:
 
 
 def _names_class(root: Path, options: LayoutOptions) -> bool:
-    """Whether a folder holds class folders directly or under train, val and test, or is itself one with pictures."""
-    if _class_folders(root, options):
-        return True
-    if any(_class_folders(child, options) for child in subfolders(root) if child.name.lower() in _PARTS):
-        return True
-    return finding_of(root.name, options.aliases) is not None and any(map(is_image_name, root.iterdir()))
+    """Whether a folder holds class folders, directly or under train, val and test."""
+    parts = [child for child in subfolders(root) if child.name.lower() in _PARTS]
+    return any(_class_folders(folder, options) for folder in (root, *parts))

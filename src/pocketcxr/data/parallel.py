@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,11 +17,12 @@ Result = TypeVar("Result")
 
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Apply a function in threads and yield the results in order.
 
     Unlike ``Executor.map`` it holds only a few results per thread in memory, and after an error or Ctrl-C it drops
-    what is still waiting instead of finishing it first.
+    what is still waiting instead of finishing it first; wrap it in `contextlib.closing` where the caller's own code may
+    fail between two results.
 
     Args:
         function: called in threads; its exceptions reach the caller at their place in the order.

@@ -20,6 +20,7 @@ import json
 import logging
 import shutil
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -170,9 +171,14 @@ def _fill(
         return
     size = shape[1]
     bar = tqdm(total=len(rows), initial=len(rows) - len(missing), desc="decode", unit="image", disable=not progress)
-    images = ordered_map(lambda i: _decode(rows[i], size, aspect), missing, workers=workers)
+    decoding = closing(ordered_map(lambda i: _decode(rows[i], size, aspect), missing, workers=workers))
     starts = [len(_npy_header(np.dtype(np.uint8), shape)), len(_npy_header(np.dtype(np.uint32), shape[:1]))]
-    with bar, (folder / "pixels.npy").open("r+b", 0) as store, (folder / "checks.npy").open("r+b", 0) as ledger:
+    with (
+        bar,
+        decoding as images,
+        (folder / "pixels.npy").open("r+b", 0) as store,
+        (folder / "checks.npy").open("r+b", 0) as ledger,
+    ):
         for i, image in zip(missing, images, strict=True):
             _write(store, starts[0] + i * size * size, image.tobytes())
             _write(ledger, starts[1] + 4 * i, np.uint32(_check(rows[i], image)).tobytes())

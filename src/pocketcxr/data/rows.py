@@ -71,14 +71,21 @@ _INTEGERS = ("width", "height", "bytes")
 
 
 def write_rows(rows: Iterable[IndexRow], path: Path) -> None:
-    """Write an index or split table; the file appears whole or not at all."""
+    """Write an index or split table; the file appears whole or not at all.
+
+    Raises:
+        DataError: the folder cannot be written, or the disk is full; an older table stays as it was.
+    """
     partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, COLUMNS)
+            writer.writeheader()
+            writer.writerows(dataclasses.asdict(row) for row in rows)
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}; make room or choose another place") from error
 
 
 def read_rows(path: Path) -> list[IndexRow]:
