@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from pocketcxr.training.config import Experiment
 
 EXIT_OK, EXIT_SOME_FAILED, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
-_TRAINING_COMMANDS = ("distill", "demo", "train-teacher", "cache-views", "train-student", "crossval", "evaluate", "export")
+_TRAINING_COMMANDS = (
+    "distill",
+    "demo",
+    "train-teacher",
+    "cache-views",
+    "train-student",
+    "crossval",
+    "evaluate",
+    "export",
+)
 
 _EPILOG = """\
 examples:
@@ -32,7 +41,7 @@ Research use only; not a medical device.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status: 0 done, 1 some pictures failed, 2 an error in one line, 130 interrupted."""
+    """Run one command and return its status: 0 done, 1 some pictures failed, 2 one-line error, 130 interrupted."""
     options = _parser().parse_args(arguments)
     _log_to_stderr(quiet=getattr(options, "quiet", False))
     if arguments is None and options.command in _TRAINING_COMMANDS:
@@ -58,10 +67,12 @@ def _fail(message: str, status: int = EXIT_ERROR) -> int:
 
 def _log_to_stderr(*, quiet: bool) -> None:
     logger = logging.getLogger("pocketcxr")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
+    for handler in [handler for handler in logger.handlers if handler.name == "stderr"]:
+        logger.removeHandler(handler)  # of an earlier call in this process, whose stderr may be gone
+    handler = logging.StreamHandler(sys.stderr)
+    handler.name = "stderr"
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False
 
@@ -242,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: argparse._SubParsersAction, name: str, summary: str, examples: str) -> argparse.ArgumentParser:  # noqa: SLF001
+def _command(commands: argparse._SubParsersAction, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
     return commands.add_parser(
         name,
         help=summary,
@@ -252,7 +263,7 @@ def _command(commands: argparse._SubParsersAction, name: str, summary: str, exam
     )
 
 
-def _add_predict(commands: argparse._SubParsersAction) -> None:  # noqa: SLF001
+def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser = _command(
         commands,
         "predict",
@@ -269,7 +280,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:  # noqa: SLF001
     parser.set_defaults(run=_predict)
 
 
-def _add_distill(commands: argparse._SubParsersAction) -> None:  # noqa: SLF001
+def _add_distill(commands: argparse._SubParsersAction) -> None:
     parser = _command(
         commands,
         "distill",
@@ -281,13 +292,15 @@ def _add_distill(commands: argparse._SubParsersAction) -> None:  # noqa: SLF001
     )
     parser.add_argument("--data", nargs="+", type=Path, metavar="SOURCE", help="folders or tables of X-rays")
     parser.add_argument("--splits", type=Path, help="a table that `pocketcxr split` wrote, instead of --data")
-    parser.add_argument("--online", action="store_true", help="run the teacher in every step instead of caching its views")
+    parser.add_argument(
+        "--online", action="store_true", help="run the teacher in every step instead of caching its views"
+    )
     _add_column_options(parser)
     _add_run_options(parser)
     parser.set_defaults(run=_distill)
 
 
-def _add_demo_and_phantom(commands: argparse._SubParsersAction) -> None:  # noqa: SLF001
+def _add_demo_and_phantom(commands: argparse._SubParsersAction) -> None:
     demo = _command(
         commands, "demo", "do everything on X-rays that the program draws itself", "  pocketcxr demo -o runs/demo"
     )
@@ -309,7 +322,7 @@ def _add_demo_and_phantom(commands: argparse._SubParsersAction) -> None:  # noqa
     phantom.set_defaults(run=_phantom)
 
 
-def _add_index_and_split(commands: argparse._SubParsersAction) -> None:  # noqa: SLF001
+def _add_index_and_split(commands: argparse._SubParsersAction) -> None:
     index = _command(
         commands,
         "index",
@@ -341,7 +354,7 @@ def _add_index_and_split(commands: argparse._SubParsersAction) -> None:  # noqa:
     split.set_defaults(run=_split)
 
 
-def _add_stages(commands: argparse._SubParsersAction) -> None:  # noqa: SLF001
+def _add_stages(commands: argparse._SubParsersAction) -> None:
     stages = {
         "train-teacher": "train the heavy network of a run",
         "cache-views": "compute the teacher's answers to every augmented view once",
@@ -359,7 +372,7 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:  # noqa: SLF001
         parser.set_defaults(run=_stage)
 
 
-def _add_crossval(commands: argparse._SubParsersAction) -> None:  # noqa: SLF001
+def _add_crossval(commands: argparse._SubParsersAction) -> None:
     parser = _command(
         commands,
         "crossval",
@@ -379,7 +392,9 @@ def _add_crossval(commands: argparse._SubParsersAction) -> None:  # noqa: SLF001
 
 
 def _add_column_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--column", action="append", default=[], metavar="FIELD=NAME", help="column of a table of yours")
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="FIELD=NAME", help="column of a table of yours"
+    )
     parser.add_argument("--alias", action="append", default=[], metavar="NAME=FINDING", help="what a class name means")
 
 

@@ -161,7 +161,7 @@ class StudentConfig(OptimisationConfig):
     dropout: float = 0.2
     losses: dict[str, float] = field(default_factory=lambda: {"hard": 0.5, "soft": 1.0, "embedding": 1.0})
     temperature: float = 4.0
-    unlabelled: bool = True
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         """Check the student's own fields too."""

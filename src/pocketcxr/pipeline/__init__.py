@@ -1,0 +1,1 @@
+"""Whole runs, made of the stages: `distill`, its single stages, `crossval`, `demo`."""

@@ -1,0 +1,139 @@
+"""The whole run: index, split, teacher, cached views, students, bundle, evaluation, report; resumable as a whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pocketcxr.pipeline.judge import compare_on_calibration, evaluate_run, export_run
+from pocketcxr.pipeline.run import log_to, open_run
+from pocketcxr.pipeline.stages import prepare
+from pocketcxr.training.student import train_student
+from pocketcxr.training.teacher import train_teacher
+from pocketcxr.training.views import cache_views
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.pipeline.run import Run
+    from pocketcxr.training.config import Experiment
+
+_LOGGER = logging.getLogger("pocketcxr")
+_STAGES = 7
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves: the report to read, the bundle to predict with, and the outcome in a few lines."""
+
+    report: Path
+    bundle: Path
+    summary: str
+
+
+def run_distill(
+    folder: Path,
+    experiment: Experiment,
+    *,
+    sources: Sequence[Path] | None = None,
+    splits: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+    online: bool = False,
+    progress: bool = True,
+) -> RunResult:
+    """Do everything, from X-rays to a bundle and a report; called again, it goes on where it stopped.
+
+    Args:
+        folder: the run's folder.
+        experiment: all settings.
+        sources: folders or tables of X-rays; may be left out when the folder already holds a run.
+        splits: a table with a ``split`` column, instead of sources.
+        columns: field of the index to column of a table of one's own.
+        aliases: name of a class as the data say it, to a finding of `labels.FINDINGS`.
+        online: run the teacher in every step instead of caching its answers.
+        progress: show progress bars on stderr.
+    """
+    run = open_run(folder, experiment, progress=progress)
+    with log_to(run):
+        _say(1, "images, patients, splits")
+        dataset = prepare(run, sources=sources, splits=splits, columns=columns, aliases=aliases)
+        _say(2, f"teacher: {' ‖ '.join(experiment.teacher.backbones)}")
+        teacher_stage(run, dataset)
+        _say(3, f"student alone: {experiment.student.backbone} on labels only")
+        student_stage(run, dataset, alone=True)
+        compare_on_calibration(run, dataset)
+        _say(4, "teacher views" if not online else "teacher views: computed in every step (online)")
+        if not online:
+            views_stage(run, dataset)
+        _say(5, f"student distilled: {', '.join(experiment.student.losses)}")
+        student_stage(run, dataset, online=online)
+        _say(6, "bundle")
+        export_run(run, dataset)
+        _say(7, "evaluation and report")
+        summary = evaluate_run(run, dataset)
+    return RunResult(run.evaluation / "report.html", run.bundle, summary)
+
+
+def run_stage(
+    command: str,
+    folder: Path,
+    experiment: Experiment,
+    *,
+    splits: Path | None = None,
+    alone: bool = False,
+    online: bool = False,
+    progress: bool = True,
+) -> str:
+    """Do one stage of a run (a command of the command line) and say where its work is."""
+    run = open_run(folder, experiment, progress=progress)
+    with log_to(run):
+        dataset = prepare(run, splits=splits)
+        if command == "train-teacher":
+            return str(teacher_stage(run, dataset))
+        if command == "cache-views":
+            views_stage(run, dataset)
+            return str(run.views)
+        if command == "train-student":
+            return str(student_stage(run, dataset, alone=alone, online=online))
+        if command == "export":
+            return str(export_run(run, dataset))
+        return evaluate_run(run, dataset)
+
+
+def teacher_stage(run: Run, dataset: Dataset) -> Path:
+    """Train the teacher of a run, or return its checkpoint when that is done."""
+    config = run.experiment
+    return train_teacher(
+        dataset, config.teacher, out=run.teacher, augmentation=config.views.augmentation, progress=run.progress
+    )
+
+
+def views_stage(run: Run, dataset: Dataset):  # noqa: ANN201  # TeacherViews
+    """Compute what is missing of the teacher's answers to the augmented views."""
+    return cache_views(dataset, teacher_stage(run, dataset), run.experiment.views, out=run.views, progress=run.progress)
+
+
+def student_stage(run: Run, dataset: Dataset, *, alone: bool = False, online: bool = False) -> Path:
+    """Train the light network of a run, alone or taught, on the same views and for as many steps."""
+    config = run.experiment.student
+    if alone:
+        config = dataclasses.replace(config, losses={"hard": 1.0})
+    taught = not alone and any(name != "hard" and weight > 0 for name, weight in config.losses.items())
+    return train_student(
+        dataset,
+        config,
+        out=run.alone if alone else run.distilled,
+        views_config=run.experiment.views,
+        views=views_stage(run, dataset) if taught and not online else None,
+        teacher=teacher_stage(run, dataset) if taught and online else None,
+        progress=run.progress,
+    )
+
+
+def _say(stage: int, what: str) -> None:
+    _LOGGER.info("[%d/%d] %s", stage, _STAGES, what)

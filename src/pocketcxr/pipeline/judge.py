@@ -1,0 +1,255 @@
+"""The judging half of a run: teacher against student before distilling, the bundle, and all networks side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pocketcxr.errors import CheckpointError
+from pocketcxr.evaluation import verdicts
+from pocketcxr.evaluation.costs import ONNX_PROGRAM, Costs, measure_latency, measure_peak_memory
+from pocketcxr.evaluation.evaluate import evaluate_models, score
+from pocketcxr.evaluation.intervals import clusters
+from pocketcxr.evaluation.judged import calibrate, judge
+from pocketcxr.evaluation.metrics import auroc
+from pocketcxr.export.export import export_student
+from pocketcxr.inference.session import load_bundle
+from pocketcxr.models.checkpoints import load_network
+from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
+from pocketcxr.models.networks import Student
+from pocketcxr.models.predict import as_predict
+from pocketcxr.pipeline.run import write_json
+from pocketcxr.training.teacher import TEACHER
+from pocketcxr.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from pocketcxr.bundle.contract import Predict
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.evaluation.evaluate import Evaluation, Scored
+    from pocketcxr.evaluation.intervals import Figure
+    from pocketcxr.pipeline.run import Run
+
+_LOGGER = logging.getLogger("pocketcxr")
+_SALIENCY_EXAMPLES = 12
+_RESEARCH_LICENCE = (
+    "Weights: for research only, under the terms of the images they were trained on; see the model card. "
+    "Code: Apache-2.0."
+)
+_TOLD = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
+
+
+def compare_on_calibration(run: Run, dataset: Dataset) -> None:
+    """Say, before anything is distilled, whether the teacher beats the student trained alone; keep it in the run.
+
+    Only the calibration split is looked at: the test split is for the end.
+    """
+    positions = dataset.positions("calibration")
+    found: dict[str, float] = {}
+    for name, folder in ((verdicts.TEACHER, run.teacher), (verdicts.STUDENT_ALONE, run.alone)):
+        scored = score(name, as_predict(load_network(checkpoint(folder))[0]), dataset, positions, progress=run.progress)
+        found[name] = macro_auroc(scored)
+    teacher, alone = found[verdicts.TEACHER], found[verdicts.STUDENT_ALONE]
+    write_json(
+        run.folder / "teacher-check.json", {"calibration_auroc_macro": found, "teacher_beats_student": teacher > alone}
+    )
+    words = "beats" if teacher > alone else "DOES NOT beat"
+    _LOGGER.info(
+        "teacher %s the student alone on the calibration split: mean AUROC %.3f against %.3f (%d images)",
+        words,
+        teacher,
+        alone,
+        len(positions),
+    )
+    if not teacher > alone:
+        _LOGGER.warning(
+            "a teacher that is no better than its student seldom helps it: train it longer, or on more pixels"
+        )
+
+
+def export_run(run: Run, dataset: Dataset) -> Path:
+    """Turn the distilled student into a bundle, with its test figures, data and run on record inside."""
+    network, spec, record = load_network(checkpoint(run.distilled))
+    if not isinstance(network, Student):
+        raise CheckpointError(f"{checkpoint(run.distilled)}: expected a student, found a {spec.kind}")
+    records = {
+        "metrics": _test_figures(run, dataset, as_predict(network)),
+        "data": {"fingerprint": dataset.fingerprint, "sources": sorted({row.source for row in dataset.rows})},
+        "teacher": {"backbones": list(run.experiment.teacher.backbones)},
+        "run": {
+            "experiment": dataclasses.asdict(run.experiment),
+            "student": record,
+            "software": f"pocketcxr {__version__}",
+        },
+    }
+    path = export_student(
+        network,
+        spec,
+        dataset,
+        out=run.bundle,
+        evaluation=run.experiment.evaluation,
+        name=f"pocketcxr {dataset.task.name}",
+        version=__version__,
+        licence=_RESEARCH_LICENCE,
+        records=records,
+        aspect=run.experiment.data.aspect,
+        progress=run.progress,
+    )
+    _LOGGER.info("bundle: %s (%.1f MB)", path, path.stat().st_size / 1e6)
+    return path
+
+
+def evaluate_run(run: Run, dataset: Dataset) -> str:
+    """Score every network that the run has and the bundle, compare them, write tables and report."""
+    folders = {
+        verdicts.TEACHER: run.teacher,
+        verdicts.STUDENT_ALONE: run.alone,
+        verdicts.DISTILLED: run.distilled,
+    }
+    trained = {name: folder for name, folder in folders.items() if checkpoint(folder).is_file()}
+    predicts: dict[str, Predict] = {}
+    costs: dict[str, Costs] = {}
+    for name, folder in trained.items():
+        network, spec, _ = load_network(checkpoint(folder))
+        predicts[name] = as_predict(network)
+        counted = network_costs(network, image_size=spec.image_size)
+        costs[name] = Costs(
+            parameters=counted.parameters,
+            macs=counted.macs,
+            bytes=checkpoint(folder).stat().st_size,
+            peak_memory_bytes=measure_peak_memory(CHECKPOINT_PROGRAM, [str(checkpoint(folder))]),
+            runtime=f"PyTorch {torch.__version__.partition('+')[0]}",
+        )
+    if run.bundle.is_file():
+        import onnxruntime
+
+        predicts[verdicts.EXPORTED] = load_bundle(run.bundle, threads=1)
+        same = costs.get(verdicts.DISTILLED, Costs())
+        costs[verdicts.EXPORTED] = Costs(
+            parameters=same.parameters,
+            macs=same.macs,
+            bytes=run.bundle.stat().st_size,
+            peak_memory_bytes=measure_peak_memory(ONNX_PROGRAM, [str(run.bundle), str(dataset.pixels.shape[1])]),
+            runtime=f"ONNX Runtime {onnxruntime.__version__}",
+        )
+    if not predicts:
+        raise CheckpointError(f"{run.folder}: no trained network to evaluate; run  pocketcxr distill -o {run.folder}")
+    evaluation = evaluate_models(
+        [
+            score(name, predict, dataset, dataset.positions("calibration"), progress=run.progress)
+            for name, predict in predicts.items()
+        ],
+        [
+            score(
+                name,
+                predict,
+                dataset,
+                dataset.positions("test"),
+                keep_saliency=_SALIENCY_EXAMPLES,
+                progress=run.progress,
+            )
+            for name, predict in predicts.items()
+        ],
+        dataset,
+        config=run.experiment.evaluation,
+        costs=_with_latency(predicts, costs, dataset),
+        out=run.evaluation,
+        title=f"pocketcxr: {dataset.task.name}",
+        notes=notes(run),
+        curves=_curves(trained),
+        command=" ".join(["pocketcxr", *sys.argv[1:]]),
+        settings=dataclasses.asdict(run.experiment),
+    )
+    return outcome(evaluation, run)
+
+
+def notes(run: Run) -> tuple[str, ...]:
+    """Sentences that a reader of the report must know; the demonstration leaves one about its drawings."""
+    path = run.folder / "notes.txt"
+    return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+
+
+def outcome(evaluation: Evaluation, run: Run) -> str:
+    """The outcome of a run in a few lines for the terminal."""
+    lines = [evaluation.headline, *(f"{v.question} {v.answer}: {v.words}" for v in evaluation.verdicts)]
+    bundle = [f"bundle: {run.bundle}"] if run.bundle.is_file() else []
+    return "\n".join([*lines, *bundle, f"report: {evaluation.report}"])
+
+
+def checkpoint(folder: Path) -> Path:
+    """The final weights of a training run: a teacher's own name, or a student's best epoch."""
+    teacher = folder / TEACHER
+    return teacher if teacher.is_file() else folder / "best.safetensors"
+
+
+def _curves(trained: Mapping[str, Path]) -> dict[str, Path]:
+    """Folders with training curves: a student's own, a teacher's one per stage."""
+    found: dict[str, Path] = {}
+    for name, folder in trained.items():
+        for metrics in sorted([*folder.glob("metrics.csv"), *folder.glob("*/metrics.csv")]):
+            found[name if metrics.parent == folder else f"{name}: {metrics.parent.name}"] = metrics.parent
+    return found
+
+
+def macro_auroc(scored: Scored) -> float:
+    """Mean over the classes of the one-against-rest AUROC; NaN where a class is absent."""
+    return float(
+        np.mean([auroc(scored.probabilities[:, i], scored.labels == i) for i in range(scored.probabilities.shape[1])])
+    )
+
+
+def _test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
+    config, task, positions = run.experiment.evaluation, dataset.task, dataset.positions("test")
+    calibration = score("student", predict, dataset, dataset.positions("calibration"), progress=run.progress)
+    test = score("student", predict, dataset, positions, progress=run.progress)
+    rows = [dataset.rows[i] for i in positions]
+    (judged,), _ = judge(
+        [test],
+        {"student": calibrate(calibration, task, config, brings_temperature=False)},
+        task=task,
+        config=config,
+        members=clusters(rows),
+        sources=np.array([row.source for row in rows]),
+    )
+    overall = {name: _figure(figure) for name, figure in judged.figures.items() if name in _TOLD or "@" in name}
+    sources = {
+        source: {name: _figure(figure) for name, figure in figures.items() if name in _TOLD}
+        for source, figures in judged.per_source.items()
+    }
+    return {
+        "split": "test",
+        "images": len(positions),
+        "interval": "95 % bootstrap by patient",
+        "overall": overall,
+        "sources": sources,
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return (
+        {"value": figure.value, "low": figure.low, "high": figure.high}
+        if figure.value is not None
+        else {"why": figure.why}
+    )
+
+
+def _with_latency(predicts: Mapping[str, Predict], costs: Mapping[str, Costs], dataset: Dataset) -> dict[str, Costs]:
+    image = dataset.images(dataset.positions("test")[:1])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = measure_latency({name: _call(predict, image) for name, predict in predicts.items()})
+    finally:
+        torch.set_num_threads(threads)
+    return {name: dataclasses.replace(costs[name], latency=latency) for name, latency in found.items()}
+
+
+def _call(predict: Predict, image: np.ndarray) -> Callable[[], object]:
+    return lambda: predict(image)

@@ -1,0 +1,114 @@
+"""A run's folder: where each stage puts its work, what the run was started with, and its log."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pocketcxr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pocketcxr.training.config import Experiment
+
+_LOGGER = logging.getLogger("pocketcxr")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its folder, its configuration, and whether it shows progress bars."""
+
+    folder: Path
+    experiment: Experiment
+    progress: bool = True
+
+    @property
+    def index(self) -> Path:
+        """One row per image."""
+        return self.folder / "index.csv"
+
+    @property
+    def splits(self) -> Path:
+        """The index with classes, splits and duplicate groups."""
+        return self.folder / "splits.csv"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded pixels."""
+        return self.folder / "cache"
+
+    @property
+    def teacher(self) -> Path:
+        """The heavy network's runs and checkpoint."""
+        return self.folder / "teacher"
+
+    @property
+    def views(self) -> Path:
+        """The teacher's answers to augmented views."""
+        return self.folder / "views"
+
+    @property
+    def alone(self) -> Path:
+        """The light network trained on labels only."""
+        return self.folder / "student-alone"
+
+    @property
+    def distilled(self) -> Path:
+        """The light network taught by the heavy one."""
+        return self.folder / "student-distilled"
+
+    @property
+    def bundle(self) -> Path:
+        """The exported file."""
+        return self.folder / "bundle" / f"{self.experiment.data.task.replace('/', '-')}.onnx"
+
+    @property
+    def evaluation(self) -> Path:
+        """Tables, predictions, report."""
+        return self.folder / "evaluation"
+
+
+def open_run(folder: Path, experiment: Experiment, *, progress: bool = True) -> Run:
+    """Create or reopen a run's folder and save the effective configuration in it.
+
+    Raises:
+        ConfigError: the folder holds a run on other data settings; its splits would silently be the wrong ones.
+    """
+    saved = folder / "experiment.json"
+    if saved.is_file() and ((folder / "splits.csv").is_file() or (folder / "folds.csv").is_file()):
+        before = json.loads(saved.read_text(encoding="utf-8")).get("data", {})
+        now = json.loads(json.dumps(dataclasses.asdict(experiment.data)))
+        for name, value in now.items():
+            if name in before and before[name] != value:
+                raise ConfigError(
+                    f"{folder} holds a run with data.{name} = {before[name]!r}, not {value!r}: choose another -o folder"
+                )
+    write_json(saved, dataclasses.asdict(experiment))
+    return Run(folder, experiment, progress)
+
+
+def write_json(path: Path, table: Any) -> None:
+    """Write JSON that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(table, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+@contextmanager
+def log_to(run: Run) -> Iterator[None]:
+    """Keep what is said during a run in ``run.log``, with the time of each line."""
+    handler = logging.FileHandler(run.folder / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    _LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(handler)
+        handler.close()

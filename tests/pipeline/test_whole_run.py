@@ -1,0 +1,178 @@
+"""The whole chain on drawings, index to report, killed and resumed; and a k-fold protocol. Tiny networks, real files."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pocketcxr.data.phantom import draw_phantom
+from pocketcxr.data.rows import read_rows, write_rows
+from pocketcxr.errors import ConfigError, LeakError
+from pocketcxr.inference.predictor import Predictor
+from pocketcxr.inference.session import load_bundle
+from pocketcxr.models.checkpoints import load_network
+from pocketcxr.pipeline.crossval import run_crossval
+from pocketcxr.pipeline.distill import run_distill, run_stage
+from pocketcxr.pipeline.judge import checkpoint
+from pocketcxr.training.config import load_experiment
+
+TINY = (
+    "data.image_size=32",
+    'teacher.backbones=["mobilenetv2_035", "resnet10t"]',
+    'teacher.weights=["scratch", "scratch"]',
+    "teacher.embedding_features=32",
+    "teacher.epochs=1",
+    "teacher.fusion_epochs=1",
+    "teacher.batch_size=16",
+    "views.count=2",
+    'student.backbone="mobilenetv2_035"',
+    'student.weights="scratch"',
+    "student.epochs=2",
+    "student.batch_size=16",
+    "student.checkpoint_every_steps=1",
+    "evaluation.bootstrap=50",
+)
+RUN = """
+import sys
+from pathlib import Path
+from pocketcxr.pipeline.distill import run_distill
+from pocketcxr.training.config import load_experiment
+run_distill(Path(sys.argv[1]), load_experiment(None, sys.argv[3:]), sources=[Path(sys.argv[2])], progress=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawings")
+    draw_phantom(folder / "films", patients=30, seed=3, size=96, progress=False)
+    return folder / "films"
+
+
+@pytest.fixture(scope="module")
+def finished(drawings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, run_distill(folder, load_experiment(None, TINY), sources=[drawings], progress=False)
+
+
+def test_a_run_leaves_report_tables_bundle_and_its_configuration(finished):
+    folder, result = finished
+    assert result.report.read_text(encoding="utf-8").count("<table") >= 3
+    table = json.loads((folder / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    assert {"teacher", "student alone", "distilled student", "exported file"} <= set(json.dumps(table).split('"'))
+    assert json.loads((folder / "experiment.json").read_text())["data"]["image_size"] == 32
+    assert (folder / "index.rejected.csv").is_file()
+    assert result.bundle.is_file()
+    assert json.loads((folder / "teacher-check.json").read_text())["teacher_beats_student"] in (True, False)
+
+
+def test_the_bundle_answers_as_the_student_does_on_every_kind_of_film(finished):
+    folder, result = finished
+    bundle = load_bundle(result.bundle)
+    predictor = Predictor(bundle)
+    rows = read_rows(folder / "splits.csv")
+    suffixes = {row.path.rpartition(".")[2]: row.path for row in rows if row.split == "test"}
+    assert {"png", "jpg", "dcm"} <= set(suffixes)
+    for path in suffixes.values():
+        answer = predictor.predict_file(Path(path))
+        assert answer.decision in {*bundle.manifest.labels, "uncertain", "refused"}
+    assert bundle.manifest.metrics["overall"]["auroc_macro"]["value"] is not None
+
+
+def test_no_patient_stands_in_two_splits(finished):
+    folder, _ = finished
+    sides: dict[str, set[str]] = {}
+    for row in read_rows(folder / "splits.csv"):
+        if row.patient_id and row.split:
+            sides.setdefault(row.patient_id, set()).add(row.split)
+    assert sides
+    assert all(len(splits) == 1 for splits in sides.values())
+
+
+def test_calling_a_finished_run_again_trains_nothing(finished, drawings):
+    folder, _ = finished
+    kept = {name: checkpoint(folder / name) for name in ("teacher", "student-alone", "student-distilled")}
+    before = {name: path.stat().st_mtime_ns for name, path in kept.items()}
+    run_distill(folder, load_experiment(folder / "experiment.json"), progress=False)
+    assert {name: path.stat().st_mtime_ns for name, path in kept.items()} == before
+
+
+def test_other_data_settings_or_sources_in_the_same_folder_are_refused(finished, tmp_path):
+    folder, _ = finished
+    with pytest.raises(ConfigError, match=r"data\.seed"):
+        run_distill(folder, load_experiment(None, [*TINY, "data.seed=9"]), progress=False)
+    with pytest.raises(ConfigError, match="other X-rays"):
+        run_distill(folder, load_experiment(None, TINY), sources=[tmp_path], progress=False)
+
+
+def test_stages_by_hand_give_the_same_student_as_the_whole_run(finished, tmp_path):
+    folder, _ = finished
+    experiment = load_experiment(None, TINY)
+    run_stage("train-teacher", tmp_path / "run", experiment, splits=folder / "splits.csv", progress=False)
+    run_stage("cache-views", tmp_path / "run", experiment, progress=False)
+    run_stage("train-student", tmp_path / "run", experiment, progress=False)
+    mine, theirs = (load_network(checkpoint(run / "student-distilled"))[0] for run in (tmp_path / "run", folder))
+    for name, tensor in theirs.state_dict().items():
+        assert np.array_equal(tensor.numpy(), mine.state_dict()[name].numpy()), name
+
+
+def test_a_split_table_that_leaks_stops_with_the_rows_named(finished, tmp_path):
+    folder, _ = finished
+    rows = read_rows(folder / "splits.csv")
+    patient = next(row.patient_id for row in rows if row.patient_id and row.split == "train" and row.label)
+    other = next(i for i, row in enumerate(rows) if row.split == "test" and row.label)
+    rows[other] = dataclasses.replace(rows[other], patient_id=patient)
+    write_rows(rows, tmp_path / "leaky.csv")
+    with pytest.raises(LeakError) as caught:
+        run_distill(tmp_path / "run", load_experiment(None, TINY), splits=tmp_path / "leaky.csv", progress=False)
+    assert rows[other].path in str(caught.value)
+    assert patient not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_with_the_same_students(finished, drawings, tmp_path):
+    folder, _ = finished
+    command = [sys.executable, "-c", RUN, str(tmp_path / "run"), str(drawings), *TINY]
+    kills = 0
+    for wait_s in (4, 7, 9, 11, 12, 13, 14, 600):
+        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + wait_s
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        if process.wait() == 0:
+            break
+    assert kills > 0
+    for name in ("teacher", "student-alone", "student-distilled"):
+        mine, theirs = (load_network(checkpoint(run / name))[0] for run in (tmp_path / "run", folder))
+        for key, tensor in theirs.state_dict().items():
+            assert np.array_equal(tensor.numpy(), mine.state_dict()[key].numpy()), f"{name} {key}"
+
+
+def test_cross_validation_tests_every_image_once_and_states_its_level(drawings, tmp_path):
+    experiment = load_experiment(None, [*TINY, "student.epochs=1"])
+    result = run_crossval(
+        tmp_path / "folds", experiment, sources=[drawings], folds=2, level="patient", models=["student"], progress=False
+    )
+    table = json.loads((tmp_path / "folds" / "evaluation" / "crossval.json").read_text())
+    assert table["level"] == "patient"
+    labelled = [row for row in read_rows(tmp_path / "folds" / "folds.csv") if row.label and row.fold]
+    (predictions,) = (tmp_path / "folds" / "evaluation" / "predictions").glob("*.csv")
+    assert len(predictions.read_text().splitlines()) - 1 == len(labelled)
+    assert "by patient" in result.summary
+
+
+def test_cross_validation_by_image_says_that_it_flatters(drawings, tmp_path):
+    experiment = load_experiment(None, [*TINY, "student.epochs=1"])
+    result = run_crossval(
+        tmp_path / "folds", experiment, sources=[drawings], folds=2, level="image", models=["student"], progress=False
+    )
+    assert "flatters" in result.report.read_text(encoding="utf-8")

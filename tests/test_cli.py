@@ -1,0 +1,83 @@
+"""The command line as a person meets it: help with examples, one line for an error, the right exit status."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pocketcxr.cli import main
+
+COMMANDS = (
+    "predict",
+    "distill",
+    "demo",
+    "phantom",
+    "index",
+    "split",
+    "train-teacher",
+    "cache-views",
+    "train-student",
+    "export",
+    "evaluate",
+    "crossval",
+)
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pocketcxr.cli", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_shows_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"pocketcxr {command}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+def test_overall_help_names_every_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)
+    assert "not a medical device" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["predict", "x.png", "--bundle", "missing.onnx"], "missing.onnx"),
+        (["split", "missing.csv", "-o", "out.csv"], "missing.csv"),
+        (["index", "missing-folder", "-o", "index.csv"], "missing-folder"),
+        (["index", ".", "--column", "path", "-o", "index.csv"], "NAME=VALUE"),
+        (["split", "missing.csv", "--task", "no-such-task"], "covid-3class"),
+        (["distill", "-o", "run"], "--data"),
+        (["distill", "-o", "run", "--set", "student.epoch=3"], "student.epoch"),
+        (["distill", "-o", "run", "--set", "student.epochs=three"], "student.epochs"),
+        (["distill", "-o", "run", "--experiment", "missing.toml"], "missing.toml"),
+    ],
+)
+def test_an_error_is_one_line_that_names_the_cause(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    (line,) = [line for line in printed.splitlines() if line.startswith("pocketcxr: ")]
+    assert said in line
+
+
+def test_unknown_command_exits_with_two_and_no_traceback():
+    done = _run("diagnose")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_predict_starts_without_any_training_framework():
+    program = (
+        "import sys; from pocketcxr.cli import main; main(['predict', 'missing.png', '--bundle', 'missing.onnx']);"
+        "print([m for m in ('torch', 'timm', 'scipy', 'sklearn', 'matplotlib', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
