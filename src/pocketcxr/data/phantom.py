@@ -69,6 +69,7 @@ def draw_phantom(
     confounded: bool = False,
     masks: bool = False,
     hospitals: Sequence[Hospital] = HOSPITALS,
+    stages: tuple[float, float] = (0.0, 1.0),
     progress: bool = True,
 ) -> Path:
     """Draw patients with one to four films each into a folder, with a table that ``pocketcxr index`` reads.
@@ -86,13 +87,15 @@ def draw_phantom(
             marker then predict the class, which is what an audit has to find.
         masks: also write the true outlines of the lungs, ``masks/<stem>.png``, 255 inside.
         hospitals: looks to draw from.
+        stages: least and greatest stage of disease, 0 (hardly begun) to 1 (full); ``(0.8, 1.0)`` draws plain disease
+            that a network learns from few films.
         progress: show a progress bar on the terminal.
 
     Returns:
         The path of the table. Findings in it are ``no_finding``, ``pneumonia``, ``covid19``.
 
     Raises:
-        ConfigError: no patients, too small a size, or too few hospitals.
+        ConfigError: no patients, too small a size, too few hospitals, or stages outside [0, 1].
         DataError: the folder holds other drawings already.
     """
     if patients < 1 or size < 64 or len(hospitals) < (2 if confounded else 1):  # noqa: PLR2004
@@ -100,6 +103,8 @@ def draw_phantom(
             f"phantom: expected at least 1 patient, 64 pixels and {2 if confounded else 1} hospital(s), "
             f"found {patients}, {size} and {len(hospitals)}"
         )
+    if not 0 <= stages[0] <= stages[1] <= 1:
+        raise ConfigError(f"phantom: expected stages as (least, greatest) within [0, 1], found {stages}")
     if (out / TABLE).exists():
         raise DataError(f"{out / TABLE} exists already: name another folder, or remove this one")
     for folder in ("images", "masks") if masks else ("images",):
@@ -109,7 +114,7 @@ def draw_phantom(
     for number in tqdm(range(patients), desc="drawing patients", unit="patient", disable=None if progress else True):
         patient = _sample_patient(number, seed=seed, hospitals=hospitals, confounded=confounded)
         for image in range(patient.images):
-            rows += _draw_film(out, patient, image, size=size, masks=masks)
+            rows += _draw_film(out, patient, image, size=size, masks=masks, stages=stages)
     partial = out / (TABLE + ".partial")
     with partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list[str](COLUMNS))
@@ -168,13 +173,15 @@ def _sample_pose(rng: np.random.Generator, *, portable: bool) -> Pose:
     )
 
 
-def _draw_film(out: Path, patient: _Patient, number: int, *, size: int, masks: bool) -> list[_Row]:
+def _draw_film(
+    out: Path, patient: _Patient, number: int, *, size: int, masks: bool, stages: tuple[float, float]
+) -> list[_Row]:
     """Draw and store one film; returns its row, and that of its copy where there is one."""
     rng, hospital = patient.rng, patient.hospital
     canvas = Canvas(round(size * hospital.aspect), size, _sample_pose(rng, portable=hospital.view == "AP"))
     shadows = draw_shadows(patient.anatomy, canvas)
     attenuation = shadows.attenuation + draw_harmless(rng, canvas, shadows)
-    attenuation += draw_disease(patient.disease, canvas, shadows, stage=float(rng.uniform(0, 1)))
+    attenuation += draw_disease(patient.disease, canvas, shadows, stage=float(rng.uniform(*stages)))
     film = develop(attenuation, hospital, rng)
     stem = f"{patient.name}-{number + 1}"
     row: _Row = {
