@@ -51,7 +51,7 @@ test-base: setup ## predict from a wheel in an environment that has no training 
 	$(BIN)/python tests/check_base_install.py
 
 bench: setup ## side-by-side comparisons; tables on the screen, JSON under runs/benchmarks
-	$(BIN)/python benchmarks/cached_against_online.py
+	$(BIN)/python benchmarks/against_torchdistill.py
 
 lock: setup ## pin again: requirements/*.txt with hashes, without any index address
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --group dev --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt

@@ -1,4 +1,4 @@
-"""The whole chain on drawings, index to report, killed and resumed; and a k-fold protocol. Tiny networks, real files."""
+"""The whole chain on drawings, index to report, killed and resumed; a k-fold protocol. Tiny networks, real files."""
 
 import dataclasses
 import json
