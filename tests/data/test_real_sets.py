@@ -120,7 +120,7 @@ def test_the_whole_collection_is_indexed_grouped_and_split(manifest, tmp_path):
     ours = {pair for members in found.values() for pair in combinations(members, 2)}
     assert len(theirs & ours) / len(theirs) > 0.98
     # What the reference does not have are other processings of one exposure in one study, crops that cxnet took from
-    # ieee8023, and second exposures of one person: looked at one by one, two pairs of strangers were among them.
+    # ieee8023, and what looks like second exposures of one person; one pair is of two people, looked at one by one.
     assert len(ours - theirs) < 100
 
     for task in TASKS.values():

@@ -2,8 +2,9 @@
 
 Chest X-rays all look alike to a coarse hash, so it only proposes: pairs within `MAX_HAMMING` of 256 bits are confirmed
 by correlating the fine structure (ribs, vessels, devices) of small thumbnails. Both thresholds were chosen on the
-10,534 public images of the development set by looking at pairs in the order of their correlation: down to
-`MIN_CORRELATION` they were the same exposure, or two exposures of one person; below, other people appear.
+public images of the development set by looking at pairs in the order of their correlation. Down to `MIN_CORRELATION`
+they were one exposure, or looked like two exposures of one person; one pair in 259 was of two people. Below it, other
+people soon prevail. A group too many only keeps two images on one side of a split; a copy missed would leak.
 """
 
 from __future__ import annotations
