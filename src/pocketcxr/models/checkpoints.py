@@ -76,6 +76,19 @@ def load_network(path: Path) -> tuple[Network, NetworkSpec, dict[str, Any]]:
     return network.eval(), spec, record
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """Record of a checkpoint, without loading its weights.
+
+    Raises:
+        CheckpointError: the file is missing or no checkpoint of this project.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {})[_RECORD])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected a checkpoint of pocketcxr ({error})") from error
+
+
 def checkpoint_sha256(path: Path) -> str:
     """Hash of the file's bytes: names a teacher in the key of a cache.
 

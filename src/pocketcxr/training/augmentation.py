@@ -161,7 +161,10 @@ def _grid(draws: dict[str, NDArray[np.float64]], config: AugmentationConfig, siz
     xx, xy, x0, yx, yy, y0 = (torch.from_numpy(column.astype(np.float32)).view(-1, 1, 1) for column in columns)
     centres = (torch.arange(size, dtype=torch.float32) * 2 + 1) / size - 1
     x, y = centres.view(1, 1, size), centres.view(1, size, 1)
-    return torch.stack([xx * x + xy * y + x0, yx * x + yy * y + y0], dim=-1)
+    grid = torch.empty(len(angle), size, size, 2)
+    torch.add(xx * x + x0, xy * y, out=grid[..., 0])
+    torch.add(yx * x + y0, yy * y, out=grid[..., 1])
+    return grid
 
 
 @functools.lru_cache(maxsize=2)
