@@ -36,8 +36,8 @@ def unfold_batch_norm(network: nn.Module, images: Tensor, *, batch_size: int = 3
     variance 1. In evaluation mode that is the same network, but training mode normalises by each batch's statistics
     and would then apply a scale that already holds 1/σ: the network is destroyed. Here μ and σ² of each layer's input
     are measured on real images, in evaluation mode, where all activations are still right; then
-    ``running_mean = μ``, ``running_var = σ²``, ``weight = scale·√(σ² + ε)``, ``bias = shift + scale·μ``. Evaluation
-    gives what it gave before, and training mode agrees with it.
+    ``running_mean = μ``, ``running_var = σ²``, ``weight = scale·√(σ² + ε)``, ``bias = shift + scale·μ``, where
+    ``scale = weight/√(1 + ε)``. Evaluation gives what it gave before, and training mode agrees with it.
 
     Args:
         network: any module that takes `images`; changed in place.
@@ -66,7 +66,8 @@ def unfold_batch_norm(network: nn.Module, images: Tensor, *, batch_size: int = 3
             continue  # a layer that these images never reached keeps its folded form
         mean = total / count
         variance = (squares / count - mean**2).clamp(min=0.0)
-        scale, shift = norm.weight.double().cpu(), norm.bias.double().cpu()
+        shift = norm.bias.double().cpu()
+        scale = norm.weight.double().cpu() / (1 + norm.eps) ** 0.5  # the folded layer still divides by √(1 + ε)
         norm.load_state_dict(
             {
                 **norm.state_dict(),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from pocketcxr.errors import CheckpointError, ConfigError
 from pocketcxr.models.networks import Network, NetworkSpec, build_network
@@ -38,10 +39,11 @@ def save_network(path: Path, network: nn.Module, spec: NetworkSpec, record: dict
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata)
+        partial.write_bytes(_canonical(save(tensors, metadata)))
         partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write checkpoint {path}: {error}") from error
 
 
@@ -64,7 +66,7 @@ def load_network(path: Path) -> tuple[Network, NetworkSpec, dict[str, Any]]:
         raise CheckpointError(
             f"{path}: expected a checkpoint of pocketcxr, found no {error} in its metadata"
         ) from error
-    except (ValueError, TypeError, ConfigError) as error:
+    except (ValueError, TypeError, AttributeError, ConfigError) as error:
         raise CheckpointError(f"{path}: its specification cannot be used: {error}") from error
     try:
         network.load_state_dict(tensors)
@@ -100,6 +102,17 @@ def checkpoint_sha256(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+
+
+def _canonical(data: bytes) -> bytes:
+    """Sort the header, so that equal contents are equal bytes: safetensors writes metadata in a random order.
+
+    The format: 8 bytes length of the header (little endian), header in JSON padded by spaces, tensors.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return b"".join([len(header).to_bytes(8, "little"), header, data[8 + length :]])
 
 
 def _spec(table: dict[str, Any]) -> NetworkSpec:
