@@ -35,8 +35,8 @@ endif
 test: setup lint pytest ## lint, types, import contract, tests
 
 lint: setup ## format, lint, types, layers, dependencies
-	$(BIN)/ruff format --check --quiet src tests benchmarks
-	$(BIN)/ruff check --quiet src tests benchmarks
+	$(BIN)/ruff format --check --quiet src tests benchmarks experiments
+	$(BIN)/ruff check --quiet src tests benchmarks experiments
 	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports
 	$(BIN)/deptry src

@@ -1,0 +1,102 @@
+"""Keep the figures of a run in the repository, and write the README's tables from them, so that they cannot go stale.
+
+python experiments/summarise.py runs/siim siim_cpu    # the run's evaluation.json -> docs/results/siim_cpu.json
+python experiments/summarise.py                       # docs/results/*.json -> README.md, between its markers
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+BEGIN, END = "<!-- results: written by experiments/summarise.py -->", "<!-- results end -->"
+_FIGURES = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
+
+
+def keep(run: Path, name: str) -> None:
+    """Keep of a run's evaluation what the README and a reviewer need; patients and files stay out."""
+    whole = json.loads((run / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    models = {
+        model: {
+            "figures": {figure: table["figures"].get(figure) for figure in _FIGURES},
+            "per_source": {
+                source: {figure: figures.get(figure) for figure in _FIGURES}
+                for source, figures in table["per_source"].items()
+            },
+            "costs": table["costs"],
+        }
+        for model, table in whole["models"].items()
+    }
+    kept = {key: whole[key] for key in ("headline", "task", "verdicts", "cautions", "data", "environment")}
+    settings = whole["settings"]
+    kept |= {"models": models, "experiment": f"experiments/{name}.toml", "image_size": settings["data"]["image_size"]}
+    kept["epochs"] = {stage: settings[stage]["epochs"] for stage in ("teacher", "student")}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def render(record: dict[str, Any]) -> str:
+    """One experiment as a headline and a table, in Markdown."""
+    area = "auroc" if len(record["task"]["labels"]) == 2 else "auroc_macro"  # noqa: PLR2004
+    positive = record["task"]["positive"]
+    title = f"AUROC, {positive}" if area == "auroc" else "AUROC, mean of classes"
+    head = (
+        f"**{record['task']['name']}** ({record['experiment']}; {record['image_size']} px, "
+        f"{record['epochs']['teacher']} epochs a teacher backbone, {record['epochs']['student']} a student). "
+        f"{record['headline']}"
+    )
+    lines = [
+        head,
+        "",
+        f"| | {title} | accuracy | calibration error | parameters | MB | ms, one thread |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for model, table in record["models"].items():
+        figures, costs = table["figures"], table["costs"] or {}
+        cells = [_figure(figures[area]), _figure(figures["accuracy"]), _figure(figures["ece"])]
+        lines.append(f"| {model} | {' | '.join(cells)} | {_costs(costs)} |")
+    lines += [
+        "",
+        *(f"- {verdict['question']} **{verdict['answer']}.** {verdict['words']}" for verdict in record["verdicts"]),
+    ]
+    return "\n".join(lines)
+
+
+def readme_block() -> str:
+    """All kept experiments, as they stand in the README between the markers."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"), reverse=True)]
+    return "\n\n".join([BEGIN, *(render(record) for record in records), END])
+
+
+def write_readme() -> None:
+    """Replace the README's results by the kept ones."""
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    path.write_text(before + readme_block() + rest.split(END)[1], encoding="utf-8")
+
+
+def _figure(figure: dict[str, Any] | None) -> str:
+    if not figure or figure.get("value") is None:
+        return "not measurable"
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def _costs(costs: dict[str, Any]) -> str:
+    latency = (costs.get("latency") or {}).get("median_ms")
+    cells = [
+        f"{costs['parameters'] / 1e6:.1f} M" if costs.get("parameters") else "",
+        f"{costs['bytes'] / 1e6:.1f}" if costs.get("bytes") else "",
+        f"{latency:.1f}" if latency else "",
+    ]
+    return " | ".join(cells)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:  # noqa: PLR2004
+        keep(Path(sys.argv[1]), sys.argv[2])
+    write_readme()

@@ -1,0 +1,69 @@
+"""Documents that quote tables, commands or names of the program cannot go stale."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from pocketcxr.cli import _parser
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def _summarise():
+    spec = importlib.util.spec_from_file_location("summarise", ROOT / "experiments" / "summarise.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_results_in_the_readme_are_those_that_were_kept():
+    module = _summarise()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert module.readme_block() in readme, "run  python experiments/summarise.py"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_quoted_command_is_understood_by_the_program(document):
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines() if line.strip().startswith("pocketcxr ")]
+    for command in commands:
+        words = command.split("#")[0].split(">")[0].split()
+        options = {word.split("=")[0] for word in words if word.startswith("--")}
+        help_text = _help_of(words[1])
+        for option in options:
+            assert option in help_text, command
+
+
+def test_every_make_target_in_the_documents_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    for document in DOCUMENTS:
+        for target in re.findall(r"^make ([a-z-]+)", document.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            assert target in targets, f"{document.name}: make {target}"
+
+
+def test_every_link_between_documents_leads_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_experiment_file_is_a_valid_configuration():
+    pytest.importorskip("torch")
+    from pocketcxr.labels import load_task
+    from pocketcxr.training.config import load_experiment
+    from pocketcxr.training.losses import check_losses
+
+    files = sorted((ROOT / "experiments").glob("*.toml"))
+    assert files
+    for path in files:
+        experiment = load_experiment(path)
+        check_losses(experiment.student.losses, len(load_task(experiment.data.task).labels))
+
+
+def _help_of(command: str) -> str:
+    actions = _parser()._subparsers._group_actions[0]
+    return actions.choices[command].format_help()
