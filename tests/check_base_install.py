@@ -1,4 +1,4 @@
-"""Install the wheel without extras into an empty environment and predict there: no training framework, and how light it is.
+"""Install the wheel without extras into an empty environment and predict there: no training framework, how light it is.
 
 Run by ``make test-base``; prints seconds, megabytes and the prediction, and exits non-zero when a promise is broken.
 """
@@ -44,7 +44,11 @@ def main() -> int:
         print(f"wheel {wheel.stat().st_size / 1e6:.1f} MB; installed in {installed_s:.1f} s, {size_mb:.0f} MB in all")
         print(f"training frameworks present: {present}; process start to answer {predicted_s:.2f} s")
         print(answer)
-        return 0 if present == "[]" and {"path", "decision", "probabilities", "novelty", "reasons", "bundle"} == set(record) else 1
+        return (
+            0
+            if present == "[]" and {"path", "decision", "probabilities", "novelty", "reasons", "bundle"} == set(record)
+            else 1
+        )
 
 
 def _run(*command: str) -> str:
