@@ -72,8 +72,9 @@ def _log_to_stderr(*, quiet: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.name = "stderr"
     handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)  # of the screen; run.log has everything
     logger.addHandler(handler)
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.setLevel(logging.INFO)
     logger.propagate = False
 
 
