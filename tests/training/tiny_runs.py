@@ -1,0 +1,89 @@
+"""Data and runs small enough for a test; child processes that are to be killed import this by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pocketcxr.data.dataset import Dataset
+from pocketcxr.data.rows import IndexRow
+from pocketcxr.labels import TASKS
+from pocketcxr.training.config import AugmentationConfig, StudentConfig, TeacherConfig, ViewsConfig
+from pocketcxr.training.student import train_student
+from pocketcxr.training.teacher import train_teacher
+from pocketcxr.training.views import TeacherViews, cache_views
+
+SIZE = 32
+BACKBONE = "test_resnet.r160_in1k"  # 0.37 M parameters
+VIEWS = ViewsConfig(count=3, seed=5, batch_size=16)
+STUDENT = StudentConfig(
+    backbone=BACKBONE, weights="scratch", epochs=3, batch_size=16, ema_decay=0.9, checkpoint_every_steps=2
+)
+ALONE = StudentConfig(**{**vars(STUDENT), "losses": {"hard": 1.0}})
+TEACHER = TeacherConfig(
+    backbones=(BACKBONE, "mobilenetv2_035"),
+    weights=("scratch", "scratch"),
+    epochs=2,
+    batch_size=16,
+    embedding_features=24,
+    fusion_epochs=3,
+    ema_decay=0.9,
+    checkpoint_every_steps=2,
+)
+
+
+def make_dataset(*, images: int = 112, unlabelled: int = 16, fingerprint: str = "tiny", split: str = "") -> Dataset:
+    """Noise with a bright stripe whose place is the class; sources "a" and "b" are no even mix."""
+    generator = np.random.default_rng(0)
+    task = TASKS["covid-3class"]
+    labels = generator.choice(3, images, p=[0.6, 0.25, 0.15])
+    labels[:unlabelled] = -1
+    pixels = generator.integers(0, 120, (images, SIZE, SIZE))
+    for image, label in zip(pixels, labels, strict=True):
+        image[8 + 8 * label : 16 + 8 * label] += 90
+    rows = tuple(
+        IndexRow(
+            path=f"{i}.png",
+            source="ab"[i % 5 == 0],
+            finding="",
+            sha256=f"{i * 7919 + 1:016x}" + "0" * 48,
+            split=split or ("train" if label < 0 else ("train", "train", "calibration", "test")[i % 4]),
+        )
+        for i, label in enumerate(labels)
+    )
+    return Dataset(task, rows, pixels.astype(np.uint8), labels.astype(np.int64), fingerprint)
+
+
+def train_tiny_teacher(dataset: Dataset, out: Path, config: TeacherConfig = TEACHER) -> Path:
+    """Train (or go on training) the tiny teacher."""
+    return train_teacher(dataset, config, out=out, augmentation=AugmentationConfig(), progress=False)
+
+
+def cache_tiny_views(dataset: Dataset, teacher: Path, out: Path, **options: object) -> TeacherViews:
+    """Cache (or go on caching) the tiny teacher's answers."""
+    return cache_views(dataset, teacher, VIEWS, out=out, progress=False, **options)
+
+
+def train_tiny_student(dataset: Dataset, out: Path, config: StudentConfig = ALONE, **options: object) -> Path:
+    """Train (or go on training) the tiny student."""
+    return train_student(dataset, config, out=out, views_config=VIEWS, progress=False, **options)
+
+
+def run_teacher(out: str) -> None:
+    """In a child process: the tiny teacher."""
+    torch.set_num_threads(1)
+    train_tiny_teacher(make_dataset(), Path(out))
+
+
+def run_student(out: str) -> None:
+    """In a child process: the tiny student alone."""
+    torch.set_num_threads(1)
+    train_tiny_student(make_dataset(), Path(out))
+
+
+def run_views(teacher: str, out: str, shard: tuple[int, int] = (0, 1)) -> None:
+    """In a child process: the tiny teacher's answers, or a part of them."""
+    torch.set_num_threads(1)
+    cache_tiny_views(make_dataset(), Path(teacher), Path(out), shard=shard)
