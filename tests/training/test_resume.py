@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import random
 import signal
-import time
 
 import pytest
 import tiny_runs
@@ -32,14 +30,7 @@ def rows_in(path):
 
 def start_and_kill(context, target, arguments, *, table, rows, number=signal.SIGKILL):
     """Run a child until its table has so many rows, then send the signal; return its exit code."""
-    child = context.Process(target=target, args=arguments)
-    child.start()
-    deadline = time.monotonic() + 90
-    while rows_in(table) < rows and child.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    os.kill(child.pid, number)
-    child.join(60)
-    return child.exitcode
+    return tiny_runs.start_and_kill(context, target, arguments, reached=lambda: rows_in(table) >= rows, number=number)
 
 
 def assert_same_weights(one, other):

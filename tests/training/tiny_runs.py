@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +18,10 @@ from pocketcxr.training.config import AugmentationConfig, StudentConfig, Teacher
 from pocketcxr.training.student import train_student
 from pocketcxr.training.teacher import train_teacher
 from pocketcxr.training.views import TeacherViews, cache_views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.context import ForkServerContext
 
 SIZE = 32
 BACKBONE = "test_resnet.r160_in1k"  # 0.37 M parameters
@@ -87,3 +95,23 @@ def run_views(teacher: str, out: str, shard: tuple[int, int] = (0, 1)) -> None:
     """In a child process: the tiny teacher's answers, or a part of them."""
     torch.set_num_threads(1)
     cache_tiny_views(make_dataset(), Path(teacher), Path(out), shard=shard)
+
+
+def start_and_kill(
+    context: ForkServerContext,
+    target: Callable[..., None],
+    arguments: tuple[str, ...],
+    *,
+    reached: Callable[[], bool],
+    number: int = signal.SIGKILL,
+) -> int | None:
+    """Run a child process until a point is reached, send it the signal, and return its exit code."""
+    child = context.Process(target=target, args=arguments)
+    child.start()
+    deadline = time.monotonic() + 300
+    while not reached() and child.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    if child.is_alive():
+        os.kill(child.pid, number)
+    child.join(60)
+    return child.exitcode

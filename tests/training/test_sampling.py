@@ -1,0 +1,77 @@
+"""What an epoch shows: everything once, or the rare as often as the common, and the same each time it is asked."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from pocketcxr.training.sampling import epoch_plan, training_positions
+
+
+@pytest.fixture
+def positions(dataset):
+    return training_positions(dataset)
+
+
+def plan(dataset, positions, sampling, epoch=0, seed=0):
+    return epoch_plan(dataset, positions, sampling=sampling, seed=seed, epoch=epoch)
+
+
+def test_uniform_shows_each_image_once_in_another_order_each_epoch(dataset, positions):
+    orders = [plan(dataset, positions, "uniform", epoch)[0] for epoch in (0, 1)]
+    assert all(sorted(order) == positions.tolist() for order in orders)
+    assert orders[0].tolist() != orders[1].tolist()
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "class", "class-source"])
+def test_an_epoch_is_a_pure_function_of_seed_and_number(dataset, positions, sampling):
+    first, again, other = (plan(dataset, positions, sampling, 3, seed) for seed in (1, 1, 2))
+    assert np.array_equal(first[0], again[0])
+    assert np.array_equal(first[1], again[1])
+    assert not np.array_equal(first[0], other[0])
+    assert len(first[0]) == len(first[1]) == len(positions)
+
+
+def test_class_shows_classes_equally_often(dataset, positions):
+    natural = Counter(dataset.labels[positions].tolist())
+    assert max(natural.values()) > 2 * min(natural.values())  # else this test could not fail
+    order, _ = plan(dataset, positions, "class")
+    counts = Counter(dataset.labels[order].tolist())
+    assert max(counts.values()) - min(counts.values()) <= 1
+    for label, count in counts.items():  # and within a class every image equally often
+        shown = Counter(order[dataset.labels[order] == label].tolist())
+        assert max(shown.values()) - min(shown.get(p, 0) for p in positions[dataset.labels[positions] == label]) <= 1
+        assert sum(shown.values()) == count
+
+
+def test_class_source_shows_the_sources_of_a_class_equally_often(dataset, positions):
+    order, _ = plan(dataset, positions, "class-source")
+    counts = Counter((int(dataset.labels[p]), dataset.rows[p].source) for p in order)
+    for label in range(3):
+        a, b = counts[label, "a"], counts[label, "b"]
+        assert abs(a - b) <= 1
+
+
+def test_images_without_a_label_keep_their_share(dataset):
+    everything = training_positions(dataset, unlabelled=True)
+    order, _ = plan(dataset, everything, "class")
+    without = [p for p in order if dataset.labels[p] < 0]
+    assert sorted(without) == np.flatnonzero(dataset.labels < 0).tolist()
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "class"])
+def test_an_image_runs_through_its_views_without_a_repeat(dataset, positions, sampling):
+    seen = Counter()
+    for epoch in range(4):
+        seen.update(zip(*(part.tolist() for part in plan(dataset, positions, sampling, epoch)), strict=True))
+    assert max(seen.values()) == 1
+    if sampling == "uniform":
+        assert {view for _, view in seen} == {0, 1, 2, 3}
+
+
+def test_training_positions_are_those_of_the_split(dataset):
+    labelled = training_positions(dataset)
+    assert labelled.tolist() == [
+        i for i, row in enumerate(dataset.rows) if row.split == "train" and dataset.labels[i] >= 0
+    ]
+    assert len(training_positions(dataset, unlabelled=True)) == len(labelled) + 16
