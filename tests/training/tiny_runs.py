@@ -25,9 +25,15 @@ if TYPE_CHECKING:
 
 SIZE = 32
 BACKBONE = "test_resnet.r160_in1k"  # 0.37 M parameters
-VIEWS = ViewsConfig(count=3, seed=5, batch_size=16)
+VIEWS = ViewsConfig(count=3, seed=5, batch_size=16, precision="fp32")  # compared with the plain network, to 1e-4
 STUDENT = StudentConfig(
-    backbone=BACKBONE, weights="scratch", epochs=3, batch_size=16, ema_decay=0.9, checkpoint_every_steps=2
+    backbone=BACKBONE,
+    weights="scratch",
+    epochs=3,
+    batch_size=16,
+    ema_decay=0.9,
+    checkpoint_every_steps=2,
+    unlabelled=True,
 )
 ALONE = StudentConfig(**{**vars(STUDENT), "losses": {"hard": 1.0}})
 TEACHER = TeacherConfig(

@@ -1,0 +1,64 @@
+"""What an audit finds: measures with words beside them, tables and pictures, in sections.
+
+Data audit and model audit return sections; gates, report, JSON, checklist and model card are made from sections and
+from nothing else, so that every figure stands in one place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of an audit, with what it means and what to do about it.
+
+    `key` is its name for gates and JSON, dotted and lower case (``duplicates.across_splits``). `value` is None where it
+    cannot be measured on these data, and `why` says the reason. `low`, `high` bound the 95 % interval, None where there
+    is none. `images` is how many images it rests on. `unit` is ``share`` (0 to 1), ``count``, ``auroc`` (0.5 is a
+    guess) or another word that the report may print.
+    """
+
+    key: str
+    title: str
+    value: float | None
+    meaning: str
+    advice: str = ""
+    unit: str = "share"
+    low: float | None = None
+    high: float | None = None
+    images: int | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report; cells are text or numbers, None is shown as a dash."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float | int | None, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the report: bytes of a PNG or SVG (`media_type`), with words for those who cannot see it."""
+
+    title: str
+    data: bytes
+    alt: str
+    media_type: str = "image/png"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question of an audit: a `title` that asks it, a `summary` that answers it in a sentence or two."""
+
+    key: str
+    title: str
+    summary: str
+    measures: tuple[Measure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()

@@ -1,0 +1,123 @@
+"""The student learns from cached or present teachers alike, and refuses what cannot teach it."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+import tiny_runs
+import torch
+
+from pocketcxr.errors import CacheError, ConfigError, DataError
+from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, read_record
+from pocketcxr.models.networks import Student
+from pocketcxr.training.record import Table
+
+
+@pytest.fixture(scope="module")
+def views(dataset, teacher, tmp_path_factory):
+    return tiny_runs.cache_tiny_views(dataset, teacher, tmp_path_factory.mktemp("views"))
+
+
+@pytest.fixture(scope="module")
+def distilled(dataset, views, tmp_path_factory):
+    return tiny_runs.train_tiny_student(dataset, tmp_path_factory.mktemp("distilled"), tiny_runs.STUDENT, views=views)
+
+
+def metrics(checkpoint):
+    return Table(checkpoint.parent / "metrics.csv", until=99, writes=False)
+
+
+def test_a_distilled_student_is_a_student_with_the_record_of_its_making(dataset, teacher, distilled):
+    network, spec, record = load_network(distilled)
+    assert isinstance(network, Student)
+    assert spec.labels == dataset.task.labels
+    assert record["teacher"] == {"sha256": checkpoint_sha256(teacher), "answers": "cached"}
+    assert record["data"] == "tiny"
+    assert record["weights"]["source"] == "scratch"
+    assert not [name for name in network.state_dict() if "projection" in name]
+    assert {"loss_hard", "loss_soft", "loss_embedding"} <= metrics(distilled).rows[0].keys()
+
+
+def test_cached_and_present_teacher_give_the_same_losses_on_the_same_pixels(dataset, teacher, distilled, tmp_path):
+    config = dataclasses.replace(tiny_runs.STUDENT, epochs=1)
+    online = metrics(tiny_runs.train_tiny_student(dataset, tmp_path / "online", config, teacher=teacher))
+    cached = metrics(distilled)
+    for name in ("loss_hard", "loss_soft", "loss_embedding"):
+        assert online.column(name)[0] == pytest.approx(cached.column(name)[0], abs=1e-3), name
+    assert online.column("loss_soft")[0] > 0.01
+
+
+def test_without_a_teacher_unlabelled_images_are_left_out(dataset, distilled, tmp_path):
+    alone = metrics(
+        tiny_runs.train_tiny_student(dataset, tmp_path / "a", dataclasses.replace(tiny_runs.ALONE, epochs=1))
+    )
+    labelled = 48
+    assert labelled == sum(
+        row.split == "train" and label >= 0 for row, label in zip(dataset.rows, dataset.labels, strict=True)
+    )
+    assert len(alone.rows) == labelled // 16
+    assert len(metrics(distilled).rows) == 3 * ((labelled + 16) // 16)
+
+
+def test_unlabelled_images_can_be_left_out_of_distillation(dataset, views, tmp_path):
+    config = dataclasses.replace(tiny_runs.STUDENT, epochs=1, unlabelled=False)
+    assert len(metrics(tiny_runs.train_tiny_student(dataset, tmp_path, config, views=views)).rows) == 3
+
+
+def test_another_seed_is_another_student(dataset, tmp_path):
+    config = dataclasses.replace(tiny_runs.ALONE, epochs=1)
+    one, other = (
+        load_network(
+            tiny_runs.train_tiny_student(dataset, tmp_path / str(seed), dataclasses.replace(config, seed=seed))
+        )[0]
+        for seed in (0, 1)
+    )
+    assert not torch.equal(one.classifier.weight, other.classifier.weight)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_teacher_is_needed_exactly_once(dataset, teacher, views, tmp_path, both):
+    options = {"views": views, "teacher": teacher} if both else {}
+    with pytest.raises(ConfigError, match="need a teacher: give either"):
+        tiny_runs.train_tiny_student(dataset, tmp_path, tiny_runs.STUDENT, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_losses_that_make_no_sense_are_refused_before_any_work(dataset, views, tmp_path):
+    config = dataclasses.replace(tiny_runs.STUDENT, losses={"embedding": 1.0})
+    with pytest.raises(ConfigError, match="leaves the classifier untrained"):
+        tiny_runs.train_tiny_student(dataset, tmp_path, config, views=views)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_answers_to_other_data_are_refused(views, tmp_path):
+    other = tiny_runs.make_dataset(fingerprint="other")
+    with pytest.raises(CacheError, match="other data"):
+        tiny_runs.train_tiny_student(other, tmp_path, tiny_runs.STUDENT, views=views)
+
+
+def test_a_student_cannot_teach(dataset, distilled, tmp_path):
+    with pytest.raises(ConfigError, match="expected a teacher"):
+        tiny_runs.train_tiny_student(dataset, tmp_path, tiny_runs.STUDENT, teacher=distilled)
+
+
+def test_one_class_only_is_refused(dataset, tmp_path):
+    one = dataclasses.replace(dataset, labels=np.where(dataset.labels > 0, -1, dataset.labels), fingerprint="one")
+    with pytest.raises(DataError, match=r"split 'train' has \d+ images of \['normal'\]"):
+        tiny_runs.train_tiny_student(one, tmp_path)
+
+
+def test_a_run_that_has_no_pretrained_weights_says_so_and_goes_on(dataset, tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("POCKETCXR_WEIGHTS", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    logging.getLogger("pocketcxr").propagate = True
+    config = dataclasses.replace(tiny_runs.ALONE, weights="pretrained", epochs=1)
+    with caplog.at_level(logging.WARNING, logger="pocketcxr"):
+        best = tiny_runs.train_tiny_student(dataset, tmp_path, config)
+    said = [entry.getMessage() for entry in caplog.records if "no pretrained weights for" in entry.getMessage()]
+    assert len(said) == 1
+    assert said[0].endswith("training from scratch")
+    record = read_record(best)["weights"]
+    assert (record["asked"], record["source"]) == ("pretrained", "scratch")
+    assert "cannot be reached" in record["detail"]

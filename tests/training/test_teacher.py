@@ -1,0 +1,75 @@
+"""The teacher, in stages or at once: every stage leaves its record, the whole leaves one checkpoint."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny_runs
+import torch
+
+from pocketcxr.errors import CheckpointError, DataError
+from pocketcxr.models.checkpoints import load_network
+from pocketcxr.models.networks import PooledClassifier, Teacher
+from pocketcxr.models.predict import as_predict
+
+
+def test_the_stages_backbones_are_inside_the_fused_teacher(teacher):
+    fused, _, record = load_network(teacher)
+    assert isinstance(fused, Teacher)
+    for number, name in enumerate(tiny_runs.TEACHER.backbones):
+        stage, spec, _ = load_network(teacher.parent / f"backbone-{number + 1}-{name}" / "best.safetensors")
+        assert isinstance(stage, PooledClassifier)
+        assert spec.kind == "backbone"
+        inside = fused.backbones[number].state_dict()
+        assert all(torch.equal(inside[key], tensor) for key, tensor in stage.backbone.state_dict().items())
+    assert [stage["weights"]["backbone"] for stage in record["stages"]] == list(tiny_runs.TEACHER.backbones)
+    assert all(0 <= stage["calibration"]["auroc"] <= 1 for stage in record["stages"])
+    assert not (teacher.parent / "pooled").exists()
+
+
+def test_the_record_of_the_fusion_says_what_the_checkpoint_scores(dataset, teacher):
+    network, _, record = load_network(teacher)
+    positions = dataset.positions("calibration")
+    outputs = as_predict(network)(dataset.images(positions))
+    accuracy = (outputs.logits.argmax(axis=1) == dataset.labels[positions]).mean()
+    assert record["calibration"]["accuracy"] == pytest.approx(accuracy)
+    probabilities = outputs.probabilities[np.arange(len(positions)), dataset.labels[positions]]
+    assert record["calibration"]["cross_entropy"] == pytest.approx(-np.log(probabilities).mean(), abs=1e-4)
+
+
+def test_a_trained_teacher_is_returned_at_once(dataset, teacher):
+    before = teacher.stat().st_mtime_ns
+    assert tiny_runs.train_tiny_teacher(dataset, teacher.parent) == teacher
+    assert teacher.stat().st_mtime_ns == before
+
+
+def test_another_configuration_in_its_folder_is_refused(dataset, teacher):
+    with pytest.raises(CheckpointError, match=r"configuration\.dropout was 0\.2, now 0\.3"):
+        tiny_runs.train_tiny_teacher(dataset, teacher.parent, dataclasses.replace(tiny_runs.TEACHER, dropout=0.3))
+
+
+def test_all_backbones_can_be_trained_at_once(dataset, tmp_path):
+    config = dataclasses.replace(tiny_runs.TEACHER, staged=False, epochs=1)
+    network, _, record = load_network(tiny_runs.train_tiny_teacher(dataset, tmp_path, config))
+    assert isinstance(network, Teacher)
+    assert (tmp_path / "joint" / "metrics.csv").exists()
+    assert [weights["source"] for weights in record["weights"]] == ["scratch", "scratch"]
+
+
+def test_a_fused_teacher_can_be_finetuned_as_a_whole(dataset, tmp_path):
+    config = dataclasses.replace(
+        tiny_runs.TEACHER, backbones=(tiny_runs.BACKBONE,), weights=("scratch",), epochs=1, fusion_epochs=1,
+        finetune_backbones=True,
+    )  # fmt: skip
+    final, _, _ = load_network(tiny_runs.train_tiny_teacher(dataset, tmp_path, config))
+    fused, _, _ = load_network(tmp_path / "fusion" / "best.safetensors")
+    key = "backbones.0.trunk.layer1.0.conv1.weight"
+    assert not torch.equal(final.state_dict()[key], fused.state_dict()[key])
+    assert torch.allclose(final.state_dict()[key], fused.state_dict()[key], atol=0.05)
+
+
+def test_one_class_only_is_refused(dataset, tmp_path):
+    one = dataclasses.replace(dataset, labels=np.where(dataset.labels > 0, -1, dataset.labels))
+    with pytest.raises(DataError, match=r"\['normal'\]; expected at least two"):
+        tiny_runs.train_tiny_teacher(one, tmp_path)
+    assert list(tmp_path.iterdir()) == []
