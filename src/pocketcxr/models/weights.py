@@ -15,8 +15,10 @@ import timm
 import torch
 from safetensors import SafetensorError, safe_open
 
+from pocketcxr.bundle.format import default_bundle_path
 from pocketcxr.errors import CheckpointError, ConfigError
 from pocketcxr.models.backbones import Backbone, build_backbone, build_trunk, check_name
+from pocketcxr.models.bundle_weights import load_bundle_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,20 +45,25 @@ def prepare_backbone(name: str, weights: str, *, image_size: int) -> tuple[Backb
     Args:
         name: of a timm network.
         weights: ``scratch``; ``pretrained`` (a file for this backbone in the folder ``$POCKETCXR_WEIGHTS``, else timm's
-            hub, else scratch with one warning); or the path of a .safetensors or .pth file.
+            hub, else scratch with one warning); ``bundled`` (the student that comes with pocketcxr); or the path of a
+            .safetensors or .pth file, or of a bundle (.onnx).
         image_size: in pixels.
 
     Raises:
         ConfigError: no such network, or a weight file that was named and does not exist.
+        BundleError: no student comes with this copy of pocketcxr, or a bundle is damaged.
         CheckpointError: a weight file that cannot be read or does not fit the network.
     """
     if weights == "scratch":
         return build_backbone(name, image_size=image_size), WeightsRecord(name, weights, "scratch")
     if weights != "pretrained":
-        path = Path(weights)
+        path = default_bundle_path() if weights == "bundled" else Path(weights)
         if not path.is_file():
-            raise ConfigError(f"weights of {name}: expected 'scratch', 'pretrained' or a file, found {weights!r}")
-        return load_weight_file(name, path, image_size=image_size), WeightsRecord(name, weights, path.name)
+            raise ConfigError(
+                f"weights of {name}: expected 'scratch', 'pretrained', 'bundled' or a file, found {weights!r}"
+            )
+        load = load_bundle_backbone if path.suffix == ".onnx" else load_weight_file
+        return load(name, path, image_size=image_size), WeightsRecord(name, weights, path.name)
     path = local_weight_file(name)
     if path is not None:
         return load_weight_file(name, path, image_size=image_size), WeightsRecord(name, weights, path.name)
@@ -129,7 +136,7 @@ def _from_hub(name: str, *, image_size: int) -> tuple[Backbone, WeightsRecord]:
     if reason is None:
         try:
             trunk = build_trunk(name, image_size=image_size, pretrained=True)
-        except (OSError, RuntimeError, ValueError, ConfigError) as error:
+        except Exception as error:  # noqa: BLE001  # a download that breaks off raises the transport's own kinds
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         else:
             tag = timm.get_pretrained_cfg_value(name, "hf_hub_id") or timm.get_pretrained_cfg_value(name, "url")

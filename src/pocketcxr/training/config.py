@@ -103,9 +103,10 @@ class AugmentationConfig:
 class TeacherConfig(OptimisationConfig):
     """The heavy network: pooled features of several timm backbones, concatenated, fused into one embedding.
 
-    `weights` per backbone: ``scratch``, ``pretrained`` (timm's hub), or a file. `staged` trains each backbone with its
-    own head first, then the fusion for `fusion_epochs` on the pooled features of `fusion_views` views, which the frozen
-    backbones give once; `finetune_backbones` then trains the whole for as many epochs at a tenth of the rate.
+    `weights` per backbone: ``scratch``, ``pretrained`` (a file in $POCKETCXR_WEIGHTS, else timm's hub), or a file.
+    `staged` trains each backbone with its own head first, then the fusion for `fusion_epochs` on the pooled features
+    of `fusion_views` views, which the frozen backbones give once; `finetune_backbones` then trains the whole for as
+    many epochs at a tenth of the rate.
     """
 
     backbones: tuple[str, ...] = ("vgg19_bn", "resnetv2_50")
@@ -149,11 +150,13 @@ class ViewsConfig:
 
 @dataclass(frozen=True)
 class StudentConfig(OptimisationConfig):
-    """The light network and what it learns from. `losses` maps a part's name to its weight; see `training.losses`.
+    """The light network and what it learns from.
 
-    ``hard`` is cross-entropy on the labels; ``soft`` the teacher's softened predictions (Hinton 2015); ``embedding``
-    cosine to the teacher's fused embedding through a projection. With ``hard`` alone no teacher is needed. With a
-    teacher, training images without a label take part too, if `unlabelled`.
+    `weights` as a teacher's; also ``bundled`` (the student that comes with pocketcxr) or a bundle's file. `losses` maps
+    a part's name to its weight; see `training.losses`. ``hard`` is cross-entropy on the labels; ``soft`` the teacher's
+    softened predictions (Hinton 2015); ``embedding`` cosine to the teacher's fused embedding through a projection.
+    With ``hard`` alone no teacher is needed. With a teacher, training images without a label take part too, if
+    `unlabelled`.
     """
 
     backbone: str = "mobilenetv2_100"
