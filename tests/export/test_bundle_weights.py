@@ -60,7 +60,8 @@ def test_features_are_those_of_the_exported_student(trained, bundle, images):
         wanted, found = trained.backbone(images), backbone.eval()(images)
     scale = float(wanted.abs().max())
     assert scale > 0.01
-    assert float((found - wanted).abs().max()) < 0.01 * scale  # weights were stored in half precision
+    assert float((found - wanted).abs().max()) < 0.03 * scale  # weights were stored in half precision
+    assert float((found - wanted).abs().mean()) < 0.002 * scale
     assert (float(backbone.mean), float(backbone.std)) == pytest.approx((0.4, 0.3), rel=1e-6)
 
 
