@@ -59,6 +59,7 @@ def render(record: dict[str, Any]) -> str:
         figures, costs = table["figures"], table["costs"] or {}
         cells = [_figure(figures[area]), _figure(figures["accuracy"]), _figure(figures["ece"])]
         lines.append(f"| {model} | {' | '.join(cells)} | {_costs(costs)} |")
+    lines += _by_source(record)
     lines += [
         "",
         *(f"- {verdict['question']} **{verdict['answer']}.** {verdict['words']}" for verdict in record["verdicts"]),
@@ -66,10 +67,28 @@ def render(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _by_source(record: dict[str, Any]) -> list[str]:
+    """Accuracy within each source, where there are several: a merged figure flatters."""
+    sources = sorted({source for table in record["models"].values() for source in table["per_source"]})
+    if len(sources) < 2:  # noqa: PLR2004
+        return []
+    lines = ["", f"| accuracy within | {' | '.join(sources)} |", f"| --- |{' --- |' * len(sources)}"]
+    for model, table in record["models"].items():
+        cells = [_figure(table["per_source"].get(source, {}).get("accuracy")) for source in sources]
+        lines.append(f"| {model} | {' | '.join(cells)} |")
+    return lines
+
+
 def readme_block() -> str:
     """All kept experiments, as they stand in the README between the markers."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"), reverse=True)]
+    kept = [path for path in sorted(RESULTS.glob("*.json"), reverse=True) if _experiment(path.stem).is_file()]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in kept]
     return "\n\n".join([BEGIN, *(render(record) for record in records), END])
+
+
+def _experiment(name: str) -> Path:
+    """The experiment file of a kept result; other files in the folder are other commands' own."""
+    return ROOT / "experiments" / f"{name}.toml"
 
 
 def write_readme() -> None:
