@@ -20,21 +20,21 @@ SETTINGS = (
     'data.task="covid-3class"',
     "data.image_size=64",
     'teacher.weights=["scratch", "scratch"]',
-    "teacher.epochs=7",
+    "teacher.epochs=9",
     "teacher.batch_size=8",
     "teacher.learning_rate=5e-4",
     "teacher.ema_decay=0.95",
-    "views.count=4",
-    'student.weights="scratch"',
-    "student.epochs=20",
-    "student.batch_size=8",
-    "student.ema_decay=0.97",
+    "views.count=5",
+    'student.weights="bundled"',  # from scratch a MobileNetV2 learns nothing in minutes (measured: AUROC 0.5)
+    "student.epochs=5",
+    "student.batch_size=16",
+    "student.ema_decay=0.9",
     "student.temperature=2.0",
     "evaluation.bootstrap=500",
 )
 NOTE = (
     "Demonstration on DRAWINGS: these films show no patient. The figures say that the program works; they say nothing "
-    "about COVID-19 in people."
+    "about COVID-19 in people. The teacher starts from scratch, both students from the one that ships with pocketcxr."
 )
 
 
