@@ -25,6 +25,7 @@ _TRAINING_COMMANDS = (
     "train-teacher",
     "cache-views",
     "train-student",
+    "leave-source-out",
     "crossval",
     "evaluate",
     "export",
@@ -360,6 +361,7 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         "train-teacher": "train the heavy network of a run",
         "cache-views": "compute the teacher's answers to every augmented view once",
         "train-student": "train or distil the light network of a run",
+        "leave-source-out": "train the light network again without each source in turn, for the audit",
         "export": "turn the distilled student of a run into a bundle",
         "evaluate": "evaluate all networks of a run side by side and write the report",
     }

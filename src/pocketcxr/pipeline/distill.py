@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pocketcxr.pipeline.judge import compare_on_calibration, evaluate_run, export_run
 from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.pipeline.stages import prepare
+from pocketcxr.pipeline.unseen import train_without_sources
 from pocketcxr.training.student import train_student
 from pocketcxr.training.teacher import train_teacher
 from pocketcxr.training.views import cache_views
@@ -100,6 +101,10 @@ def run_stage(
             return str(run.views)
         if command == "train-student":
             return str(student_stage(run, dataset, alone=alone, online=online))
+        if command == "leave-source-out":
+            return "\n".join(
+                f"without {source}: {path}" for source, path in train_without_sources(run, dataset).items()
+            )
         if command == "export":
             return str(export_run(run, dataset))
         return evaluate_run(run, dataset)

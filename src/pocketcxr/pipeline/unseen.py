@@ -1,0 +1,107 @@
+"""Students that never saw a source, one per source: what an audit asks about a hospital that was not trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pocketcxr.errors import DataError
+from pocketcxr.evaluation.calibration import fit_temperature
+from pocketcxr.evaluation.scoring import score
+from pocketcxr.evaluation.tables import slug
+from pocketcxr.models.checkpoints import load_network
+from pocketcxr.models.predict import as_predict
+from pocketcxr.pipeline.run import write_json
+from pocketcxr.training.student import train_student
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pocketcxr.bundle.contract import Predict
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.pipeline.run import Run
+
+_LOGGER = logging.getLogger("pocketcxr")
+_RECORD = "without.json"
+LEAST_TEST_IMAGES = 20
+"""Test images of a source below which it is not worth a training of its own."""
+
+
+def train_without_sources(run: Run, dataset: Dataset) -> dict[str, Path]:
+    """Train the light network again without each source in turn, on labels only; resumable, done ones are kept.
+
+    The student alone, not the distilled one: the teacher has seen every source and would tell of it. For the same
+    reason first weights must not come from a network that has seen these sources; where the run's come from a bundle, a
+    warning says so. Of a source neither training nor calibration images are used.
+
+    Args:
+        run: whose ``student`` settings are taken; results lie in its folder ``without/<source>``.
+        dataset: all of it; its test split is not touched.
+
+    Returns:
+        Source to the checkpoint of the student that never saw it.
+
+    Raises:
+        DataError: no source has enough test images, or without any of them a class is lost.
+    """
+    weights = run.experiment.student.weights
+    if weights == "bundled" or weights.endswith(".onnx"):
+        _LOGGER.warning("students start from a bundle, which may have seen the sources left out here: it may flatter")
+    config = dataclasses.replace(run.experiment.student, losses={"hard": 1.0})
+    found: dict[str, Path] = {}
+    skipped: dict[str, str] = {}
+    for source in _sources(dataset):
+        rest = leave_out(dataset, source)
+        missing = sorted(
+            set(dataset.task.labels) - {dataset.task.labels[label] for label in rest.labels[rest.positions("train")]}
+        )
+        if missing:
+            skipped[source] = f"no other source has training images of {', '.join(missing)}"
+            _LOGGER.info("without %s: left out, %s", source, skipped[source])
+            continue
+        _LOGGER.info("student without %s: %d training images", source, len(rest.positions("train")))
+        out = run.folder / "without" / slug(source)
+        found[source] = train_student(rest, config, out=out, views_config=run.experiment.views, progress=run.progress)
+    if not found:
+        raise DataError(
+            f"{run.folder}: no source can be left out ({skipped or f'none has {LEAST_TEST_IMAGES} test images'}); "
+            "add a source that has the same classes"
+        )
+    record = {source: str(path.relative_to(run.folder)) for source, path in found.items()}
+    write_json(run.folder / "without" / _RECORD, {"students": record, "left_out": skipped})
+    return found
+
+
+def students_without(run: Run, dataset: Dataset) -> dict[str, Predict]:
+    """Source to the student that never saw it, with a temperature of its own; empty where none was trained."""
+    path = run.folder / "without" / _RECORD
+    if not path.is_file():
+        return {}
+    students = json.loads(path.read_text(encoding="utf-8"))["students"]
+    found: dict[str, Predict] = {}
+    for source, checkpoint in students.items():
+        network, _, _ = load_network(run.folder / checkpoint)
+        positions = leave_out(dataset, source).positions("calibration")
+        temperature = 1.0
+        if len(set(dataset.labels[positions].tolist())) == len(dataset.task.labels):
+            scored = score(f"without {source}", as_predict(network), dataset, positions)
+            temperature = fit_temperature(scored.logits, scored.labels)
+        found[source] = as_predict(network, temperature=temperature)
+    return found
+
+
+def leave_out(dataset: Dataset, source: str) -> Dataset:
+    """The same images with those of a source on no side of the split; training sees the data set as another one."""
+    rows = tuple(dataclasses.replace(row, split="") if row.source == source else row for row in dataset.rows)
+    return dataclasses.replace(dataset, rows=rows, fingerprint=f"{dataset.fingerprint} without {source}")
+
+
+def _sources(dataset: Dataset) -> list[str]:
+    """Sources with enough test images; none where there is only one source."""
+    names, counts = np.unique([dataset.rows[i].source for i in dataset.positions("test")], return_counts=True)
+    enough = [str(name) for name, count in zip(names, counts, strict=True) if count >= LEAST_TEST_IMAGES]
+    return enough if len(names) > 1 else []
