@@ -80,16 +80,6 @@ def final_model(models: Mapping[str, Any]) -> str:
     return next((name for name in (verdicts.EXPORTED, verdicts.DISTILLED) if name in models), list(models)[-1])
 
 
-def headline_figure(record: RunRecord) -> tuple[str, str] | None:
-    """Name of the figure that models are compared by, and its words: AUROC of the positive class, or the mean."""
-    labels, positive = classes(record)
-    if not labels:
-        return None
-    if len(labels) == 2:  # noqa: PLR2004
-        return "auroc", f"AUROC for “{positive}”"
-    return "auroc_macro", f"mean AUROC over {len(labels)} classes"
-
-
 def classes(record: RunRecord) -> tuple[tuple[str, ...], str]:
     """Labels in their order and the positive one; empty where nothing says."""
     task = record.evaluation.get("task", {})
