@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.audit import cohort
+from pocketcxr.audit.facts import PLAIN_UNITS, measure_number
 from pocketcxr.audit.facts_results import DIAGNOSTIC, OVERALL
 from pocketcxr.audit.markdown import plain, table
 from pocketcxr.audit.reported import classes, interval_words, model_figures, name_of, reported, value_words
@@ -13,10 +15,12 @@ from pocketcxr.evaluation.words import amount
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pocketcxr.audit.findings import Measure, Section
     from pocketcxr.audit.reported import Reported
     from pocketcxr.audit.run_record import RunRecord
     from pocketcxr.evaluation.intervals import Figure
 
+_TABLES_TOLD = re.compile("gate|verdict|scorecard")
 _BY_SOURCE = ("auroc", "accuracy", "sensitivity@screening", "specificity@screening")
 _BY_MODEL = ("auroc_macro", "accuracy", "ece")
 
@@ -73,12 +77,41 @@ def data_table(record: RunRecord) -> str:
         return ""
     labels = classes(record)[0] or tuple(parts[-1].labels)
     rows = [
-        (one.name, one.images, one.patients, *(one.labels.get(label, 0) for label in labels), ", ".join(one.sources))
+        (
+            one.name,
+            one.images,
+            one.patients,
+            *(one.labels.get(label, 0) for label in labels),
+            ", ".join(sorted(one.sources)),
+        )
         for one in parts
     ]
     return "\n\n".join(
         [table(("Split", "Images", "Patients", *labels, "Sources"), rows), source(record, record.rows_file)]
     )
+
+
+def section_words(section: Section) -> str:
+    """A section of the audit: its answer, its measures, and the tables of those that decide or tell groups apart."""
+    parts = [plain(section.summary)]
+    if section.measures:
+        rows = [_measure_row(one) for one in section.measures]
+        parts.append(table(("Measure", "Value", "95 % interval", "Images"), rows))
+    if _TABLES_TOLD.search(section.key):
+        for one in section.tables:
+            note = [plain(one.note)] if one.note else []
+            parts += [f"**{plain(one.title)}**", table(one.columns, one.rows), *note]
+    return "\n\n".join([*parts, f"<sub>Source: pocketcxr audit, section {plain(section.key)}.</sub>"])
+
+
+def _measure_row(measure: Measure) -> tuple[object, ...]:
+    if measure.value is None:
+        return (measure.title, f"not measurable: {measure.why or 'no reason given'}", None, measure.images)
+    interval = None
+    if measure.low is not None and measure.high is not None:
+        interval = f"{measure_number(measure.low, measure.unit)} to {measure_number(measure.high, measure.unit)}"
+    unit = "" if measure.unit in PLAIN_UNITS else f" {measure.unit}"
+    return (measure.title, f"{measure_number(measure.value, measure.unit)}{unit}", interval, measure.images)
 
 
 def _figure_rows(figures: Mapping[str, Figure], positive: str) -> list[tuple[str, str, str]]:

@@ -84,6 +84,9 @@ FACTS: Mapping[str, Callable[[RunRecord], Fact | None]] = MappingProxyType(
 AUDIT = "audit:"
 """Prefix of a fact that stands in sections of the audit: then words, one of which the section's key must hold."""
 
+PLAIN_UNITS = ("share", "count", "auroc")
+"""Units of measures that are not written behind the number."""
+
 _MOST_MEASURES = 6
 
 
@@ -119,15 +122,18 @@ def measure_words(measure: Measure) -> str:
         return f"{measure.title}: not measurable ({measure.why or 'no reason given'})"
     around = []
     if measure.low is not None and measure.high is not None:
-        around.append(f"95 % interval {_number(measure.low, measure.unit)} to {_number(measure.high, measure.unit)}")
+        around.append(
+            f"95 % interval {measure_number(measure.low, measure.unit)} to {measure_number(measure.high, measure.unit)}"
+        )
     if measure.images is not None:
         around.append(f"{measure.images:,} images")
-    unit = "" if measure.unit in ("share", "count", "auroc") else f" {measure.unit}"
-    text = f"{measure.title}: {_number(measure.value, measure.unit)}{unit}"
+    unit = "" if measure.unit in PLAIN_UNITS else f" {measure.unit}"
+    text = f"{measure.title}: {measure_number(measure.value, measure.unit)}{unit}"
     return f"{text} ({'; '.join(around)})" if around else text
 
 
-def _number(value: float, unit: str) -> str:
+def measure_number(value: float, unit: str) -> str:
+    """A measure's number as its unit is written: counts whole, the rest with three decimals."""
     if unit == "count":
         return f"{value:,.0f}"
     return f"{value:.3f}".replace("-", "−")

@@ -17,11 +17,13 @@ def plain(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; cells are text or numbers, an empty or missing one is shown as a dash."""
-    lines = [tuple(columns), tuple("---" for _ in columns), *(tuple(map(_cell, row)) for row in rows)]
+    """A table; cells are text or numbers (floats get three decimals), an empty or missing one is shown as a dash."""
+    lines = [tuple(map(plain, columns)), tuple("---" for _ in columns), *(tuple(map(_cell, row)) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    if value is None:
+        return "–"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if isinstance(value, float) else str(value)
     return " ".join(plain(text).split()) or "–"

@@ -12,7 +12,7 @@ import jinja2
 
 from pocketcxr.audit import card_tables, cohort
 from pocketcxr.audit.fact import sources_of
-from pocketcxr.audit.facts import fact, section_words
+from pocketcxr.audit.facts import fact
 from pocketcxr.audit.front_matter import front_matter, model_name, source_names
 from pocketcxr.audit.markdown import plain
 from pocketcxr.audit.reported import classes
@@ -173,11 +173,7 @@ def _examination(sections: Sequence[Section]) -> str:
     if not sections:
         return open_place("run the audit: shortcuts, robustness, saliency and groups have not been examined")
     first = sorted(sections, key=lambda one: "gate" not in one.key and "verdict" not in one.key)
-    return "\n\n".join(
-        f"### {plain(one.title)}\n\n{plain(section_words(one))}\n\n"
-        f"<sub>Source: pocketcxr audit, section {plain(one.key)}.</sub>"
-        for one in first
-    )
+    return "\n\n".join(f"### {plain(one.title)}\n\n{card_tables.section_words(one)}" for one in first)
 
 
 def _environment(record: RunRecord) -> str:

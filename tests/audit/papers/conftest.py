@@ -8,7 +8,7 @@ import logging
 import numpy as np
 import pytest
 
-from pocketcxr.audit.findings import Measure, Section
+from pocketcxr.audit.findings import Measure, Section, Table
 from pocketcxr.audit.run_record import read_run_record
 from pocketcxr.bundle.format import MANIFEST_KEY, seal
 from pocketcxr.bundle.manifest import Manifest, OperatingPoint, Preprocessing
@@ -183,6 +183,12 @@ def sections():
                 ),
             ),
         ),
-        Section("scorecard", "How good is it, and for whom?", "Women 0.81342, men 0.80211."),
+        Section(
+            "scorecard",
+            "How good is it, and for whom?",
+            "Women 0.81342, men 0.80211.",
+            (Measure("scorecard.age", "AUROC under 30", None, "m", why="7 images"),),
+            (Table("By sex", ("group", "AUROC", "images"), (("F", 0.81342, 1205), ("M", 0.80211, None))),),
+        ),
         Section("gates", "Does it pass?", "Two of three gates passed."),
     )

@@ -138,7 +138,9 @@ def test_a_model_made_on_drawings_says_so_first(record):
 
 def test_sections_of_the_audit_stand_in_the_card_gates_first(record, sections):
     card = model_card(record, sections)
-    assert "AUROC under blur: 0.712 (95 % interval 0.681 to 0.743; 641 images)" in card
+    assert "| AUROC under blur | 0.712 | 0.681 to 0.743 | 641 |" in card
+    assert "| AUROC under 30 | not measurable: 7 images | – | – |" in card
+    assert "| F | 0.813 | 1,205 |\n| M | 0.802 | – |" in card
     assert card.index("Two of three gates passed.") < card.index("Blur costs most.")
     assert "Blur costs most." not in model_card(record)
 
