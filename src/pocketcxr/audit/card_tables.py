@@ -9,7 +9,7 @@ from pocketcxr.audit import cohort
 from pocketcxr.audit.facts import PLAIN_UNITS, measure_number
 from pocketcxr.audit.facts_results import DIAGNOSTIC, OVERALL
 from pocketcxr.audit.markdown import plain, table
-from pocketcxr.audit.reported import classes, interval_words, model_figures, name_of, reported, value_words
+from pocketcxr.audit.reported import UNIT_NOTE, classes, interval_words, model_figures, name_of, reported, value_words
 from pocketcxr.evaluation.words import amount
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pocketcxr.evaluation.intervals import Figure
 
 _TABLES_TOLD = re.compile("gate|verdict|scorecard")
+_DATA_HEAD = ("Split", "Images", "Patients named", "Studies without a patient", "Images naming neither")
 _BY_SOURCE = ("auroc", "accuracy", "sensitivity@screening", "specificity@screening")
 _BY_MODEL = ("auroc_macro", "accuracy", "ece")
 
@@ -38,7 +39,7 @@ def results(record: RunRecord, positive: str) -> str:
     if found is None:
         return ""
     parts = [
-        f"**{plain(found.model.capitalize())}, {_size(found)}.** Intervals: {plain(found.interval)}.",
+        f"**{plain(found.model.capitalize())}, {_size(found)}.** {plain(found.interval)}. {UNIT_NOTE}",
         table(("Figure", "Value", "95 % interval"), _figure_rows(found.figures, positive)),
         source(record, found.where),
     ]
@@ -80,15 +81,16 @@ def data_table(record: RunRecord) -> str:
         (
             one.name,
             one.images,
-            one.patients,
+            one.patients or None,
+            one.studies or None,
+            one.anonymous,
             *(one.labels.get(label, 0) for label in labels),
             ", ".join(sorted(one.sources)),
         )
         for one in parts
     ]
-    return "\n\n".join(
-        [table(("Split", "Images", "Patients", *labels, "Sources"), rows), source(record, record.rows_file)]
-    )
+    head = (*_DATA_HEAD, *labels, "Sources")
+    return f"{table(head, rows)}\n\n{source(record, record.rows_file)}"
 
 
 def section_words(section: Section) -> str:
@@ -172,5 +174,4 @@ def _cost_cells(costs: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _size(found: Reported) -> str:
-    patients = f" of {found.patients:,} patients" if found.patients else ""
-    return f"{found.split} split, {found.images:,} images{patients}" if found.images else f"{found.split} split"
+    return f"{found.split} split, {found.size}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pocketcxr.data.rows import SPLITS, is_frontal_xray
-from pocketcxr.evaluation.intervals import clusters
+from pocketcxr.evaluation.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,11 +21,17 @@ DESCRIBED = ("patient_id", "sex", "age", "view", "licence")
 
 @dataclass(frozen=True)
 class Part:
-    """Characteristics of a set of images; `ages` are of the images whose age is known, in years."""
+    """Characteristics of a set of images.
+
+    `patients` are those that the data sets name; `studies` those named for images without a patient; `anonymous` counts
+    images that name neither, which nobody may count as patients. `ages` are of the images whose age is known, in years.
+    """
 
     name: str
     images: int
     patients: int
+    studies: int
+    anonymous: int
     labels: dict[str, int]
     sources: dict[str, int]
     sexes: dict[str, int]
@@ -47,7 +53,9 @@ def part(name: str, rows: Sequence[IndexRow]) -> Part:
     return Part(
         name=name,
         images=len(rows),
-        patients=int(clusters(rows).max()) + 1 if rows else 0,
+        patients=len({row.patient_id for row in rows} - {""}),
+        studies=len({row.study_id for row in rows if not row.patient_id} - {""}),
+        anonymous=sum(not (row.patient_id or row.study_id) for row in rows),
         labels=_counted(row.label for row in rows),
         sources=_counted(row.source for row in rows),
         sexes=_counted(row.sex.upper() or "not stated" for row in rows),
@@ -55,6 +63,18 @@ def part(name: str, rows: Sequence[IndexRow]) -> Part:
         ages=tuple(sorted(age for row in rows if (age := _years(row.age)) is not None)),
         unknown={name: sum(not getattr(row, name) for row in rows) for name in DESCRIBED},
     )
+
+
+def people_words(one: Part) -> str:
+    """The patients and studies that the data sets name: never more than they say."""
+    if one.anonymous == one.images:
+        return "no patient or study named"
+    named = [count(one.patients, "patient")] if one.patients else []
+    if one.studies:
+        named.append(f"{one.studies:,} {'study' if one.studies == 1 else 'studies'} without a named patient")
+    if one.anonymous:
+        named.append(f"{count(one.anonymous, 'image')} naming neither")
+    return ", ".join(named)
 
 
 def used_rows(rows: Sequence[IndexRow]) -> list[IndexRow]:
@@ -137,10 +157,10 @@ def age_words(ages: Sequence[float]) -> str:
 
 
 def counted_words(counts: dict[str, int], *, most: int = 8) -> str:
-    """``31 normal, 39 pneumonia``; what is beyond `most` is counted together."""
+    """``31 normal, 39 pneumonia``; what is beyond `most` is counted together as others."""
     shown = [f"{number:,} {name}" for name, number in list(counts.items())[:most]]
     rest = list(counts.values())[most:]
-    return ", ".join([*shown, *([f"{sum(rest):,} in {len(rest)} others"] if rest else [])])
+    return ", ".join([*shown, *([f"{sum(rest):,} others"] if rest else [])])
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

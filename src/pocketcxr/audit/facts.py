@@ -29,6 +29,7 @@ FACTS: Mapping[str, Callable[[RunRecord], Fact | None]] = MappingProxyType(
         "test_labels": facts_data.labels_of_test,
         "label_conflicts": facts_data.label_conflicts,
         "partition": facts_splits.partition,
+        "split_sizes": facts_splits.split_sizes,
         "disjoint": facts_splits.disjoint,
         "sample_size": facts_splits.sample_size,
         "flow": facts_splits.flow,

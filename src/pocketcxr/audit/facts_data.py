@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pocketcxr.audit import cohort
@@ -10,6 +11,8 @@ from pocketcxr.audit.reported import classes
 from pocketcxr.labels import FINDINGS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pocketcxr.audit.run_record import RunRecord
 
 _MOST_REASONS = 6
@@ -23,7 +26,7 @@ def sources(record: RunRecord) -> Fact | None:
     lines = []
     for source in sorted({row.source for row in used}):
         one = cohort.part(source, [row for row in used if row.source == source])
-        lines.append(f"{source}: {one.images:,} images of {one.patients:,} patients ({label_words(record, one)})")
+        lines.append(f"{source}: {one.images:,} images ({label_words(record, one)}); {cohort.people_words(one)}")
     drawn = "The images are DRAWINGS made by the program; they show no patient. " if record.drawn else ""
     return Fact(listed(f"{drawn}Sources of the images used:", lines), record.rows_file)
 
@@ -58,25 +61,21 @@ def exclusions(record: RunRecord) -> Fact | None:
     """The program's own rules, and how many images each left out."""
     if not record.rows_file:
         return None
-    text = (
-        "Taken in: readable frontal (PA, AP) X-rays whose finding belongs to a class of the task. "
-        f"Of {len(record.rows):,} indexed images: {reason_words(cohort.left_out(record.rows))}."
-    )
+    lines = [f"of {len(record.rows):,} indexed images left out: {reason_words(cohort.left_out(record.rows))}"]
     if "index.rejected.csv" in record.files:
-        unread = sum(record.rejected.values())
-        told = {f"{reason} ({source or 'no source'})": n for (source, reason), n in record.rejected.items()}
-        text += f" Not indexed: {unread:,} files{f' ({reason_words(told)})' if unread else ''}."
-    return Fact(text, f"{record.rows_file}; index.rejected.csv")
+        lines.append(f"of the files found not indexed: {reason_words(_not_indexed(record))}")
+    rule = "Taken in: readable frontal (PA, AP) X-rays whose finding belongs to a class of the task. Of the rest:"
+    return Fact(listed(rule, lines), f"{record.rows_file}; index.rejected.csv")
 
 
 def subsets(record: RunRecord) -> Fact | None:
     """Which images and which parts of them are used."""
     if not cohort.used_rows(record.rows):
         return None
-    out = cohort.left_out(record.rows)
     return Fact(
         "The whole image is used, no region is selected. "
-        f"Of {len(record.rows):,} indexed images {len(cohort.used_rows(record.rows)):,} are used: {reason_words(out)}.",
+        f"Of {len(record.rows):,} indexed images {len(cohort.used_rows(record.rows)):,} are used; left out: "
+        f"{reason_words(cohort.left_out(record.rows))}.",
         record.rows_file,
     )
 
@@ -175,10 +174,17 @@ def label_words(record: RunRecord, one: cohort.Part) -> str:
     return cohort.counted_words({label: one.labels.get(label, 0) for label in order})
 
 
-def reason_words(counts: dict[str, int]) -> str:
-    """How many images were left out, and why; what is beyond the commonest reasons is counted together."""
-    if not counts:
-        return "none left out"
-    shown = [f"{n:,} {reason}" for reason, n in list(counts.items())[:_MOST_REASONS]]
-    hidden = sum(list(counts.values())[_MOST_REASONS:])
-    return ", ".join([*shown, *([f"{hidden:,} for other reasons"] if hidden else [])]) + " left out"
+def reason_words(counts: Mapping[str, int]) -> str:
+    """How many images for which reason; what is beyond the commonest reasons is counted together."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    shown = [f"{n:,} {reason}" for reason, n in ordered[:_MOST_REASONS]]
+    hidden = sum(n for _, n in ordered[_MOST_REASONS:])
+    return ", ".join([*shown, *([f"{hidden:,} for other reasons"] if hidden else [])]) or "none"
+
+
+def _not_indexed(record: RunRecord) -> dict[str, int]:
+    """Reasons without the advice that follows them, with the source."""
+    told: Counter[str] = Counter()
+    for (source, reason), n in record.rejected.items():
+        told[f"{reason.partition(';')[0]} ({source or 'no source'})"] += n
+    return dict(told)

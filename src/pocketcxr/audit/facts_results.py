@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pocketcxr.audit.fact import Fact, listed
-from pocketcxr.audit.reported import classes, figure_words, final_model, reported
+from pocketcxr.audit.reported import UNIT_NOTE, classes, figure_words, final_model, reported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +62,7 @@ def statistics(record: RunRecord) -> Fact | None:
             "the answers "
             f"and DeLong's test of the AUROC; seed {seed}. No correction for several comparisons."
         )
-    return Fact(f"Intervals: {found.interval}.{tests}", found.where)
+    return Fact(f"Intervals: {found.interval}. {UNIT_NOTE}{tests}", found.where)
 
 
 def internal(record: RunRecord) -> Fact | None:
@@ -70,7 +70,7 @@ def internal(record: RunRecord) -> Fact | None:
     found = reported(record)
     if found is None:
         return None
-    return Fact(f"Held-out {found.split} split, {_size(found)}.", found.where)
+    return Fact(f"Held-out {found.split} split, {found.size}.", found.where)
 
 
 def performance(record: RunRecord) -> Fact | None:
@@ -170,10 +170,5 @@ def details(record: RunRecord) -> Fact | None:
 def _told(record: RunRecord, found: Reported, names: Iterable[str]) -> str:
     positive = classes(record)[1]
     told = [figure_words(name, found.figures[name], positive) for name in names if name in found.figures]
-    lead = f"{found.model.capitalize()}, {found.split} split, {_size(found)} ({found.interval}):"
+    lead = f"{found.model.capitalize()}, {found.split} split, {found.size} ({found.interval}):"
     return listed(lead, told) if told else ""
-
-
-def _size(found: Reported) -> str:
-    patients = f" of {found.patients:,} patients" if found.patients else ""
-    return f"{found.images:,} images{patients}" if found.images else "number of images not on record"

@@ -7,38 +7,42 @@ from typing import TYPE_CHECKING
 from pocketcxr.audit import cohort
 from pocketcxr.audit.fact import Fact, listed
 from pocketcxr.audit.facts_data import exclusions, label_words
-from pocketcxr.audit.reported import classes
 
 if TYPE_CHECKING:
     from pocketcxr.audit.run_record import RunRecord
 
 
 def partition(record: RunRecord) -> Fact | None:
-    """How images were dealt out, with the numbers."""
-    parts = cohort.parts(record.rows)
-    if not parts:
+    """How images were dealt out."""
+    if not cohort.used_rows(record.rows):
         return None
-    counts = "; ".join(f"{one.name} {one.images:,} images of {one.patients:,} patients" for one in parts)
     data = record.settings.get("data", {})
     if record.folds:
         return Fact(
-            f"{record.folds}-fold cross-validation, folds dealt out by {record.fold_level}, evenly by class and "
-            "source, seed "
-            f"{data.get('seed', 'not on record')}; in each fold a tenth of the other images calibrates. Over all "
-            f"folds: {counts}.",
+            f"{record.folds}-fold cross-validation; folds dealt out by {record.fold_level}, evenly by class and "
+            "source, "
+            f"seed {data.get('seed', 'not on record')}; in each fold a tenth of the other images calibrates.",
             f"{record.rows_file}; evaluation/crossval.json",
             complete=record.fold_level != "image",
         )
     if record.own_splits:
-        return Fact(f"The split came from a table of the authors' own: {counts}.", record.rows_file, complete=False)
+        return Fact("The split came from a table of the authors' own.", "sources.json", complete=False)
     if not data:
-        return Fact(f"{counts}.", record.rows_file, complete=False)
+        return None
     shares = " / ".join(f"{100 * share:g}" for share in data["fractions"])
     return Fact(
-        f"Dealt out by patient and near-duplicate group, evenly by class and source (greedy iterative stratification), "
-        f"{shares} % for training, calibration (tuning) and test, seed {data['seed']}: {counts}.",
-        f"{record.rows_file}; experiment.json",
+        "Dealt out by patient and near-duplicate group, evenly by class and source (greedy iterative stratification): "
+        f"{shares} % for training, calibration (tuning) and test, seed {data['seed']}.",
+        "experiment.json",
     )
+
+
+def split_sizes(record: RunRecord) -> Fact | None:
+    """Images, patients and classes of each split."""
+    parts = cohort.parts(record.rows)
+    if not parts:
+        return None
+    return Fact(listed("Numbers by split:", (_line(record, one) for one in parts)), record.rows_file)
 
 
 def disjoint(record: RunRecord) -> Fact | None:
@@ -64,29 +68,24 @@ def disjoint(record: RunRecord) -> Fact | None:
 
 
 def sample_size(record: RunRecord) -> Fact | None:
-    """Size of each split and the number of positive images."""
+    """Size of the test split and the number of positive images in it."""
     parts = cohort.parts(record.rows)
     if not parts:
         return None
-    positive = classes(record)[1]
-    lines = [
-        f"{one.name} {one.images:,} images of {one.patients:,} patients"
-        + (f", {one.labels.get(positive, 0):,} of {positive}" if positive else "")
-        for one in parts
-    ]
-    return Fact("; ".join(lines) + ". No sample size was calculated by the program.", record.rows_file, complete=False)
+    return Fact(
+        listed("No sample size was calculated by the program. Images on hand:", (_line(record, one) for one in parts)),
+        record.rows_file,
+        complete=False,
+    )
 
 
 def flow(record: RunRecord) -> Fact | None:
     """From files to splits in numbers."""
-    parts = cohort.parts(record.rows)
-    if not parts:
+    parts, out = cohort.parts(record.rows), exclusions(record)
+    if not parts or out is None:
         return None
-    splits = "; ".join(
-        f"{one.name} {one.images:,} images of {one.patients:,} patients ({label_words(record, one)})" for one in parts
-    )
-    out = exclusions(record)
-    return Fact(f"{splits}. {out.text if out else ''}".strip(), f"{record.rows_file}; index.rejected.csv")
+    lines = (_line(record, one) for one in parts)
+    return Fact(f"{out.text}\n\n{listed('Used, by split:', lines)}", out.source)
 
 
 def events(record: RunRecord) -> Fact | None:
@@ -99,12 +98,8 @@ def events(record: RunRecord) -> Fact | None:
         "calibration": "choice of weights, temperature, thresholds",
         "test": "evaluation",
     }
-    lines = [
-        f"{one.name} ({uses[one.name]}): {one.images:,} images of {one.patients:,} patients, {label_words(record, one)}"
-        for one in parts
-        if one.name in uses
-    ]
-    return Fact("; ".join(lines) + ".", record.rows_file)
+    lines = (f"{uses[one.name]}: {_line(record, one)}" for one in parts if one.name in uses)
+    return Fact(listed("Numbers by analysis:", lines), record.rows_file)
 
 
 def demographics(record: RunRecord) -> Fact | None:
@@ -155,3 +150,7 @@ def external(record: RunRecord) -> Fact | None:
     return Fact(
         f"{count:,} test images from sources that gave no training image: {', '.join(fresh)}.", record.rows_file
     )
+
+
+def _line(record: RunRecord, one: cohort.Part) -> str:
+    return f"{one.name}: {one.images:,} images ({label_words(record, one)}); {cohort.people_words(one)}"

@@ -21,11 +21,19 @@ PERCENT = frozenset(
 """Figures shown in per cent, by the part of their name before ``/`` or ``@``."""
 
 
+UNIT_NOTE = (
+    "Resampled are patients; where a data set names none, the study stands for the patient, then the group of near "
+    "duplicates, then the image."
+)
+"""What the evaluation takes for a patient."""
+
+
 @dataclass(frozen=True)
 class Reported:
     """The final model's figures: which `model`, on which split, how many images and patients, read from where.
 
-    `interval` says in words how intervals were made. `where` is the file and the place in it.
+    `patients` are the units that were resampled, see `UNIT_NOTE`. `interval` says in words how intervals were made;
+    `where` is the file and the place in it.
     """
 
     model: str
@@ -36,6 +44,13 @@ class Reported:
     per_source: dict[str, dict[str, Figure]]
     interval: str
     where: str
+
+    @property
+    def size(self) -> str:
+        """Number of images and of the units resampled, in words."""
+        if not self.images:
+            return "number of images not on record"
+        return f"{self.images:,} images" + (f" in {self.patients:,} resampled units" if self.patients else "")
 
 
 def reported(record: RunRecord) -> Reported | None:

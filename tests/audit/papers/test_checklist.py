@@ -115,10 +115,22 @@ def test_figures_in_an_answer_are_those_of_the_evaluation(record):
 def test_numbers_of_images_and_patients_are_those_of_the_table(record):
     test = [row for row in record.rows if row.split == "test"]
     text = _answer("claim-2024", "35", record).text
-    assert f"test {len(test)} images" in text
+    negative, typical = (sum(row.label == label for row in test) for label in ("negative", "typical"))
+    patients = len({row.patient_id for row in test})
+    assert f"test: {len(test)} images ({negative} negative, {typical} typical); {patients} patients\n" in text
     assert "1 not a frontal X-ray (lateral, CT)" in text
     assert "1 finding tuberculosis is in no class of the task" in text
     assert record.evaluation["data"]["test_patients"] == len({row.patient_id for row in test})
+
+
+def test_patients_are_never_counted_where_the_data_name_none(record):
+    rows = tuple(dataclasses.replace(row, patient_id="") for row in record.rows)
+    text = _answer("claim-2024", "7", dataclasses.replace(record, rows=rows)).text
+    assert text.count("no patient or study named") == 2
+    assert "patients" not in text
+    studies = tuple(dataclasses.replace(row, study_id=f"s{i // 4}") for i, row in enumerate(rows))
+    text = _answer("claim-2024", "35", dataclasses.replace(record, rows=studies)).text
+    assert "all: 160 images (80 negative, 80 typical); 40 studies without a named patient" in text
 
 
 def test_gaps_in_the_table_are_counted_and_named(record):

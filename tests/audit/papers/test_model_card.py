@@ -72,7 +72,10 @@ def test_figures_in_the_card_are_the_evaluations_with_interval_and_size(record):
     figure = record.evaluation["models"]["exported file"]["figures"]["auroc"]
     assert f"| AUROC for typical | {figure['value']:.3f} | {figure['low']:.3f} to {figure['high']:.3f} |" in card
     data = record.evaluation["data"]
-    assert f"**Exported file, test split, {data['test_images']} images of {data['test_patients']} patients.**" in card
+    assert (
+        f"**Exported file, test split, {data['test_images']} images in {data['test_patients']} resampled units.**"
+        in card
+    )
     for model in record.evaluation["models"]:
         assert f"| {model} |" in card
 
