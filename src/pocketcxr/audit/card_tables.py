@@ -93,17 +93,19 @@ def data_table(record: RunRecord) -> str:
     return f"{table(head, rows)}\n\n{source(record, record.rows_file)}"
 
 
-def section_words(section: Section) -> str:
+def section_words(record: RunRecord, section: Section) -> str:
     """A section of the audit: its answer, its measures, and the tables of those that decide or tell groups apart."""
     parts = [plain(section.summary)]
-    if section.measures:
+    if any(one.value is not None for one in section.measures):
         rows = [_measure_row(one) for one in section.measures]
         parts.append(table(("Measure", "Value", "95 % interval", "Images"), rows))
     if _TABLES_TOLD.search(section.key):
         for one in section.tables:
             note = [plain(one.note)] if one.note else []
             parts += [f"**{plain(one.title)}**", table(one.columns, one.rows), *note]
-    return "\n\n".join([*parts, f"<sub>Source: pocketcxr audit, section {plain(section.key)}.</sub>"])
+    return "\n\n".join(
+        [*parts, f"<sub>Source: section {plain(section.key)} of `{record.audit_command or 'pocketcxr audit'}`.</sub>"]
+    )
 
 
 def _measure_row(measure: Measure) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -83,7 +84,7 @@ FACTS: Mapping[str, Callable[[RunRecord], Fact | None]] = MappingProxyType(
 """Name to the function that makes the fact of a record, or None where the record does not know."""
 
 AUDIT = "audit:"
-"""Prefix of a fact that stands in sections of the audit: then words, one of which the section's key must hold."""
+"""Prefix of a fact that stands in the audit: then an expression for keys of sections and, after ``#``, of measures."""
 
 PLAIN_UNITS = ("share", "count", "auroc")
 """Units of measures that are not written behind the number."""
@@ -99,22 +100,36 @@ def fact(name: str, record: RunRecord, sections: Sequence[Section]) -> Fact | No
     """
     if not name.startswith(AUDIT):
         return FACTS[name](record)
-    wanted = re.compile(name.removeprefix(AUDIT))
-    found = [section for section in sections if wanted.search(section.key)]
+    key, _, measure = name.removeprefix(AUDIT).partition("#")
+    found = [_only(section, measure) for section in sections if re.search(key, section.key)]
+    found = [section for section in found if section.measures or not measure]
     if not found:
         return None
     return Fact(
-        "\n".join(f"Audit. {one.title} {section_words(one)}" for one in found),
-        "; ".join(f"pocketcxr audit, section {one.key}" for one in found),
+        "\n\n".join(f"Audit: {one.title} {section_words(one)}" for one in found),
+        "; ".join(f"{record.audit_command or 'pocketcxr audit'}, section {one.key}" for one in found),
+        complete=any(map(_measured, found)),
     )
 
 
+def _only(section: Section, measure: str) -> Section:
+    chosen = tuple(one for one in section.measures if re.search(measure, one.key))
+    return dataclasses.replace(section, measures=chosen) if measure else section
+
+
+def _measured(section: Section) -> bool:
+    """Whether a section found anything; one that says why it cannot be measured answers nothing."""
+    return not section.measures or any(one.value is not None for one in section.measures)
+
+
 def section_words(section: Section) -> str:
-    """A section's answer and its first measures."""
-    measured = [measure_words(one) for one in section.measures[:_MOST_MEASURES]]
-    more = len(section.measures) - len(measured)
-    measured += [f"{more} more in the audit"] if more > 0 else []
-    return listed(section.summary, measured)
+    """A section's answer and its first measures; those that could not be measured are counted."""
+    measured = [measure_words(one) for one in section.measures if one.value is not None]
+    lines = measured[:_MOST_MEASURES]
+    lines += [f"{len(measured) - len(lines)} more in the audit"] if len(measured) > len(lines) else []
+    unmeasured = len(section.measures) - len(measured)
+    lines += [f"{unmeasured} could not be measured; why, the audit says"] if unmeasured and measured else []
+    return listed(section.summary, lines)
 
 
 def measure_words(measure: Measure) -> str:

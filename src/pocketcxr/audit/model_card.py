@@ -80,7 +80,7 @@ def model_card(record: RunRecord, sections: Sequence[Section] = ()) -> str:
         results=card_tables.results(record, classes(record)[1])
         or open_place("evaluate the model: no figure is on record"),
         results_summary=say("comparison", otherwise="say what the figures mean together"),
-        examination=_examination(sections),
+        examination=_examination(record, sections),
         environment=_environment(record),
         architecture=say("architecture", "teacher", "outputs", "thresholds", otherwise="describe the network"),
         hardware=_hardware(record),
@@ -169,11 +169,11 @@ def _factors(record: RunRecord, say: _Speaker) -> str:
     )
 
 
-def _examination(sections: Sequence[Section]) -> str:
+def _examination(record: RunRecord, sections: Sequence[Section]) -> str:
     if not sections:
         return open_place("run the audit: shortcuts, robustness, saliency and groups have not been examined")
     first = sorted(sections, key=lambda one: "gate" not in one.key and "verdict" not in one.key)
-    return "\n\n".join(f"### {plain(one.title)}\n\n{card_tables.section_words(one)}" for one in first)
+    return "\n\n".join(f"### {plain(one.title)}\n\n{card_tables.section_words(record, one)}" for one in first)
 
 
 def _environment(record: RunRecord) -> str:
@@ -209,5 +209,6 @@ def _provenance(record: RunRecord, sections: Sequence[Section]) -> str:
     fingerprint = record.evaluation.get("data", {}).get("fingerprint")
     fingerprint = fingerprint or (record.manifest.data.get("fingerprint") if record.manifest else None)
     rows += [("Fingerprint of the data", f"`{fingerprint}`")] if fingerprint else []
+    rows += [("Command of the audit", f"`{record.audit_command}`")] if record.audit_command else []
     rows += [("Sections of the audit", plain(", ".join(one.key for one in sections)) or "none: no audit was run")]
     return "\n".join(f"- **{name}:** {value}" for name, value in rows)

@@ -52,7 +52,7 @@ class RunRecord:
     checkpoint says of its training, `finished` to how it ended; `environment` is that of the last stage trained.
     `own_splits` tells that the split came from a table of the user's. `folds` is the number of folds of a k-fold
     protocol, dealt out by `fold_level`; then every image is a test image once. `hours` from the first to the last line
-    of ``run.log``, pauses included. `files` names what was read.
+    of ``run.log``, pauses included. `audit_command` made the sections of the audit. `files` names what was read.
     """
 
     name: str = ""
@@ -71,6 +71,7 @@ class RunRecord:
     fold_level: str = ""
     notes: tuple[str, ...] = ()
     hours: float | None = None
+    audit_command: str = ""
     files: tuple[str, ...] = ()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from pocketcxr.audit.checklist import (
@@ -13,7 +14,7 @@ from pocketcxr.audit.checklist import (
 )
 from pocketcxr.audit.front_matter import LICENCE_FILE
 from pocketcxr.audit.model_card import weights_licence, write_model_card
-from pocketcxr.audit.run_record import read_run_record
+from pocketcxr.audit.run_record import read_run_record, shown_command
 from pocketcxr.evaluation.tables import write_text
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 MODEL_CARD = "MODEL_CARD.md"
 
 
-def write_papers(run_folder: Path, sections: Sequence[Section], out: Path) -> Section:
+def write_papers(run_folder: Path, sections: Sequence[Section], out: Path, *, command: str = "") -> Section:
     """Write the papers of a run and return the checklists as a section for the audit's report.
 
     Writes ``MODEL_CARD.md`` with the terms of the weights beside it (``LICENSE.md``), each checklist as Markdown and
@@ -36,12 +37,13 @@ def write_papers(run_folder: Path, sections: Sequence[Section], out: Path) -> Se
         run_folder: of a run that `pocketcxr distill` made, finished or not; it is only read.
         sections: of the audit; empty where none was run, and then the papers say so.
         out: folder, made where it is missing.
+        command: the command line that made the sections, to be named beside their figures.
 
     Raises:
         DataError: no such run, or a file in it that cannot be read.
         BundleError: a damaged bundle.
     """
-    record = read_run_record(run_folder)
+    record = dataclasses.replace(read_run_record(run_folder), audit_command=shown_command(command))
     write_model_card(record, out / MODEL_CARD, sections)
     write_text(out / LICENCE_FILE, weights_licence(record))
     checklists = fill_checklists(record, sections)

@@ -187,7 +187,11 @@ def sections():
             "scorecard",
             "How good is it, and for whom?",
             "Women 0.81342, men 0.80211.",
-            (Measure("scorecard.age", "AUROC under 30", None, "m", why="7 images"),),
+            (
+                Measure("scorecard.accuracy", "Accuracy", 0.76543, "m"),
+                Measure("scorecard.worst_sex_auroc", "Lowest AUROC of any sex: M", 0.80211, "m", unit="auroc"),
+                Measure("scorecard.worst_age_auroc", "Lowest AUROC of any age", None, "m", why="7 images"),
+            ),
             (Table("By sex", ("group", "AUROC", "images"), (("F", 0.81342, 1205), ("M", 0.80211, None))),),
         ),
         Section("gates", "Does it pass?", "Two of three gates passed."),

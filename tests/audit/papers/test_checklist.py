@@ -176,7 +176,20 @@ def test_an_audit_answers_what_only_an_audit_can(record, sections):
     assert answer.status == ANSWERED
     assert "AUROC under blur: 0.712 (95 % interval 0.681 to 0.743; 641 images)" in answer.text
     assert answer.source == "pocketcxr audit, section robustness"
-    assert "Women 0.81342" in _answer("tripod-ai", "14", record, sections).text
+
+
+def test_only_the_measures_that_an_item_asks_for_are_told(record, sections):
+    text = _answer("tripod-ai", "14", record, sections).text
+    assert "Women 0.81342" in text
+    assert "Lowest AUROC of any sex: M: 0.802" in text
+    assert "Accuracy" not in text
+
+
+def test_a_section_that_could_measure_nothing_does_not_count_as_an_answer(record, sections):
+    measures = tuple(dataclasses.replace(one, value=None, why="maps too coarse") for one in sections[0].measures)
+    answer = _answer("claim-2024", "30", record, (dataclasses.replace(sections[0], measures=measures),))
+    assert answer.status == PARTLY
+    assert answer.text.endswith("Blur costs most.")
 
 
 def test_changing_the_record_changes_the_answer(record):
