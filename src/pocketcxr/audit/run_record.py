@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import json
 import re
+import shlex
 import struct
 from collections import Counter
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ STAGES = ("teacher", "student-alone", "student-distilled")
 _CHECKPOINTS = ("teacher.safetensors", "best.safetensors")
 _RECORD_KEY = "pocketcxr.record"
 _LARGEST_HEADER = 100_000_000  # bytes; a safetensors header is some kilobytes
+_ABSOLUTE = re.compile(r"""(?<![\w./\\~])(?:~|[A-Za-z]:)?[\\/](?:[^\\/"',=\]]+[\\/])*([^\\/"',=\]]+)[\\/]?""")
 _LOG_TIME = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ", re.MULTILINE)
 
 
@@ -179,7 +181,9 @@ def bundle_file(path: Path) -> BundleFile:
 
 def shown_command(command: str) -> str:
     """A command line with each absolute path cut to its last part: a card is published, a machine's folders are not."""
-    return re.sub(r"(?<![\w.])(?:~|[A-Za-z]:)?[\\/](?:[^\s\\/=]+[\\/])*([^\s\\/=]+)[\\/]?", r"\1", command)
+    words = shlex.split(command) if "'" in command or '"' in command else command.split()
+    shown = [_ABSOLUTE.sub(r"\1", word) for word in words]
+    return " ".join(f'"{word}"' if " " in word else word for word in shown)
 
 
 def without_paths(text: str) -> str:

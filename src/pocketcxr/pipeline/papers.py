@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from pocketcxr.audit.audit_file import AuditFile, read_audit
 from pocketcxr.audit.checklist import (
     checklist_csv,
     checklist_markdown,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MODEL_CARD = "MODEL_CARD.md"
 
 
-def write_papers(run_folder: Path, sections: Sequence[Section], out: Path, *, command: str = "") -> Section:
+def write_papers(run_folder: Path, sections: Sequence[Section] | None, out: Path, *, command: str = "") -> Section:
     """Write the papers of a run and return the checklists as a section for the audit's report.
 
     Writes ``MODEL_CARD.md`` with the terms of the weights beside it (``LICENSE.md``), each checklist as Markdown and
@@ -35,7 +36,8 @@ def write_papers(run_folder: Path, sections: Sequence[Section], out: Path, *, co
 
     Args:
         run_folder: of a run that `pocketcxr distill` made, finished or not; it is only read.
-        sections: of the audit; empty where none was run, and then the papers say so.
+        sections: of the audit, with the gates as `audit.audit_file.gates_section`; None takes those of the run's
+            ``audit/audit.json``. Without an audit the papers say so.
         out: folder, made where it is missing.
         command: the command line that made the sections, to be named beside their figures.
 
@@ -43,6 +45,10 @@ def write_papers(run_folder: Path, sections: Sequence[Section], out: Path, *, co
         DataError: no such run, or a file in it that cannot be read.
         BundleError: a damaged bundle.
     """
+    audit = run_folder / "audit" / "audit.json"
+    if sections is None:
+        found = read_audit(audit) if audit.is_file() else AuditFile((), "")
+        sections, command = found.sections, command or found.command
     record = dataclasses.replace(read_run_record(run_folder), audit_command=shown_command(command))
     write_model_card(record, out / MODEL_CARD, sections)
     write_text(out / LICENCE_FILE, weights_licence(record))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import statistics
 import warnings
 
@@ -173,6 +174,18 @@ def test_papers_are_written_with_and_without_an_audit(run_folder, sections, tmp_
     assert "section robustness of `pocketcxr audit mine`" in audited
     write_papers(run_folder, (), tmp_path / "papers")
     assert (tmp_path / "papers" / "MODEL_CARD.md").read_text(encoding="utf-8") != audited
+
+
+def test_papers_take_the_audit_that_the_run_holds(run_folder, sections, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    (tmp_path / "run" / "audit").mkdir()
+    gate = {"title": "No patient on two sides", "outcome": "failed", "words": "3 patients; at most 0"}
+    table = {"command": "pocketcxr audit x", "gates": [gate], "sections": [dataclasses.asdict(one) for one in sections]}
+    (tmp_path / "run" / "audit" / "audit.json").write_text(json.dumps(table))
+    write_papers(tmp_path / "run", None, tmp_path / "papers")
+    card = (tmp_path / "papers" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "| No patient on two sides | failed | 3 patients; at most 0 |" in card
+    assert "| AUROC under blur | 0.712 | 0.681 to 0.743 | 641 |" in card
 
 
 def test_a_run_that_has_only_just_begun_gives_papers_too(tmp_path):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from pocketcxr.audit.audit_file import read_audit
 from pocketcxr.audit.run_record import read_run_record, shown_command, without_paths
 from pocketcxr.data.rows import read_rows, write_rows
 from pocketcxr.errors import BundleError, DataError
@@ -79,8 +80,38 @@ def test_a_k_fold_protocol_tests_every_image_once(run_folder, tmp_path):
         ("pocketcxr distill --data=/a/b/c -o runs/mine", "pocketcxr distill --data=c -o runs/mine"),
         ("pocketcxr distill --data ~/x/y ../z -o ./r", "pocketcxr distill --data y ../z -o ./r"),
         (r"pocketcxr distill --data C:\Users\somebody\films", "pocketcxr distill --data films"),
+        ("pocketcxr audit '/home/some body/my runs/mine' -o out", "pocketcxr audit mine -o out"),
+        (
+            """pocketcxr distill --set 'teacher.weights=["/home/x/a.pth", "scratch"]'""",
+            """pocketcxr distill --set "teacher.weights=["a.pth", "scratch"]\"""",
+        ),
         ("pocketcxr distill --set student.losses={hard=1.0}", "pocketcxr distill --set student.losses={hard=1.0}"),
     ],
 )
 def test_a_command_is_shown_without_the_folders_of_the_machine(command, shown):
     assert shown_command(command) == shown
+
+
+def test_an_audit_is_read_back_from_its_file_gates_first(sections, tmp_path):
+    gates = [
+        {"title": "No patient on two sides", "outcome": "failed", "words": "3 patients; at most 0"},
+        {"title": "Skill without lungs", "outcome": "not measurable", "words": "no lungs found"},
+    ]
+    table = {
+        "command": "pocketcxr audit /home/somebody/mine",
+        "verdicts": {"headline": "One gate failed."},
+        "gates": gates,
+        "sections": [dataclasses.asdict(section) for section in sections],
+    }
+    (tmp_path / "audit.json").write_text(json.dumps(table))
+    found = read_audit(tmp_path / "audit.json")
+    assert found.sections[1:] == sections
+    assert found.sections[0].key == "gates"
+    assert found.sections[0].summary == "One gate failed. Gates: 0 passed, 1 failed, 1 not measurable."
+    assert found.sections[0].tables[0].rows[0] == ("No patient on two sides", "failed", "3 patients; at most 0")
+
+
+def test_a_file_that_is_no_audit_is_refused(tmp_path):
+    (tmp_path / "audit.json").write_text('{"sections": [{"key": 1}]}')
+    with pytest.raises(DataError, match=r"audit\.json"):
+        read_audit(tmp_path / "audit.json")
