@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 
 def technology(record: RunRecord) -> Fact | None:
     """The kind of AI."""
-    settings = record.settings
-    if "student" not in settings:
+    if not record.student:
         return None
+    origin = f"distilled from a teacher of {teacher_name(record)}" if record.taught else "trained on labels alone"
     return Fact(
-        f"Deep learning: a convolutional network ({settings['student']['backbone']}), distilled from a teacher of "
-        f"{teacher_name(settings)}.",
-        settings_source(record),
+        f"Deep learning: a convolutional network ({record.student['backbone']}), {origin}.", settings_source(record)
     )
 
 
@@ -85,12 +83,11 @@ def preprocessing(record: RunRecord) -> Fact | None:
 
 def architecture(record: RunRecord) -> Fact | None:
     """The network that ships."""
-    settings = record.settings
-    if "student" not in settings:
+    if not record.student:
         return None
     costs = _costs(record, verdicts.EXPORTED) or _costs(record, verdicts.DISTILLED)
-    size = settings.get("data", {}).get("image_size")
-    text = f"{settings['student']['backbone']} (timm) with one grey channel, global pooling and a linear head"
+    size = record.settings.get("data", {}).get("image_size")
+    text = f"{record.student['backbone']} (timm) with one grey channel, global pooling and a linear head"
     text += f"; input {size} × {size} pixels" if size else ""
     if costs.get("parameters"):
         text += f"; {amount(costs['parameters'])} parameters, {amount(costs['macs'])} multiply-accumulates per image"
@@ -103,14 +100,13 @@ def architecture(record: RunRecord) -> Fact | None:
 
 def teacher(record: RunRecord) -> Fact | None:
     """The heavy network that taught."""
-    settings = record.settings
-    if "teacher" not in settings:
+    if not record.teacher:
         return None
     costs = _costs(record, verdicts.TEACHER)
     size = f"; {amount(costs['parameters'])} parameters" if costs.get("parameters") else ""
     return Fact(
-        f"Teacher: {teacher_name(settings)}, pooled features concatenated and fused into an embedding of "
-        f"{settings['teacher']['embedding_features']:,} numbers, then a classifier{size}.",
+        f"Teacher: {teacher_name(record)}, pooled features concatenated and fused into an embedding of "
+        f"{record.teacher['embedding_features']:,} numbers, then a classifier{size}.",
         settings_source(record),
     )
 
@@ -236,9 +232,9 @@ def availability(record: RunRecord) -> Fact | None:
     return Fact(" ".join(fact.text for fact in told), sources_of(told), complete=False)
 
 
-def teacher_name(settings: Mapping[str, Any]) -> str:
+def teacher_name(record: RunRecord) -> str:
     """The teacher's backbones."""
-    return " ‖ ".join(settings.get("teacher", {}).get("backbones", ())) or "no record"
+    return " ‖ ".join(record.teacher.get("backbones", ()))
 
 
 def _costs(record: RunRecord, model: str) -> Mapping[str, Any]:

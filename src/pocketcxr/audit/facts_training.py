@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pocketcxr.audit.fact import Fact
+from pocketcxr.audit.fact import Fact, listed
 from pocketcxr.audit.facts_model import manifest_source, settings_source, teacher_name
 
 if TYPE_CHECKING:
@@ -61,28 +61,27 @@ def first_weights(record: RunRecord) -> list[Mapping[str, Any]]:
 
 
 def training(record: RunRecord) -> Fact | None:
-    """Optimiser and settings of every stage."""
-    settings = record.settings
-    if "student" not in settings:
+    """Optimiser and settings of what was trained."""
+    lines = [f"student: {_optimisation(record.student)}"] if record.student else []
+    if record.teacher:
+        staged = "; each backbone with a head of its own, then the fusion" if record.teacher.get("staged") else ""
+        lines.append(f"teacher: {_optimisation(record.teacher)}{staged}")
+    if not lines:
         return None
-    student = settings["student"]
-    text = f"Student: {_optimisation(student)}"
-    if "teacher" in settings:
-        text += f". Teacher: {_optimisation(settings['teacher'])}"
-        text += ", each backbone with a head of its own, then the fusion" if settings["teacher"].get("staged") else ""
-    precision = record.stages.get("student-distilled", {}).get("precision") or student.get("precision")
-    trained = ", ".join(stage for stage in record.stages)
-    return Fact(
-        f"AdamW, linear warm-up, cosine decay, gradient clipping, averaged weights. {text}. Arithmetic: {precision}."
-        + (f" Networks trained in this run: {trained}." if trained else ""),
-        settings_source(record),
+    precision = record.stages.get("student-distilled", {}).get("precision")
+    arithmetic = f" Arithmetic: {precision}." if precision else ""
+    trained = ", ".join(sorted(record.trained))
+    lead = (
+        f"Networks trained: {trained}. AdamW, linear warm-up, cosine decay, gradient clipping, averaged weights."
+        f"{arithmetic} Settings:"
     )
+    return Fact(listed(lead, lines), settings_source(record))
 
 
 def distillation(record: RunRecord) -> Fact | None:
     """What the student learns from."""
-    student = record.settings.get("student")
-    if not student or not any(name != "hard" and weight > 0 for name, weight in student["losses"].items()):
+    student = record.student
+    if not record.taught:
         return None
     parts = [f"{weight:g} × {LOSSES.get(name, name)}" for name, weight in student["losses"].items() if weight > 0]
     views = record.settings.get("views", {})
@@ -98,7 +97,7 @@ def distillation(record: RunRecord) -> Fact | None:
 def augmentation(record: RunRecord) -> Fact | None:
     """Ranges of the random changes."""
     found = record.settings.get("views", {}).get("augmentation")
-    if not found:
+    if not found or not record.trained:
         return None
     named = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in found.items())
     return Fact(f"Augmentation of training images, replayed from a seed; ranges: {named}.", settings_source(record))
@@ -106,34 +105,31 @@ def augmentation(record: RunRecord) -> Fact | None:
 
 def selection(record: RunRecord) -> Fact | None:
     """How final weights were chosen, and which epoch they are of."""
-    student = record.settings.get("student")
+    student = record.student
     if not student:
         return None
     best = record.finished.get("student-distilled", {}).get("best_epoch")
     chosen = f" The student's weights are those of epoch {best} of {student['epochs']}." if best else ""
     figure = {"auroc": "macro AUROC", "cross-entropy": "cross-entropy"}.get(student["select_by"], student["select_by"])
     return Fact(
-        f"The epoch with the best {figure} on the calibration split, taken with averaged weights; the test split is "
-        "not "
-        f"looked at.{chosen}",
+        f"The epoch with the best {figure} on the calibration split, taken with averaged weights; the test split "
+        "took no "
+        f"part.{chosen}",
         f"{settings_source(record)}{'; student-distilled/finished.json' if best else ''}",
     )
 
 
 def ensemble(record: RunRecord) -> Fact | None:
     """The shipped network answers alone."""
-    if "student" not in record.settings:
+    if not record.student:
         return None
-    return Fact(
-        f"None in the final model: one {record.settings['student']['backbone']} answers. The teacher joins "
-        f"{teacher_name(record.settings)} in one network.",
-        settings_source(record),
-    )
+    joined = f" The teacher joins {teacher_name(record)} in one network." if record.teacher else ""
+    return Fact(f"None in the final model: one {record.student['backbone']} answers.{joined}", settings_source(record))
 
 
 def imbalance(record: RunRecord) -> Fact | None:
     """How classes were drawn in training."""
-    student = record.settings.get("student")
+    student = record.student
     if not student:
         return None
     words = {
@@ -159,15 +155,19 @@ def recalibration(record: RunRecord) -> Fact | None:
 
 
 def _optimisation(config: Mapping[str, Any]) -> str:
-    return (
-        f"{config['epochs']} epochs of batches of {config['batch_size']}, learning rate "
-        f"{config['learning_rate']:g}, weight "
-        f"decay {config['weight_decay']:g}, warm-up {config['warmup_epochs']:g} epochs, averaging "
-        f"{config['ema_decay']:g}, "
-        f"label smoothing {config['label_smoothing']:g}, clipping at {config['gradient_clip']:g}, dropout "
-        f"{config['dropout']:g}, "
-        f"seed {config['seed']}"
-    )
+    named = {
+        "epochs": "epochs",
+        "batch size": "batch_size",
+        "learning rate": "learning_rate",
+        "weight decay": "weight_decay",
+        "warm-up epochs": "warmup_epochs",
+        "averaging": "ema_decay",
+        "label smoothing": "label_smoothing",
+        "clipping at": "gradient_clip",
+        "dropout": "dropout",
+        "seed": "seed",
+    }
+    return ", ".join(f"{words} {config[name]:g}" for words, name in named.items())
 
 
 def _weights_words(weights: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pocketcxr.bundle.format import read_bundle, read_manifest, sha256_of
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import DataError
+from pocketcxr.evaluation import verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,6 +106,34 @@ class RunRecord:
         if self.experiment or self.manifest is None:
             return self.experiment
         return self.manifest.run.get("experiment", {})
+
+    @property
+    def trained(self) -> frozenset[str]:
+        """Networks that the run finished, by their names in the evaluation; what is only planned is not among them."""
+        names = {verdicts.TEACHER, verdicts.STUDENT_ALONE, verdicts.DISTILLED} & set(self.evaluation.get("models", {}))
+        names |= {verdicts.TEACHER} if "teacher" in self.stages else set()
+        names |= {verdicts.STUDENT_ALONE} if "student-alone" in self.finished else set()
+        names |= {verdicts.DISTILLED} if "student-distilled" in self.finished or self.bundle else set()
+        return frozenset(names)
+
+    @property
+    def student(self) -> Mapping[str, Any]:
+        """Configuration of the student, empty while no student is trained."""
+        done = self.trained & {verdicts.STUDENT_ALONE, verdicts.DISTILLED}
+        return self.settings.get("student", {}) if done else {}
+
+    @property
+    def teacher(self) -> Mapping[str, Any]:
+        """Configuration of the teacher, empty while no teacher is trained."""
+        known = verdicts.TEACHER in self.trained or self.taught
+        return self.settings.get("teacher", {}) if known else {}
+
+    @property
+    def taught(self) -> bool:
+        """Whether the student that is trained learned from a teacher too, and not from labels alone."""
+        losses = self.settings.get("student", {}).get("losses", {})
+        taught = any(name != "hard" and weight > 0 for name, weight in losses.items())
+        return verdicts.DISTILLED in self.trained and taught
 
     @property
     def drawn(self) -> bool:
