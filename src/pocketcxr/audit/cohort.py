@@ -41,11 +41,11 @@ class Part:
 
 
 def parts(rows: Sequence[IndexRow]) -> list[Part]:
-    """Each split that holds images with a class, and all of them together last."""
+    """Each split that holds images with a class, and all of them together last; that alone where there is one split."""
     used = used_rows(rows)
     found = [part(name, [row for row in used if row.split == name]) for name in SPLITS]
-    whole = part("all", used)
-    return [one for one in [*found, whole] if one.images]
+    found = [one for one in found if one.images]
+    return [*(found if len(found) > 1 else []), part("all", used)] if used else []
 
 
 def part(name: str, rows: Sequence[IndexRow]) -> Part:

@@ -70,6 +70,9 @@ def internal(record: RunRecord) -> Fact | None:
     found = reported(record)
     if found is None:
         return None
+    if record.folds:
+        text = f"Every image was tested once, in {record.folds} folds, by networks not trained on it; {found.size}."
+        return Fact(text, found.where)
     return Fact(f"Held-out {found.split} split, {found.size}.", found.where)
 
 

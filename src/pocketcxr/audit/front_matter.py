@@ -77,7 +77,7 @@ def source_names(record: RunRecord) -> list[str]:
 
 
 def _tags(record: RunRecord) -> list[str]:
-    student = record.settings.get("student", {}).get("backbone", "")
+    student = record.student.get("backbone", "")
     own = [_slug(student)] if student else []
     drawn = ["synthetic-drawings"] if record.drawn else []
     task = record.evaluation.get("task", {}).get("name") or (record.manifest.task if record.manifest else "")
@@ -86,10 +86,10 @@ def _tags(record: RunRecord) -> list[str]:
         "radiology",
         "medical-imaging",
         "covid-19",
-        "knowledge-distillation",
         "onnx",
         "pocketcxr",
         "research-only",
+        *(["knowledge-distillation"] if record.taught else []),
         *own,
         *([_slug(task)] if task else []),
         *drawn,

@@ -13,6 +13,7 @@ import jinja2
 from pocketcxr.audit import card_tables, cohort
 from pocketcxr.audit.fact import sources_of
 from pocketcxr.audit.facts import fact
+from pocketcxr.audit.facts_model import teacher_name
 from pocketcxr.audit.front_matter import front_matter, model_name, source_names
 from pocketcxr.audit.markdown import plain
 from pocketcxr.audit.reported import classes
@@ -138,8 +139,7 @@ def _details(record: RunRecord) -> str:
         "Model type": "image classifier, one ONNX file",
         "Language": "images; labels and documents in English",
         "Licence": plain(bundle.manifest.licence) if bundle else open_place("terms of the weights"),
-        "Distilled from": plain(" ‖ ".join(record.settings.get("teacher", {}).get("backbones", ())))
-        or open_place("teacher"),
+        "Distilled from": plain(teacher_name(record)) if record.taught else "no teacher on record",
         "Data sets": plain(", ".join(source_names(record))) or open_place("name them"),
     }
     if bundle is not None:

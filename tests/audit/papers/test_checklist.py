@@ -170,6 +170,25 @@ def test_pretrained_weights_that_were_not_found_are_not_claimed(record):
     )
 
 
+def test_what_is_only_planned_is_not_told_as_done(record):
+    """An experiment file names teacher, student and losses long before any of them is trained."""
+    begun = dataclasses.replace(record, evaluation={}, bundle=None, stages={}, finished={})
+    for number in ("1", "22", "24", "25", "26", "27"):
+        assert _answer("claim-2024", number, begun).status == OPEN, number
+    assert _answer("claim-2024", "25", record).status == ANSWERED
+
+
+def test_a_student_that_had_no_teacher_is_not_called_distilled(record):
+    models = {"student alone": record.evaluation["models"]["student alone"]}
+    evaluation = dict(record.evaluation) | {"models": models, "verdicts": [], "comparisons": []}
+    alone = dataclasses.replace(record, evaluation=evaluation, bundle=None, stages={}, finished={})
+    assert "trained on labels alone" in _answer("claim-2024", "1", alone).text
+    whole = checklists_json(fill_checklists(alone))
+    assert "vgg19" not in whole
+    assert "softened" not in whole
+    assert "vgg19" in checklists_json(fill_checklists(record))
+
+
 def test_an_audit_answers_what_only_an_audit_can(record, sections):
     assert _answer("claim-2024", "30", record).status == OPEN
     answer = _answer("claim-2024", "30", record, sections)
