@@ -40,10 +40,10 @@ def results(record: RunRecord, positive: str) -> str:
         return ""
     parts = [
         f"**{plain(found.model.capitalize())}, {_size(found)}.** {plain(found.interval)}. {UNIT_NOTE}",
-        table(("Figure", "Value", "95 % interval"), _figure_rows(found.figures, positive)),
+        table(("Figure", "Value", "95 % interval"), _figure_rows(record, found.figures, positive)),
         source(record, found.where),
     ]
-    if found.per_source:
+    if len(found.per_source) > 1:
         names = [name for name in _BY_SOURCE if any(name in figures for figures in found.per_source.values())]
         parts += [
             "**By source.** " + _source_sizes(record),
@@ -118,12 +118,12 @@ def _measure_row(measure: Measure) -> tuple[object, ...]:
     return (measure.title, f"{measure_number(measure.value, measure.unit)}{unit}", interval, measure.images)
 
 
-def _figure_rows(figures: Mapping[str, Figure], positive: str) -> list[tuple[str, str, str]]:
+def _figure_rows(record: RunRecord, figures: Mapping[str, Figure], positive: str) -> list[tuple[str, str, str]]:
     shown = [*OVERALL, *DIAGNOSTIC, "conformal_coverage", "conformal_single"]
     return [
         (name_of(name, positive), value_words(name, figures[name]), interval_words(name, figures[name]))
         for name in shown
-        if name in figures
+        if name in figures and not (name == "auroc_macro" and len(classes(record)[0]) == 2)  # noqa: PLR2004  # the same
     ]
 
 

@@ -45,7 +45,7 @@ def metadata(record: RunRecord) -> dict[str, Any]:
         "license": "other",
         "license_name": LICENCE_NAME,
         "license_link": LICENCE_FILE,
-        "library_name": "onnx",
+        "library_name": "onnx" if record.bundle else "timm",
         "pipeline_tag": "image-classification",
         "tags": _tags(record),
     }
@@ -86,7 +86,7 @@ def _tags(record: RunRecord) -> list[str]:
         "radiology",
         "medical-imaging",
         "covid-19",
-        "onnx",
+        *(["onnx"] if record.bundle else []),
         "pocketcxr",
         "research-only",
         *(["knowledge-distillation"] if record.taught else []),

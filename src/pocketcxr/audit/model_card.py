@@ -136,7 +136,7 @@ def _details(record: RunRecord) -> str:
     known: dict[str, str] = {
         "Developed by": open_place("name people and institutions"),
         "Funded by": open_place("name them and their role"),
-        "Model type": "image classifier, one ONNX file",
+        "Model type": "image classifier" + (", one ONNX file" if bundle else ""),
         "Language": "images; labels and documents in English",
         "Licence": plain(bundle.manifest.licence) if bundle else open_place("terms of the weights"),
         "Distilled from": plain(teacher_name(record)) if record.taught else "no teacher on record",
