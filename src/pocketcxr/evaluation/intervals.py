@@ -43,8 +43,11 @@ class Figure:
     skipped: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Fields that hold something, for JSON."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if value not in ("", 0) or key == "value"}
+        """Fields that hold something, for JSON; a value or bound of 0 holds something."""
+        empty = {"why": "", "skipped": 0}
+        return {
+            key: value for key, value in dataclasses.asdict(self).items() if key not in empty or value != empty[key]
+        }
 
 
 def not_measurable(why: str) -> Figure:

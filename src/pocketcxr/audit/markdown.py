@@ -1,0 +1,29 @@
+"""The little Markdown that papers need: text that shows as it stands, and tables."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_SIGNS = re.compile(r"([\\*_`|<\[\]~])")
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it stands; lines that begin with ``- `` stay a list."""
+    return _SIGNS.sub(r"\\\1", text)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table; cells are text or numbers (floats get three decimals), an empty or missing one is shown as a dash."""
+    lines = [tuple(map(plain, columns)), tuple("---" for _ in columns), *(tuple(map(_cell, row)) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if isinstance(value, float) else str(value)
+    return " ".join(plain(text).split()) or "–"
