@@ -54,5 +54,6 @@ def limits(task: Task, *, licence: str) -> tuple[str, ...]:
 
 def _unwrapped(text: str, task: Task, *, licence: str) -> tuple[str, ...]:
     """Paragraphs without their line breaks, the task's names filled in."""
-    names = {"positive": task.positive, "labels": ", ".join(task.labels), "count": len(task.labels), "licence": licence}
+    names = {"positive": task.positive, "labels": ", ".join(task.labels), "count": len(task.labels)}
+    names["licence"] = licence.rstrip(".")  # the sentence around it has a full stop of its own
     return tuple(" ".join(part.split()).format(**names) for part in text.strip().split("\n\n"))
