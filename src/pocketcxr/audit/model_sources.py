@@ -1,0 +1,345 @@
+"""Can the hospital be read from the embedding, and did distillation inherit that from the teacher or lose it?
+
+A linear probe (Alain and Bengio 2016): logistic regression from the embedding to the source, in folds that keep
+patients together, over the same images for all models, each embedding brought to the same number of principal
+components, so that a wide embedding has no advantage. Because the class may give the source away, the probe is also
+asked among images of one class only, and the class itself is asked as a rival.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pocketcxr.audit.findings import Measure, Section, Table
+from pocketcxr.audit.model_charts import bars
+from pocketcxr.audit.model_subject import ask, even_sample, figures_with_intervals
+from pocketcxr.audit.model_words import interval_words, measure, missing, shown, slug
+from pocketcxr.evaluation.metrics import confusion
+from pocketcxr.evaluation.verdicts import STUDENT_ALONE, TEACHER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from pocketcxr.audit.model_subject import Subject
+    from pocketcxr.bundle.contract import Predict
+    from pocketcxr.evaluation.intervals import Figure
+
+FEWEST = 20
+"""Images of a source, in all or in a class, below which a probe is not asked about it."""
+
+_THUMBNAIL = 12
+_PIXELS, _CLASS = "the pixels (12 x 12)", "the class alone"
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Source read by one probe, over all images and `within` each class [n]; -1 where it was not asked."""
+
+    everywhere: NDArray[np.int64]
+    within: NDArray[np.int64]
+
+
+def sources(subject: Subject, rivals: Mapping[str, Predict]) -> Section:
+    """Read the source from the embeddings of the model under audit and of its rivals, on the same test images."""
+    title = "Can the hospital be read from the embedding?"
+    images = _images(subject)
+    names, source = np.unique(subject.sources[images], return_inverse=True)
+    if len(names) < 2:  # noqa: PLR2004
+        why = f"fewer than two sources have {FEWEST} test images"
+        return Section(
+            "sources", title, f"Not measurable: {why}.", (missing("sources.readable", _TITLE, why, _MEANING),)
+        )
+    truth, members = subject.test.truth[images], np.unique(subject.members[images], return_inverse=True)[1]
+    embeddings = _embeddings(subject, rivals, images)
+    folds = min(subject.config.folds, len(np.unique(members)))
+    reads = {
+        name: read_source(table, source, truth, members, width=subject.config.width, folds=folds, seed=subject.seed)
+        for name, table in embeddings.items()
+    }
+    reads[_CLASS] = _Read(guess_from_class(truth, source), np.full(len(source), -1, dtype=np.int64))
+    figures = figures_with_intervals(
+        lambda weights: _figures(reads, source, truth, len(names), weights),
+        members,
+        config=subject.config,
+        seed=subject.seed,
+    )
+    own, chance = figures[f"everywhere {subject.name}"], 1 / len(names)
+    measures = [
+        measure("sources.readable", _TITLE, own, _MEANING, advice=_ADVICE, images=len(images)),
+        _within(subject, figures, truth, source),
+        Measure(
+            "sources.chance",
+            "What guessing the source would reach",
+            chance,
+            f"One over the number of sources with enough test images: {', '.join(map(str, names))}.",
+        ),
+    ]
+    measures += [_rival(subject.name, name, figures) for name in rivals]
+    rows = tuple(
+        (
+            name,
+            embeddings[name].shape[1] if name in embeddings else 1,
+            interval_words(figures[f"everywhere {name}"]),
+            interval_words(figures[f"within {name}"]),
+        )
+        for name in reads
+    )
+    table = Table(
+        "The source, read by a linear probe",
+        ("from", "numbers", "balanced accuracy", "among images of one class"),
+        rows,
+        note=f"Chance {shown(chance)}. All brought to {subject.config.width} principal components at "
+        f"most; {len(images)} "
+        "test images, patients kept together. “The pixels” is what any network starts from; “the class "
+        "alone” is what a "
+        "perfect classifier gives away.",
+    )
+    drawn = [(name, f.value, f.low, f.high) for name in reads if (f := figures[f"everywhere {name}"]).value is not None]
+    picture = bars(
+        "How well the source can be read",
+        drawn,
+        x="balanced accuracy of a linear probe (dotted: a guess)",
+        alt="; ".join(f"{name} {shown(value)}" for name, value, *_ in drawn),
+        level=chance,
+    )
+    return Section("sources", title, _summary(subject, rivals, figures, chance), tuple(measures), (table,), (picture,))
+
+
+_TITLE = "Source read from the embedding"
+_MEANING = "Balanced accuracy of a linear probe from the embedding to the source, on patients it did not learn from."
+_ADVICE = (
+    "Well above chance, also among images of one class: the embedding holds the hospital. It need not use it (see the "
+    "shortcut probes), but it can."
+)
+
+
+def read_source(
+    embedding: NDArray[np.floating],
+    source: NDArray[np.int64],
+    truth: NDArray[np.int64],
+    members: NDArray[np.int64],
+    *,
+    width: int,
+    folds: int,
+    seed: int,
+) -> _Read:
+    """Read the source of n images from an embedding [n, features], over all images and within each class.
+
+    Args:
+        embedding: one row per image.
+        source: number of the source [n].
+        truth: class [n].
+        members: patient [n]; a patient is never in the fitted and in the asked part.
+        width: principal components kept at most, fitted in each fold.
+        folds: number of folds.
+        seed: of the folds' order.
+    """
+    everything = np.arange(len(source))
+    within = np.full(len(source), -1, dtype=np.int64)
+    for label in np.unique(truth):
+        inside = _frequent(np.flatnonzero(truth == label), source)
+        if len(np.unique(source[inside])) >= 2:  # noqa: PLR2004
+            within[inside] = _probe(embedding, source, members, inside, width=width, folds=folds, seed=seed)
+    return _Read(_probe(embedding, source, members, everything, width=width, folds=folds, seed=seed), within)
+
+
+def _probe(
+    embedding: NDArray[np.floating],
+    source: NDArray[np.int64],
+    members: NDArray[np.int64],
+    places: NDArray[np.int64],
+    *,
+    width: int,
+    folds: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Out-of-fold answers for `places`; -1 where a fold could not be fitted."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    own, groups = source[places], members[places]
+    count = min(folds, len(np.unique(groups)), int(np.bincount(own)[np.unique(own)].min()))
+    found = np.full(len(places), -1, dtype=np.int64)
+    if count < 2:  # noqa: PLR2004
+        return found
+    for fitted, asked in StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(own, own, groups):
+        if len(np.unique(own[fitted])) > 1 and len(asked):
+            found[asked] = linear_probe(embedding[places[fitted]], own[fitted], embedding[places[asked]], width=width)
+    return found
+
+
+def linear_probe(
+    fitted: NDArray[np.floating], target: NDArray[np.int64], asked: NDArray[np.floating], *, width: int
+) -> NDArray[np.int64]:
+    """Answers [m] of a balanced logistic regression on standardised principal components of an embedding."""
+    return _regression(fitted, target, width=width).predict(asked.astype(np.float64))
+
+
+def linear_probe_chances(
+    fitted: NDArray[np.floating], target: NDArray[np.int64], asked: NDArray[np.floating], *, width: int
+) -> NDArray[np.float64]:
+    """The same, as probabilities [m, classes in `target` in rising order]."""
+    return _regression(fitted, target, width=width).predict_proba(asked.astype(np.float64))
+
+
+def _regression(fitted: NDArray[np.floating], target: NDArray[np.int64], *, width: int):  # noqa: ANN202
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    components = max(1, min(width, fitted.shape[1], len(fitted) - 1))
+    return make_pipeline(
+        StandardScaler(),
+        PCA(components, svd_solver="full"),
+        StandardScaler(),
+        LogisticRegression(C=0.5, max_iter=2000, class_weight="balanced"),
+    ).fit(fitted.astype(np.float64), target)
+
+
+def _images(subject: Subject) -> NDArray[np.int64]:
+    frequent = _frequent(np.arange(len(subject.test.truth)), np.unique(subject.sources, return_inverse=True)[1])
+    keep = np.zeros(len(subject.test.truth), dtype=bool)
+    keep[frequent] = True
+    cells = [f"{row.source} {label}" for row, label in zip(subject.rows, subject.test.truth, strict=True)]
+    return even_sample(cells, subject.config.embedding_images, seed=subject.seed, keep=keep)
+
+
+def _frequent(places: NDArray[np.int64], source: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those places whose source occurs at least `FEWEST` times among them."""
+    if len(places) == 0:
+        return places
+    return places[np.bincount(source[places])[source[places]] >= FEWEST]
+
+
+def _embeddings(
+    subject: Subject, rivals: Mapping[str, Predict], images: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    positions = subject.test.positions[images]
+    found = {subject.name: subject.test.outputs.embedding[images].astype(np.float64)}
+    for name, predict in rivals.items():
+        outputs = ask(
+            predict,
+            subject.dataset,
+            batch_size=subject.config.batch_size,
+            what=f"embedding of {name}",
+            progress=subject.progress,
+            which=positions,
+        )
+        found[name] = outputs.embedding.astype(np.float64)
+    from pocketcxr.imaging.resize import resize
+
+    films = subject.dataset.images(positions)
+    found[_PIXELS] = np.stack([resize(film[0], size=_THUMBNAIL).ravel() for film in films]).astype(np.float64)
+    return found
+
+
+def guess_from_class(truth: NDArray[np.int64], source: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Best guess of the source [n] from the class alone: where that class is commonest, sources counting alike.
+
+    Not cross-validated: it has a handful of numbers to learn, and out of fold it would do worse than a guess.
+    """
+    counts = np.zeros((int(truth.max()) + 1, int(source.max()) + 1))
+    np.add.at(counts, (truth, source), 1)
+    return (counts / counts.sum(axis=0)).argmax(axis=1)[truth].astype(np.int64)
+
+
+def _figures(
+    reads: dict[str, _Read],
+    source: NDArray[np.int64],
+    truth: NDArray[np.int64],
+    count: int,
+    weights: NDArray[np.float64],
+) -> dict[str, NDArray[np.float64]]:
+    found = {}
+    for name, read in reads.items():
+        found[f"everywhere {name}"] = balanced_accuracy(read.everywhere, source, count, weights)
+        per_class = []
+        for label in np.unique(truth[read.within >= 0]):
+            inside = (truth == label) & (read.within >= 0)
+            per_class.append(_against_chance(read.within[inside], source[inside], weights[:, inside]))
+        found[f"within {name}"] = np.mean(per_class, axis=0) if per_class else np.full(len(weights), np.nan)
+    own = next(iter(reads))
+    for name in reads:
+        found[f"less {name}"] = found[f"everywhere {own}"] - found[f"everywhere {name}"]
+    return found
+
+
+def balanced_accuracy(
+    found: NDArray[np.int64], truth: NDArray[np.int64], classes: int, weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean over classes of the share found, for weights [resamples, n]; a class absent from a resample is left out."""
+    asked = found >= 0
+    matrix = confusion(truth[asked], found[asked], classes=classes, weights=weights[:, asked])
+    total = matrix.sum(axis=2)
+    recall = np.diagonal(matrix, axis1=1, axis2=2) / np.maximum(total, 1e-9)
+    present = total > 0
+    return (recall * present).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+
+
+def _against_chance(
+    found: NDArray[np.int64], source: NDArray[np.int64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Balanced accuracy among the sources of one class, moved so that 0 is a guess and 1 perfect."""
+    names, numbers = np.unique(source, return_inverse=True)
+    answers = np.searchsorted(names, found).clip(0, len(names) - 1)
+    reached = balanced_accuracy(answers, numbers, len(names), weights)
+    return (reached - 1 / len(names)) / (1 - 1 / len(names))
+
+
+def _within(
+    subject: Subject, figures: dict[str, Figure], truth: NDArray[np.int64], source: NDArray[np.int64]
+) -> Measure:
+    key, title = "sources.readable_within_class", "Source read among images of one class"
+    meaning = (
+        "The same among images of one class, so that the class cannot give the source away; 0 is a "
+        "guess, 1 perfect, mean "
+        f"over the classes with two sources of {FEWEST} images."
+    )
+    figure = figures[f"within {subject.name}"]
+    if figure.value is None:
+        return missing(key, title, f"no class has two sources with {FEWEST} test images each", meaning)
+    images = sum(len(_frequent(np.flatnonzero(truth == label), source)) for label in np.unique(truth))
+    return measure(key, title, figure, meaning, advice=_ADVICE, unit="share above chance", images=images)
+
+
+def _rival(own: str, name: str, figures: dict[str, Figure]) -> Measure:
+    part = {TEACHER: "teacher", STUDENT_ALONE: "student_alone"}.get(name, slug(name))
+    meaning = f"Balanced accuracy for the {own} less that for the {name}: above 0 the {own} holds more of the hospital."
+    advice = ""
+    if name == STUDENT_ALONE:
+        advice = (
+            "An interval above 0: distillation brought the hospital in, clean the teacher's data. "
+            "Below 0: it took some out."
+        )
+    return measure(
+        f"sources.less_{part}",
+        f"Source read from the {own}, less from the {name}",
+        figures[f"less {name}"],
+        meaning,
+        advice=advice,
+        unit="difference of shares",
+    )
+
+
+def _summary(subject: Subject, rivals: Mapping[str, Predict], figures: dict[str, Figure], chance: float) -> str:
+    own = figures[f"everywhere {subject.name}"]
+    words = (
+        "A linear probe reads the source from the embedding with balanced accuracy "
+        f"{interval_words(own)}; a guess reaches {shown(chance)}."
+    )
+    if STUDENT_ALONE in rivals:
+        less = figures[f"less {STUDENT_ALONE}"]
+        if less.low is not None and less.low > 0:
+            words += " More than from the student trained alone: distillation inherited the shortcut."
+        elif less.high is not None and less.high < 0:
+            words += " Less than from the student trained alone: distillation lost some of the shortcut."
+        elif less.value is not None:
+            words += f" No more and no less than from the student trained alone (difference {interval_words(less)})."
+    if TEACHER in rivals:
+        words += f" The teacher: {interval_words(figures[f'everywhere {TEACHER}'])}."
+    return words
