@@ -27,12 +27,12 @@ BORDER = 0.1
 _MARGIN = 0.02  # of the side, around a lung mask: its outline is not known to the pixel
 _QUANTILES = np.linspace(0, 1, 256)
 CORNERS = {
-    "top left": (0.03, 0.03),
-    "top right": (0.86, 0.03),
-    "bottom left": (0.03, 0.88),
-    "bottom right": (0.86, 0.88),
+    "top left": (0.04, 0.04, "la"),
+    "top right": (0.96, 0.04, "ra"),
+    "bottom left": (0.04, 0.96, "ld"),
+    "bottom right": (0.96, 0.96, "rd"),
 }
-"""Where `with_marker` writes, as shares of width and height."""
+"""Where `with_marker` writes, as shares of width and height, and which corner of the letters stands there."""
 
 
 def lungs_out(images: Images, masks: Masks) -> Images:
@@ -81,8 +81,8 @@ def with_marker(images: Images, *, letters: str, corner: str) -> Images:
     side = images.shape[2]
     stamp = Image.new("L", (side, side))
     font = ImageFont.load_default(size=max(6.0, side * 0.09))
-    x, y = CORNERS[corner]
-    ImageDraw.Draw(stamp).text((x * side, y * side), letters, fill=255, font=font)
+    x, y, anchor = CORNERS[corner]
+    ImageDraw.Draw(stamp).text((x * side, y * side), letters, fill=255, font=font, anchor=anchor)
     ink = np.asarray(stamp, dtype=np.float32) / np.float32(255)
     return np.maximum(images, ink * np.float32(0.95))
 

@@ -9,7 +9,6 @@ skill is.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from pocketcxr.audit import model_probes as probes
 from pocketcxr.audit.findings import Measure, Section, Table
 from pocketcxr.audit.model_charts import bars, overlay, sheet
+from pocketcxr.audit.model_looks import CHANGE_KEYS, Probed, changes, source_share
 from pocketcxr.audit.model_subject import figures_with_intervals, macro_auroc
 from pocketcxr.audit.model_words import interval_words, measure, missing, percent, shown
 
@@ -31,30 +31,7 @@ if TYPE_CHECKING:
 LEAST_SKILL = 0.6
 """AUROC on the untouched images below which there is no skill that could come from a shortcut."""
 
-_MARKERS = (("L", "top right"), ("R", "top left"), ("PORTABLE", "bottom left"), ("COVID", "bottom right"))
-_LOOK_IMAGES = 200  # images that a source's look is taken from
-_MAJORITY = 0.6  # share of a class in a source from which on the source stands for it
 _FEWEST = 20
-
-
-@dataclass(frozen=True)
-class Probed:
-    """Test images with trusted lungs, and what the model says of them untouched and under every probe."""
-
-    subject: Subject
-    places: NDArray[np.int64]
-    images: NDArray[np.float32]
-    masks: NDArray[np.bool_]
-    plain: NDArray[np.float64]
-
-    @property
-    def truth(self) -> NDArray[np.int64]:
-        """Class of each image."""
-        return self.subject.test.truth[self.places]
-
-    def ask(self, images: NDArray[np.float32], what: str) -> NDArray[np.float64]:
-        """Probabilities [n, classes] that the model gives to changed images."""
-        return self.subject.ask(images, f"probe: {what}").probabilities.astype(np.float64)
 
 
 def shortcuts(subject: Subject, lungs: Lungs, places: NDArray[np.int64]) -> Section:
@@ -75,8 +52,8 @@ def shortcuts(subject: Subject, lungs: Lungs, places: NDArray[np.int64]) -> Sect
     kept = places[trusted]
     if len(kept) < _FEWEST:
         why = f"only {len(kept)} of {len(places)} test images have a lung mask to trust, {_FEWEST} are needed"
-        rest = [missing(key, name, why) for key, name in _KEYS.items()]
-        return Section("shortcuts", title, f"Not measurable: {why}.", (coverage, *rest))
+        rest = [missing(key, name, why) for key, name in (_KEYS | CHANGE_KEYS).items()]
+        return Section("shortcuts", title, f"Not measurable: {why}.", (coverage, *rest, source_share(subject)))
     probed = Probed(
         subject,
         kept,
@@ -91,9 +68,8 @@ def shortcuts(subject: Subject, lungs: Lungs, places: NDArray[np.int64]) -> Sect
         config=subject.config,
         seed=subject.seed,
     )
-    looks = _looks(probed)
-    markers = _markers(probed)
-    measures = [coverage, *_lung_measures(figures, len(kept)), *_change_measures(probed, looks, markers)]
+    changed, tables = changes(probed)
+    measures = [coverage, *_lung_measures(figures, len(kept)), *changed, source_share(subject)]
     reasons = Table(
         "Lung masks",
         ("what became of them", "images"),
@@ -120,22 +96,19 @@ def shortcuts(subject: Subject, lungs: Lungs, places: NDArray[np.int64]) -> Sect
         title,
         _summary(figures),
         tuple(measures),
-        (table, _look_table(looks), _marker_table(markers), reasons),
+        (table, *tables, reasons),
         _pictures(probed, figures, asked),
     )
 
 
 _KEYS = {
+    "shortcuts.untouched_auroc": "AUROC on the same images untouched",
     "shortcuts.lungs_out_auroc": "AUROC with the lungs blacked out",
     "shortcuts.box_out_auroc": "AUROC with the lungs' whole box blacked out",
     "shortcuts.border_only_auroc": "AUROC from the border alone",
     "shortcuts.lungs_only_auroc": "AUROC from the lungs alone",
     "shortcuts.shuffled_auroc": "AUROC with patches in another order",
     "shortcuts.kept_without_lungs": "Share of the skill that is kept without lungs",
-    "shortcuts.marker_changed": "Answers changed by a marker in a corner",
-    "shortcuts.look_changed": "Answers changed by another source's contrast and compression",
-    "shortcuts.look_followed": "How far the answer follows the look of a source",
-    "shortcuts.source_share": "Differences between answers to one class that the source explains",
 }
 
 
@@ -199,7 +172,7 @@ def _lung_measures(figures: dict[str, Figure], images: int) -> list[Measure]:
     return [
         measure(
             "shortcuts.untouched_auroc",
-            "AUROC on the same images untouched",
+            _KEYS["shortcuts.untouched_auroc"],
             untouched,
             "What the probes are compared with; mean of the classes against the rest.",
             unit="auroc",
@@ -240,178 +213,6 @@ def _lung_measures(figures: dict[str, Figure], images: int) -> list[Measure]:
         ),
         share,
     ]
-
-
-def _looks(probed: Probed) -> dict[str, tuple[NDArray[np.float64], NDArray[np.bool_], int | None, str]]:
-    """Per source: answers under its look, which images are from elsewhere, JPEG quality, its commonest class or ""."""
-    subject, dataset = probed.subject, probed.subject.dataset
-    train = dataset.positions("train")
-    by_source: dict[str, list[int]] = {}
-    for position in (train if len(train) else subject.test.positions).tolist():
-        by_source.setdefault(dataset.rows[position].source, []).append(position)
-    own = subject.sources[probed.places]
-    found = {}
-    for source, positions in sorted(by_source.items()):
-        if len(positions) < _FEWEST or len(by_source) < 2:  # noqa: PLR2004
-            continue
-        rng = np.random.default_rng(subject.seed)
-        chosen = rng.choice(np.array(positions), min(_LOOK_IMAGES, len(positions)), replace=False)
-        images = dataset.images(np.sort(chosen))
-        cost = [
-            dataset.rows[i].bytes / (dataset.rows[i].width * dataset.rows[i].height)
-            for i in chosen
-            if dataset.rows[i].width
-        ]
-        quality = probes.quality_like(float(np.median(cost)), images[:10]) if cost and min(cost) > 0 else None
-        counts = np.bincount(dataset.labels[positions], minlength=len(dataset.task.labels))
-        common = dataset.task.labels[int(counts.argmax())] if counts.max() >= _MAJORITY * counts.sum() else ""
-        answers = probed.ask(
-            probes.with_look(probed.images, probes.look_of(images), quality=quality), f"look of {source}"
-        )
-        found[source] = (answers, own != source, quality, common)
-    return found
-
-
-def _markers(probed: Probed) -> dict[str, NDArray[np.float64]]:
-    return {
-        f"“{letters}”, {corner}": probed.ask(
-            probes.with_marker(probed.images, letters=letters, corner=corner), f"marker {letters}"
-        )
-        for letters, corner in _MARKERS
-    }
-
-
-def _change_measures(
-    probed: Probed,
-    looks: dict[str, tuple[NDArray[np.float64], NDArray[np.bool_], int | None, str]],
-    markers: dict[str, NDArray[np.float64]],
-) -> list[Measure]:
-    before, task = probed.plain.argmax(axis=1), probed.subject.task
-    flips = {name: float((answer.argmax(axis=1) != before).mean()) for name, answer in markers.items()}
-    worst = max(flips, key=lambda name: flips[name])
-    measures = [
-        Measure(
-            "shortcuts.marker_changed",
-            _KEYS["shortcuts.marker_changed"],
-            flips[worst],
-            f"Share of images whose class changes when letters are written into a corner; the worst is {worst}.",
-            advice="Above 0.05: blank the corners in training at random, or mask them.",
-            images=len(before),
-        )
-    ]
-    if not looks:
-        why = "all images come from one source, or no source has enough of them"
-        measures += [missing(key, _KEYS[key], why) for key in ("shortcuts.look_changed", "shortcuts.look_followed")]
-    else:
-        moved = {
-            source: float((answer.argmax(axis=1) != before)[away].mean())
-            for source, (answer, away, *_) in looks.items()
-            if away.any()
-        }
-        worst = max(moved, key=lambda name: moved[name])
-        measures.append(
-            Measure(
-                "shortcuts.look_changed",
-                _KEYS["shortcuts.look_changed"],
-                moved[worst],
-                "Share of images from elsewhere whose class changes when they are given a source's contrast and "
-                f"compression; the worst look is that of {worst}.",
-                advice="Above 0.2: train with stronger contrast and compression changes.",
-                images=len(before),
-            )
-        )
-        pulls = {source: _pull(probed, look) for source, look in looks.items()}
-        known = {source: pull for source, pull in pulls.items() if pull is not None}
-        title = _KEYS["shortcuts.look_followed"]
-        if known:
-            strongest = max(known, key=lambda name: known[name])
-            measures.append(
-                Measure(
-                    "shortcuts.look_followed",
-                    title,
-                    known[strongest],
-                    "Mean rise of the probability of a source's commonest class, in images of other "
-                    "classes and sources, "
-                    f"when they are given its look; strongest for {strongest} ({looks[strongest][3]}).",
-                    advice="Above 0.1: the look of that source pulls answers to its class; balance or normalise it.",
-                    unit="probability",
-                    images=len(before),
-                )
-            )
-        else:
-            why = "no source stands for a class, or no image of another class comes from elsewhere"
-            measures.append(missing("shortcuts.look_followed", title, why))
-    return [*measures, source_share(probed.subject, task.positive_index)]
-
-
-def _pull(probed: Probed, look: tuple[NDArray[np.float64], NDArray[np.bool_], int | None, str]) -> float | None:
-    answer, away, _, common = look
-    if not common:
-        return None
-    place = probed.subject.task.labels.index(common)
-    others = away & (probed.truth != place)
-    return float((answer - probed.plain)[others, place].mean()) if others.sum() >= _FEWEST // 2 else None
-
-
-def source_share(subject: Subject, positive: int) -> Measure:
-    """Share of the variance of the positive's probability, among images of one class, that their source explains.
-
-    Omega squared (Hays 1963), which is 0 on average where sources do not matter; within classes, so that the class
-    itself explains nothing. Classes of one source are left out.
-    """
-    key, title = "shortcuts.source_share", _KEYS["shortcuts.source_share"]
-    chance = subject.test.probabilities[:, positive]
-    between = within = error = 0.0
-    images = 0
-    for label in range(len(subject.task.labels)):
-        inside = subject.test.truth == label
-        sources = subject.sources[inside]
-        names, place, counts = np.unique(sources, return_inverse=True, return_counts=True)
-        keep = counts[place] >= 5  # noqa: PLR2004
-        if len(names[counts >= 5]) < 2:  # noqa: PLR2004
-            continue
-        values, groups = chance[inside][keep], place[keep]
-        means = np.bincount(groups, values)[groups]
-        sizes = np.bincount(groups)[groups]
-        fitted = means / sizes
-        degrees, rest = len(np.unique(groups)) - 1, len(values) - len(np.unique(groups))
-        noise = float(((values - fitted) ** 2).sum()) / max(rest, 1)
-        between += float(((fitted - values.mean()) ** 2).sum()) - degrees * noise
-        within += float(((values - values.mean()) ** 2).sum())
-        error += noise
-        images += len(values)
-    if images == 0 or within <= 0:
-        return missing(key, title, "no class has images of two sources in the test split")
-    return Measure(
-        key,
-        title,
-        max(0.0, between / (within + error)),
-        f"Of the variance of the probability of “{subject.task.positive}” among images of one class, the "
-        "share that goes "
-        "with their source. 0: the source says nothing beyond the class.",
-        advice="Above 0.2: answers differ by hospital more than they should; compare calibration and "
-        "recall per source.",
-        images=images,
-    )
-
-
-def _look_table(looks: dict[str, tuple[NDArray[np.float64], NDArray[np.bool_], int | None, str]]) -> Table:
-    rows = []
-    for source, (answer, away, quality, common) in looks.items():
-        called = float(answer[away].max(axis=1).mean()) if away.any() else None
-        rows.append((source, common or "mixed", quality, int(away.sum()), called))
-    return Table(
-        "Looks given to images from elsewhere",
-        ("look of", "its class", "JPEG quality", "images", "mean confidence"),
-        tuple(rows),
-        note="Grey levels matched to the source's mean histogram; JPEG at the quality whose files are as "
-        "large as the source's.",
-    )
-
-
-def _marker_table(markers: dict[str, NDArray[np.float64]]) -> Table:
-    rows = tuple((name, float(answer.max(axis=1).mean())) for name, answer in markers.items())
-    return Table("Markers", ("letters and corner", "mean confidence"), rows)
 
 
 def _summary(figures: dict[str, Figure]) -> str:

@@ -51,8 +51,13 @@ def sources(subject: Subject, rivals: Mapping[str, Predict]) -> Section:
     names, source = np.unique(subject.sources[images], return_inverse=True)
     if len(names) < 2:  # noqa: PLR2004
         why = f"fewer than two sources have {FEWEST} test images"
+        keys = {"sources.readable": _TITLE, "sources.readable_within_class": _WITHIN, "sources.chance": _CHANCE}
+        keys |= {_rival_key(rival): f"{_TITLE}, less from the {rival}" for rival in rivals}
         return Section(
-            "sources", title, f"Not measurable: {why}.", (missing("sources.readable", _TITLE, why, _MEANING),)
+            "sources",
+            title,
+            f"Not measurable: {why}.",
+            tuple(missing(key, t, why, _MEANING) for key, t in keys.items()),
         )
     truth, members = subject.test.truth[images], np.unique(subject.members[images], return_inverse=True)[1]
     embeddings = _embeddings(subject, rivals, images)
@@ -74,7 +79,7 @@ def sources(subject: Subject, rivals: Mapping[str, Predict]) -> Section:
         _within(subject, figures, truth, source),
         Measure(
             "sources.chance",
-            "What guessing the source would reach",
+            _CHANCE,
             chance,
             f"One over the number of sources with enough test images: {', '.join(map(str, names))}.",
         ),
@@ -111,6 +116,8 @@ def sources(subject: Subject, rivals: Mapping[str, Predict]) -> Section:
 
 
 _TITLE = "Source read from the embedding"
+_WITHIN = "Source read among images of one class"
+_CHANCE = "What guessing the source would reach"
 _MEANING = "Balanced accuracy of a linear probe from the embedding to the source, on patients it did not learn from."
 _ADVICE = (
     "Well above chance, also among images of one class: the embedding holds the hospital. It need not use it (see the "
@@ -294,7 +301,7 @@ def _against_chance(
 def _within(
     subject: Subject, figures: dict[str, Figure], truth: NDArray[np.int64], source: NDArray[np.int64]
 ) -> Measure:
-    key, title = "sources.readable_within_class", "Source read among images of one class"
+    key, title = "sources.readable_within_class", _WITHIN
     meaning = (
         "The same among images of one class, so that the class cannot give the source away; 0 is a "
         "guess, 1 perfect, mean "
@@ -307,8 +314,11 @@ def _within(
     return measure(key, title, figure, meaning, advice=_ADVICE, unit="share above chance", images=images)
 
 
+def _rival_key(name: str) -> str:
+    return f"sources.less_{slug(name)}"
+
+
 def _rival(own: str, name: str, figures: dict[str, Figure]) -> Measure:
-    part = {TEACHER: "teacher", STUDENT_ALONE: "student_alone"}.get(name, slug(name))
     meaning = f"Balanced accuracy for the {own} less that for the {name}: above 0 the {own} holds more of the hospital."
     advice = ""
     if name == STUDENT_ALONE:
@@ -317,7 +327,7 @@ def _rival(own: str, name: str, figures: dict[str, Figure]) -> Measure:
             "Below 0: it took some out."
         )
     return measure(
-        f"sources.less_{part}",
+        _rival_key(name),
         f"Source read from the {own}, less from the {name}",
         figures[f"less {name}"],
         meaning,
