@@ -2,12 +2,12 @@
 
 Follows U-Net (Ronneberger et al. 2015), five levels of 8 to 48 channels, 128 x 128 pixels, batch norm. Masks: the 192
 frontal ones of covid-chestxray-dataset (made by lungVAE, Selvan et al. 2020, checked by that set's authors), and
-drawings whose outlines are known. A quarter of the patients is held out. A second round also learns from its own
-plausible masks of other collections (children, recompressed films), whose contrasts the first set does not have.
+drawings whose outlines are known. A quarter of the patients is held out. Tried and left out: a second round on the
+network's own plausible masks of other collections, Dice 0.939 against 0.944 on the held-out patients.
 
     python experiments/lungs.py X-RAYS --out src/pocketcxr/audit/weights/lungs.onnx --table docs/results/lungs.json
 
-Expected: about ten minutes on one core. Seen: docs/results/lungs.json.
+With ``--steps 0`` the network at --out is only measured. Expected: five minutes on one core.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ HELD_OUT = 0.25
 DRAWN_PATIENTS = 60
 BATCH = 16
 LEARNING_RATE = 3e-3
-UNLABELLED = ("siim/test", "radiography", "kermany", "cxnet")
-PER_COLLECTION = 150
+UNLABELLED = ("siim/train", "radiography", "kermany", "cxnet", "not_cxr")
+PER_COLLECTION = 200
 
 
 class LungNet(nn.Module):
@@ -102,18 +102,15 @@ def draw(patients: int, seed: int) -> Pairs:
         )
 
 
-def pseudo(data: Path, weights: Path, rng: np.random.Generator) -> Pairs:
-    """Plausible masks that the network itself finds in other collections; what it doubts is left out."""
-    segment, kept = load_segmenter(weights), []
+def trusted_elsewhere(data: Path, weights: Path) -> dict[str, Any]:
+    """How many masks of other collections, which have no truth, pass the plausibility check."""
+    segment, rng, found = load_segmenter(weights), np.random.default_rng(0), {}
     for folder in UNLABELLED:
         files = sorted(path for path in (data / folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
         chosen = rng.choice(len(files), min(PER_COLLECTION, len(files)), replace=False)
-        images = np.stack([_small(read_image(files[i]).pixels)[None] for i in chosen])
-        lungs, mirrored = find_lungs(images, segment), find_lungs(images[..., ::-1].copy(), segment)
-        steady = lungs.trusted & (dice(lungs.masks, mirrored.masks[..., ::-1]) > 0.93)  # noqa: PLR2004
-        _LOGGER.info("%s: %d of %d masks kept", folder, steady.sum(), len(steady))
-        kept += [(images[i, 0], lungs.masks[i].astype(np.float32)) for i in np.flatnonzero(steady)]
-    return _stacked(kept)
+        lungs = find_lungs(np.stack([_small(read_image(files[i]).pixels)[None] for i in chosen]), segment)
+        found[folder] = {"images": len(chosen), "trusted": int(lungs.trusted.sum())}
+    return found
 
 
 def train(parts: list[tuple[Pairs, float]], *, steps: int, seed: int) -> LungNet:
@@ -243,31 +240,27 @@ def _stacked(pairs: list[Any]) -> Pairs:
 
 
 def main() -> None:
-    """Two rounds of training, export, table."""
+    """Training, export, table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--table", type=Path, required=True)
-    parser.add_argument("--steps", type=int, nargs=2, default=(1200, 800), help="of the first and of the second round")
+    parser.add_argument("--steps", type=int, default=800)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    rng = np.random.default_rng(0)
     annotated, held_out = read_annotated(options.data)
     drawn, drawn_test = draw(DRAWN_PATIENTS, 11), draw(DRAWN_PATIENTS // 2, 12)
-    _LOGGER.info(
-        "%d masks to learn from, %d held out; drawings %d, %d",
-        *(len(p[0]) for p in (annotated, held_out, drawn, drawn_test)),
-    )
+    if options.steps:
+        export(train([(annotated, 0.75), (drawn, 0.25)], steps=options.steps, seed=0), options.out)
     tests = {"covid-chestxray-dataset, held-out patients": held_out, "drawings of another seed": drawn_test}
-    table: dict[str, Any] = {"classical": {name: measure(pairs, classical_segment) for name, pairs in tests.items()}}
-    parts = [(annotated, 0.75), (drawn, 0.25)]
-    for name, steps in zip(("network, first round", "network"), options.steps, strict=True):
-        if name == "network":
-            parts = [(annotated, 0.45), (pseudo(options.data, options.out, rng), 0.4), (drawn, 0.15)]
-        export(train(parts, steps=steps, seed=0), options.out)
-        table[name] = {name_: measure(pairs, load_segmenter(options.out)) for name_, pairs in tests.items()}
-        _LOGGER.info("%s: %s", name, json.dumps(table[name]))
-    table |= {"bytes": options.out.stat().st_size, "masks_to_learn_from": len(annotated[0])}
+    table: dict[str, Any] = {
+        "network": {name: measure(pairs, load_segmenter(options.out)) for name, pairs in tests.items()},
+        "thresholds": {name: measure(pairs, classical_segment) for name, pairs in tests.items()},
+        "plausible elsewhere": trusted_elsewhere(options.data, options.out),
+        "bytes": options.out.stat().st_size,
+        "masks_to_learn_from": len(annotated[0]),
+        "drawings_to_learn_from": len(drawn[0]),
+    }
     options.table.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     _LOGGER.info("%s", json.dumps(table, indent=1))
 
