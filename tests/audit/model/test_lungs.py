@@ -110,3 +110,21 @@ def test_real_masks_that_the_network_did_not_learn_from_agree(real_data):
     assert len(overlap) == 48
     assert overlap.mean() > 0.92
     assert np.quantile(overlap, 0.1) > 0.85
+
+
+def test_the_documented_figures_are_the_measured_ones():
+    import json
+    from pathlib import Path
+
+    root = Path(__file__).parents[3]
+    table = json.loads((root / "docs" / "results" / "lungs.json").read_text(encoding="utf-8"))
+    text = (root / "docs" / "explanation" / "model-audit.md").read_text(encoding="utf-8")
+    held_out, drawings = "covid-chestxray-dataset, held-out patients", "drawings of another seed"
+    for kind, words in (("network", "network"), ("thresholds", "thresholds and morphology")):
+        real, drawn_ = table[kind][held_out], table[kind][drawings]
+        row = f"| {words} | {real['dice']:.3f} | {real['dice_worst_tenth']:.3f} | {drawn_['dice']:.3f} |"
+        assert row in text, row
+    elsewhere = table["plausible elsewhere"]
+    assert elsewhere["siim/train"]["trusted"] == elsewhere["siim/train"]["images"] == 200
+    assert {elsewhere[name]["trusted"] for name in ("radiography", "kermany", "cxnet")} == {199}
+    assert f"it trusts {elsewhere['not_cxr']['trusted']})" in text
