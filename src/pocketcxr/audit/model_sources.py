@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from sklearn.linear_model import LogisticRegression
 
     from pocketcxr.audit.model_subject import Subject
     from pocketcxr.bundle.contract import Predict
@@ -142,17 +143,17 @@ def read_source(
         source: number of the source [n].
         truth: class [n].
         members: patient [n]; a patient is never in the fitted and in the asked part.
-        width: principal components kept at most, fitted in each fold.
+        width: principal components kept at most.
         folds: number of folds.
         seed: of the folds' order.
     """
-    everything = np.arange(len(source))
+    everything, embedding = np.arange(len(source)), components(embedding, width)
     within = np.full(len(source), -1, dtype=np.int64)
     for label in np.unique(truth):
         inside = _frequent(np.flatnonzero(truth == label), source)
         if len(np.unique(source[inside])) >= 2:  # noqa: PLR2004
-            within[inside] = _probe(embedding, source, members, inside, width=width, folds=folds, seed=seed)
-    return _Read(_probe(embedding, source, members, everything, width=width, folds=folds, seed=seed), within)
+            within[inside] = _probe(embedding, source, members, inside, folds=folds, seed=seed)
+    return _Read(_probe(embedding, source, members, everything, folds=folds, seed=seed), within)
 
 
 def _probe(
@@ -161,7 +162,6 @@ def _probe(
     members: NDArray[np.int64],
     places: NDArray[np.int64],
     *,
-    width: int,
     folds: int,
     seed: int,
 ) -> NDArray[np.int64]:
@@ -175,37 +175,45 @@ def _probe(
         return found
     for fitted, asked in StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(own, own, groups):
         if len(np.unique(own[fitted])) > 1 and len(asked):
-            found[asked] = linear_probe(embedding[places[fitted]], own[fitted], embedding[places[asked]], width=width)
+            found[asked] = linear_probe(embedding[places[fitted]], own[fitted], embedding[places[asked]])
     return found
 
 
+def components(embedding: NDArray[np.floating], width: int) -> NDArray[np.float64]:
+    """Principal components [n, at most width] of an embedding [n, features], each of unit variance.
+
+    Fitted on all n images at once, those that a fold asks about too: no source and no class enters them.
+    """
+    from scipy.linalg import eigh
+
+    table = embedding.astype(np.float64)
+    spread = table.std(axis=0)
+    table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    kept = max(1, min(width, table.shape[1], len(table) - 1))
+    last = len(table) - 1
+    values, vectors = eigh(table @ table.T, subset_by_index=(last - kept + 1, last))
+    real = values > 1e-9 * values[-1]
+    return vectors[:, real][:, ::-1] * np.sqrt(len(table))
+
+
 def linear_probe(
-    fitted: NDArray[np.floating], target: NDArray[np.int64], asked: NDArray[np.floating], *, width: int
+    fitted: NDArray[np.float64], target: NDArray[np.int64], asked: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Answers [m] of a balanced logistic regression on standardised principal components of an embedding."""
-    return _regression(fitted, target, width=width).predict(asked.astype(np.float64))
+    """Answers [m] of a logistic regression on `components`, classes weighted alike."""
+    return _regression(fitted, target).predict(asked)
 
 
 def linear_probe_chances(
-    fitted: NDArray[np.floating], target: NDArray[np.int64], asked: NDArray[np.floating], *, width: int
+    fitted: NDArray[np.float64], target: NDArray[np.int64], asked: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The same, as probabilities [m, classes in `target` in rising order]."""
-    return _regression(fitted, target, width=width).predict_proba(asked.astype(np.float64))
+    return _regression(fitted, target).predict_proba(asked)
 
 
-def _regression(fitted: NDArray[np.floating], target: NDArray[np.int64], *, width: int):  # noqa: ANN202
-    from sklearn.decomposition import PCA
+def _regression(fitted: NDArray[np.float64], target: NDArray[np.int64]) -> LogisticRegression:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    components = max(1, min(width, fitted.shape[1], len(fitted) - 1))
-    return make_pipeline(
-        StandardScaler(),
-        PCA(components, svd_solver="full"),
-        StandardScaler(),
-        LogisticRegression(C=0.5, max_iter=2000, class_weight="balanced"),
-    ).fit(fitted.astype(np.float64), target)
+    return LogisticRegression(C=0.5, max_iter=2000, class_weight="balanced").fit(fitted, target)
 
 
 def _images(subject: Subject) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr.audit.findings import Measure, Section, Table
-from pocketcxr.audit.model_sources import linear_probe_chances
+from pocketcxr.audit.model_sources import components, linear_probe_chances
 from pocketcxr.audit.model_subject import ask, even_sample, figures_with_intervals
 from pocketcxr.audit.model_words import interval_words, measure, missing, shown
 from pocketcxr.evaluation.intervals import not_measurable
@@ -149,14 +149,14 @@ def _stand_in(subject: Subject) -> tuple[list[Measure], Table | None]:
         progress=subject.progress,
         which=train,
     )
-    embedding, width = outputs.embedding, subject.config.width
+    reduced = components(np.concatenate([outputs.embedding, subject.test.outputs.embedding]), subject.config.width)
+    learnt, asked = reduced[: len(train)], reduced[len(train) :]
     chances: Chances = {}
     saw = np.zeros_like(subject.test.probabilities)
     for source in usable:
-        places = np.flatnonzero(subject.sources == source)
-        asked, other = subject.test.outputs.embedding[places], names != source
-        chances[source] = (places, linear_probe_chances(embedding[other], labels[other], asked, width=width))
-        saw[places] = linear_probe_chances(embedding, labels, asked, width=width)
+        places, other = np.flatnonzero(subject.sources == source), names != source
+        chances[source] = (places, linear_probe_chances(learnt[other], labels[other], asked[places]))
+        saw[places] = linear_probe_chances(learnt, labels, asked[places])
     figures = _compared(subject, chances, saw)
     drop = measure(
         key,
