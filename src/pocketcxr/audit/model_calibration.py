@@ -248,7 +248,11 @@ def _pictures(subject: Subject, sources: list[str]) -> tuple[Picture, ...]:
         ):
             bins = reliability_bins(predicted, happened, bins=_BINS, binning="equal-mass")
             lines[words] = list(zip(bins.confidence.tolist(), bins.frequency.tolist(), strict=True))
-        drawn.append(Panel(f"{name} ({int(keep.sum())})", lines, "probability", "share true", diagonal=True))
+        drawn.append(
+            Panel(
+                f"{name} ({int(keep.sum())})", lines, "probability", "share true", low=-0.03, high=1.03, diagonal=True
+            )
+        )
     alt = f"Calibration error over all: {shown(expected_calibration_error(test.probabilities, test.truth), 3)}"
     return (
         panels(

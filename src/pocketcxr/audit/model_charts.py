@@ -85,7 +85,7 @@ def bars(
         axes.axvline(level, color="#777777", linestyle=":", linewidth=1)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(low, high)
+    axes.set_xlim(low, high + 0.008 * (high - low))  # a dot at the end stays whole
     axes.set_xlabel(x)
     axes.grid(axis="x", color="#e3e3e3", linewidth=0.7)
     _plain(axes)

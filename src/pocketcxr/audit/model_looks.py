@@ -9,12 +9,14 @@ import numpy as np
 
 from pocketcxr.audit import model_probes as probes
 from pocketcxr.audit.findings import Measure, Table
-from pocketcxr.audit.model_words import missing
+from pocketcxr.audit.model_subject import figures_with_intervals
+from pocketcxr.audit.model_words import measure, missing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.audit.model_subject import Subject
+    from pocketcxr.evaluation.intervals import Figure
 
 CHANGE_KEYS = {
     "shortcuts.marker_changed": "Answers changed by a marker in a corner",
@@ -67,13 +69,14 @@ def changes(probed: Probed) -> tuple[list[Measure], tuple[Table, Table]]:
     """Measure how answers change under markers and looks; measures of `CHANGE_KEYS`, and a table of each."""
     looks, markers = _looks(probed), _markers(probed)
     before = probed.plain.argmax(axis=1)
-    flips = {name: float((answer.argmax(axis=1) != before).mean()) for name, answer in markers.items()}
+    changed = {name: answer.argmax(axis=1) != before for name, answer in markers.items()}
+    flips = {name: float(flip.mean()) for name, flip in changed.items()}
     worst = max(flips, key=lambda name: flips[name])
     measures = [
-        Measure(
+        measure(
             "shortcuts.marker_changed",
             CHANGE_KEYS["shortcuts.marker_changed"],
-            flips[worst],
+            _mean(probed, changed[worst], np.ones(len(before), dtype=bool)),
             f"Share of images whose class changes when letters are written into a corner; the worst is {worst}.",
             advice="Above 0.05: blank the corners in training at random, or mask them.",
             images=len(before),
@@ -142,10 +145,10 @@ def _look_measures(probed: Probed, looks: dict[str, Look], before: NDArray[np.in
         why = "all images come from one source, or no source has enough of them"
         return [missing(key, CHANGE_KEYS[key], why) for key in ("shortcuts.look_changed", "shortcuts.look_followed")]
     worst = max(moved, key=lambda name: moved[name])
-    changed = Measure(
+    changed = measure(
         "shortcuts.look_changed",
         CHANGE_KEYS["shortcuts.look_changed"],
-        moved[worst],
+        _mean(probed, looks[worst].answers.argmax(axis=1) != before, looks[worst].away),
         "Share of images from elsewhere whose class changes when they are given a source's contrast and compression; "
         f"the worst look is that of {worst}.",
         advice="Above 0.2: train with stronger contrast and compression changes.",
@@ -157,10 +160,12 @@ def _look_measures(probed: Probed, looks: dict[str, Look], before: NDArray[np.in
         why = "no source stands for a class, or no image of another class comes from elsewhere"
         return [changed, missing(key, title, why, unit="probability")]
     strongest = max(pulls, key=lambda name: pulls[name])
-    followed = Measure(
+    look = looks[strongest]
+    place = probed.subject.task.labels.index(look.common)
+    followed = measure(
         key,
         title,
-        pulls[strongest],
+        _mean(probed, (look.answers - probed.plain)[:, place], look.away & (probed.truth != place)),
         "Mean rise of the probability of a source's commonest class, in images of other classes and sources, when they "
         f"are given its look; strongest for {strongest} ({looks[strongest].common}).",
         advice="Above 0.1: the look of that source pulls answers to its class; balance or normalise it.",
@@ -168,6 +173,18 @@ def _look_measures(probed: Probed, looks: dict[str, Look], before: NDArray[np.in
         images=len(before),
     )
     return [changed, followed]
+
+
+def _mean(probed: Probed, values: NDArray[np.generic], keep: NDArray[np.bool_]) -> Figure:
+    """Mean over the images kept, with its interval by patient."""
+    subject, kept = probed.subject, values[keep].astype(np.float64)
+    members = subject.members[probed.places][keep]
+    return figures_with_intervals(
+        lambda weights: {"mean": weights @ kept / weights.sum(axis=1)},
+        members,
+        config=subject.config,
+        seed=subject.seed,
+    )["mean"]
 
 
 def _moved(look: Look, before: NDArray[np.int64]) -> float | None:

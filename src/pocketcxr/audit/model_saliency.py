@@ -14,23 +14,21 @@ import numpy as np
 from pocketcxr.audit.findings import Measure, Section, Table
 from pocketcxr.audit.model_charts import Panel, panels, sheet
 from pocketcxr.audit.model_probes import widened
-from pocketcxr.audit.model_subject import ask, figures_with_intervals
+from pocketcxr.audit.model_sanity import SANITY_KEY, SANITY_TITLE, randomised_steps, sanity
+from pocketcxr.audit.model_subject import figures_with_intervals
 from pocketcxr.audit.model_words import interval_words, measure, missing, shown
 from pocketcxr.imaging.resize import resize
 from pocketcxr.inference.saliency import evidence_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from numpy.typing import NDArray
 
     from pocketcxr.audit.findings import Picture
     from pocketcxr.audit.lungs import Lungs
+    from pocketcxr.audit.model_sanity import Randomised
     from pocketcxr.audit.model_subject import Subject
-    from pocketcxr.bundle.contract import Predict
     from pocketcxr.evaluation.intervals import Figure
 
-    Randomised = Callable[[], Iterable[tuple[str, Predict]]]
 
 COARSEST = 4
 """Rows and columns below which a map is too coarse to lie in or out of a lung."""
@@ -40,10 +38,9 @@ _KEYS = {
     "saliency.in_lungs": "Evidence that lies in the lungs",
     "saliency.focus": "Evidence in the lungs over the lungs' share of the picture",
     "saliency.pointing": "Strongest point lies in a lung",
-    "saliency.randomised_similarity": "Likeness of the maps once all weights are random",
+    SANITY_KEY: SANITY_TITLE,
 }
 _FEWEST = 10
-_RANDOMISED_IMAGES = 60
 
 
 def saliency(
@@ -83,9 +80,9 @@ def saliency(
         config=subject.config,
         seed=subject.seed,
     )
-    steps = _randomised(subject, randomised, places[kept])
+    steps = randomised_steps(subject, randomised, places[kept])
     measures = _measures(figures, len(kept), float(area.mean()), float(pointed_area.mean()))
-    measures.append(_sanity(steps))
+    measures.append(sanity(steps))
     labels = subject.task.labels
     rows = tuple(
         (
@@ -147,25 +144,6 @@ def in_lungs(
     top = large.reshape(len(large), -1).argmax(axis=1)
     pointed = wide.reshape(len(wide), -1)[np.arange(len(wide)), top]
     return inside, masks.mean(axis=(1, 2)), pointed, wide.mean(axis=(1, 2))
-
-
-def map_likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
-    """Spearman's rank correlation and structural similarity (Wang et al. 2004, one window) of two maps.
-
-    Both maps are brought to [0, 1] first, for the similarity; a map without any structure is like nothing (0).
-    """
-    from scipy.stats import rankdata
-
-    if np.ptp(one) <= 0 or np.ptp(other) <= 0:
-        return 0.0, 0.0
-    ranks = [rankdata(table.ravel()) for table in (one, other)]
-    correlation = float(np.corrcoef(*ranks)[0, 1])
-    a, b = ((table - table.min()) / np.ptp(table) for table in (one.astype(np.float64), other.astype(np.float64)))
-    c1, c2 = 0.01**2, 0.03**2
-    covariance = float(((a - a.mean()) * (b - b.mean())).mean())
-    light = (2 * a.mean() * b.mean() + c1) / (a.mean() ** 2 + b.mean() ** 2 + c1)
-    structure = (2 * covariance + c2) / (a.var() + b.var() + c2)
-    return correlation, float(light * structure)
 
 
 def _why_not(maps: NDArray[np.float32] | None) -> str:
@@ -237,57 +215,6 @@ def _measures(figures: dict[str, Figure], images: int, area: float, pointed_area
             images=images,
         ),
     ]
-
-
-def _randomised(
-    subject: Subject, randomised: Randomised | None, places: NDArray[np.int64]
-) -> list[tuple[str, float, float]]:
-    if randomised is None:
-        return []
-    places = places[:_RANDOMISED_IMAGES]
-    maps = subject.test.outputs.saliency
-    assert maps is not None
-    steps = []
-    for what, predict in randomised():
-        outputs = ask(
-            predict,
-            subject.dataset,
-            batch_size=subject.config.batch_size,
-            what=f"randomised: {what}",
-            progress=subject.progress,
-            which=subject.test.positions[places],
-        )
-        if outputs.saliency is None:
-            return []
-        likeness = []
-        for place, spoilt in zip(places, outputs.saliency, strict=True):
-            position = int(subject.test.predicted[place])
-            likeness.append(
-                map_likeness(
-                    evidence_map(maps[place], position, temperature=1.0),
-                    evidence_map(spoilt, position, temperature=1.0),
-                )
-            )
-        correlation, similarity = np.mean(likeness, axis=0).tolist()
-        steps.append((what, correlation, similarity))
-    return steps
-
-
-def _sanity(steps: list[tuple[str, float, float]]) -> Measure:
-    key, title = "saliency.randomised_similarity", _KEYS["saliency.randomised_similarity"]
-    if not steps:
-        why = "no models with randomised weights were given (a bundle's can be made where the extra train is installed)"
-        return missing(key, title, why, unit="correlation")
-    return Measure(
-        key,
-        title,
-        abs(steps[-1][1]),
-        "Mean rank correlation, sign left out, between maps of the model and of the same network with "
-        "random weights. Near 0: the maps "
-        "depend on what was learned.",
-        advice="Above 0.5: the maps show edges of the picture, whatever was learned; do not show them.",
-        unit="correlation",
-    )
 
 
 def _summary(figures: dict[str, Figure], area: NDArray[np.float64], steps: list[tuple[str, float, float]]) -> str:

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.audit.findings import Section, Table
+from pocketcxr.audit.findings import Measure, Section, Table
 from pocketcxr.audit.model_charts import bars
+from pocketcxr.audit.model_pairs import class_pairs, pair_counts, paired_auroc
 from pocketcxr.audit.model_subject import figures_with_intervals
 from pocketcxr.audit.model_words import interval_words, measure, missing, shown
 from pocketcxr.evaluation.intervals import not_measurable
 from pocketcxr.evaluation.judged import MIN_IMAGES, MIN_PER_CLASS
-from pocketcxr.evaluation.metrics import figures, ranking
+from pocketcxr.evaluation.metrics import figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from pocketcxr.audit.findings import Measure, Picture
+    from pocketcxr.audit.findings import Picture
     from pocketcxr.audit.model_subject import Subject
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.evaluation.intervals import Figure
@@ -54,7 +55,7 @@ def scorecard(subject: Subject) -> Section:
         if same.value is not None
         else "; no source holds both classes, so how much of it is the source cannot be told."
     )
-    tables = (_class_pairs(subject), *(_table(subject, kind, groups, found) for kind in _KINDS))
+    tables = (class_pairs(subject), *(_table(subject, kind, groups, found) for kind in _KINDS))
     return Section(
         "scorecard",
         "How good is it, and for whom?",
@@ -63,49 +64,6 @@ def scorecard(subject: Subject) -> Section:
         tuple(table for table in tables if table.rows),
         _picture(subject, groups, found),
     )
-
-
-def pair_counts(is_positive: NDArray[np.bool_], sources: NDArray[np.str_]) -> dict[str, float]:
-    """Pairs of a positive and another image in each source that has enough of both."""
-    counts = {}
-    for source in np.unique(sources):
-        inside = sources == source
-        found, others = int((inside & is_positive).sum()), int((inside & ~is_positive).sum())
-        if min(found, others) >= MIN_PER_CLASS:
-            counts[str(source)] = float(found * others)
-    return counts
-
-
-def paired_auroc(
-    scores: NDArray[np.floating],
-    is_positive: NDArray[np.bool_],
-    sources: NDArray[np.str_],
-    weights: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """AUROC over pairs of one source, and over pairs of two different sources, for weights [resamples, n].
-
-    Both are shares of rightly ordered pairs, so that the usual AUROC is their mean weighted by pairs.
-    """
-    right, total = _pairs(scores, is_positive, weights)
-    same_right, same_total = np.zeros_like(right), np.zeros_like(total)
-    for source in np.unique(sources):
-        inside = sources == source
-        r, t = _pairs(scores[inside], is_positive[inside], weights[:, inside])
-        same_right, same_total = same_right + r, same_total + t
-    with np.errstate(divide="ignore", invalid="ignore"):
-        same = np.where(same_total > 0, same_right / same_total, np.nan)
-        rest = total - same_total
-        across = np.where(rest > 0, (right - same_right) / rest, np.nan)
-    return same, across
-
-
-def _pairs(
-    scores: NDArray[np.floating], is_positive: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    total = weights[:, is_positive].sum(axis=1) * weights[:, ~is_positive].sum(axis=1)
-    if not is_positive.any() or is_positive.all():
-        return np.zeros(len(weights)), np.zeros(len(weights))
-    return np.nan_to_num(ranking(scores, is_positive, weights)[0]) * total, total
 
 
 def _groups(rows: Sequence[IndexRow]) -> dict[str, dict[str, NDArray[np.bool_]]]:
@@ -141,7 +99,8 @@ def _all_figures(
     found = _figures(subject, "all", everything, weights)
     scores = subject.test.probabilities[:, subject.task.positive_index]
     is_positive = subject.test.truth == subject.task.positive_index
-    found["same auroc"], found["across auroc"] = paired_auroc(scores, is_positive, subject.sources, weights)
+    same, across = paired_auroc(scores, is_positive, subject.sources, weights)
+    found |= {"same auroc": same, "across auroc": across, "across less same": across - same}
     for kind, members in groups.items():
         for name, inside in members.items():
             if inside.sum() >= MIN_IMAGES:
@@ -194,13 +153,14 @@ def _overall(subject: Subject, found: dict[str, Figure], within: dict[str, float
             unit="auroc",
             images=images,
         ),
-        _difference(
+        measure(
             "scorecard.source_flattery",
             "How much better it looks across sources than within one",
-            across,
-            same,
+            found["across less same"] if within else not_measurable(same.why),
             "AUROC across sources less AUROC within a source. Near 0: the sources do not help.",
-            "Above 0.05: say so beside every figure that mixes sources, and look at the shortcut probes.",
+            advice="Above 0.05: say so beside every figure that mixes sources, and look at the shortcut probes.",
+            unit="difference of auroc",
+            images=images,
         ),
     ]
     for name, title, unit in (
@@ -216,14 +176,6 @@ def _overall(subject: Subject, found: dict[str, Figure], within: dict[str, float
             words = "0.5 is a guess, 1 is perfect. Includes pairs that the source alone may tell apart."
         measures.append(measure(f"scorecard.{name}", title, found[f"all {name}"], words, unit=unit, images=images))
     return measures
-
-
-def _difference(key: str, title: str, one: Figure, other: Figure, meaning: str, advice: str) -> Measure:
-    if one.value is None or other.value is None:
-        return missing(key, title, one.why or other.why or "one of the two figures does not exist", meaning)
-    from pocketcxr.audit.findings import Measure
-
-    return Measure(key, title, one.value - other.value, meaning, advice=advice, unit="difference of auroc")
 
 
 def _gap(
@@ -252,44 +204,6 @@ def _gap(
         advice="If its interval lies below the others', collect more of that group or state the limit.",
         unit="auroc",
         images=int(groups[kind][worst].sum()),
-    )
-
-
-def _class_pairs(subject: Subject) -> Table:
-    """Every pair of classes: how well told apart, and whether their sources are the same."""
-    task, truth, sources = subject.task, subject.test.truth, subject.sources
-    rows = []
-    for one in range(len(task.labels)):
-        for other in range(one + 1, len(task.labels)):
-            keep = (truth == one) | (truth == other)
-            if not ((truth == one).any() and (truth == other).any()):
-                continue
-            scores = subject.test.probabilities[keep, other] - subject.test.probabilities[keep, one]
-            is_other, single = truth[keep] == other, np.ones((1, int(keep.sum())))
-            same, across = paired_auroc(scores, is_other, sources[keep], single)
-            whole = ranking(scores, is_other, single)[0]
-            shared = set(sources[truth == one]) & set(sources[truth == other])
-            pairs = pair_counts(is_other, sources[keep])
-            mark = (
-                "SOURCES DIFFER" if not shared else "some shared" if len(pairs) < len(set(sources[keep])) else "shared"
-            )
-            rows.append(
-                (
-                    f"{task.labels[one]} / {task.labels[other]}",
-                    mark,
-                    float(whole[0]),
-                    float(same[0]) if pairs else None,
-                    None if np.isnan(across[0]) else float(across[0]),
-                    ", ".join(sorted(shared)) or "none",
-                )
-            )
-    return Table(
-        "Pairs of classes",
-        ("classes", "sources", "AUROC", "same source", "different sources", "sources with both"),
-        tuple(rows),
-        note="Where the sources of two classes differ, the AUROC may come from the source alone. The "
-        "score of a pair is "
-        "the difference of the two probabilities.",
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr.audit.findings import Measure, Section, Table
-from pocketcxr.audit.model_sources import components, linear_probe_chances
+from pocketcxr.audit.model_linear import components, linear_probe_chances
 from pocketcxr.audit.model_subject import ask, even_sample, figures_with_intervals
 from pocketcxr.audit.model_words import interval_words, measure, missing, shown
 from pocketcxr.evaluation.intervals import not_measurable

@@ -34,9 +34,10 @@ def test_masks_have_the_size_of_the_images(drawn):
     assert find_lungs(large).masks.shape == (2, 150, 150)
 
 
-def test_noise_has_no_lungs_to_trust():
-    noise = np.random.default_rng(0).random((6, 1, 96, 96), dtype=np.float32)
-    assert not find_lungs(noise).trusted.any()
+def test_films_on_their_side_and_blank_ones_are_not_trusted(drawn):
+    turned = np.ascontiguousarray(np.rot90(drawn.films[:30, None], 1, (2, 3)))
+    assert find_lungs(turned).trusted.mean() < 0.1
+    assert not find_lungs(np.full((2, 1, 96, 96), 0.5, np.float32)).trusted.any()
 
 
 def test_two_plausible_lungs_are_trusted():
