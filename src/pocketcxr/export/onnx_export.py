@@ -71,7 +71,7 @@ def core_graph(network: Student, *, image_size: int) -> onnx.ModelProto:
     )
     assert program is not None  # only None when written straight to a file
     model = program.model_proto
-    _strip(model)
+    strip(model)
     return model
 
 
@@ -92,7 +92,7 @@ def linear_classifier(network: Student, image_size: int) -> nn.Linear:
     return classifier
 
 
-def _strip(model: onnx.ModelProto) -> None:
+def strip(model: onnx.ModelProto) -> None:
     """Remove what the exporter notes for debugging: stack traces with this machine's paths, types in between."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
