@@ -1,0 +1,122 @@
+"""The model's part of an audit: the bundle, its rivals from the run, and pictures of the size that it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pocketcxr.data.pixels import open_dataset
+from pocketcxr.errors import ConfigError
+from pocketcxr.evaluation import verdicts
+from pocketcxr.evaluation.config import EvaluationConfig
+from pocketcxr.inference.session import load_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pocketcxr.audit.findings import Section
+    from pocketcxr.bundle.contract import Predict
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.data.rows import IndexRow
+    from pocketcxr.labels import Task
+    from pocketcxr.pipeline.run import Run
+
+_LOGGER = logging.getLogger("pocketcxr")
+_BATCH = 64
+
+
+def audit_bundle(
+    path: Path,
+    rows: Sequence[IndexRow],
+    task: Task,
+    *,
+    run: Run | None,
+    cache: Path,
+    seed: int,
+    progress: bool,
+) -> tuple[Section, ...]:
+    """Audit a bundle on the test split of a table, or on all of it where it has no splits.
+
+    Raises:
+        ConfigError: the bundle knows other classes than the task.
+    """
+    if importlib.util.find_spec("pocketcxr.audit.model_audit") is None:
+        _LOGGER.warning("this version of pocketcxr has no model audit: the gates of the model stay unmeasured")
+        return ()
+    from pocketcxr.audit.model_audit import audit_model  # pyright: ignore[reportMissingImports]
+
+    bundle = load_bundle(path)
+    manifest = bundle.manifest
+    if tuple(manifest.labels) != task.labels:
+        raise ConfigError(
+            f"{path}: the bundle knows the classes {', '.join(manifest.labels)}, the task {task.name} has "
+            f"{', '.join(task.labels)}: name another with --task"
+        )
+    placed = [dataclasses.replace(row, split=row.split or "test") for row in rows if row.label]
+    dataset = open_dataset(
+        placed,
+        task,
+        size=manifest.preprocessing.size,
+        aspect=manifest.preprocessing.aspect,
+        cache=cache,
+        leaks=True,
+        progress=progress,
+    )
+    return audit_model(
+        bundle,
+        dataset,
+        rivals=_rivals(run),
+        config=run.experiment.evaluation if run else EvaluationConfig(),
+        seed=seed,
+        progress=progress,
+    )
+
+
+def bundle_embedding(path: Path, dataset: Dataset, *, cache: Path, progress: bool) -> NDArray[np.float32]:
+    """The bundle's embedding of every picture, float32 [n, features], in the order of the dataset."""
+    bundle = load_bundle(path)
+    preprocessing = bundle.manifest.preprocessing
+    placed = [dataclasses.replace(row, split="train", fold="") for row in dataset.rows]
+    own = open_dataset(
+        placed,
+        dataset.task,
+        size=preprocessing.size,
+        aspect=preprocessing.aspect,
+        cache=cache,
+        unlabelled=True,
+        leaks=True,
+        progress=progress,
+    )
+    positions = np.arange(len(own.rows))
+    blocks = [positions[start : start + _BATCH] for start in range(0, len(positions), _BATCH)]
+    return np.concatenate([bundle(own.images(block)).embedding for block in blocks])
+
+
+def student_hash(run: Run) -> str:
+    """SHA-256 of the distilled student's weights, by which an audit is tied to it; empty where there is none."""
+    path = run.distilled / "best.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _rivals(run: Run | None) -> dict[str, Predict]:
+    """Teacher and student alone, where the run has them."""
+    if run is None:
+        return {}
+    from pocketcxr.models.checkpoints import load_network
+    from pocketcxr.models.predict import as_predict
+    from pocketcxr.pipeline.judge import checkpoint
+
+    folders = {verdicts.TEACHER: run.teacher, verdicts.STUDENT_ALONE: run.alone}
+    return {
+        name: as_predict(load_network(checkpoint(folder))[0])
+        for name, folder in folders.items()
+        if checkpoint(folder).is_file()
+    }
