@@ -180,6 +180,7 @@ def _stage(options: argparse.Namespace) -> int:
             splits=options.splits,
             alone=getattr(options, "alone", False),
             online=getattr(options, "online", False),
+            force=getattr(options, "force", False),
             progress=not options.quiet,
         )
     )
@@ -198,6 +199,8 @@ def _audit(options: argparse.Namespace) -> int:
         out=options.output,
         gates=options.gates,
         quick=options.quick,
+        data_only=options.data_only,
+        strangers=options.strangers,
         seed=options.seed,
         progress=not options.quiet,
     )
@@ -389,6 +392,10 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         if name == "train-student":
             parser.add_argument("--alone", action="store_true", help="labels only, no teacher")
             parser.add_argument("--online", action="store_true", help="run the teacher in every step")
+        if name == "export":
+            parser.add_argument(
+                "--force", action="store_true", help="export a student that failed its audit too, marked as failed"
+            )
         _add_run_options(parser)
         parser.set_defaults(run=_stage)
 
@@ -440,7 +447,11 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--gates", type=Path, metavar="FILE", help="gates of your own, as src/pocketcxr/audit/gates.toml"
     )
-    parser.add_argument("--quick", action="store_true", help="the data alone, no model")
+    parser.add_argument("--quick", action="store_true", help="ask the model fewer images: wider intervals, sooner done")
+    parser.add_argument("--data-only", action="store_true", help="the data alone, no model")
+    parser.add_argument(
+        "--strangers", nargs="+", type=Path, default=[], metavar="DIR", help="pictures that a model must refuse"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the result")
     parser.set_defaults(run=_audit)

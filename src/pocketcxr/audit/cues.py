@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pocketcxr.data.rows import IndexRow
 
 FOLDS = 5
-TREES = 150
-MOST_IMAGES = 4000
+TREES = 60
+MOST_IMAGES = 3000
 RESAMPLES = 200
 BORDER_SHARE, CORNER_SHARE = 1 / 16, 1 / 6
 _FEWEST_GROUPS = 10
@@ -77,7 +77,7 @@ def tell(
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for train, test in folds.split(features[chosen], truth, held):
         forest = ExtraTreesClassifier(
-            TREES, min_samples_leaf=2, class_weight="balanced", n_jobs=2, random_state=seed, max_features="sqrt"
+            TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed, max_features="sqrt"
         )
         forest.fit(features[chosen][train], truth[train])
         scores[np.ix_(test, forest.classes_)] = forest.predict_proba(features[chosen][test])

@@ -59,15 +59,12 @@ def audit_data(
     if dataset.pixels.shape[1] != SIZE:
         raise DataError(f"data audit: expected pictures of {SIZE} pixels, found {dataset.pixels.shape[1]}")
     pixels = np.asarray(dataset.pixels)
-    pairs = find_pairs(pixels, sha256=[row.sha256 for row in dataset.rows], embedding=embedding, progress=progress)
-    groups = groups_of(len(pixels), pairs)
-    sure = groups_of(len(pixels), [pair for pair in pairs if pair.sure])
-    copies = Copies(pairs, tuple(groups), tuple(sure))
+    copies = find_copies(dataset, embedding=embedding, progress=progress)
     labelled = np.flatnonzero(dataset.labels >= 0)
     # Patients that the table joins and copies that were just found: what may not stand on two sides of a fold.
     grouped = [
         dataclasses.replace(row, duplicate_group=f"copies {group}")
-        for row, group in zip(dataset.rows, groups, strict=True)
+        for row, group in zip(dataset.rows, copies.groups, strict=True)
     ]
     members = _members(grouped)[labelled]
     shown = [dataset.rows[i] for i in labelled]
@@ -83,6 +80,14 @@ def audit_data(
         confounding,
         cues,
     )
+
+
+def find_copies(dataset: Dataset, *, embedding: NDArray[np.float32] | None = None, progress: bool = False) -> Copies:
+    """The pairs of pictures that are one, and the groups that they join."""
+    pixels = np.asarray(dataset.pixels)
+    pairs = find_pairs(pixels, sha256=[row.sha256 for row in dataset.rows], embedding=embedding, progress=progress)
+    sure = [pair for pair in pairs if pair.sure]
+    return Copies(pairs, tuple(groups_of(len(pixels), pairs)), tuple(groups_of(len(pixels), sure)))
 
 
 def composition_section(rows: Sequence[IndexRow], dataset: Dataset) -> Section:

@@ -24,7 +24,7 @@ PASSED, FAILED, NOT_MEASURABLE = "passed", "failed", "not measurable"
 Scope = Literal["data", "model"]
 _SCOPES = ("data", "model")
 _ENDS = ("favourable", "value", "unfavourable")
-_KEYS = frozenset({"key", "title", "why", "scope", "at_most", "at_least", "judged_on"})
+_KEYS = frozenset({"key", "title", "fault", "why", "scope", "at_most", "at_least", "judged_on"})
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Gate:
     """One limit on the measure `key`. Exactly one of `at_most`, `at_least` is set.
 
     `scope` is ``data`` (the images and their table) or ``model`` (what ``pocketcxr export`` asks about). `judged_on` is
-    ``favourable`` (the end of the interval that speaks for passing), ``value`` or ``unfavourable``.
+    ``favourable`` (the end of the interval that speaks for passing), ``value`` or ``unfavourable``. `fault` says
+    in plain words what is wrong where it fails.
     """
 
     key: str
@@ -42,6 +43,12 @@ class Gate:
     at_most: float | None = None
     at_least: float | None = None
     judged_on: str = "favourable"
+    fault: str = ""
+
+    @property
+    def broken(self) -> str:
+        """What is wrong where it fails, in words."""
+        return self.fault or f"it fails “{self.title}”"
 
 
 @dataclass(frozen=True)
@@ -149,11 +156,5 @@ def _gate(table: dict[str, Any], where: str) -> Gate:
             f"{where} ({table['key']}): expected scope in {_SCOPES} and judged_on in {_ENDS}, "
             f"found {scope!r} and {judged_on!r}"
         )
-    return Gate(
-        key=table["key"],
-        title=table["title"],
-        why=str(table.get("why", "")),
-        scope=scope,
-        judged_on=judged_on,
-        **limits,
-    )
+    words = {name: str(table.get(name, "")) for name in ("why", "fault")}
+    return Gate(key=table["key"], title=table["title"], scope=scope, judged_on=judged_on, **words, **limits)

@@ -11,7 +11,6 @@ from pocketcxr.audit.gates import FAILED, NOT_MEASURABLE, PASSED, failed
 from pocketcxr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from pocketcxr.audit.findings import Section
@@ -26,7 +25,7 @@ class AuditRecord:
     """One audit.
 
     `subject` says what was audited (table, images, fingerprint, bundle and student by their hashes);
-    `command` and `environment` what made every figure in it; `checklists` are filled in by `checklist`.
+    `command` and `environment` what made every figure in it.
     """
 
     title: str
@@ -41,7 +40,6 @@ class AuditRecord:
     environment: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    checklists: dict[str, Any] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """How many gates passed, failed and could not be measured."""
@@ -62,30 +60,41 @@ def as_json(record: AuditRecord) -> dict[str, Any]:
         "verdicts": dataclasses.asdict(record.verdicts),
         "gates": [_gate_json(result) for result in record.gates],
         "sections": [_section_json(section) for section in record.sections],
-        "checklists": record.checklists,
         "environment": record.environment,
         "seconds": record.seconds,
         "notes": list(record.notes),
     }
 
 
-def failed_gates(path: Path, scope: str) -> tuple[dict[str, Any], list[str]]:
-    """Subject and titles of the failed gates of one scope, from an ``audit.json`` that `as_json` made.
+@dataclass(frozen=True)
+class Outcome:
+    """What an audit on file came to: what it was of, when, and each gate's scope, title and outcome."""
+
+    subject: dict[str, Any]
+    created: str
+    gates: tuple[tuple[str, str, str], ...]
+
+    def failed(self, scope: str) -> list[str]:
+        """Titles of the gates of a scope that failed."""
+        return [title for of, title, outcome in self.gates if of == scope and outcome == FAILED]
+
+    def measured(self, scope: str) -> int:
+        """Number of the gates of a scope that passed or failed."""
+        return sum(of == scope and outcome != NOT_MEASURABLE for of, _, outcome in self.gates)
+
+
+def read_outcome(path: Path) -> Outcome:
+    """Read what an ``audit.json`` came to.
 
     Raises:
         ConfigError: the file is damaged or of another program.
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        titles = [gate["title"] for gate in table["gates"] if gate["scope"] == scope and gate["outcome"] == FAILED]
-        return {**table["subject"], "created": table["created"]}, titles
+        gates = tuple((gate["scope"], gate["title"], gate["outcome"]) for gate in table["gates"])
+        return Outcome(dict(table["subject"]), str(table["created"]), gates)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"cannot read audit {path} ({error}): run  pocketcxr audit  again, or remove it") from error
-
-
-def scopes_measured(results: Sequence[GateResult]) -> set[str]:
-    """Scopes of which at least one gate was measured."""
-    return {r.gate.scope for r in results if r.outcome != NOT_MEASURABLE}
 
 
 def _gate_json(result: GateResult) -> dict[str, Any]:

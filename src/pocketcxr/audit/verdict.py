@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
     from pocketcxr.audit.gates import GateResult
 
+_NAMED = 4
 _SCOPE_WORDS = {"data": "the data", "model": "the model"}
+_IT = {
+    "the data": "they are",
+    "the model": "it is",
+    "the data and the model": "they are",
+    "the model and the data": "they are",
+}
 
 
 @dataclass(frozen=True)
@@ -51,11 +58,10 @@ def _headline(
 ) -> str:
     subject = "data and model" if with_model else "data"
     if bad:
-        who = " and ".join(dict.fromkeys(_SCOPE_WORDS[r.gate.scope] for r in bad))
-        return (
-            f"{_count(len(bad), 'gate')} of {len(good) + len(bad)} measured failed: {who} cannot be trusted as they "
-            f"{'are' if who != 'the model' else 'is'}. Worst first: {'; '.join(_broken(r) for r in bad[:3])}."
-        ).replace("the model cannot be trusted as they is", "the model cannot be trusted as it is")
+        what = " and ".join(dict.fromkeys(_SCOPE_WORDS[r.gate.scope] for r in bad))
+        faults = [r.gate.broken for r in bad[:_NAMED]]
+        more = f", and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        return f"Do not trust {what} as {_IT[what]}: {_listed(faults)}{more}."
     if not good:
         return f"Nothing could be measured on these {subject}: {open_[0].words if open_ else 'there is no gate'}."
     rest = f"; {_count(len(open_), 'gate')} could not be measured" if open_ else ""
@@ -83,7 +89,7 @@ def _clinician(bad: Sequence[GateResult], open_: Sequence[GateResult], *, with_m
         parts.append("some pictures carry two different diagnoses")
     others = [r for r in bad if r.gate.key.split(".")[0] not in {"leaks", "confounding", "cues", "duplicates"}]
     if others:
-        parts.append("it failed these tests: " + "; ".join(r.gate.title.lower() for r in others))
+        parts.append(_listed([r.gate.broken for r in others]))
     return f"Do not rely on {what}. As things stand, {'; and '.join(parts)}. Expect worse at any other hospital."
 
 
@@ -103,9 +109,10 @@ def _engineer(bad: Sequence[GateResult], open_: Sequence[GateResult], *, with_mo
 def _reviewer(bad: Sequence[GateResult], open_: Sequence[GateResult], good: Sequence[GateResult]) -> str:
     words = [f"{len(good)} gates passed, {len(bad)} failed, {len(open_)} could not be measured."]
     if bad:
-        words.append("Failed: " + "; ".join(f"{r.gate.title} ({r.words})" for r in bad) + ".")
+        words.append("Failed: " + "; ".join(f"{r.gate.broken} ({r.words})" for r in bad) + ".")
     if open_:
-        words.append("Not measurable: " + "; ".join(f"{r.gate.title} ({r.words})" for r in open_) + ".")
+        reasons = _listed(list(dict.fromkeys(r.words for r in open_))[:_NAMED])
+        words.append(f"Not measurable because: {reasons}.")
     words.append(
         "A gate on a figure with an interval fails only where the whole 95 % interval lies beyond the limit: passing "
         "means that the fault was not shown, not that it is absent."
@@ -113,10 +120,8 @@ def _reviewer(bad: Sequence[GateResult], open_: Sequence[GateResult], good: Sequ
     return " ".join(words)
 
 
-def _broken(result: GateResult) -> str:
-    measure = result.measure
-    name = measure.title if measure else result.gate.title
-    return f"{name[0].lower()}{name[1:]} {result.words}"
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _kinds(results: Sequence[GateResult]) -> set[str]:

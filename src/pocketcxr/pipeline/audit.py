@@ -23,7 +23,7 @@ from pocketcxr.data.splits import label_rows
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.evaluation.tables import environment
 from pocketcxr.labels import TASKS, load_task
-from pocketcxr.pipeline.audited_model import audit_bundle, bundle_embedding, student_hash
+from pocketcxr.pipeline.audited_model import Questions, audit_bundle, bundle_embedding, student_hash, write_papers
 from pocketcxr.pipeline.run import Run, write_json
 from pocketcxr.pipeline.stages import index_sources
 
@@ -71,6 +71,8 @@ def run_audit(
     out: Path | None = None,
     gates: Path | None = None,
     quick: bool = False,
+    data_only: bool = False,
+    strangers: Sequence[Path] = (),
     seed: int = 0,
     progress: bool = True,
 ) -> AuditResult:
@@ -83,7 +85,9 @@ def run_audit(
         task: name or TOML file; default: the run's, else the one whose classes the table has.
         out: folder of the report; default ``RUN/audit``, or ``NAME-audit`` beside the table.
         gates: a file of gates of one's own.
-        quick: the data alone.
+        quick: ask the model fewer images.
+        data_only: leave the model out.
+        strangers: folders of pictures that a model must refuse, a folder per kind.
         seed: of everything drawn by lot.
         progress: show bars on stderr.
 
@@ -100,7 +104,7 @@ def run_audit(
     started = time.perf_counter()
     dataset = _pictures(rows, chosen, cache=cache, size=SIZE, aspect="squash", progress=progress)
     seconds["decoding"] = time.perf_counter() - started
-    with_model = subject.bundle is not None and not quick
+    with_model = subject.bundle is not None and not data_only
 
     embedding = None
     if with_model and subject.bundle is not None:
@@ -110,9 +114,8 @@ def run_audit(
     seconds["data audit"] = time.perf_counter() - started
     if with_model and subject.bundle is not None:
         started = time.perf_counter()
-        sections += audit_bundle(
-            subject.bundle, rows, chosen, run=subject.run, cache=cache, seed=seed, progress=progress
-        )
+        asked = Questions(quick=quick, strangers=tuple(strangers), seed=seed, progress=progress)
+        sections += audit_bundle(subject.bundle, rows, chosen, run=subject.run, cache=cache, asked=asked)
         seconds["model audit"] = time.perf_counter() - started
     return _written(subject, dataset, sections, limits, seed=seed, seconds=seconds, with_model=with_model)
 
@@ -145,8 +148,10 @@ def _written(
         notes=_notes(subject.run),
     )
     report, path = subject.out / REPORT, subject.out / RECORD
-    write_audit_report(record, report)
+    write_json(path, as_json(record))  # before the papers, which read it
+    record = dataclasses.replace(record, sections=(*sections, *write_papers(subject.run, subject.out, sections)))
     write_json(path, as_json(record))
+    write_audit_report(record, report)
     bad = failed(results)
     lines = [verdicts.headline, *(f"FAILED {r.gate.title}: {r.words}" for r in bad), f"report: {report}"]
     return AuditResult(report, path, bad, "\n".join(lines))

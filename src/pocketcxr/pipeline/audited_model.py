@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import importlib.util
 import logging
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.errors import ConfigError
 from pocketcxr.evaluation import verdicts
-from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.inference.session import load_bundle
 
 if TYPE_CHECKING:
@@ -33,26 +34,28 @@ _LOGGER = logging.getLogger("pocketcxr")
 _BATCH = 64
 
 
+@dataclass(frozen=True)
+class Questions:
+    """How a model is asked: `quick` with fewer images, `strangers` folders of pictures that it must refuse."""
+
+    quick: bool = False
+    strangers: tuple[Path, ...] = ()
+    seed: int = 0
+    progress: bool = True
+
+
 def audit_bundle(
-    path: Path,
-    rows: Sequence[IndexRow],
-    task: Task,
-    *,
-    run: Run | None,
-    cache: Path,
-    seed: int,
-    progress: bool,
+    path: Path, rows: Sequence[IndexRow], task: Task, *, run: Run | None, cache: Path, asked: Questions
 ) -> tuple[Section, ...]:
     """Audit a bundle on the test split of a table, or on all of it where it has no splits.
 
     Raises:
         ConfigError: the bundle knows other classes than the task.
     """
-    if importlib.util.find_spec("pocketcxr.audit.model_audit") is None:
-        _LOGGER.warning("this version of pocketcxr has no model audit: the gates of the model stay unmeasured")
+    audit = _part("audit.model_audit")
+    if audit is None:
+        _LOGGER.warning("this copy of pocketcxr has no model audit: the gates of the model stay unmeasured")
         return ()
-    from pocketcxr.audit.model_audit import audit_model  # pyright: ignore[reportMissingImports]
-
     bundle = load_bundle(path)
     manifest = bundle.manifest
     if tuple(manifest.labels) != task.labels:
@@ -60,24 +63,37 @@ def audit_bundle(
             f"{path}: the bundle knows the classes {', '.join(manifest.labels)}, the task {task.name} has "
             f"{', '.join(task.labels)}: name another with --task"
         )
+    size, aspect = manifest.preprocessing.size, manifest.preprocessing.aspect
     placed = [dataclasses.replace(row, split=row.split or "test") for row in rows if row.label]
-    dataset = open_dataset(
-        placed,
-        task,
-        size=manifest.preprocessing.size,
-        aspect=manifest.preprocessing.aspect,
-        cache=cache,
-        leaks=True,
-        progress=progress,
-    )
-    return audit_model(
+    dataset = open_dataset(placed, task, size=size, aspect=aspect, cache=cache, leaks=True, progress=asked.progress)
+    randomised = _part("pipeline.randomised")
+    return audit.audit_model(
         bundle,
         dataset,
         rivals=_rivals(run),
-        config=run.experiment.evaluation if run else EvaluationConfig(),
-        seed=seed,
-        progress=progress,
+        strangers=audit.load_strangers(asked.strangers, rows, size=size, aspect=aspect, seed=asked.seed),
+        config=audit.AuditConfig.quick() if asked.quick else audit.AuditConfig(),
+        seed=asked.seed,
+        progress=asked.progress,
+        randomised=randomised.randomised_bundle(path, seed=asked.seed) if randomised else None,
+        logger=_LOGGER,
     )
+
+
+def write_papers(run: Run | None, out: Path, sections: tuple[Section, ...]) -> tuple[Section, ...]:
+    """Fill in the checklists and write the model card of a run, beside the report; the checklists as a section."""
+    papers, cards, records = _part("audit.checklist"), _part("audit.model_card"), _part("audit.run_record")
+    if run is None or papers is None or cards is None or records is None:
+        return ()
+    record = records.read_run_record(run.folder)
+    cards.write_model_card(record, out / "MODEL_CARD.md", sections)
+    return (papers.checklists_section(papers.fill_checklists(record, sections)),)
+
+
+def _part(name: str) -> Any:
+    """A part of pocketcxr that this copy may lack; None then."""
+    full = f"pocketcxr.{name}"
+    return importlib.import_module(full) if importlib.util.find_spec(full) else None
 
 
 def bundle_embedding(path: Path, dataset: Dataset, *, cache: Path, progress: bool) -> NDArray[np.float32]:
