@@ -20,6 +20,7 @@ COMMANDS = (
     "export",
     "evaluate",
     "crossval",
+    "audit",
 )
 
 

@@ -181,10 +181,32 @@ def _stage(options: argparse.Namespace) -> int:
             splits=options.splits,
             alone=getattr(options, "alone", False),
             online=getattr(options, "online", False),
+            force=getattr(options, "force", False),
             progress=not options.quiet,
         )
     )
     return EXIT_OK
+
+
+def _audit(options: argparse.Namespace) -> int:
+    require_extra("evaluate", "jinja2", "scipy", "sklearn")
+    from pocketcxr.pipeline.audit import run_audit
+
+    result = run_audit(
+        options.target,
+        bundle=options.bundle,
+        run=options.run_folder,
+        task=options.task,
+        out=options.output,
+        gates=options.gates,
+        quick=options.quick,
+        data_only=options.data_only,
+        strangers=options.strangers,
+        seed=options.seed,
+        progress=not options.quiet,
+    )
+    print(result.summary)
+    return EXIT_SOME_FAILED if result.failed else EXIT_OK
 
 
 def _crossval(options: argparse.Namespace) -> int:
@@ -252,6 +274,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_index_and_split(commands)
     _add_stages(commands)
     _add_crossval(commands)
+    _add_audit(commands)
     return parser
 
 
@@ -371,6 +394,10 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         if name == "train-student":
             parser.add_argument("--alone", action="store_true", help="labels only, no teacher")
             parser.add_argument("--online", action="store_true", help="run the teacher in every step")
+        if name == "export":
+            parser.add_argument(
+                "--force", action="store_true", help="export a student that failed its audit too, marked as failed"
+            )
         _add_run_options(parser)
         parser.set_defaults(run=_stage)
 
@@ -392,6 +419,44 @@ def _add_crossval(commands: argparse._SubParsersAction) -> None:
     )
     _add_run_options(parser)
     parser.set_defaults(run=_crossval)
+
+
+def _add_audit(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "audit",
+        "find out whether X-rays, and a model, can be trusted: leaks, shortcuts, gates, one report",
+        "  pocketcxr audit runs/mine                 the data and the bundle of a run\n"
+        "  pocketcxr audit splits.csv -o audit       the data alone, before anything is trained\n"
+        "  pocketcxr audit X-RAYS --task covid-binary    a folder of X-rays, indexed first\n"
+        "  pocketcxr audit other-hospital.csv --bundle student.onnx    a bundle on X-rays that it has never seen\n"
+        "  pocketcxr audit runs/mine --gates my-gates.toml    limits of your own\n\n"
+        "exit status: 0 no gate failed (passed, or not measurable), 1 a gate failed, 2 nothing could be done",
+    )
+    parser.add_argument("target", type=Path, metavar="INDEX|SPLITS|RUN|FOLDER", help="what to audit")
+    parser.add_argument("--bundle", type=Path, help="bundle to audit too (default: the run's)")
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        type=Path,
+        metavar="RUN",
+        help="run that the bundle, its teacher and rivals are from",
+    )
+    parser.add_argument(
+        "--task", help="name, or a .toml file of your own (default: the run's, or what the table holds)"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the report (default: RUN/audit)")
+    parser.add_argument(
+        "--gates", type=Path, metavar="FILE", help="gates of your own, as src/pocketcxr/audit/gates.toml"
+    )
+    parser.add_argument("--quick", action="store_true", help="ask the model fewer images: wider intervals, sooner done")
+    parser.add_argument("--data-only", action="store_true", help="the data alone, no model")
+    parser.add_argument(
+        "--strangers", nargs="+", type=Path, default=[], metavar="DIR", help="pictures that a model must refuse"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the result")
+    parser.set_defaults(run=_audit)
 
 
 def _add_column_options(parser: argparse.ArgumentParser) -> None:

@@ -63,6 +63,7 @@ def export_student(
     aspect: str = "squash",
     half_weights: bool = True,
     golden_images: int = 0,
+    warnings: tuple[str, ...] = (),
     progress: bool = True,
 ) -> Path:
     """Write a student as a sealed bundle, with golden vectors beside it.
@@ -81,6 +82,7 @@ def export_student(
         half_weights: store weights in half precision; half the bytes, float32 arithmetic.
         golden_images: calibration images to add to the drawn golden inputs. They leave with the bundle: only where
             their licence and their patients allow it.
+        warnings: sentences that stand before all other limits in the manifest, such as the outcome of an audit.
         progress: show a bar on stderr.
 
     Returns:
@@ -124,6 +126,7 @@ def export_student(
         name=name,
         version=version,
         temperature=temperature,
+        limits=(*warnings, *manifest.limits),
         **_tables(records, dataset, splits, parity, reference),
     )
     _write(model, manifest, out)

@@ -74,7 +74,7 @@ def run_distill(
         _say(5, f"student distilled: {', '.join(experiment.student.losses)}")
         student_stage(run, dataset, online=online)
         _say(6, "bundle")
-        export_run(run, dataset)
+        export_run(run, dataset, force=True)  # never refused here: a run that goes on only marks what failed
         _say(7, "evaluation and report")
         summary = evaluate_run(run, dataset)
     return RunResult(run.evaluation / "report.html", run.bundle, summary)
@@ -88,6 +88,7 @@ def run_stage(
     splits: Path | None = None,
     alone: bool = False,
     online: bool = False,
+    force: bool = False,
     progress: bool = True,
 ) -> str:
     """Do one stage of a run (a command of the command line) and say where its work is."""
@@ -106,7 +107,7 @@ def run_stage(
                 f"without {source}: {path}" for source, path in train_without_sources(run, dataset).items()
             )
         if command == "export":
-            return str(export_run(run, dataset))
+            return str(export_run(run, dataset, force=force))
         return evaluate_run(run, dataset)
 
 

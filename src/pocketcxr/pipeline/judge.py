@@ -23,6 +23,7 @@ from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
 from pocketcxr.models.networks import Student
 from pocketcxr.models.predict import as_predict
+from pocketcxr.pipeline.export_gate import audit_mark
 from pocketcxr.pipeline.run import write_json
 from pocketcxr.training.teacher import TEACHER
 from pocketcxr.version import __version__
@@ -74,8 +75,13 @@ def compare_on_calibration(run: Run, dataset: Dataset) -> None:
         )
 
 
-def export_run(run: Run, dataset: Dataset) -> Path:
-    """Turn the distilled student into a bundle, with its test figures, data and run on record inside."""
+def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
+    """Turn the distilled student into a bundle, with its test figures, data, run and audit on record inside.
+
+    Raises:
+        GateError: the student failed its audit and is not exported by force.
+    """
+    mark = audit_mark(run, force=force)
     network, spec, record = load_network(checkpoint(run.distilled))
     if not isinstance(network, Student):
         raise CheckpointError(f"{checkpoint(run.distilled)}: expected a student, found a {spec.kind}")
@@ -87,6 +93,7 @@ def export_run(run: Run, dataset: Dataset) -> Path:
             "experiment": dataclasses.asdict(run.experiment),
             "student": record,
             "software": f"pocketcxr {__version__}",
+            "audit": mark.entry,
         },
     }
     path = export_student(
@@ -95,10 +102,11 @@ def export_run(run: Run, dataset: Dataset) -> Path:
         dataset,
         out=run.bundle,
         evaluation=run.experiment.evaluation,
-        name=f"pocketcxr {dataset.task.name}",
+        name=f"pocketcxr {dataset.task.name}{mark.suffix}",
         version=__version__,
         licence=_RESEARCH_LICENCE,
         records=records,
+        warnings=mark.limits,
         aspect=run.experiment.data.aspect,
         progress=run.progress,
     )

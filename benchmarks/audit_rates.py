@@ -1,0 +1,137 @@
+"""How often does the data audit catch a planted fault, and how often does it blame a clean set?
+
+For every seed a clean set of drawn films is split and audited, then the same set with each fault of
+`pocketcxr.data.phantom_faults` in it, then a confounded set (one class from one hospital). A fault is caught when a
+gate that names it fails; a false alarm is any failed gate on the clean set. Other gates that fail are listed.
+
+    python benchmarks/audit_rates.py --seeds 20 --out runs/benchmarks/audit_rates.json
+
+About 25 s a seed on one core. Killed, it goes on with the seeds that its JSON does not hold yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pocketcxr.audit.data_audit import SIZE, audit_data, find_copies
+from pocketcxr.audit.gates import failed, judge_gates, load_gates
+from pocketcxr.audit.leaks import leak_section
+from pocketcxr.data.index import build_index
+from pocketcxr.data.phantom import draw_phantom
+from pocketcxr.data.phantom_faults import FAULTS, plant_fault
+from pocketcxr.data.pixels import open_dataset
+from pocketcxr.data.splits import assign_splits
+from pocketcxr.labels import TASKS
+
+if TYPE_CHECKING:
+    from pocketcxr.data.rows import IndexRow
+
+TASK = TASKS["covid-3class"]
+NAMED_BY = {
+    "leaked-patient": {"leaks.patients"},
+    "re-encoded-copy": {"leaks.near_duplicates"},
+    "corner-marker": {"cues.corners"},
+    "border": {"cues.border"},
+    "confounded": {"confounding.source"},
+}
+"""The gates of which at least one must fail for a fault to count as caught."""
+
+
+def failed_gates(rows: list[IndexRow], folder: Path, *, seed: int, leaks_only: bool = False) -> list[str]:
+    """Audit a table as `pocketcxr audit` does and return the keys of the gates that failed."""
+    dataset = open_dataset(
+        rows, TASK, size=SIZE, cache=folder / "cache", unlabelled=True, leaks=True, workers=1, progress=False
+    )
+    if leaks_only:
+        sections = (leak_section(dataset.rows, dataset.pixels, find_copies(dataset)),)
+    else:
+        sections = audit_data(rows, dataset, seed=seed, progress=False)
+    gates = [gate for gate in load_gates() if gate.scope == "data"]
+    return [result.gate.key for result in failed(judge_gates(sections, gates))]
+
+
+def one_seed(seed: int, *, patients: int, size: int) -> dict[str, list[str]]:
+    """Failed gates of the clean set, of each fault and of the confounded set."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        drawn = _drawn(folder / "clean", seed, patients=patients, size=size, confounded=False)
+        found = {"clean": failed_gates(drawn, folder, seed=seed)}
+        for fault in FAULTS:
+            rows = plant_fault(drawn, fault, out=folder / fault, seed=seed)
+            # A moved or copied film changes nothing for the other sections, which the clean set has been through.
+            found[fault] = failed_gates(rows, folder, seed=seed, leaks_only=fault in FAULTS[:2])
+        trap = _drawn(folder / "trap", seed, patients=patients, size=size, confounded=True)
+        return found | {"confounded": failed_gates(trap, folder, seed=seed)}
+
+
+def _drawn(folder: Path, seed: int, *, patients: int, size: int, confounded: bool) -> list[IndexRow]:
+    draw_phantom(folder, patients=patients, seed=1000 + seed, size=size, confounded=confounded, progress=False)
+    return assign_splits(build_index([folder], progress=False).rows, TASK, seed=seed)
+
+
+def rates(runs: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, float | int | str]]:
+    """Per set: how often the fault was caught (clean: how often any gate failed), with an exact 95 % interval."""
+    table = {}
+    for name in ("clean", *NAMED_BY):
+        hits = [bool(NAMED_BY[name] & set(run[name])) if name in NAMED_BY else bool(run[name]) for run in runs.values()]
+        low, high = clopper_pearson(sum(hits), len(hits))
+        others = sorted({key for run in runs.values() for key in set(run[name]) - NAMED_BY.get(name, set())})
+        table[name] = {
+            "what": "false alarms" if name == "clean" else "caught",
+            "sets": len(hits),
+            "hits": sum(hits),
+            "rate": float(np.mean(hits)),
+            "low": low,
+            "high": high,
+            "other_gates_that_failed": ", ".join(others),
+        }
+    return table
+
+
+def clopper_pearson(hits: int, total: int) -> tuple[float, float]:
+    """Exact 95 % interval of a share."""
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, hits, total - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(0.975, hits + 1, total - hits)) if hits < total else 1.0
+    return low, high
+
+
+def main() -> None:
+    """Audit what is missing, print the table, keep everything in JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--patients", type=int, default=90)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/audit_rates.json"))
+    options = parser.parse_args()
+    settings = {"patients": options.patients, "size": options.size}
+    before = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
+    runs = before.get("failed_gates", {}) if before.get("settings") == settings else {}
+    for seed in range(options.seeds):
+        if str(seed) in runs:
+            continue
+        started = time.perf_counter()
+        runs[str(seed)] = one_seed(seed, **settings)
+        print(f"seed {seed}: {time.perf_counter() - started:.0f} s, {runs[str(seed)]}", flush=True)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        result = {"settings": settings, "rates": rates(runs), "failed_gates": runs}
+        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{'set':18}{'':14}{'rate':>8}  95 % interval   other gates that failed")
+    for name, row in rates(runs).items():
+        share = f"{row['hits']}/{row['sets']}"
+        print(
+            f"{name:18}{row['what']:14}{share:>8}  {row['low']:.2f} to {row['high']:.2f}    "
+            f"{row['other_gates_that_failed'] or '-'}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""``pocketcxr audit``: find out what is to be audited, audit data and model, judge the gates, write the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import logging
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pocketcxr.audit.data_audit import SIZE, audit_data
+from pocketcxr.audit.gates import failed, judge_gates, load_gates
+from pocketcxr.audit.record import AuditRecord, as_json
+from pocketcxr.audit.report import write_audit_report
+from pocketcxr.audit.verdict import reach_verdicts
+from pocketcxr.data.pixels import open_dataset
+from pocketcxr.data.rows import read_rows
+from pocketcxr.data.splits import label_rows
+from pocketcxr.errors import ConfigError, DataError
+from pocketcxr.evaluation.tables import environment
+from pocketcxr.labels import TASKS, load_task
+from pocketcxr.pipeline.audited_model import Questions, audit_bundle, bundle_embedding, student_hash, write_papers
+from pocketcxr.pipeline.run import Run, write_json
+from pocketcxr.pipeline.stages import index_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pocketcxr.audit.findings import Section
+    from pocketcxr.audit.gates import GateResult
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.data.rows import IndexRow
+    from pocketcxr.labels import Task
+
+_LOGGER = logging.getLogger("pocketcxr")
+
+REPORT, RECORD = "report.html", "audit.json"
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """Where the report and the JSON are, the gates that failed, and the outcome in a few lines."""
+
+    report: Path
+    record: Path
+    failed: tuple[GateResult, ...]
+    summary: str
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is audited: a table, the run it belongs to where there is one, and the bundle where there is one."""
+
+    table: Path
+    out: Path
+    run: Run | None
+    bundle: Path | None
+
+
+def run_audit(
+    target: Path,
+    *,
+    bundle: Path | None = None,
+    run: Path | None = None,
+    task: str | None = None,
+    out: Path | None = None,
+    gates: Path | None = None,
+    quick: bool = False,
+    data_only: bool = False,
+    strangers: Sequence[Path] = (),
+    seed: int = 0,
+    progress: bool = True,
+) -> AuditResult:
+    """Audit a table of X-rays, and the bundle of a run where there is one.
+
+    Args:
+        target: an index or split table (CSV), a run's folder, or a folder of X-rays, which is indexed first.
+        bundle: a bundle to audit on these X-rays; default: that of the run.
+        run: the run whose teacher, student alone and configuration belong to the bundle.
+        task: name or TOML file; default: the run's, else the one whose classes the table has.
+        out: folder of the report; default ``RUN/audit``, or ``NAME-audit`` beside the table.
+        gates: a file of gates of one's own.
+        quick: ask the model fewer images.
+        data_only: leave the model out.
+        strangers: folders of pictures that a model must refuse, a folder per kind.
+        seed: of everything drawn by lot.
+        progress: show bars on stderr.
+
+    Raises:
+        ConfigError: the target is nothing of these, or options contradict one another.
+        DataError: no image has a class in the task.
+    """
+    limits = load_gates(gates)
+    subject = _find(target, bundle=bundle, run=run, out=out, progress=progress)
+    chosen, rows = _labelled(read_rows(subject.table), task, subject.run)
+    _LOGGER.info("audit of %s: task %s, report in %s", subject.table, chosen.name, subject.out)
+    cache = subject.run.cache if subject.run else subject.out / "cache"
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+    dataset = _pictures(rows, chosen, cache=cache, size=SIZE, aspect="squash", progress=progress)
+    seconds["decoding"] = time.perf_counter() - started
+    with_model = subject.bundle is not None and not data_only
+
+    embedding = None
+    if with_model and subject.bundle is not None:
+        embedding = bundle_embedding(subject.bundle, dataset, cache=cache, progress=progress)
+    started = time.perf_counter()
+    sections = audit_data(rows, dataset, embedding=embedding, seed=seed, progress=progress)
+    seconds["data audit"] = time.perf_counter() - started
+    if with_model and subject.bundle is not None:
+        started = time.perf_counter()
+        asked = Questions(quick=quick, strangers=tuple(strangers), seed=seed, progress=progress)
+        sections += audit_bundle(subject.bundle, rows, chosen, run=subject.run, cache=cache, asked=asked)
+        seconds["model audit"] = time.perf_counter() - started
+    return _written(subject, dataset, sections, limits, seed=seed, seconds=seconds, with_model=with_model)
+
+
+def _written(
+    subject: _Subject,
+    dataset: Dataset,
+    sections: tuple[Section, ...],
+    limits: Sequence[Any],
+    *,
+    seed: int,
+    seconds: dict[str, float],
+    with_model: bool,
+) -> AuditResult:
+    used = [gate for gate in limits if with_model or gate.scope == "data"]
+    results = judge_gates(sections, used)
+    verdicts = reach_verdicts(results, with_model=with_model)
+    record = AuditRecord(
+        title=f"Audit: {dataset.task.name}",
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        command=shlex.join(["pocketcxr", *sys.argv[1:]]),
+        seed=seed,
+        task={"name": dataset.task.name, "labels": list(dataset.task.labels), "positive": dataset.task.positive},
+        subject=_facts(subject, dataset, with_model=with_model),
+        sections=sections,
+        gates=results,
+        verdicts=verdicts,
+        environment=environment(),
+        seconds=seconds,
+        notes=_notes(subject.run),
+    )
+    report, path = subject.out / REPORT, subject.out / RECORD
+    write_json(path, as_json(record))  # before the papers, which read it
+    record = dataclasses.replace(record, sections=(*sections, *write_papers(subject.run, subject.out, sections)))
+    write_json(path, as_json(record))
+    write_audit_report(record, report)
+    bad = failed(results)
+    lines = [verdicts.headline, *(f"FAILED {r.gate.title}: {r.words}" for r in bad), f"report: {report}"]
+    return AuditResult(report, path, bad, "\n".join(lines))
+
+
+def _facts(subject: _Subject, dataset: Dataset, *, with_model: bool) -> dict[str, Any]:
+    """Enough to tell later whether an audit speaks of these very images and this very student."""
+    facts: dict[str, Any] = {
+        "table": str(subject.table),
+        "table_sha256": hashlib.sha256(subject.table.read_bytes()).hexdigest(),
+        "images": len(dataset.rows),
+        "fingerprint": dataset.fingerprint,
+    }
+    if with_model and subject.bundle is not None:
+        facts["bundle"] = str(subject.bundle)
+        facts["bundle_sha256"] = hashlib.sha256(subject.bundle.read_bytes()).hexdigest()
+        if subject.run and subject.bundle == subject.run.bundle:
+            facts["student_sha256"] = student_hash(subject.run)
+    return facts
+
+
+def _find(target: Path, *, bundle: Path | None, run: Path | None, out: Path | None, progress: bool) -> _Subject:
+    """Recognise a run's folder, a table, or a folder of X-rays."""
+    if not target.exists():
+        raise ConfigError(
+            f"{target}: expected an index or split table, a run's folder or a folder of X-rays; not there"
+        )
+    if target.is_dir() and (target / "experiment.json").is_file():
+        found = _run_of(target, progress=progress)
+        table = found.splits
+        if not table.is_file():
+            raise ConfigError(f"{target} holds no splits.csv yet: run  pocketcxr distill -o {target}  first")
+        own = found.bundle if found.bundle.is_file() else None
+        return _Subject(table, out or target / "audit", found, bundle or own)
+    owner = _run_of(run, progress=progress) if run else None
+    own = owner.bundle if owner and owner.bundle.is_file() else None
+    name = target.stem if target.is_file() else target.resolve().name
+    out = out or target.absolute().parent / f"{name}-audit"
+    if target.is_dir():
+        table = out / "index.csv"
+        index_sources([target], table, progress=progress)
+        return _Subject(table, out, owner, bundle or own)
+    return _Subject(target, out, owner, bundle or own)
+
+
+def _run_of(folder: Path, *, progress: bool) -> Run:
+    from pocketcxr.training.config import load_experiment
+
+    if not (folder / "experiment.json").is_file():
+        raise ConfigError(f"{folder}: expected the folder of a run (with experiment.json)")
+    return Run(folder, load_experiment(folder / "experiment.json", []), progress)
+
+
+def _labelled(rows: list[IndexRow], name: str | None, run: Run | None) -> tuple[Task, list[IndexRow]]:
+    """The task, and the rows with its classes; labels that stand in the table are kept."""
+    if name is None and run is not None:
+        name = run.experiment.data.task
+    task = load_task(name) if name else _guessed(rows)
+    has_labels = any(row.label for row in rows)
+    if has_labels and {row.label for row in rows if row.label} <= set(task.labels):
+        return task, rows
+    labelled = [dataclasses.replace(row, label=row.label) for row in label_rows(rows, task)]
+    if not any(row.label for row in labelled):
+        findings = sorted({row.finding or "unlabelled" for row in rows})
+        raise DataError(
+            f"task {task.name}: no image has one of its classes; the table's findings are {', '.join(findings[:8])}: "
+            "name another with --task"
+        )
+    return task, labelled
+
+
+def _guessed(rows: Sequence[IndexRow]) -> Task:
+    """The task whose classes the table has, and of those the one that uses most images."""
+    said = {row.label for row in rows if row.label}
+    fitting = [task for task in TASKS.values() if said == set(task.labels)]
+    if fitting:
+        return fitting[0]
+    if said:
+        raise ConfigError(f"the table's classes {', '.join(sorted(said))} fit no task known here: name it with --task")
+    counts = {
+        name: len([row for row in rows if task.label_of(row.finding)])
+        for name, task in TASKS.items()
+        if {task.label_of(row.finding) for row in rows} >= set(task.labels)
+    }
+    if not counts:
+        raise DataError(
+            f"no task has all its classes in this table: name one of {', '.join(TASKS)}, or a file, with --task"
+        )
+    return TASKS[max(counts, key=lambda name: counts[name])]
+
+
+def _pictures(rows: Sequence[IndexRow], task: Task, *, cache: Path, size: int, aspect: str, progress: bool) -> Dataset:
+    """Decode all rows, leaks and tables without splits included; the dataset's rows stay as the table has them."""
+    placed = [dataclasses.replace(row, split=row.split or "train") for row in rows if row.label or row.split]
+    dataset = open_dataset(
+        placed, task, size=size, aspect=aspect, cache=cache, unlabelled=True, leaks=True, progress=progress
+    )
+    own = {row.path: row for row in rows}
+    return dataclasses.replace(dataset, rows=tuple(own[row.path] for row in dataset.rows))
+
+
+def _notes(run: Run | None) -> tuple[str, ...]:
+    path = run.folder / "notes.txt" if run else None
+    return tuple(path.read_text(encoding="utf-8").splitlines()) if path and path.is_file() else ()

@@ -1,0 +1,138 @@
+"""The model's part of an audit: the bundle, its rivals from the run, and pictures of the size that it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pocketcxr.data.pixels import open_dataset
+from pocketcxr.errors import ConfigError
+from pocketcxr.evaluation import verdicts
+from pocketcxr.inference.session import load_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pocketcxr.audit.findings import Section
+    from pocketcxr.bundle.contract import Predict
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.data.rows import IndexRow
+    from pocketcxr.labels import Task
+    from pocketcxr.pipeline.run import Run
+
+_LOGGER = logging.getLogger("pocketcxr")
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Questions:
+    """How a model is asked: `quick` with fewer images, `strangers` folders of pictures that it must refuse."""
+
+    quick: bool = False
+    strangers: tuple[Path, ...] = ()
+    seed: int = 0
+    progress: bool = True
+
+
+def audit_bundle(
+    path: Path, rows: Sequence[IndexRow], task: Task, *, run: Run | None, cache: Path, asked: Questions
+) -> tuple[Section, ...]:
+    """Audit a bundle on the test split of a table, or on all of it where it has no splits.
+
+    Raises:
+        ConfigError: the bundle knows other classes than the task.
+    """
+    audit = _part("audit.model_audit")
+    if audit is None:
+        _LOGGER.warning("this copy of pocketcxr has no model audit: the gates of the model stay unmeasured")
+        return ()
+    bundle = load_bundle(path)
+    manifest = bundle.manifest
+    if tuple(manifest.labels) != task.labels:
+        raise ConfigError(
+            f"{path}: the bundle knows the classes {', '.join(manifest.labels)}, the task {task.name} has "
+            f"{', '.join(task.labels)}: name another with --task"
+        )
+    size, aspect = manifest.preprocessing.size, manifest.preprocessing.aspect
+    placed = [dataclasses.replace(row, split=row.split or "test") for row in rows if row.label]
+    dataset = open_dataset(placed, task, size=size, aspect=aspect, cache=cache, leaks=True, progress=asked.progress)
+    randomised = _part("pipeline.randomised")
+    return audit.audit_model(
+        bundle,
+        dataset,
+        rivals=_rivals(run),
+        strangers=audit.load_strangers(asked.strangers, rows, size=size, aspect=aspect, seed=asked.seed),
+        config=audit.AuditConfig.quick() if asked.quick else audit.AuditConfig(),
+        seed=asked.seed,
+        progress=asked.progress,
+        randomised=randomised.randomised_bundle(path, seed=asked.seed) if randomised else None,
+        logger=_LOGGER,
+    )
+
+
+def write_papers(run: Run | None, out: Path, sections: tuple[Section, ...]) -> tuple[Section, ...]:
+    """Fill in the checklists and write the model card of a run, beside the report; the checklists as a section."""
+    papers, cards, records = _part("audit.checklist"), _part("audit.model_card"), _part("audit.run_record")
+    if run is None or papers is None or cards is None or records is None:
+        return ()
+    record = records.read_run_record(run.folder)
+    cards.write_model_card(record, out / "MODEL_CARD.md", sections)
+    return (papers.checklists_section(papers.fill_checklists(record, sections)),)
+
+
+def _part(name: str) -> Any:
+    """A part of pocketcxr that this copy may lack; None then."""
+    full = f"pocketcxr.{name}"
+    return importlib.import_module(full) if importlib.util.find_spec(full) else None
+
+
+def bundle_embedding(path: Path, dataset: Dataset, *, cache: Path, progress: bool) -> NDArray[np.float32]:
+    """The bundle's embedding of every picture, float32 [n, features], in the order of the dataset."""
+    bundle = load_bundle(path)
+    preprocessing = bundle.manifest.preprocessing
+    placed = [dataclasses.replace(row, split="train", fold="") for row in dataset.rows]
+    own = open_dataset(
+        placed,
+        dataset.task,
+        size=preprocessing.size,
+        aspect=preprocessing.aspect,
+        cache=cache,
+        unlabelled=True,
+        leaks=True,
+        progress=progress,
+    )
+    positions = np.arange(len(own.rows))
+    blocks = [positions[start : start + _BATCH] for start in range(0, len(positions), _BATCH)]
+    return np.concatenate([bundle(own.images(block)).embedding for block in blocks])
+
+
+def student_hash(run: Run) -> str:
+    """SHA-256 of the distilled student's weights, by which an audit is tied to it; empty where there is none."""
+    path = run.distilled / "best.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _rivals(run: Run | None) -> dict[str, Predict]:
+    """Teacher and student alone, where the run has them."""
+    if run is None:
+        return {}
+    from pocketcxr.models.checkpoints import load_network
+    from pocketcxr.models.predict import as_predict
+    from pocketcxr.pipeline.judge import checkpoint
+
+    folders = {verdicts.TEACHER: run.teacher, verdicts.STUDENT_ALONE: run.alone}
+    return {
+        name: as_predict(load_network(checkpoint(folder))[0])
+        for name, folder in folders.items()
+        if checkpoint(folder).is_file()
+    }

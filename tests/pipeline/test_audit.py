@@ -1,0 +1,147 @@
+"""The audit as a command: what it finds to audit, what it writes, its exit status; and the gate before export."""
+
+import json
+import re
+
+import pytest
+
+from pocketcxr.audit.gates import GATES_FILE
+from pocketcxr.bundle.format import read_bundle, read_manifest
+from pocketcxr.cli import main
+from pocketcxr.data.phantom import draw_phantom
+from pocketcxr.errors import ConfigError, GateError
+from pocketcxr.pipeline.audit import run_audit
+from pocketcxr.pipeline.audited_model import student_hash
+from pocketcxr.pipeline.distill import run_distill, run_stage
+from pocketcxr.pipeline.export_gate import audit_mark
+from pocketcxr.pipeline.run import Run
+from pocketcxr.training.config import load_experiment
+
+TINY = (
+    "data.image_size=32",
+    'teacher.backbones=["mobilenetv2_035"]',
+    'teacher.weights=["scratch"]',
+    "teacher.embedding_features=16",
+    "teacher.epochs=1",
+    "teacher.fusion_epochs=1",
+    "views.count=1",
+    'student.backbone="mobilenetv2_035"',
+    'student.weights="scratch"',
+    "student.epochs=1",
+    "evaluation.bootstrap=50",
+)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn") / "films"
+    draw_phantom(folder, patients=45, seed=2, size=96, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(films, tmp_path_factory):
+    """Return the folder of a tiny run."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    run_distill(folder, load_experiment(None, TINY), sources=[films], progress=False)
+    return folder
+
+
+def test_a_folder_of_films_is_indexed_and_audited_by_one_command(films, tmp_path, capsys):
+    out = tmp_path / "audit"
+    status = main(["audit", str(films), "-o", str(out), "--quiet"])
+    printed = capsys.readouterr().out
+    table = json.loads((out / "audit.json").read_text(encoding="utf-8"))
+    assert status == (1 if table["outcome"]["failed"] else 0)
+    assert str(out / "report.html") in printed
+    assert table["task"]["name"] == "covid-3class"
+    assert table["subject"]["images"] > 45
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)  # nothing is fetched from anywhere
+    for section in table["sections"]:
+        assert section["title"] in page.replace("&#39;", "'")
+        assert all(measure["key"] in page for measure in section["measures"])
+    assert table["verdicts"]["headline"] in page.replace("&#39;", "'")
+
+
+def test_a_confounded_set_exits_with_one_and_a_clean_one_with_zero(tmp_path):
+    for confounded, status in ((True, 1), (False, 0)):
+        folder = tmp_path / f"films-{confounded}"
+        draw_phantom(folder, patients=60, seed=6, size=96, confounded=confounded, progress=False)
+        assert main(["audit", str(folder), "--quiet"]) == status
+
+
+def test_gates_of_ones_own_decide(films, tmp_path):
+    own = tmp_path / "gates.toml"
+    own.write_text('[[gate]]\nkey = "composition.images"\ntitle = "Enough"\nscope = "data"\nat_least = 100000\n')
+    result = run_audit(films, out=tmp_path / "audit", gates=own, progress=False)
+    assert [r.gate.key for r in result.failed] == ["composition.images"]
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [(["missing"], "missing"), (["."], "no usable image"), ([".", "--gates", "none.toml"], "none.toml")],
+)
+def test_what_cannot_be_audited_is_one_line(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", *arguments, "--quiet"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_bundle_that_was_never_audited_says_so(finished):
+    manifest = read_manifest(read_bundle(next((finished / "bundle").glob("*.onnx"))), "bundle")
+    assert manifest.run["audit"]["outcome"] == "not audited"
+    assert manifest.limits[0].startswith("Not audited")
+
+
+def _leave_audit(folder, *, outcome, student=None):
+    run = Run(folder, load_experiment(folder / "experiment.json", []), progress=False)
+    gate = {"scope": "model", "title": "Sees no source", "outcome": outcome}
+    subject = {"student_sha256": student_hash(run) if student is None else student}
+    (folder / "audit").mkdir(exist_ok=True)
+    table = {"subject": subject, "created": "2026-01-01", "gates": [gate]}
+    (folder / "audit" / "audit.json").write_text(json.dumps(table))
+    return run
+
+
+def test_a_student_that_failed_is_refused_and_by_force_marked(finished):
+    run = _leave_audit(finished, outcome="failed")
+    with pytest.raises(GateError, match="Sees no source"):
+        run_stage("export", finished, run.experiment, progress=False)
+    run_stage("export", finished, run.experiment, force=True, progress=False)
+    manifest = read_manifest(read_bundle(run.bundle), "bundle")
+    assert "FAILED ITS AUDIT" in manifest.name  # which every prediction carries
+    assert "Sees no source" in manifest.limits[0]
+    assert manifest.run["audit"]["failed_gates"] == ["Sees no source"]
+
+
+def test_a_student_that_passed_carries_the_outcome(finished):
+    run = _leave_audit(finished, outcome="passed")
+    run_stage("export", finished, run.experiment, progress=False)
+    manifest = read_manifest(read_bundle(run.bundle), "bundle")
+    assert manifest.run["audit"]["outcome"] == "passed"
+    assert "AUDIT" not in manifest.name
+
+
+def test_an_audit_of_another_student_or_of_the_data_alone_does_not_count(finished):
+    run = _leave_audit(finished, outcome="failed", student="0" * 64)
+    assert audit_mark(run, force=False).entry["outcome"] == "not audited"
+    run = _leave_audit(finished, outcome="not measurable")
+    assert audit_mark(run, force=False).entry["outcome"] == "not audited"
+
+
+def test_a_damaged_audit_is_named(finished):
+    run = _leave_audit(finished, outcome="passed")
+    (finished / "audit" / "audit.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"audit\.json"):
+        audit_mark(run, force=True)
+
+
+def test_a_run_is_audited_with_its_own_table_and_task(finished):
+    result = run_audit(finished, data_only=True, progress=False)
+    assert result.record == finished / "audit" / "audit.json"
+    table = json.loads(result.record.read_text(encoding="utf-8"))
+    assert table["subject"]["table"].endswith("splits.csv")
+    assert all(gate["scope"] == "data" for gate in table["gates"])
+    assert GATES_FILE.is_file()
