@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
+from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.bundle.format import read_bundle, verify
 from pocketcxr.errors import CheckpointError
 from pocketcxr.models.backbones import Backbone, build_backbone
@@ -40,21 +41,37 @@ def load_bundle_backbone(name: str, path: Path, *, image_size: int) -> Backbone:
     """
     data = read_bundle(path)
     verify(data, str(path))
-    tensors = _tensors(data)
+    graph = onnx.load_from_string(data).graph
+    tensors = _tensors(graph)
     backbone = build_backbone(name, image_size=image_size)
     _fill(backbone.trunk, name, tensors, path)
-    backbone.normalise(float(tensors["mean"]), float(tensors["std"]))
+    backbone.normalise(*_normalisation(graph, tensors, path))
     return backbone
 
 
-def _tensors(data: bytes) -> dict[str, Tensor]:
+def _tensors(graph: onnx.GraphProto) -> dict[str, Tensor]:
     """Tensors of the backbone by their name inside it, float32."""
     found = {}
-    for tensor in onnx.load_from_string(data).graph.initializer:
+    for tensor in graph.initializer:
         if tensor.name.startswith(_PLACE):
             values = numpy_helper.to_array(tensor).astype(np.float32)
             found[tensor.name.removeprefix(_PLACE).removesuffix(_HALF)] = torch.from_numpy(values)
     return found
+
+
+def _normalisation(graph: onnx.GraphProto, tensors: dict[str, Tensor], path: Path) -> tuple[float, float]:
+    """Mean and standard deviation, from the two operations that the graph begins with.
+
+    Not by their names: where both are equal (0.5 and 0.5), the exporter keeps one constant for the two.
+    """
+    after = {node.input[0]: node for node in graph.node if node.op_type in {"Sub", "Div"}}
+    less = after.get(INPUT_NAME)
+    over = after.get(less.output[0]) if less else None
+    names = [node.input[1].removeprefix(_PLACE) for node in (less, over) if node]
+    if not less or not over or (less.op_type, over.op_type) != ("Sub", "Div") or not set(names) <= set(tensors):
+        raise CheckpointError(f"{path.name}: does not begin with (image - mean) / std; export the bundle again")
+    mean, std = (float(tensors[name]) for name in names)
+    return mean, std
 
 
 @torch.no_grad()
@@ -71,9 +88,6 @@ def _fill(trunk: nn.Module, name: str, tensors: dict[str, Tensor], path: Path) -
                 raise CheckpointError(f"{path.name}: batch norm {place} of {name} stands behind no convolution")
             _copy(module.bias, f"{convolution}_bias", name, tensors, path)
             module.weight.fill_((1 + module.eps) ** 0.5)  # evaluation mode divides by it again
-    for needed in ("mean", "std"):
-        if needed not in tensors:
-            raise CheckpointError(f"{path.name}: lacks the {needed} of its student's input; export the bundle again")
 
 
 def _copy(target: Tensor, key: str, name: str, tensors: dict[str, Tensor], path: Path) -> None:

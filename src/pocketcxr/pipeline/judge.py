@@ -25,6 +25,7 @@ from pocketcxr.models.networks import Student
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.export_gate import audit_mark
 from pocketcxr.pipeline.run import write_json
+from pocketcxr.training.losses import needs_teacher
 from pocketcxr.training.teacher import TEACHER
 from pocketcxr.version import __version__
 
@@ -88,7 +89,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
     records = {
         "metrics": _test_figures(run, dataset, as_predict(network)),
         "data": {"fingerprint": dataset.fingerprint, "sources": sorted({row.source for row in dataset.rows})},
-        "teacher": {"backbones": list(run.experiment.teacher.backbones)},
+        "teacher": {"backbones": list(run.experiment.teacher.backbones)} if _taught(run) else {},
         "run": {
             "experiment": dataclasses.asdict(run.experiment),
             "student": record,
@@ -116,11 +117,9 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
 
 def evaluate_run(run: Run, dataset: Dataset) -> str:
     """Score every network that the run has and the bundle, compare them, write tables and report."""
-    folders = {
-        verdicts.TEACHER: run.teacher,
-        verdicts.STUDENT_ALONE: run.alone,
-        verdicts.DISTILLED: run.distilled,
-    }
+    folders = {verdicts.TEACHER: run.teacher, verdicts.STUDENT_ALONE: run.alone, verdicts.DISTILLED: run.distilled}
+    if not _taught(run):
+        folders = {verdicts.STUDENT_ALONE: run.distilled}  # without a teacher's losses it is no distilled student
     trained = {name: folder for name, folder in folders.items() if checkpoint(folder).is_file()}
     predicts: dict[str, Predict] = {}
     costs: dict[str, Costs] = {}
@@ -139,7 +138,7 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         import onnxruntime
 
         predicts[verdicts.EXPORTED] = load_bundle(run.bundle, threads=1)
-        same = costs.get(verdicts.DISTILLED, Costs())
+        same = costs.get(verdicts.DISTILLED if _taught(run) else verdicts.STUDENT_ALONE, Costs())
         costs[verdicts.EXPORTED] = Costs(
             parameters=same.parameters,
             macs=same.macs,
@@ -176,6 +175,11 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         settings=dataclasses.asdict(run.experiment),
     )
     return outcome(evaluation, run)
+
+
+def _taught(run: Run) -> bool:
+    """Whether the student that a run exports learned from a teacher."""
+    return needs_teacher(run.experiment.student.losses)
 
 
 def notes(run: Run) -> tuple[str, ...]:
