@@ -225,9 +225,9 @@ def _torchdistill_box(dataset: Dataset, teacher: Path, options: argparse.Namespa
 def _torchdistill_epoch_s(box: Any) -> float:
     started = time.perf_counter()
     box.pre_epoch_process(epoch=0)
-    for images, targets in box.train_data_loader:
+    for images, targets, extra in box.train_data_loader:
         box.pre_forward_process()
-        box.post_forward_process(loss=box.forward_process(images, targets))
+        box.post_forward_process(loss=box.forward_process(images, targets, extra))
     return time.perf_counter() - started
 
 
