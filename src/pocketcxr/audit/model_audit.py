@@ -6,7 +6,8 @@ Sections, in order, and the keys of their measures (stable: gates name them)::
                  .balanced_accuracy .worst_source_auroc .worst_view_auroc .worst_sex_auroc .worst_age_auroc
     unseen       .auroc .accuracy .accuracy_drop (need models trained without a source) .probe_accuracy_drop
     shortcuts    lungs.trusted  .untouched_auroc .lungs_out_auroc .box_out_auroc .border_only_auroc .lungs_only_auroc
-                 .shuffled_auroc .kept_without_lungs .marker_changed .look_changed .look_followed .source_share
+                 .shuffled_auroc .kept_without_lungs .kept_without_box .marker_changed .look_changed .look_followed
+                 .source_share
     sources      .readable .readable_within_class .chance .less_teacher .less_student_alone .less_<other rival>
     saliency     .in_lungs .focus .pointing .randomised_similarity
     robustness   .worst_drop .noise_drop .blur_drop .jpeg_drop .gamma_drop .rotation_drop .crop_drop .resolution_drop

@@ -109,6 +109,7 @@ _KEYS = {
     "shortcuts.lungs_only_auroc": "AUROC from the lungs alone",
     "shortcuts.shuffled_auroc": "AUROC with patches in another order",
     "shortcuts.kept_without_lungs": "Share of the skill that is kept without lungs",
+    "shortcuts.kept_without_box": "Share of the skill that is kept without the lungs' whole box",
 }
 
 
@@ -150,25 +151,13 @@ def _lung_measures(figures: dict[str, Figure], images: int) -> list[Measure]:
         return measure(key, _KEYS[key], figures[name], meaning, advice=advice, unit="auroc", images=images)
 
     untouched = figures["auroc untouched"]
-    kept = figures["kept lungs' box blacked out"]
-    share = (
-        measure(
-            "shortcuts.kept_without_lungs",
-            _KEYS["shortcuts.kept_without_lungs"],
-            kept,
-            "(AUROC without the lungs' box − 0.5) over (AUROC untouched − 0.5); untouched it is "
-            f"{shown(untouched.value)}. "
-            "0: nothing is left, 1: the lungs are not needed.",
-            advice="Above 0.5 the model is not reading lungs in the main: find what it reads before anything else.",
-            images=images,
+    shares = [
+        _kept(key, figures[f"kept {probe}"], untouched, words, images)
+        for key, probe, words in (
+            ("shortcuts.kept_without_lungs", "lungs blacked out", "the lungs, of which only the outline is left"),
+            ("shortcuts.kept_without_box", "lungs' box blacked out", "the whole box around the lungs"),
         )
-        if kept.value is not None
-        else missing(
-            "shortcuts.kept_without_lungs",
-            _KEYS["shortcuts.kept_without_lungs"],
-            f"untouched AUROC is {shown(untouched.value)}, below {LEAST_SKILL}: there is no skill to lose",
-        )
-    )
+    ]
     return [
         measure(
             "shortcuts.untouched_auroc",
@@ -211,13 +200,29 @@ def _lung_measures(figures: dict[str, Figure], images: int) -> list[Measure]:
             "What is left when pieces lie in another order: grey values and texture without anatomy.",
             "Near the untouched AUROC: the model reads contrast or texture of the film, not where something is.",
         ),
-        share,
+        *shares,
     ]
+
+
+def _kept(key: str, kept: Figure, untouched: Figure, words: str, images: int) -> Measure:
+    """Share of the skill that is left when a part is gone, or why there is none to lose."""
+    if kept.value is None:
+        why = f"untouched AUROC is {shown(untouched.value)}, below {LEAST_SKILL}: there is no skill to lose"
+        return missing(key, _KEYS[key], why)
+    return measure(
+        key,
+        _KEYS[key],
+        kept,
+        f"(AUROC − 0.5) without {words}, over (AUROC − 0.5) untouched, where AUROC is {shown(untouched.value)}. "
+        "0: nothing is left, 1: what was taken away is not needed.",
+        advice="Above 0.5 the model is not reading lungs in the main: find what it reads before anything else.",
+        images=images,
+    )
 
 
 def _summary(figures: dict[str, Figure]) -> str:
     plain, box = figures["auroc untouched"].value, figures["auroc lungs' box blacked out"].value
-    only, kept = figures["auroc lungs only"].value, figures["kept lungs' box blacked out"].value
+    only, kept = figures["auroc lungs only"].value, figures["kept lungs blacked out"].value
     words = (
         f"AUROC {shown(plain)} untouched, {shown(figures['auroc lungs blacked out'].value)} with the "
         "lungs blacked out, "
@@ -225,7 +230,7 @@ def _summary(figures: dict[str, Figure]) -> str:
     )
     if kept is None:
         return f"{words}; the model has too little skill for a shortcut to show."
-    return f"{words}: {percent(max(kept, 0.0))} of the skill does not need the lungs."
+    return f"{words}: {percent(min(max(kept, 0.0), 1.0))} of the skill is kept without the lungs."
 
 
 def _pictures(probed: Probed, figures: dict[str, Figure], asked: dict[str, NDArray[np.float64]]) -> tuple[Picture, ...]:

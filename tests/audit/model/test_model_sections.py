@@ -46,6 +46,7 @@ def test_a_model_that_reads_the_border_does_not_need_lungs(drawn):
     assert found["shortcuts.border_only_auroc"] > 0.95
     assert found["shortcuts.lungs_only_auroc"] < 0.65
     assert found["shortcuts.kept_without_lungs"] > 0.9
+    assert found["shortcuts.kept_without_box"] > 0.9
 
 
 def test_a_model_that_reads_the_lungs_is_blind_without_them(drawn):
@@ -55,7 +56,8 @@ def test_a_model_that_reads_the_lungs_is_blind_without_them(drawn):
     assert found["shortcuts.box_out_auroc"] == 0.5  # nothing is left: every answer is the same
     assert found["shortcuts.border_only_auroc"] == 0.5
     assert found["shortcuts.lungs_only_auroc"] > 0.95
-    assert abs(found["shortcuts.kept_without_lungs"]) < 0.05
+    assert abs(found["shortcuts.kept_without_lungs"]) < 0.3
+    assert found["shortcuts.kept_without_box"] == 0
 
 
 def test_a_model_without_skill_has_no_shortcut_to_measure(drawn):
