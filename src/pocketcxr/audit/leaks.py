@@ -185,7 +185,8 @@ def leak_section(rows: Sequence[IndexRow], pixels: NDArray[np.uint8], copies: Co
             Picture(
                 "Pictures on both sides",
                 _sheet(rows, pixels, pairs),
-                f"{len(pairs)} pairs of chest X-rays, one in each of two splits, that show the same exposure",
+                f"{len(pairs)} pairs of chest X-rays, one in each of two splits, that are or may be one exposure",
+                note=f"The surest first; below an agreement of {SURE} it may be two films of one person, or two people.",
             ),
         )
         if pairs
