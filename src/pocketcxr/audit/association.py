@@ -33,7 +33,7 @@ def cramers_v(levels: Sequence[str], classes: Sequence[str], members: NDArray[np
         seed: of the resampling.
     """
     if len(levels) < _FEWEST_IMAGES:
-        return not_measurable(f"{len(levels)} images say it; at least {_FEWEST_IMAGES} are needed")
+        return not_measurable(f"{len(levels) or 'no'} images say it; at least {_FEWEST_IMAGES} are needed")
     rows, columns = _codes(levels), _codes(classes)
     if rows.max() == 0:
         return not_measurable(f"all images are alike in it ({levels[0]})")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pocketcxr.audit.duplicates import Pair
     from pocketcxr.data.rows import IndexRow
 
-_SHOWN = 12
+_SHOWN, _LISTED = 12, 200
 _NO_SPLIT = "the table has no splits yet; run  pocketcxr split  first"
 
 
@@ -179,13 +181,18 @@ def leak_section(rows: Sequence[IndexRow], pixels: NDArray[np.uint8], copies: Co
         for pair in copies.pairs
         if sides[pair.first] and sides[pair.second] and sides[pair.first] != sides[pair.second]
     ]
-    pairs = [] if why else pairs[:_SHOWN]  # the surest first
+    if why:
+        pairs = []
+    elif pairs:
+        tables += (_pair_table(rows, sides, pairs[:_LISTED]),)
+    pairs = pairs[:_SHOWN]  # the surest first
     pictures = (
         (
             Picture(
                 "Pictures on both sides",
                 _sheet(rows, pixels, pairs),
-                f"{len(pairs)} pairs of chest X-rays, one in each of two splits, that show the same exposure",
+                f"{len(pairs)} pairs of chest X-rays, one in each of two splits, that are or may be one exposure",
+                note=f"The surest first; below an agreement of {SURE} it may be two films of one person or two people.",
             ),
         )
         if pairs
@@ -209,7 +216,7 @@ def _leak_measure(kind: str, found: set[int], rows: Sequence[IndexRow], why: str
         "near_duplicates": (
             "Images with a copy in another split",
             "Re-encoded, cropped or mirrored, it is the same exposure: the answer was seen in training.",
-            "Index and split again, which keeps copies together, or remove one of each pair in the sheet below.",
+            "Remove one of each sure pair listed below, or move it to the other's split, then audit again.",
         ),
     }
     title, meaning, advice = words[kind]
@@ -243,6 +250,26 @@ def _direction_table(title: str, sides: Sequence[str], names: Sequence[str], key
         ("images of", *(f"also in {b}" for b in names)),
         body,
     )
+
+
+def _pair_table(rows: Sequence[IndexRow], sides: Sequence[str], pairs: Sequence[Pair]) -> Table:
+    """The pairs by name, so that they can be taken out."""
+    paths = [os.path.abspath(row.path) for row in rows]  # noqa: PTH100  # resolve() would follow links out of the set
+    folder = os.path.commonpath([str(Path(path).parent) for path in paths])
+    body = tuple(
+        (
+            os.path.relpath(paths[pair.first], folder),
+            sides[pair.first],
+            os.path.relpath(paths[pair.second], folder),
+            sides[pair.second],
+            pair.change,
+            pair.correlation,
+            "sure" if pair.sure else "likely",
+        )
+        for pair in pairs
+    )
+    columns = ("file", "in", "file", "in", "how they differ", "agreement", "how sure")
+    return Table("Pairs on both sides", columns, body, f"The {len(body)} surest; paths below the folder of all images.")
 
 
 def _side(row: IndexRow) -> str:

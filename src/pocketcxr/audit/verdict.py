@@ -107,7 +107,7 @@ def _engineer(bad: Sequence[GateResult], open_: Sequence[GateResult], *, with_mo
 
 
 def _reviewer(bad: Sequence[GateResult], open_: Sequence[GateResult], good: Sequence[GateResult]) -> str:
-    words = [f"{len(good)} gates passed, {len(bad)} failed, {len(open_)} could not be measured."]
+    words = [f"{_count(len(good), 'gate')} passed, {len(bad)} failed, {len(open_)} could not be measured."]
     if bad:
         words.append("Failed: " + "; ".join(f"{r.gate.broken} ({r.words})" for r in bad) + ".")
     if open_:

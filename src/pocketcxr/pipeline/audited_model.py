@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pocketcxr.data.pixels import open_dataset
-from pocketcxr.errors import ConfigError
+from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.evaluation import verdicts
 from pocketcxr.inference.session import load_bundle
 
@@ -126,6 +126,7 @@ def _rivals(run: Run | None) -> dict[str, Predict]:
     """Teacher and student alone, where the run has them."""
     if run is None:
         return {}
+    require_extra("train", "torch", "timm")
     from pocketcxr.models.checkpoints import load_network
     from pocketcxr.models.predict import as_predict
     from pocketcxr.pipeline.judge import checkpoint
