@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.errors import InputError, UnreadableImageError, UnusableImageError
 from pocketcxr.imaging.quality import Reason
-from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.signatures import looks_like_dicom, raster_format
 from pocketcxr.inference.predictor import ERROR, Prediction
 
@@ -40,7 +39,7 @@ def predict_paths(predictor: Predictor, paths: Iterable[Path]) -> Iterator[Score
     A file that cannot be read gives the decision ``error`` with the reason, and the next file is scored.
     """
     for path in find_images(paths):
-        yield _score(predictor, path)
+        yield score(predictor, path)
 
 
 def find_images(paths: Iterable[Path]) -> Iterator[Path]:
@@ -93,15 +92,20 @@ def _begins_like_a_picture(path: Path) -> bool:
     return bool(raster_format(head)) or looks_like_dicom(head)
 
 
-def _score(predictor: Predictor, path: Path) -> Scored:
-    name = os.fsencode(path).decode("utf-8", "backslashreplace")
+def printable(path: Path) -> str:
+    """Return a path as text that any file can hold: bytes that are no UTF-8 are written as backslash escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def score(predictor: Predictor, path: Path) -> Scored:
+    """Score one file; one that cannot be read gives the decision ``error`` with the reason."""
+    name = printable(path)
     try:
         if path.is_dir():
             raise UnreadableImageError(
                 f"{name}: expected pictures in this folder, found none that can be listed and read"
             )
-        radiograph = read_image(path)
-        return Scored(predictor.predict_image(radiograph, name), radiograph)
+        return Scored(*predictor.read_and_predict(path, name))
     except InputError as error:
         code = "unusable" if isinstance(error, UnusableImageError) else "unreadable"
         reason = Reason(code, str(error))
