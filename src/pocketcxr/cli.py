@@ -90,6 +90,7 @@ def _retune_process() -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no matrices here, and NumPy starts faster without its threads
     from pocketcxr.inference.command import run_predict
 
     return run_predict(
@@ -98,6 +99,9 @@ def _predict(options: argparse.Namespace) -> int:
         output_format=options.format,
         heatmaps=options.heatmaps,
         stream=sys.stdout,
+        output=options.output,
+        workers=options.workers,
+        exact=options.exact,
     )
 
 
@@ -271,13 +275,25 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "score X-rays with a bundle; needs no training framework",
         "  pocketcxr predict scan.dcm\n"
         "  pocketcxr predict studies/ --format jsonl > scores.jsonl\n"
-        "  pocketcxr predict *.png --heatmaps maps/ --bundle runs/mine/bundle/student.onnx\n\n"
+        "  pocketcxr predict *.png --heatmaps maps/ --bundle runs/mine/bundle/student.onnx\n"
+        "  pocketcxr predict archive/ -o scores.csv      a million files; the same command goes on after a stop\n\n"
         "exit status: 0 every file was read, 1 some files could not be read, 2 nothing could be done",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM, PNG or JPEG file, or a folder")
     parser.add_argument("--bundle", type=Path, help="bundle file (default: the student that comes with pocketcxr)")
-    parser.add_argument("--format", choices=("table", "json", "jsonl", "csv"), default="table")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="append answers to .jsonl, .csv or .parquet; skip what it holds",
+    )
+    parser.add_argument("--format", choices=("table", "json", "jsonl", "csv"), help="on the screen (default: table)")
     parser.add_argument("--heatmaps", type=Path, metavar="DIR", help="write a picture of where the network looked")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one per core, none for few files)"
+    )
+    parser.add_argument("--exact", action="store_true", help="read every pixel: the slow yardstick of the fast path")
     parser.set_defaults(run=_predict)
 
 

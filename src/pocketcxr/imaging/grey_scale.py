@@ -70,9 +70,9 @@ def apply_grey_scale(
     occurring = table[smallest - lowest : largest - lowest + 1]
     if factor > 1 and not lowest and _is_straight(occurring):
         step = (occurring[-1] - occurring[0]) / max(1, largest - smallest)
-        means = sum_cells(stored, factor) * np.float32(step / factor**2)
-        means += np.float32(occurring[0] - smallest * step)
-        return np.clip(means, 0, 1, out=means), notes
+        straight: NDArray[np.float32] = sum_cells(stored, factor).astype(np.float32) * np.float32(step / factor**2)
+        straight += np.float32(occurring[0] - smallest * step)
+        return np.clip(straight, 0, 1, out=straight), notes
     # from 0 upwards, then the negative values: as indices wrap around, stored values index it as they stand
     ordered = np.roll(table.astype(np.float32), lowest)
     if factor == 1:
@@ -81,7 +81,9 @@ def apply_grey_scale(
         sum_cells(np.take(ordered, stored[top : top + _ROWS_AT_ONCE * factor], mode="wrap"), factor)
         for top in range(0, len(stored), _ROWS_AT_ONCE * factor)
     ]
-    return np.concatenate(strips) / np.float32(factor**2), notes
+    means: NDArray[np.float32] = np.concatenate(strips)
+    means /= np.float32(factor**2)
+    return means, notes
 
 
 def depends_on_all_pixels(dataset: Dataset) -> bool:
@@ -108,7 +110,8 @@ def averages_commute(stored: NDArray[Any], pixels: NDArray[np.float32], dataset:
 
 
 def _is_straight(table: Table) -> bool:
-    return bool(np.all(np.abs(table - np.linspace(table[0], table[-1], len(table))) < _STRAIGHT))
+    line = np.linspace(float(table[0]), float(table[-1]), len(table))
+    return bool(np.all(np.abs(table - line) < _STRAIGHT))
 
 
 def _used(stored: NDArray[Any], lowest: int, count: int) -> NDArray[np.bool_]:

@@ -53,6 +53,13 @@ class Prediction:
     bundle: str
     saliency: NDArray[np.float32] | None = field(default=None, repr=False)
 
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Prediction:
+        """Make an answer of what `record` returned; the saliency is not in it."""
+        reasons = tuple(Reason(reason["code"], reason["words"]) for reason in record["reasons"])
+        fields = dict(record, reasons=reasons)
+        return cls(**fields)
+
     def record(self) -> dict[str, Any]:
         """Return the answer as plain values for JSON; these keys are part of the public contract."""
         return {
