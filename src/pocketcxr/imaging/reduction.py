@@ -3,7 +3,7 @@
 A film of 2000 x 2000 pixels goes into a network of 224 x 224. Averaging cells of 4 x 4 pixels first and resizing the
 500 x 500 means by `resize` gives nearly the same picture as resizing all of it (0.6 of 255 grey levels apart on
 average), for a fraction of the work; JPEG and JPEG 2000 can even be decoded at that size. So that the second step still
-has a real choice of pixels, a reduced picture keeps at least twice the network's size on each axis.
+has a real choice of pixels, a reduced picture keeps at least four times the network's size on each axis.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pocketcxr.imaging.radiograph import Region
 
-_KEPT = 2
+_KEPT = 4
 _SMALLEST_SIDE = 192  # the input gate's percentiles want some pixels, however small the network
 
 

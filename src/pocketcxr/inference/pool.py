@@ -88,7 +88,8 @@ class _Worker:
                 "heatmaps": str(options.heatmaps) if options.heatmaps else None,
             }
         )
-        threading.Thread(target=self._listen, args=(events,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(events,), daemon=True)
+        self._listener.start()
 
     def give(self, number: int, path: Path) -> None:
         self.given.append((number, path))
@@ -119,6 +120,8 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._listener.join(_FAREWELL_S)
+        self.process.stdout.close()
 
 
 class _Pool:

@@ -79,6 +79,8 @@ def open_scores(path: Path, *, identity: str, labels: Sequence[str]) -> tuple[Te
         ConfigError: answers of another bundle, a damaged line, another process that writes to it.
         OSError: it cannot be opened or written.
     """
+    if path.exists() and not path.is_file():  # a pipe or device can neither be read back nor cut
+        raise ConfigError(f"{path}: expected a regular file to append answers to")
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = path.open("a+b")
     try:

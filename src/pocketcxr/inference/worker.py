@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 from pocketcxr.errors import PocketCxrError
 from pocketcxr.inference.batch import score
 from pocketcxr.inference.predictor import Predictor
-from pocketcxr.inference.saliency import LONGEST_SIDE, write_heatmap
 from pocketcxr.inference.session import load_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
+
+    from pocketcxr.inference.predictor import Prediction
 
 
 def main() -> None:
@@ -56,13 +57,20 @@ def _serve(lines: Iterable[str], answers: TextIO, options: dict[str, Any]) -> No
 
 def make_predictor(bundle: Path, *, exact: bool, heatmaps: Path | None, threads: int | None) -> Predictor:
     """Load a bundle for scoring; with heatmaps, pictures keep as many pixels as those show."""
-    return Predictor(load_bundle(bundle, threads=threads), exact=exact, smallest_side=LONGEST_SIDE if heatmaps else 0)
+    smallest_side = 0
+    if heatmaps is not None:
+        from pocketcxr.inference.saliency import LONGEST_SIDE
+
+        smallest_side = LONGEST_SIDE
+    return Predictor(load_bundle(bundle, threads=threads), exact=exact, smallest_side=smallest_side)
 
 
-def score_and_draw(predictor: Predictor, path: Path, heatmaps: Path | None) -> Any:
+def score_and_draw(predictor: Predictor, path: Path, heatmaps: Path | None) -> Prediction:
     """Score one file and write its heatmap where a folder for it is given and there is one; return the answer."""
     scored = score(predictor, path)
     if heatmaps is not None and scored.radiograph is not None and scored.prediction.saliency is not None:
+        from pocketcxr.inference.saliency import write_heatmap
+
         write_heatmap(heatmaps, scored.prediction, scored.radiograph.pixels, manifest=predictor.bundle.manifest)
     return scored.prediction
 
