@@ -106,13 +106,13 @@ def test_a_run_killed_again_and_again_ends_with_every_file_scored_once(
     tiny_bundle_path, save_picture, tmp_path, suffix
 ):
     _needs(suffix)
-    for number in range(150):
-        save_picture(tmp_path / "films" / f"{number}.png", brightness=0.8, shape=(700, 700))
+    for number in range(60):
+        save_picture(tmp_path / "films" / f"{number}.png", brightness=0.8, shape=(500, 500))
     output = tmp_path / f"scores.{suffix}"
     grows = tmp_path / (output.name + (".partial.jsonl" if suffix == "parquet" else ""))
     command = [*_KILLED, "--bundle", str(tiny_bundle_path), str(tmp_path / "films"), "-o", str(output)]
     kills = 0
-    for aim in (300, 5_000, 12_000):
+    for aim in (300, 6_000):
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None and (grows.stat().st_size if grows.exists() else 0) < aim:
                 time.sleep(0.005)
@@ -122,8 +122,8 @@ def test_a_run_killed_again_and_again_ends_with_every_file_scored_once(
     assert kills
     assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
     answers = _read(output)
-    assert [path for path, _ in answers] == [str(tmp_path / "films" / f"{number}.png") for number in range(150)]
-    assert Counter(decision for _, decision in answers) == {"bright": 150}
+    assert [path for path, _ in answers] == [str(tmp_path / "films" / f"{number}.png") for number in range(60)]
+    assert Counter(decision for _, decision in answers) == {"bright": 60}
 
 
 def test_answers_of_another_bundle_are_never_mixed_in(run, films, tmp_path):

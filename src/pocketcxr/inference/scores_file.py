@@ -99,6 +99,7 @@ def open_scores(path: Path, *, identity: str, labels: Sequence[str]) -> tuple[Te
             digests.append(_digest(name))
             errors += decision == ERROR
         raw.truncate(whole)
+        raw.seek(0, os.SEEK_END)
     except BaseException:
         raw.close()
         raise
