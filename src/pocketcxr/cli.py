@@ -105,6 +105,12 @@ def _predict(options: argparse.Namespace) -> int:
     )
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from pocketcxr.inference.doctor import run_doctor
+
+    return run_doctor(bundle=options.bundle, as_json=options.json, stream=sys.stdout)
+
+
 def _index(options: argparse.Namespace) -> int:
     from pocketcxr.pipeline.stages import index_sources
 
@@ -250,6 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pocketcxr {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
+    _add_doctor(commands)
     _add_distill(commands)
     _add_demo_and_phantom(commands)
     _add_index_and_split(commands)
@@ -295,6 +302,19 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--exact", action="store_true", help="read every pixel: the slow yardstick of the fast path")
     parser.set_defaults(run=_predict)
+
+
+def _add_doctor(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "doctor",
+        "say what this machine has for predictions, what is missing and what to do about it",
+        "  pocketcxr doctor\n  pocketcxr doctor --bundle student.onnx --json\n\n"
+        "exit status: 0 ready to predict, 1 something is at fault",
+    )
+    parser.add_argument("--bundle", type=Path, help="bundle file (default: the student that comes with pocketcxr)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_doctor)
 
 
 def _add_distill(commands: argparse._SubParsersAction) -> None:
