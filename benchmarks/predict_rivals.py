@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ def pytorch(size: int, model: str) -> Work:
     from PIL import Image
 
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore", FutureWarning)
     network = torch.jit.load(model).eval()
 
     def work(path: str) -> float:

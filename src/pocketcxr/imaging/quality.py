@@ -81,7 +81,7 @@ def refusal_reasons(radiograph: Radiograph) -> tuple[Reason, ...]:
 
 def contrast_in_doubt(radiograph: Radiograph) -> bool:
     """Whether the whole picture must be read before a reduced one may be refused, or kept, for its contrast."""
-    return _contrast(radiograph) < _DOUBTFUL_CONTRAST
+    return contrast_of(radiograph) < _DOUBTFUL_CONTRAST
 
 
 def _shape_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
@@ -104,7 +104,7 @@ def _shape_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
 
 def _contrast_reasons(radiograph: Radiograph) -> tuple[Reason, ...]:
     pixels, facts = radiograph.pixels, radiograph.facts
-    contrast = _contrast(radiograph)
+    contrast = contrast_of(radiograph)
     if facts.bits > 8 and facts.format != "DICOM" and float(np.ptp(pixels)) < MIN_DEEP_RANGE:  # noqa: PLR2004
         return (
             Reason(
@@ -126,8 +126,10 @@ def _contrast_reasons(radiograph: Radiograph) -> tuple[Reason, ...]:
     return ()
 
 
-def _contrast(radiograph: Radiograph) -> float:
+def contrast_of(radiograph: Radiograph) -> float:
     """Difference between the 1st and 99th percentile of sampled pixels."""
+    if radiograph.contrast is not None:
+        return radiograph.contrast
     pixels = radiograph.pixels
     step = max(1, int((pixels.size / _SAMPLED_PIXELS) ** 0.5))
     samples = pixels[::step, ::step].ravel()

@@ -54,11 +54,13 @@ class Radiograph:
     `pixels` float32 [H, W] in [0, 1], MONOCHROME2: 0 is black (air), 1 is white (bone). `region`: where in `pixels` the
     picture stands (left, top, right, bottom, in pixels, fractions allowed), None where it fills them; only a reduced
     picture has one, because 2000 / 3 pixels are no whole number. `facts` always tell the size of the whole picture.
+    `contrast`: what the input gate measured, where it has done so already.
     """
 
     pixels: NDArray[np.float32]
     facts: ImageFacts
     region: Region | None = None
+    contrast: float | None = None
 
 
 def check_pixel_count(width: int, height: int, name: str) -> None:

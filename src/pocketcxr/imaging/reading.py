@@ -5,6 +5,7 @@ The format is recognised by the file's first bytes, never by its suffix: many pu
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import PocketCxrError, UnreadableImageError
@@ -75,13 +76,16 @@ def read_image_bytes(data: bytes, name: str, *, side: int | None = None) -> Radi
 
 
 def _decode_reduced(data: bytes, name: str, side: int) -> Radiograph:
-    from pocketcxr.imaging.quality import contrast_in_doubt
+    from pocketcxr.imaging.quality import contrast_in_doubt, contrast_of
 
     try:
         radiograph = _decode(data, name, side)
     except InDoubtError:
         return _decode(data, name)
-    return _decode(data, name) if radiograph.region and contrast_in_doubt(radiograph) else radiograph
+    if radiograph.region is None:
+        return radiograph
+    radiograph = replace(radiograph, contrast=contrast_of(radiograph))
+    return _decode(data, name) if contrast_in_doubt(radiograph) else radiograph
 
 
 def _decode(data: bytes, name: str, side: int | None = None) -> Radiograph:
