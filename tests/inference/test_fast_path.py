@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pocketcxr.bundle.format import WEIGHTS_FOLDER
 from pocketcxr.inference.predictor import TOLERANCE, Predictor
 from pocketcxr.inference.session import load_bundle
 
 FOLDER = Path(os.environ.get("POCKETCXR_DATA", "/nowhere"))
-BUNDLE = os.environ.get("POCKETCXR_BUNDLE", "")
+BUNDLE = os.environ.get("POCKETCXR_BUNDLE") or next(map(str, WEIGHTS_FOLDER.glob("*.onnx")), "")
 
 
 def _agree(fast, exact, path):
@@ -62,7 +63,7 @@ def test_pictures_for_heatmaps_keep_what_these_show(predictor, save_picture, tmp
 
 @pytest.mark.skipif(
     not (FOLDER / "dicom").is_dir() or not BUNDLE,
-    reason="POCKETCXR_DATA names no folder with dicom/ and full_size/, or POCKETCXR_BUNDLE no bundle",
+    reason="POCKETCXR_DATA names no folder with dicom/ and full_size/, or there is no bundle: name one in POCKETCXR_BUNDLE",
 )
 def test_real_files_get_the_same_answers_within_the_tolerance():
     bundle = load_bundle(Path(BUNDLE), threads=1)
