@@ -63,7 +63,7 @@ def test_pictures_for_heatmaps_keep_what_these_show(predictor, save_picture, tmp
 
 @pytest.mark.skipif(
     not (FOLDER / "dicom").is_dir() or not BUNDLE,
-    reason="POCKETCXR_DATA names no folder with dicom/ and full_size/, or there is no bundle: name one in POCKETCXR_BUNDLE",
+    reason="POCKETCXR_DATA names no folder with dicom/ and full_size/, or POCKETCXR_BUNDLE no bundle",
 )
 def test_real_files_get_the_same_answers_within_the_tolerance():
     bundle = load_bundle(Path(BUNDLE), threads=1)

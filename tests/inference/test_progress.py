@@ -41,3 +41,18 @@ def _settled(progress, elapsed_s):
 )
 def test_durations_are_read_at_a_glance(seconds, words):
     assert duration(seconds) == words
+
+
+class _Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_on_a_screen_the_line_comes_back_after_it_was_cleared():
+    screen = _Screen()
+    progress = Progress(lambda: 10, stream=screen)
+    progress.step()
+    assert screen.getvalue() == ""  # too early to tell
+    progress.clear()
+    progress.step()
+    assert screen.getvalue().startswith("\r\x1b[K\r2 ")

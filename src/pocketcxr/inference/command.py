@@ -180,7 +180,8 @@ def _with_progress(
 
     progress = Progress(lambda: sum(1 for _ in find_images(paths)), already=already)
     for answer in answers:
-        progress.clear()
+        if not log or answer.decision == ERROR:  # what is written about it goes to the same screen
+            progress.clear()
         yield answer
         progress.step()
     progress.clear()

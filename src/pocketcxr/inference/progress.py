@@ -30,6 +30,7 @@ class Progress:
         self._rewrites = self._stream.isatty()
         self._every_s = _EVERY_S if self._rewrites else _EVERY_S_IN_A_LOG
         self._already, self._done, self._total = already, 0, 0
+        self._cleared = False
         self._started = self._told = time.monotonic()
         threading.Thread(target=self._count, args=(count,), daemon=True).start()
 
@@ -37,8 +38,8 @@ class Progress:
         """Count one answer, and tell from time to time."""
         self._done += 1
         now = time.monotonic()
-        if now - self._told >= self._every_s:
-            self._told = now
+        if self._cleared or now - self._told >= self._every_s:
+            self._told, self._cleared = now, False
             self._write(self.line(now - self._started))
 
     def line(self, elapsed_s: float) -> str:
@@ -50,8 +51,9 @@ class Progress:
         return f"{done:,} of {self._total:,} ({done / self._total:.0%}), {rate:.1f}/s, {duration(left_s)} left"
 
     def clear(self) -> None:
-        """Take the line away, before something else is written to the same screen."""
+        """Take the line away before something else is written to the same screen; the next step brings it back."""
         if self._rewrites:
+            self._cleared = True
             self._stream.write("\r\x1b[K")
             self._stream.flush()
 
