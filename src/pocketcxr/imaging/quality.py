@@ -8,6 +8,7 @@ Of 250 photographs they refuse 241, of 120 unlabelled CT slices 10, of 150 knees
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def contrast_of(radiograph: Radiograph) -> float:
     if radiograph.contrast is not None:
         return radiograph.contrast
     pixels = radiograph.pixels
-    step = max(1, int((pixels.size / _SAMPLED_PIXELS) ** 0.5))
+    step = max(1, math.ceil((pixels.size / _SAMPLED_PIXELS) ** 0.5))
     samples = pixels[::step, ::step].ravel()
     # np.percentile interpolates in the same way, but loads numpy.ma for it: a fifth of a prediction's start
     ranks = [fraction * (samples.size - 1) for fraction in (0.01, 0.99)]
