@@ -9,6 +9,7 @@ from pocketcxr.cli import main
 
 COMMANDS = (
     "predict",
+    "doctor",
     "distill",
     "demo",
     "phantom",

@@ -91,6 +91,7 @@ def _retune_process() -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no matrices here, and NumPy starts faster without its threads
     from pocketcxr.inference.command import run_predict
 
     return run_predict(
@@ -99,7 +100,16 @@ def _predict(options: argparse.Namespace) -> int:
         output_format=options.format,
         heatmaps=options.heatmaps,
         stream=sys.stdout,
+        output=options.output,
+        workers=options.workers,
+        exact=options.exact,
     )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from pocketcxr.inference.doctor import run_doctor
+
+    return run_doctor(bundle=options.bundle, as_json=options.json, stream=sys.stdout)
 
 
 def _index(options: argparse.Namespace) -> int:
@@ -269,6 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pocketcxr {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
+    _add_doctor(commands)
     _add_distill(commands)
     _add_demo_and_phantom(commands)
     _add_index_and_split(commands)
@@ -295,14 +306,39 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "score X-rays with a bundle; needs no training framework",
         "  pocketcxr predict scan.dcm\n"
         "  pocketcxr predict studies/ --format jsonl > scores.jsonl\n"
-        "  pocketcxr predict *.png --heatmaps maps/ --bundle runs/mine/bundle/student.onnx\n\n"
+        "  pocketcxr predict *.png --heatmaps maps/ --bundle runs/mine/bundle/student.onnx\n"
+        "  pocketcxr predict archive/ -o scores.csv      a million files; the same command goes on after a stop\n\n"
         "exit status: 0 every file was read, 1 some files could not be read, 2 nothing could be done",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM, PNG or JPEG file, or a folder")
     parser.add_argument("--bundle", type=Path, help="bundle file (default: the student that comes with pocketcxr)")
-    parser.add_argument("--format", choices=("table", "json", "jsonl", "csv"), default="table")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="append answers to .jsonl, .csv or .parquet; skip what it holds",
+    )
+    parser.add_argument("--format", choices=("table", "json", "jsonl", "csv"), help="on the screen (default: table)")
     parser.add_argument("--heatmaps", type=Path, metavar="DIR", help="write a picture of where the network looked")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one per core, none for few files)"
+    )
+    parser.add_argument("--exact", action="store_true", help="read every pixel: the slow yardstick of the fast path")
     parser.set_defaults(run=_predict)
+
+
+def _add_doctor(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "doctor",
+        "say what this machine has for predictions, what is missing and what to do about it",
+        "  pocketcxr doctor\n  pocketcxr doctor --bundle student.onnx --json\n\n"
+        "exit status: 0 ready to predict, 1 something is at fault",
+    )
+    parser.add_argument("--bundle", type=Path, help="bundle file (default: the student that comes with pocketcxr)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=_doctor)
 
 
 def _add_distill(commands: argparse._SubParsersAction) -> None:

@@ -34,8 +34,10 @@ from pocketcxr.errors import UnreadableImageError, UnusableImageError
 from pocketcxr.imaging.codestream import Codestream, has_end, read_codestream
 from pocketcxr.imaging.colour import to_grey
 from pocketcxr.imaging.dicom_facts import read_facts
-from pocketcxr.imaging.grey_scale import apply_grey_scale
+from pocketcxr.imaging.grey_scale import apply_grey_scale, averages_commute, depends_on_all_pixels
 from pocketcxr.imaging.radiograph import MAX_FILE_BYTES, Radiograph, check_pixel_count
+from pocketcxr.imaging.reduced_frame import REDUCIBLE, decode_reduced
+from pocketcxr.imaging.reduction import factor_for, region_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,8 +62,8 @@ _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # Digital X-Ray Image Storage
 _META_LENGTH_VALUE = slice(140, 144)  # PS3.10 table 7.1-1: (0002,0000) follows the mark at 128
 
 
-def read_dicom(data: bytes, name: str) -> Radiograph:
-    """Decode a DICOM file with one picture.
+def read_dicom(data: bytes, name: str, *, side: int | None = None) -> Radiograph:
+    """Decode a DICOM file with one picture, reduced to `side` pixels or more where it is given.
 
     Raises:
         UnreadableImageError: truncated, damaged, too large, or a transfer syntax without decoder.
@@ -69,17 +71,44 @@ def read_dicom(data: bytes, name: str) -> Radiograph:
     """
     dataset = _parse(data, name)
     _check_header(dataset, name)
-    samples, photometric = _decode(dataset, _transfer_syntax(dataset, name), name)
+    columns, rows = int(dataset.Columns), int(dataset.Rows)
+    syntax, factor = _transfer_syntax(dataset, name), factor_for(columns, rows, side)
+    reduced = _decode_reduced(dataset, syntax, factor, name) if factor > 1 else None
+    if reduced is not None:
+        return reduced
+    samples, photometric = _decode(dataset, syntax, name)
     bits, colour = int(dataset.BitsStored), False
     if photometric in _GREY:
-        pixels, notes = apply_grey_scale(samples, dataset, name)
+        pixels, notes = apply_grey_scale(samples, dataset, name, factor=factor)
     elif photometric == "PALETTE COLOR":
+        factor = 1
         pixels, colour = _palette_grey(samples, dataset)
         notes = ("palette read as grey",)
     else:
+        factor = 1
         pixels, colour = to_grey(samples, largest=2**bits - 1)
         notes = ("colour channels read as grey",)
-    return Radiograph(pixels, read_facts(dataset, pixels.shape, colour=colour, notes=notes))
+    facts = read_facts(dataset, (rows, columns), colour=colour, notes=notes)
+    return Radiograph(pixels, facts, region_of(columns, rows, factor))
+
+
+def _decode_reduced(dataset: FileDataset, syntax: UID, factor: int, name: str) -> Radiograph | None:
+    """Let a lossy or wavelet decoder leave pixels out; None where only all pixels tell what the picture is."""
+    if syntax not in REDUCIBLE or str(dataset.PhotometricInterpretation) not in _GREY or depends_on_all_pixels(dataset):
+        return None
+    found = _check_encapsulated(dataset, syntax, name)
+    if dataset.PixelRepresentation or found.bits > int(dataset.BitsStored):
+        return None
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    decoded = decode_reduced(frame, factor, bits=found.bits, jpeg_2000=syntax in _JPEG_2000)
+    if decoded is None:
+        return None
+    stored, region = decoded
+    pixels, notes = apply_grey_scale(stored, dataset, name)
+    if not averages_commute(stored, pixels, dataset, name):
+        return None
+    facts = read_facts(dataset, (found.height, found.width), colour=False, notes=notes)
+    return Radiograph(pixels, facts, region)
 
 
 def _parse(data: bytes, name: str) -> FileDataset:

@@ -4,6 +4,9 @@ Stored values have 16 bits at most, so the whole chain runs once over a table of
 a single look-up: exact, and independent of the picture's size. The order is that of PS3.4 N.2: Modality LUT or rescale
 (PS3.3 C.11.1), VOI LUT or window (C.11.2), then the presentation stage, where MONOCHROME1 (C.7.6.3.1.2) and
 Presentation LUT Shape INVERSE (C.11.4, C.8.11.3.1.2) each say, redundantly, that the lowest value is white.
+
+Averaging cells of pixels and looking up commute where the table is a straight line over the values that occur. Then the
+averages are taken first, of whole numbers, and only they are looked up; otherwise every pixel is looked up first.
 """
 
 from __future__ import annotations
@@ -14,24 +17,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketcxr.errors import UnusableImageError
+from pocketcxr.imaging.reduction import sum_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydicom.dataset import Dataset
 
 Table = NDArray[np.float64]
 _EIGHT_BITS = 8
+_STRAIGHT = 1e-6  # how far a table may be from a straight line, of a range of 1
+_ROWS_AT_ONCE = 64  # looked up and averaged while they are still in the processor's cache
+_SMALL_ERROR = 1 / 255  # root mean square that averaging before looking up may cost
 
 
-def apply_grey_scale(stored: NDArray[Any], dataset: Dataset, name: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def apply_grey_scale(
+    stored: NDArray[Any], dataset: Dataset, name: str, *, factor: int = 1
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Turn stored values into the picture that the header describes.
 
     Args:
         stored: [H, W] integers of 8 or 16 bits, unused high bits removed.
         dataset: the header.
         name: stands in messages.
+        factor: cells of so many pixels a side are averaged; see `reduction`.
 
     Returns:
-        float32 [H, W] in [0, 1], MONOCHROME2, and notes of what was done.
+        float32 [H, W], or [ceil(H / factor), ceil(W / factor)], in [0, 1], MONOCHROME2, and notes of what was done.
 
     Raises:
         UnusableImageError: values that exceed BitsStored, a header that contradicts itself, an invalid window or LUT,
@@ -39,15 +51,15 @@ def apply_grey_scale(stored: NDArray[Any], dataset: Dataset, name: str) -> tuple
     """
     bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
     lowest, count = (-(1 << (bits - 1)) if signed else 0), 1 << bits
-    if int(stored.min()) < lowest or int(stored.max()) >= lowest + count:
+    smallest, largest = int(stored.min()), int(stored.max())
+    if smallest < lowest or largest >= lowest + count:
         raise UnusableImageError(f"{name}: pixel values exceed the {bits} bits that BitsStored gives; export it again")
     values = np.arange(lowest, lowest + count, dtype=np.float64)
     padding = _padding(values, dataset, name)
     inverted = _inverted(dataset, name)
-    used = _used(stored, lowest, count) & ~padding
     with np.errstate(over="ignore"):  # a header's absurd numbers end at the clipped range or are refused
         values, notes = _modality(values, dataset, name)
-        table, voi_notes = _values_of_interest(values, used, dataset, name)
+        table, voi_notes = _values_of_interest(values, lambda: _used(stored, lowest, count) & ~padding, dataset, name)
     notes += voi_notes
     if inverted:
         table = 1 - table
@@ -55,8 +67,51 @@ def apply_grey_scale(stored: NDArray[Any], dataset: Dataset, name: str) -> tuple
     if padding.any():
         table[padding] = 0  # black, after the inversion: padding is no part of the patient
         notes += ("pixel padding drawn black",)
-    # from 0 upwards, then the negative values: as Python indexes from the end, stored values index it as they stand
-    return np.roll(table.astype(np.float32), lowest)[stored], notes
+    occurring = table[smallest - lowest : largest - lowest + 1]
+    if factor > 1 and not lowest and _is_straight(occurring):
+        step = (occurring[-1] - occurring[0]) / max(1, largest - smallest)
+        straight: NDArray[np.float32] = sum_cells(stored, factor).astype(np.float32) * np.float32(step / factor**2)
+        straight += np.float32(occurring[0] - smallest * step)
+        return np.clip(straight, 0, 1, out=straight), notes
+    # from 0 upwards, then the negative values: as indices wrap around, stored values index it as they stand
+    ordered = np.roll(table.astype(np.float32), lowest)
+    if factor == 1:
+        return np.take(ordered, stored, mode="wrap"), notes
+    strips = [
+        sum_cells(np.take(ordered, stored[top : top + _ROWS_AT_ONCE * factor], mode="wrap"), factor)
+        for top in range(0, len(stored), _ROWS_AT_ONCE * factor)
+    ]
+    means: NDArray[np.float32] = np.concatenate(strips)
+    means /= np.float32(factor**2)
+    return means, notes
+
+
+def depends_on_all_pixels(dataset: Dataset) -> bool:
+    """Whether the grey scale needs values that a reduced decoding does not show: padding, smallest and largest."""
+    if dataset.get("PixelPaddingValue") not in {None, ""}:
+        return True
+    windowed = dataset.get("VOILUTSequence") or dataset.get("WindowCenter") is not None
+    return not windowed and (int(dataset.BitsStored) != _EIGHT_BITS or "ModalityLUTSequence" in dataset)
+
+
+def averages_commute(stored: NDArray[Any], pixels: NDArray[np.float32], dataset: Dataset, name: str) -> bool:
+    """Whether averaging cells before the grey scale cost next to nothing, judged by averaging once more.
+
+    Args:
+        stored: means of cells of stored values, as a reduced decoding gives them.
+        pixels: what `apply_grey_scale` made of them.
+        dataset: the header.
+        name: stands in messages.
+    """
+    again = np.round(sum_cells(stored, 2) / np.float32(4)).astype(stored.dtype)
+    before, _ = apply_grey_scale(again, dataset, name)
+    after = sum_cells(pixels, 2) / np.float32(4)
+    return float(np.sqrt(np.mean(np.square(before - after)))) < _SMALL_ERROR
+
+
+def _is_straight(table: Table) -> bool:
+    line = np.linspace(float(table[0]), float(table[-1]), len(table))
+    return bool(np.all(np.abs(table - line) < _STRAIGHT))
 
 
 def _used(stored: NDArray[Any], lowest: int, count: int) -> NDArray[np.bool_]:
@@ -109,7 +164,7 @@ def _modality(values: Table, dataset: Dataset, name: str) -> tuple[Table, tuple[
 
 
 def _values_of_interest(
-    values: Table, used: NDArray[np.bool_], dataset: Dataset, name: str
+    values: Table, occurring: Callable[[], NDArray[np.bool_]], dataset: Dataset, name: str
 ) -> tuple[Table, tuple[str, ...]]:
     """The VOI stage, its output scaled to [0, 1]."""
     if dataset.get("VOILUTSequence"):
@@ -120,6 +175,7 @@ def _values_of_interest(
     if int(dataset.BitsStored) == _EIGHT_BITS and "ModalityLUTSequence" not in dataset:
         # C.11.2: no VOI stage means identity. Eight bits are ready for display, as in a PNG of the same picture.
         return (values - values.min()) / np.ptp(values), ("no window: whole 8-bit range",)
+    used = occurring()
     if not used.any() or np.ptp(values[used]) == 0:
         raise UnusableImageError(f"{name}: no window, and all pixels have the same value; nothing to score")
     low, high = float(values[used].min()), float(values[used].max())

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Region = tuple[float, float, float, float]
+"""Left, top, right and bottom edge in pixels; the first pixel lies between 0 and 1."""
+
 MAX_PIXELS = 64_000_000
 """Most pixels that are decoded: 8000 x 8000, twice the largest film scans; more is taken for a decompression bomb."""
 
@@ -48,11 +51,16 @@ class ImageFacts:
 class Radiograph:
     """A picture as every later stage takes it.
 
-    `pixels` float32 [H, W] in [0, 1], MONOCHROME2: 0 is black (air), 1 is white (bone).
+    `pixels` float32 [H, W] in [0, 1], MONOCHROME2: 0 is black (air), 1 is white (bone). `region`: where in `pixels` the
+    picture stands (left, top, right, bottom, in pixels, fractions allowed), None where it fills them; only a reduced
+    picture has one, because 2000 / 3 pixels are no whole number. `facts` always tell the size of the whole picture.
+    `contrast`: what the input gate measured, where it has done so already.
     """
 
     pixels: NDArray[np.float32]
     facts: ImageFacts
+    region: Region | None = None
+    contrast: float | None = None
 
 
 def check_pixel_count(width: int, height: int, name: str) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import ImageFile
 
 from pocketcxr.errors import ConfigError, UnreadableImageError, UnusableImageError
-from pocketcxr.imaging.colour import to_grey
+from pocketcxr.imaging.colour import colour_in_doubt, to_grey
 from pocketcxr.imaging.png import check_png, check_png_rows
 from pocketcxr.imaging.radiograph import ImageFacts, Radiograph, check_pixel_count
+from pocketcxr.imaging.reduction import InDoubtError, factor_for, power_of_two, region_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,10 +40,11 @@ class _Grey:
     notes: tuple[str, ...]
 
 
-def read_raster(data: bytes, picture_format: str, name: str) -> Radiograph:
-    """Decode one of the formats of `signatures.raster_format`.
+def read_raster(data: bytes, picture_format: str, name: str, *, side: int | None = None) -> Radiograph:
+    """Decode one of the formats of `signatures.raster_format`, reduced to `side` pixels or more where it is given.
 
     Raises:
+        InDoubtError: only with `side`, see there.
         UnreadableImageError: truncated, damaged or too large.
         UnusableImageError: several frames or pages, or samples without a defined full scale.
         ConfigError: the process told Pillow to hand out truncated pictures as if they were whole.
@@ -64,6 +66,9 @@ def read_raster(data: bytes, picture_format: str, name: str) -> Radiograph:
             raise UnusableImageError(
                 f"{name}: expected one picture, found {frames} frames or pages; export the one to score"
             )
+        width, height, factor = image.width, image.height, 1
+        if picture_format == "JPEG":
+            factor = _draft(image, factor_for(width, height, side))
         image.load()
     except (OSError, SyntaxError) as error:  # Pillow says SyntaxError for a header it cannot follow
         raise UnreadableImageError(
@@ -71,14 +76,43 @@ def read_raster(data: bytes, picture_format: str, name: str) -> Radiograph:
         ) from error
     if header and (header.interlaced or not np.asarray(image)[-1].any()):
         check_png_rows(data, header, name)  # half as dear as decoding, so only where rows may be missing
-    grey = _grey(image, header.bits if header else 8, header.significant_bits if header else 0, name)
     orientation = _exif_orientation(image)
+    if picture_format != "JPEG":
+        width, height = image.size  # Pillow has turned TIFF by now
+        image, factor = _reduced(image, factor_for(width, height, side))
+    grey = _grey(image, header.bits if header else 8, header.significant_bits if header else 0, name)
+    if factor > 1 and image.mode == "RGB" and colour_in_doubt(np.asarray(image), largest=_EIGHT_BITS):
+        raise InDoubtError
     pixels, notes = grey.pixels, grey.notes
     if orientation > 1:
         pixels, notes = _upright(pixels, orientation), (*notes, f"EXIF orientation {orientation} turned upright")
-    height, width = pixels.shape
+        height, width = pixels.shape
     facts = ImageFacts(picture_format, width, height, grey.bits, colour=grey.colour, notes=notes)
-    return Radiograph(pixels, facts)
+    return Radiograph(pixels, facts, region_of(width, height, factor))
+
+
+def _draft(image: Image, factor: int) -> int:
+    """Ask the JPEG decoder for a half, quarter or eighth of the size, and return by how much it will reduce.
+
+    Its cosine transform gives means of cells at hardly any cost.
+    """
+    if factor == 1 or image.mode not in {"L", "RGB"} or _exif_orientation(image) > 1:
+        return 1
+    factor = 1 << min(3, power_of_two(factor))
+    image.draft(None, (image.width // factor, image.height // factor))
+    return factor
+
+
+def _reduced(image: Image, factor: int) -> tuple[Image, int]:
+    """Average cells of a decoded picture where that commutes with all that `_grey` does to it."""
+    fits = image.mode in {"L", "RGB", "RGBA"} and "transparency" not in image.info
+    if factor == 1 or not fits or _exif_orientation(image) > 1:
+        return image, 1
+    if image.mode == "RGBA":
+        if image.getchannel("A").getextrema() != (_EIGHT_BITS, _EIGHT_BITS):
+            return image, 1
+        image = image.convert("RGB")
+    return image.reduce(factor), factor
 
 
 def _open(data: bytes, picture_format: str) -> Image:

@@ -5,17 +5,19 @@ The format is recognised by the file's first bytes, never by its suffix: many pu
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import PocketCxrError, UnreadableImageError
 from pocketcxr.imaging.decoder_warnings import decoder_warnings_ignored
 from pocketcxr.imaging.radiograph import MAX_FILE_BYTES, ImageFacts, Radiograph
+from pocketcxr.imaging.reduction import InDoubtError
 from pocketcxr.imaging.signatures import foreign_format, looks_like_dicom, raster_format
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ImageFacts", "Radiograph", "read_image", "read_image_bytes"]
+__all__ = ["ImageFacts", "Radiograph", "read_image", "read_image_bytes", "read_reduced"]
 
 
 def read_image(path: Path) -> Radiograph:
@@ -31,15 +33,38 @@ def read_image(path: Path) -> Radiograph:
     return read_image_bytes(_file_bytes(path), str(path))
 
 
-def read_image_bytes(data: bytes, name: str) -> Radiograph:
-    """Read a picture from memory; `name` stands in messages. Returns and raises as `read_image`."""
+def read_reduced(path: Path, *, side: int) -> Radiograph:
+    """Read as `read_image`, but only as many pixels as a network needs: several times faster for large pictures.
+
+    Decoders are told to reduce, or cells are averaged before anything else is done (see `reduction`). Where that could
+    change what the input gate says, and where a grey scale is not straight enough to average before it is applied, all
+    pixels are read. Messages, facts and refusals are those of `read_image`.
+
+    Args:
+        path: as for `read_image`.
+        side: pixels that are kept on each axis at least; see `reduction.side_for`.
+
+    Raises:
+        UnreadableImageError: as `read_image`.
+        UnusableImageError: as `read_image`.
+    """
+    return read_image_bytes(_file_bytes(path), str(path), side=side)
+
+
+def read_image_bytes(data: bytes, name: str, *, side: int | None = None) -> Radiograph:
+    """Read a picture from memory; `name` stands in messages. As `read_image`, or `read_reduced` where `side` is given.
+
+    Raises:
+        UnreadableImageError: as `read_image`.
+        UnusableImageError: as `read_image`.
+    """
     if not data:
         raise UnreadableImageError(f"{name}: the file is empty; copy it again from its source")
     if len(data) > MAX_FILE_BYTES:
         raise UnreadableImageError(f"{name}: {len(data):,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
     with decoder_warnings_ignored():
         try:
-            return _decode(data, name)
+            return _decode(data, name) if side is None else _decode_reduced(data, name, side)
         except PocketCxrError:
             raise
         # The decoders raise nearly every exception there is on damaged bytes. Only its class is told, for pydicom
@@ -50,16 +75,29 @@ def read_image_bytes(data: bytes, name: str) -> Radiograph:
             ) from None
 
 
-def _decode(data: bytes, name: str) -> Radiograph:
+def _decode_reduced(data: bytes, name: str, side: int) -> Radiograph:
+    from pocketcxr.imaging.quality import contrast_in_doubt, contrast_of
+
+    try:
+        radiograph = _decode(data, name, side)
+    except InDoubtError:
+        return _decode(data, name)
+    if radiograph.region is None:
+        return radiograph
+    radiograph = replace(radiograph, contrast=contrast_of(radiograph))
+    return _decode(data, name) if contrast_in_doubt(radiograph) else radiograph
+
+
+def _decode(data: bytes, name: str, side: int | None = None) -> Radiograph:
     raster = raster_format(data)
     if raster:
         from pocketcxr.imaging.raster import read_raster
 
-        return read_raster(data, raster, name)
+        return read_raster(data, raster, name, side=side)
     if looks_like_dicom(data):
         from pocketcxr.imaging.dicom import read_dicom  # pydicom takes longer to import than a prediction
 
-        return read_dicom(data, name)
+        return read_dicom(data, name, side=side)
     raise UnreadableImageError(
         f"{name}: expected DICOM, PNG, JPEG, BMP, TIFF or WebP, found {foreign_format(data)}; export one of those"
     )

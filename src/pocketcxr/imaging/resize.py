@@ -15,6 +15,9 @@ and the result is clipped to [0, 1]. Weights and sums are double precision, and 
 a client in single precision stays within 1e-5. This is what Pillow's BILINEAR does to a picture of mode "F", so Pillow
 does it here.
 
+Of a picture that was reduced while it was decoded (see `reduction`), the `region` is resized: ``scale`` is then the
+region's extent over ``m``, and ``centre`` moves by its left or top edge.
+
 ``squash`` takes both axes to ``size``, whatever the picture's shape (most public sets arrive squashed already). ``pad``
 keeps the shape: the longer side becomes ``size``, the shorter ``max(1, floor(shorter * size / longer + 0.5))``, and the
 picture stands at offset ``floor((size - side) / 2)`` on black.
@@ -33,17 +36,22 @@ from pocketcxr.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pocketcxr.imaging.radiograph import Region
+
 ASPECTS = ("squash", "pad")
 """What may become of a picture that is no square."""
 
 
-def resize(pixels: NDArray[np.float32], *, size: int, aspect: str = "squash") -> NDArray[np.float32]:
+def resize(
+    pixels: NDArray[np.float32], *, size: int, aspect: str = "squash", region: Region | None = None
+) -> NDArray[np.float32]:
     """Resize to a square by the formula above.
 
     Args:
         pixels: float32 [H, W] in [0, 1].
         size: side of the result in pixels.
         aspect: ``squash`` or ``pad``.
+        region: what of `pixels` to resize; None takes all.
 
     Returns:
         float32 [size, size] in [0, 1], a new contiguous array.
@@ -56,17 +64,18 @@ def resize(pixels: NDArray[np.float32], *, size: int, aspect: str = "squash") ->
     if aspect not in ASPECTS:
         raise ConfigError(f"aspect: expected one of {list(ASPECTS)}, found {aspect!r}")
     if aspect == "squash":
-        return _resample(pixels, size, size)
-    height, width = pixels.shape
+        return _resample(pixels, size, size, region)
+    left, top, right, bottom = region or (0, 0, pixels.shape[1], pixels.shape[0])
+    height, width = bottom - top, right - left
     longest = max(height, width)
     inner_height, inner_width = (max(1, math.floor(side * size / longest + 0.5)) for side in (height, width))
     top, left = (size - inner_height) // 2, (size - inner_width) // 2
     canvas = np.zeros((size, size), dtype=np.float32)
-    canvas[top : top + inner_height, left : left + inner_width] = _resample(pixels, inner_height, inner_width)
+    canvas[top : top + inner_height, left : left + inner_width] = _resample(pixels, inner_height, inner_width, region)
     return canvas
 
 
-def _resample(pixels: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def _resample(pixels: NDArray[np.float32], height: int, width: int, region: Region | None) -> NDArray[np.float32]:
     image = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.float32))  # mode "F"
-    resized = np.array(image.resize((width, height), Image.Resampling.BILINEAR))
+    resized = np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=region))
     return np.clip(resized, 0, 1, out=resized)

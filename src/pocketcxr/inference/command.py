@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
+from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import ConfigError
-from pocketcxr.inference.batch import find_images, predict_paths
+from pocketcxr.inference.batch import find_images, named_once, printable
+from pocketcxr.inference.identity import identify
 from pocketcxr.inference.output import FORMATS, writer_for
-from pocketcxr.inference.predictor import ERROR, Predictor
-from pocketcxr.inference.session import load_bundle
+from pocketcxr.inference.predictor import ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
     from typing import TextIO
 
-    from pocketcxr.inference.batch import Scored
+    from pocketcxr.bundle.manifest import Manifest
+    from pocketcxr.inference.predictor import Prediction
 
 EXIT_ANSWERED = 0
 """Every file was read and answered; ``uncertain`` and ``refused`` are answers."""
@@ -25,59 +29,137 @@ EXIT_ANSWERED = 0
 EXIT_SOME_FAILED = 1
 """At least one file could not be read (decision ``error``); the others were answered."""
 
+FEW = 8
+"""Up to so many files are scored by this process itself: others would not be ready before it is done."""
+
 _LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """How to score: the verified bundle, the reading of all pixels, the heatmap folder, processes and threads."""
+
+    bundle: Path
+    manifest: Manifest
+    identity: str
+    exact: bool
+    heatmaps: Path | None
+    workers: int | None
+    threads: int | None
 
 
 def run_predict(
     paths: Iterable[Path],
     *,
     bundle: Path | None,
-    output_format: str,
+    output_format: str | None,
     heatmaps: Path | None,
     stream: TextIO,
+    output: Path | None = None,
+    workers: int | None = None,
+    exact: bool = False,
     threads: int | None = None,
 ) -> int:
-    """Score files and folders and write one answer each.
+    """Score files and folders and write one answer each, in the order of `find_images`.
 
     Args:
         paths: files, and folders to be searched recursively.
         bundle: the bundle's file; None takes the one that comes with the package.
-        output_format: one of `pocketcxr.inference.output.FORMATS`.
+        output_format: one of `pocketcxr.inference.output.FORMATS`; None takes a table, or what `output` is named for.
         heatmaps: folder for one PNG per scored picture, or None; see `pocketcxr.inference.saliency`.
-        stream: where the answers go. Failures also go to the log ``pocketcxr``, a progress bar to a terminal's stderr.
-        threads: see `pocketcxr.inference.session.load_bundle`.
+        stream: where the answers go without `output`. Failures also go to the log ``pocketcxr``.
+        output: file that grows answer by answer. Files that it answers already are not scored again, so that the same
+            command goes on after a stop; see `pocketcxr.inference.scores_file`.
+        workers: processes; None takes this one for a few files and otherwise one per core.
+        exact: read every pixel; see `pocketcxr.inference.predictor.Predictor`.
+        threads: inside this process; see `pocketcxr.inference.session.load_bundle`. Processes of a pool have one each.
 
     Returns:
         Exit status `EXIT_ANSWERED` or `EXIT_SOME_FAILED`.
 
     Raises:
-        ConfigError: unknown format, no path, a folder for heatmaps that cannot be made.
+        ConfigError: unknown format, no path, a folder for heatmaps that cannot be made, a file of other answers.
         BundleError: no usable bundle.
         OSError: the answers or a heatmap cannot be written (disk full, closed pipe).
     """
     paths = list(paths)
-    if output_format not in FORMATS:
+    if output_format is not None and output_format not in FORMATS and output is None:
         raise ConfigError(f"format: expected one of {', '.join(FORMATS)}, found {output_format!r}")
     if not paths:
         raise ConfigError("expected files or folders to score, found none")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers: expected at least 1, found {workers}")
     if heatmaps is not None:
         _make_folder(heatmaps)  # before the first picture is scored, not after
-    predictor = Predictor(load_bundle(bundle, threads=threads))
-    manifest = predictor.bundle.manifest
-    writer = writer_for(output_format, stream, manifest.labels)
-    failed = 0
+    scoring = _Scoring(*identify(bundle), exact, heatmaps, workers, threads)
+    if output is not None:
+        return _into_file(paths, output, output_format, scoring)
+    writer = writer_for(output_format or "table", stream, scoring.manifest.labels)
     writer.begin()
-    for scored in _with_progress(predict_paths(predictor, paths), paths):
-        writer.write(scored.prediction)
-        if scored.prediction.decision == ERROR:
-            failed += 1
-            _LOGGER.error("%s", scored.prediction.reasons[0].words)
-        if heatmaps is not None and scored.radiograph is not None and scored.prediction.saliency is not None:
-            from pocketcxr.inference.saliency import write_heatmap
-
-            write_heatmap(heatmaps, scored.prediction, scored.radiograph.pixels, manifest=manifest)
+    failed = 0
+    with closing(_answers(find_images(paths), scoring)) as answers:
+        for prediction in _with_progress(answers, paths, log=False):
+            writer.write(prediction)
+            failed += _failed(prediction)
     writer.end()
     return EXIT_SOME_FAILED if failed else EXIT_ANSWERED
+
+
+def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Scoring) -> int:
+    """Append what the file lacks; errors that it holds from before count for the status, too."""
+    from pocketcxr.inference import scores_file
+
+    output_format, collected = scores_file.scores_format(output, asked), scores_file.collected_in(output)
+    if output_format == "parquet":
+        from pocketcxr.inference.parquet import reopen_parquet
+
+        reopen_parquet(output, collected)
+    paths, labels = named_once(paths), scoring.manifest.labels
+    stream, finished = scores_file.open_scores(collected, identity=scoring.identity, labels=labels)
+    failed = finished.errors
+    with stream:
+        writer = writer_for("csv" if output_format == "csv" else "jsonl", stream, labels)
+        if stream.tell() == 0:
+            writer.begin()
+        missing = (path for path in find_images(paths) if printable(path) not in finished)
+        with closing(_answers(missing, scoring)) as answers:
+            for prediction in _with_progress(answers, paths, log=True, already=len(finished)):
+                writer.write(prediction)
+                failed += _failed(prediction)
+        scores_file.finish_on_disk(stream)
+        if output_format == "parquet":
+            from pocketcxr.inference.parquet import write_parquet
+
+            write_parquet(collected, output, labels)
+    return EXIT_SOME_FAILED if failed else EXIT_ANSWERED
+
+
+def _answers(files: Iterator[Path], scoring: _Scoring) -> Generator[Prediction]:
+    """Score in this process where that is quicker, otherwise in several."""
+    first = list(itertools.islice(files, FEW + 1))
+    if not first:
+        return
+    if scoring.workers is None and len(first) <= FEW:
+        from pocketcxr.inference.worker import make_predictor, score_and_draw
+
+        predictor = make_predictor(
+            scoring.bundle, exact=scoring.exact, heatmaps=scoring.heatmaps, threads=scoring.threads
+        )
+        for path in first:
+            yield score_and_draw(predictor, path, scoring.heatmaps)
+        return
+    from pocketcxr.inference.pool import PoolOptions, default_workers, predict_in_processes
+
+    options = PoolOptions(scoring.bundle, scoring.identity, exact=scoring.exact, heatmaps=scoring.heatmaps)
+    workers = min(scoring.workers or default_workers(), len(first))
+    yield from predict_in_processes(itertools.chain(first, files), options, workers=workers)
+
+
+def _failed(prediction: Prediction) -> bool:
+    if prediction.decision != ERROR:
+        return False
+    _LOGGER.error("%s", prediction.reasons[0].words)
+    return True
 
 
 def _make_folder(folder: Path) -> None:
@@ -87,17 +169,19 @@ def _make_folder(folder: Path) -> None:
         raise ConfigError(f"cannot make the folder for heatmaps {folder}: {error.strerror}; name another") from error
 
 
-def _with_progress(answers: Iterator[Scored], paths: list[Path]) -> Iterator[Scored]:
-    """Show a bar where a person watches and more than one named file is scored."""
-    if not sys.stderr.isatty() or (len(paths) == 1 and not paths[0].is_dir()):
+def _with_progress(
+    answers: Iterator[Prediction], paths: list[Path], *, log: bool, already: int = 0
+) -> Iterator[Prediction]:
+    """Tell how far it is where a person watches, or in a log of a long run, unless one named file is scored."""
+    if not (sys.stderr.isatty() or log) or (len(paths) == 1 and not paths[0].is_dir()):
         yield from answers
         return
-    from tqdm import tqdm
+    from pocketcxr.inference.progress import Progress
 
-    total = sum(1 for _ in find_images(paths))  # counted by names alone, so that memory stays constant
-    with tqdm(total=total, unit="image", file=sys.stderr) as bar:
-        for answer in answers:
-            bar.update()
-            bar.clear()
-            yield answer
-            bar.refresh()
+    progress = Progress(lambda: sum(1 for _ in find_images(paths)), already=already)
+    for answer in answers:
+        if not log or answer.decision == ERROR:  # what is written about it goes to the same screen
+            progress.clear()
+        yield answer
+        progress.step()
+    progress.clear()

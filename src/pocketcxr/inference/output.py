@@ -41,6 +41,12 @@ def writer_for(output_format: str, stream: TextIO, labels: Sequence[str]) -> Wri
     return _Csv(stream, labels) if output_format == "csv" else _Table(stream, labels)
 
 
+def csv_columns(labels: Sequence[str]) -> list[str]:
+    """Head of the table: one column per class in the bundle's order."""
+    columns = [f"probability_{label}" for label in labels]
+    return ["path", "decision", *columns, "novelty", "reason_codes", "reasons", "bundle"]
+
+
 class _JsonLines:
     """One object per line; all characters ASCII, so that no file name can break the stream's encoding."""
 
@@ -85,8 +91,7 @@ class _Csv:
         self._rows = csv.writer(stream, lineterminator="\n")
 
     def begin(self) -> None:
-        columns = [f"probability_{label}" for label in self._labels]
-        self._rows.writerow(["path", "decision", *columns, "novelty", "reason_codes", "reasons", "bundle"])
+        self._rows.writerow(csv_columns(self._labels))
 
     def write(self, prediction: Prediction) -> None:
         probabilities = [_number(prediction.probabilities.get(label), 6) for label in self._labels]

@@ -19,6 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
 from pocketcxr.bundle.contract import INPUT_NAME, OUTPUT_NAMES, ModelOutputs
 from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
 from pocketcxr.errors import BundleError, InputError
+from pocketcxr.inference.identity import identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ class Bundle:
     @property
     def identity(self) -> str:
         """Name, version and the start of the hash, as written beside every prediction."""
-        return f"{self.manifest.name} {self.manifest.version} sha256:{self.sha256[:12]}"
+        return identity_of(self.manifest, self.sha256)
 
     def __call__(self, images: NDArray[np.float32], /) -> ModelOutputs:
         """Score images [n, 1, size, size], float32 in [0, 1], MONOCHROME2; all five outputs are there.

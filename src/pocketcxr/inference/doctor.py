@@ -1,0 +1,263 @@
+"""``pocketcxr doctor``: what this machine has for predictions, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pocketcxr.errors import BundleError, PocketCxrError
+from pocketcxr.inference import machine
+from pocketcxr.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import TextIO
+
+    from pocketcxr.inference.session import Bundle
+
+State = Literal["ok", "note", "missing", "fault"]
+"""``note``: works, could be better; ``missing``: optional, not installed; ``fault``: predictions fail or are wrong."""
+
+EXIT_HEALTHY, EXIT_FAULT = 0, 1
+
+GOLDEN_TOLERANCE = 0.001
+"""Most by which probabilities may differ from the golden ones: runtimes and processors differ by 0.0001 or less."""
+
+_NEEDED_MB_PER_PROCESS = 150
+_FILM_SIDE = 2000
+_MEASURED_S = 0.4  # for each speed
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: its state, what was found, and what to do (empty where nothing is to be done)."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def run_doctor(*, bundle: Path | None, as_json: bool, stream: TextIO) -> int:
+    """Examine the machine and write what was found.
+
+    Returns:
+        `EXIT_FAULT` where at least one check is a fault, otherwise `EXIT_HEALTHY`.
+    """
+    checks = list(examine(bundle))
+    healthy = all(check.state != "fault" for check in checks)
+    if as_json:
+        record = {"healthy": healthy, "version": __version__, "checks": [asdict(check) for check in checks]}
+        stream.write(json.dumps(record, indent=2) + "\n")
+    else:
+        width = max(len(check.name) for check in checks)
+        for check in checks:
+            stream.write(f"{check.state:8}{check.name:{width}}  {check.found}\n")
+            if check.advice:
+                stream.write(f"{'':8}{'':{width}}  -> {check.advice}\n")
+        stream.write("\nready to predict\n" if healthy else "\nnot ready: see the lines marked fault\n")
+    return EXIT_HEALTHY if healthy else EXIT_FAULT
+
+
+def examine(bundle: Path | None) -> Iterator[Check]:
+    """Look at everything that a prediction needs; `bundle` None takes the one that comes with the package."""
+    yield Check(
+        "pocketcxr", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"
+    )
+    yield _processors()
+    yield _instruction_sets()
+    yield _memory()
+    yield _start()
+    yield from _decoders()
+    runtime = _runtime()
+    yield runtime
+    if runtime.state != "fault":
+        yield from _bundle(bundle)
+    yield from _extras()
+
+
+def _processors() -> Check:
+    usable, whole = machine.processors()
+    found = f"{machine.processor_name()}: {usable} of {whole} processors usable"
+    if usable < machine.default_workers():
+        return Check("processors", "note", found, f"processor time is rationed: run predict with --workers {usable}")
+    return Check("processors", "ok", found)
+
+
+def _instruction_sets() -> Check:
+    found = machine.instruction_sets()
+    if not found:
+        return Check("instructions", "note", "none known", "predictions work, but several times slower than elsewhere")
+    if not set(found) & {"AVX2", "NEON"}:
+        return Check("instructions", "note", ", ".join(found), "without AVX2 the network is several times slower")
+    advice = "" if set(found) & machine.INT8_SETS else "prefer a bundle in floating point: int8 is no faster here"
+    return Check("instructions", "note" if advice else "ok", ", ".join(found), advice)
+
+
+def _memory() -> Check:
+    free, (usable, _) = machine.available_memory_mb(), machine.processors()
+    if free is None:
+        return Check("memory", "note", "the system does not tell", f"a process needs {_NEEDED_MB_PER_PROCESS} MB")
+    fits = free // _NEEDED_MB_PER_PROCESS
+    if fits < 1:
+        return Check("memory", "fault", f"{free} MB available", f"free {_NEEDED_MB_PER_PROCESS} MB for one process")
+    if fits < usable:
+        return Check("memory", "note", f"{free} MB available", f"run predict with --workers {fits}")
+    return Check("memory", "ok", f"{free:,} MB available, {_NEEDED_MB_PER_PROCESS} per process are enough")
+
+
+def _start() -> Check:
+    if machine.bytecode_is_kept():
+        return Check("start", "ok", "modules are compiled")
+    return Check(
+        "start",
+        "note",
+        "modules are compiled anew at every start, which doubles its time",
+        "unset PYTHONDONTWRITEBYTECODE, or run  python -m compileall  on the folder of installed packages",
+    )
+
+
+def _decoders() -> Iterator[Check]:
+    from PIL import features
+
+    turbo, wavelets = features.check("libjpeg_turbo"), features.check("jpg_2000")
+    if turbo and wavelets:
+        yield Check("pictures", "ok", "Pillow with libjpeg-turbo and OpenJPEG")
+    else:
+        lacking = " and ".join(name for name, there in (("libjpeg-turbo", turbo), ("OpenJPEG", wavelets)) if not there)
+        yield Check("pictures", "note", f"Pillow without {lacking}: slower", "pip install --force-reinstall pillow")
+    absent = [name for name, module in _DICOM_DECODERS.items() if not _imports(module)]
+    if absent:
+        advice = "pip install --force-reinstall pocketcxr"
+        yield Check("DICOM", "fault", f"cannot decode {' or '.join(absent)}", advice)
+    else:
+        yield Check("DICOM", "ok", f"decodes native, RLE, JPEG, {', '.join(_DICOM_DECODERS)}")
+
+
+_DICOM_DECODERS = {"JPEG 2000": "openjpeg", "JPEG lossless and JPEG-LS": "gdcm"}
+
+
+def _imports(module: str) -> bool:
+    try:
+        __import__(module)
+    except (ImportError, OSError):  # OSError: a shared library that it needs
+        return False
+    return True
+
+
+def _runtime() -> Check:
+    try:
+        import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+    except (ImportError, OSError) as error:
+        return Check("runtime", "fault", f"ONNX Runtime cannot be imported ({error})", "pip install onnxruntime")
+    return Check("runtime", "ok", f"ONNX Runtime {onnxruntime.__version__}")
+
+
+def _bundle(path: Path | None) -> Iterator[Check]:
+    from pocketcxr.inference.session import load_bundle
+
+    try:
+        bundle = load_bundle(path, threads=1)
+    except BundleError as error:
+        yield Check("bundle", "fault", str(error))
+        return
+    manifest = bundle.manifest
+    size = manifest.preprocessing.size
+    yield Check("bundle", "ok", f"{bundle.identity}: {', '.join(manifest.labels)}; {size} x {size} pixels")
+    yield _golden(bundle)
+    yield _speed(bundle)
+
+
+def _golden(bundle: Bundle) -> Check:
+    from pocketcxr.bundle.golden import check_golden, golden_path, read_golden
+
+    path = golden_path(bundle.path)
+    if not path.exists():
+        return Check(
+            "golden vectors",
+            "note",
+            f"none beside the bundle ({path.name}), so nothing proves that this machine computes as its maker's did",
+            "copy them from where the bundle was published, or export it again",
+        )
+    try:
+        golden = read_golden(path)
+        if golden.sha256 != bundle.sha256:
+            raise BundleError(f"{path} belongs to another bundle: copy the one that was published with this")
+        difference = check_golden(bundle, golden)["probabilities"]
+    except PocketCxrError as error:
+        return Check("golden vectors", "fault", str(error))
+    found = f"{len(golden.inputs)} inputs give the expected probabilities within {difference:.1g}"
+    if not difference <= GOLDEN_TOLERANCE:  # NaN is a fault too
+        return Check(
+            "golden vectors",
+            "fault",
+            f"probabilities differ by {difference:.2g}, {GOLDEN_TOLERANCE} is allowed",
+            "this machine computes something else: do not use its answers; try another version of onnxruntime",
+        )
+    return Check("golden vectors", "ok", found)
+
+
+def _speed(bundle: Bundle) -> Check:
+    from pocketcxr.imaging.reading import read_image_bytes
+    from pocketcxr.imaging.reduction import side_for
+    from pocketcxr.imaging.resize import resize
+
+    size = bundle.manifest.preprocessing.size
+    film, side = _drawn_film(), side_for(size)
+    image = np.full((1, 1, size, size), 0.5, dtype=np.float32)
+
+    def read() -> None:
+        radiograph = read_image_bytes(film, "film", side=side)
+        resize(radiograph.pixels, size=size, region=radiograph.region)
+
+    reading_ms, network_ms = _median_ms(read), _median_ms(lambda: bundle(image))
+    workers = machine.processors()[0]
+    each_s = 1000 / (reading_ms + network_ms)
+    return Check(
+        "speed",
+        "ok",
+        f"a JPEG of {_FILM_SIDE} x {_FILM_SIDE}: {reading_ms:.1f} ms to read, {network_ms:.1f} ms for the network; "
+        f"about {each_s * workers:.0f} a second in {workers} process{'es' if workers > 1 else ''}",
+    )
+
+
+def _drawn_film() -> bytes:
+    """A JPEG of usual size and grain, in memory."""
+    from PIL import Image
+
+    axis = np.linspace(0, 1, _FILM_SIDE, dtype=np.float32)
+    grain = np.random.default_rng(0).standard_normal((_FILM_SIDE, _FILM_SIDE), dtype=np.float32)
+    picture = 128 + 60 * np.outer(np.cos(4 * axis), np.cos(6 * axis)) + 2.5 * grain
+    stream = io.BytesIO()
+    Image.fromarray(np.asarray(picture, dtype=np.uint8)).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def _median_ms(function: Callable[[], object]) -> float:
+    """Median milliseconds of processor time, which other programs that run meanwhile do not change."""
+    function()  # the first call makes room and tables
+    times: list[float] = []
+    until = time.perf_counter() + _MEASURED_S
+    while not times or time.perf_counter() < until:
+        started = time.thread_time()
+        function()
+        times.append(time.thread_time() - started)
+    return 1000 * statistics.median(times)
+
+
+def _extras() -> Iterator[Check]:
+    for name, absent in machine.extras().items():
+        if absent:
+            yield Check(
+                f"extra {name}", "missing", f"not installed: {', '.join(absent)}", f"pip install 'pocketcxr[{name}]'"
+            )
+        else:
+            yield Check(f"extra {name}", "ok", "installed")

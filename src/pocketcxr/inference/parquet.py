@@ -1,0 +1,94 @@
+"""Answers as a Parquet file, for whoever loads a million of them into a table; needs the extra ``parquet``.
+
+Parquet cannot grow line by line, so answers are collected as JSON lines first (see `scores_file`).
+"""
+# PyArrow ships no types:
+# pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from pocketcxr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_ROWS_AT_ONCE = 20_000
+
+
+def write_parquet(collected: Path, path: Path, labels: Sequence[str]) -> None:
+    """Turn collected JSON lines into a Parquet file, which appears whole or not at all, in constant memory.
+
+    Columns: ``path``, ``decision``, ``probability_<label>``, ``novelty``, ``reason_codes`` and ``reasons`` (lists of
+    text), ``bundle``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("decision", pa.string()),
+            *((f"probability_{label}", pa.float64()) for label in labels),
+            ("novelty", pa.float64()),
+            ("reason_codes", pa.list_(pa.string())),
+            ("reasons", pa.list_(pa.string())),
+            ("bundle", pa.string()),
+        ]
+    )
+    partial = path.with_name(path.name + ".partial")
+    with collected.open(encoding="utf-8") as lines, pq.ParquetWriter(partial, schema) as writer:
+        rows: list[dict[str, Any]] = []
+        for line in lines:
+            rows.append(_row(json.loads(line), labels))
+            if len(rows) == _ROWS_AT_ONCE:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows = []
+        writer.write_table(pa.Table.from_pylist(rows, schema))
+    partial.replace(path)
+    collected.unlink()
+
+
+def reopen_parquet(path: Path, collected: Path) -> None:
+    """Turn a finished Parquet file back into JSON lines, so that new files can be added to it."""
+    import pyarrow.parquet as pq
+
+    if collected.exists() or not path.exists():
+        return
+    partial = collected.with_name(collected.name + ".partial")
+    try:
+        with pq.ParquetFile(path) as stored, partial.open("w", encoding="ascii") as lines:
+            for batch in stored.iter_batches(_ROWS_AT_ONCE):
+                lines.writelines(json.dumps(_record(row)) + "\n" for row in batch.to_pylist())
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"{path}: expected answers of pocketcxr predict, found something else") from error
+    partial.replace(collected)
+
+
+def _row(record: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    probabilities: dict[str, float] = record["probabilities"]
+    return {
+        "path": record["path"],
+        "decision": record["decision"],
+        **{f"probability_{label}": probabilities.get(label) for label in labels},
+        "novelty": record["novelty"],
+        "reason_codes": [reason["code"] for reason in record["reasons"]],
+        "reasons": [reason["words"] for reason in record["reasons"]],
+        "bundle": record["bundle"],
+    }
+
+
+def _record(row: dict[str, Any]) -> dict[str, Any]:
+    prefix = "probability_"
+    probabilities = {
+        column.removeprefix(prefix): cast("float", value)
+        for column, value in row.items()
+        if column.startswith(prefix) and value is not None
+    }
+    reasons = [{"code": code, "words": words} for code, words in zip(row["reason_codes"], row["reasons"], strict=True)]
+    kept = {name: row[name] for name in ("path", "decision", "novelty", "bundle")}
+    return {**kept, "probabilities": probabilities, "reasons": reasons}
