@@ -52,9 +52,10 @@ test-base: setup ## predict from a wheel in an environment that has no training 
 
 bench: setup ## side-by-side comparisons; tables on the screen, JSON under runs/benchmarks
 	$(BIN)/python benchmarks/against_torchdistill.py
+	$(BIN)/python benchmarks/predict_speed.py
 
 lock: setup ## pin again: requirements/*.txt with hashes, without any index address
-	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --group dev --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --extra parquet --group dev --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --no-emit-index-url --no-header -o requirements/base.txt
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade - --generate-hashes --no-emit-index-url --no-header -o requirements/uv.txt
 

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.audit.audit_file import gates_section
 from pocketcxr.audit.data_audit import SIZE, audit_data
 from pocketcxr.audit.gates import failed, judge_gates, load_gates
 from pocketcxr.audit.record import AuditRecord, as_json
@@ -23,7 +24,8 @@ from pocketcxr.data.splits import label_rows
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.evaluation.tables import environment
 from pocketcxr.labels import TASKS, load_task
-from pocketcxr.pipeline.audited_model import Questions, audit_bundle, bundle_embedding, student_hash, write_papers
+from pocketcxr.pipeline.audited_model import Questions, audit_bundle, bundle_embedding, student_hash
+from pocketcxr.pipeline.papers import write_papers
 from pocketcxr.pipeline.run import Run, write_json
 from pocketcxr.pipeline.stages import index_sources
 
@@ -148,9 +150,12 @@ def _written(
         notes=_notes(subject.run),
     )
     report, path = subject.out / REPORT, subject.out / RECORD
-    write_json(path, as_json(record))  # before the papers, which read it
-    record = dataclasses.replace(record, sections=(*sections, *write_papers(subject.run, subject.out, sections)))
-    write_json(path, as_json(record))
+    write_json(path, as_json(record))  # whatever becomes of the papers
+    if subject.run is not None:
+        judged = gates_section(verdicts.headline, as_json(record)["gates"])
+        papers = write_papers(subject.run.folder, (judged, *sections), subject.out, command=record.command)
+        record = dataclasses.replace(record, sections=(*sections, papers))
+        write_json(path, as_json(record))
     write_audit_report(record, report)
     bad = failed(results)
     lines = [verdicts.headline, *(f"FAILED {r.gate.title}: {r.words}" for r in bad), f"report: {report}"]

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import importlib.util
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pocketcxr.audit.model_audit import AuditConfig, audit_model, load_strangers
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.evaluation import verdicts
 from pocketcxr.inference.session import load_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -52,10 +52,6 @@ def audit_bundle(
     Raises:
         ConfigError: the bundle knows other classes than the task.
     """
-    audit = _part("audit.model_audit")
-    if audit is None:
-        _LOGGER.warning("this copy of pocketcxr has no model audit: the gates of the model stay unmeasured")
-        return ()
     bundle = load_bundle(path)
     manifest = bundle.manifest
     if tuple(manifest.labels) != task.labels:
@@ -66,34 +62,18 @@ def audit_bundle(
     size, aspect = manifest.preprocessing.size, manifest.preprocessing.aspect
     placed = [dataclasses.replace(row, split=row.split or "test") for row in rows if row.label]
     dataset = open_dataset(placed, task, size=size, aspect=aspect, cache=cache, leaks=True, progress=asked.progress)
-    randomised = _part("pipeline.randomised")
-    return audit.audit_model(
+    return audit_model(
         bundle,
         dataset,
         rivals=_rivals(run),
-        strangers=audit.load_strangers(asked.strangers, rows, size=size, aspect=aspect, seed=asked.seed),
-        config=audit.AuditConfig.quick() if asked.quick else audit.AuditConfig(),
+        strangers=load_strangers(asked.strangers, rows, size=size, aspect=aspect, seed=asked.seed),
+        config=AuditConfig.quick() if asked.quick else AuditConfig(),
         seed=asked.seed,
         progress=asked.progress,
-        randomised=randomised.randomised_bundle(path, seed=asked.seed) if randomised else None,
+        without_source=_without_source(run, dataset),
+        randomised=_randomised(path, seed=asked.seed),
         logger=_LOGGER,
     )
-
-
-def write_papers(run: Run | None, out: Path, sections: tuple[Section, ...]) -> tuple[Section, ...]:
-    """Fill in the checklists and write the model card of a run, beside the report; the checklists as a section."""
-    papers, cards, records = _part("audit.checklist"), _part("audit.model_card"), _part("audit.run_record")
-    if run is None or papers is None or cards is None or records is None:
-        return ()
-    record = records.read_run_record(run.folder)
-    cards.write_model_card(record, out / "MODEL_CARD.md", sections)
-    return (papers.checklists_section(papers.fill_checklists(record, sections)),)
-
-
-def _part(name: str) -> Any:
-    """A part of pocketcxr that this copy may lack; None then."""
-    full = f"pocketcxr.{name}"
-    return importlib.import_module(full) if importlib.util.find_spec(full) else None
 
 
 def bundle_embedding(path: Path, dataset: Dataset, *, cache: Path, progress: bool) -> NDArray[np.float32]:
@@ -120,6 +100,25 @@ def student_hash(run: Run) -> str:
     """SHA-256 of the distilled student's weights, by which an audit is tied to it; empty where there is none."""
     path = run.distilled / "best.safetensors"
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _without_source(run: Run | None, dataset: Dataset) -> dict[str, Predict]:
+    """Students that never saw a source, where ``pocketcxr leave-source-out`` has trained them."""
+    if run is None or not (run.folder / "without").is_dir():
+        return {}
+    require_extra("train", "torch", "timm")
+    from pocketcxr.pipeline.unseen import students_without
+
+    return students_without(run, dataset)
+
+
+def _randomised(path: Path, *, seed: int) -> Callable[[], Iterable[tuple[str, Predict]]] | None:
+    """Randomised copies of a bundle, for the saliency check; None without onnx, which takes the bundle apart."""
+    if importlib.util.find_spec("onnx") is None:
+        return None
+    from pocketcxr.pipeline.randomised import randomised_bundle
+
+    return randomised_bundle(path, seed=seed)
 
 
 def _rivals(run: Run | None) -> dict[str, Predict]:
