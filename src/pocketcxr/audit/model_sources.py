@@ -167,6 +167,7 @@ def _figures(
     own = next(iter(reads))
     for name in reads:
         found[f"less {name}"] = found[f"everywhere {own}"] - found[f"everywhere {name}"]
+        found[f"within less {name}"] = found[f"within {own}"] - found[f"within {name}"]
     return found
 
 
@@ -215,13 +216,14 @@ def _summary(subject: Subject, rivals: Mapping[str, Predict], figures: dict[str,
         f"{interval_words(own)}; a guess reaches {shown(chance)}."
     )
     if STUDENT_ALONE in rivals:
-        less = figures[f"less {STUDENT_ALONE}"]
+        less, within = figures[f"less {STUDENT_ALONE}"], figures[f"within less {STUDENT_ALONE}"]
+        verdict = "No more and no less than from the student trained alone"
         if less.low is not None and less.low > 0:
-            words += " More than from the student trained alone: distillation inherited the shortcut."
+            verdict = "Distillation inherited some of the shortcut: more than from the student trained alone"
         elif less.high is not None and less.high < 0:
-            words += " Less than from the student trained alone: distillation lost some of the shortcut."
-        elif less.value is not None:
-            words += f" No more and no less than from the student trained alone (difference {interval_words(less)})."
+            verdict = "Distillation lost some of the shortcut: less than from the student trained alone"
+        words += f" {verdict} (difference {interval_words(less)}"
+        words += f"; among images of one class {interval_words(within)})." if within.value is not None else ")."
     if TEACHER in rivals:
         words += f" The teacher: {interval_words(figures[f'everywhere {TEACHER}'])}."
     return words
