@@ -211,9 +211,8 @@ def _pooled_rows(images: NDArray[np.float32], rows: int, columns: int) -> NDArra
     down = np.linspace(0, images.shape[1], rows + 1).round().astype(int)[:-1]
     across = np.linspace(0, images.shape[2], columns + 1).round().astype(int)[:-1]
     sums: NDArray[np.float32] = np.add.reduceat(np.add.reduceat(images, down, axis=1), across, axis=2)
-    heights: NDArray[np.int64] = np.diff(np.append(down, images.shape[1])).astype(np.int64)
-    widths: NDArray[np.int64] = np.diff(np.append(across, images.shape[2])).astype(np.int64)
-    areas = heights[:, None] * widths
+    ones = np.ones(images.shape[1:], np.float32)
+    areas = np.add.reduceat(np.add.reduceat(ones, down, axis=0), across, axis=1)
     return np.asarray(sums / areas, np.float32).reshape(len(images), -1)
 
 
