@@ -2,6 +2,7 @@
 
 python experiments/summarise.py runs/siim siim_cpu    # the run's evaluation.json -> docs/results/siim_cpu.json
 python experiments/summarise.py                       # docs/results/*.json -> README.md, between its markers
+python experiments/summarise.py audit runs/alone      # the run's audit.json -> docs/results/audit_shipped.md
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
 BEGIN, END = "<!-- results: written by experiments/summarise.py -->", "<!-- results end -->"
+_AUDIT_HEAD = """# What the audit found in the student that ships
+
+Written by `experiments/summarise.py audit` from the `audit.json` of `pocketcxr audit runs/alone --strangers $POCKETCXR_DATA/not_cxr`,
+on the run of [covid3_alone_cpu.toml](../../experiments/covid3_alone_cpu.toml), after `pocketcxr leave-source-out` (4 epochs a student).
+"""
 _FIGURES = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
 
 
@@ -37,6 +43,20 @@ def keep(run: Path, name: str) -> None:
     kept["epochs"] = {stage: settings[stage]["epochs"] for stage in ("teacher", "student")}
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def keep_audit(run: Path) -> None:
+    """Keep the outcome of an audit as a page: gates, and each question with its answer."""
+    audit = json.loads((run / "audit" / "audit.json").read_text(encoding="utf-8"))
+    gates = [f"| {g['title']} | {g['scope']} | {g['outcome']} | {g['words']} |" for g in audit["gates"]]
+    answers = [
+        f"- **{section['title']}** {section['summary']}"
+        for section in audit["sections"]
+        if section["key"] not in ("composition", "checklists")
+    ]
+    lines = [_AUDIT_HEAD, f"**{audit['verdicts']['headline']}**", "", "| gate | of | outcome | found |"]
+    lines += ["| --- | --- | --- | --- |", *gates, "", "## In a sentence each", "", *answers, ""]
+    (RESULTS / "audit_shipped.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def render(record: dict[str, Any]) -> str:
@@ -116,6 +136,8 @@ def _costs(costs: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:  # noqa: PLR2004
+    if sys.argv[1:2] == ["audit"]:
+        keep_audit(Path(sys.argv[2]))
+    elif len(sys.argv) == 3:  # noqa: PLR2004
         keep(Path(sys.argv[1]), sys.argv[2])
     write_readme()

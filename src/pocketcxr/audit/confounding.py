@@ -155,7 +155,7 @@ def confounding_section(
             f"Not shown: none of the {len(measured)} properties that could be measured is clearly tied to the class."
         )
     chart = [
-        (_WORDS[name][0], figure.value, figure.low, figure.high)
+        (_WORDS[name][0].removesuffix(" in the margin"), figure.value, figure.low, figure.high)
         for name, figure in sorted(found.items(), key=lambda item: -(item[1].value or -1))
         if figure.value is not None
     ]
