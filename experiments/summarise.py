@@ -17,8 +17,10 @@ RESULTS = ROOT / "docs" / "results"
 BEGIN, END = "<!-- results: written by experiments/summarise.py -->", "<!-- results end -->"
 _AUDIT_HEAD = """# What the audit found in the student that ships
 
-Written by `experiments/summarise.py audit` from the `audit.json` of `pocketcxr audit runs/alone --strangers $POCKETCXR_DATA/not_cxr`,
-on the run of [covid3_alone_cpu.toml](../../experiments/covid3_alone_cpu.toml), after `pocketcxr leave-source-out` (4 epochs a student).
+Written by `experiments/summarise.py audit` from the `audit.json` of
+`pocketcxr audit runs/alone --strangers $POCKETCXR_DATA/not_cxr`, on the run of
+[covid3_alone_cpu.toml](../../experiments/covid3_alone_cpu.toml), after `pocketcxr leave-source-out`
+(4 epochs a student).
 """
 _FIGURES = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
 
