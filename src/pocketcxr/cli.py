@@ -466,11 +466,12 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
         "  pocketcxr audit splits.csv -o audit       the data alone, before anything is trained\n"
         "  pocketcxr audit X-RAYS --task covid-binary    a folder of X-rays, indexed first\n"
         "  pocketcxr audit other-hospital.csv --bundle student.onnx    a bundle on X-rays that it has never seen\n"
+        "  pocketcxr audit runs/mine --bundle runs/mine/teacher/teacher.safetensors    its teacher\n"
         "  pocketcxr audit runs/mine --gates my-gates.toml    limits of your own\n\n"
         "exit status: 0 no gate failed (passed, or not measurable), 1 a gate failed, 2 nothing could be done",
     )
     parser.add_argument("target", type=Path, metavar="INDEX|SPLITS|RUN|FOLDER", help="what to audit")
-    parser.add_argument("--bundle", type=Path, help="bundle to audit too (default: the run's)")
+    parser.add_argument("--bundle", type=Path, help="bundle or checkpoint to audit too (default: the run's bundle)")
     parser.add_argument(
         "--run",
         dest="run_folder",

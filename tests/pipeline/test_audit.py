@@ -95,6 +95,25 @@ def test_a_bundle_that_was_never_audited_says_so(finished):
     assert manifest.limits[0].startswith("Not audited")
 
 
+def test_a_run_is_audited_with_its_model_and_leaves_papers(finished):
+    result = run_audit(finished, quick=True, progress=False)
+    table = json.loads(result.record.read_text(encoding="utf-8"))
+    keys = {section["key"] for section in table["sections"]}
+    assert {"leaks", "cues", "scorecard", "shortcuts", "unseen", "novelty", "checklists"} <= keys
+    assert any(gate["scope"] == "model" and gate["outcome"] != "not measurable" for gate in table["gates"])
+    assert table["subject"]["student_sha256"]
+    for paper in ("MODEL_CARD.md", "claim-2024.md", "tripod-ai.md"):
+        assert (finished / "audit" / paper).is_file()
+
+
+def test_a_teacher_is_audited_by_its_checkpoint_into_a_folder_of_its_own(finished):
+    result = run_audit(finished, bundle=finished / "teacher" / "teacher.safetensors", quick=True, progress=False)
+    assert result.report == finished / "audit-teacher" / "report.html"
+    table = json.loads(result.record.read_text(encoding="utf-8"))
+    assert "student_sha256" not in table["subject"]  # so that no export takes it for the student's
+    assert any(gate["scope"] == "model" and gate["outcome"] != "not measurable" for gate in table["gates"])
+
+
 def _leave_audit(folder, *, outcome, student=None):
     run = Run(folder, load_experiment(folder / "experiment.json", []), progress=False)
     gate = {"scope": "model", "title": "Sees no source", "outcome": outcome}

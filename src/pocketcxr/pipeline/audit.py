@@ -24,7 +24,7 @@ from pocketcxr.data.splits import label_rows
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.evaluation.tables import environment
 from pocketcxr.labels import TASKS, load_task
-from pocketcxr.pipeline.audited_model import Questions, audit_bundle, bundle_embedding, student_hash
+from pocketcxr.pipeline.audited_model import Questions, audit_loaded, embeddings, load_model, student_hash
 from pocketcxr.pipeline.papers import write_papers
 from pocketcxr.pipeline.run import Run, write_json
 from pocketcxr.pipeline.stages import index_sources
@@ -82,10 +82,11 @@ def run_audit(
 
     Args:
         target: an index or split table (CSV), a run's folder, or a folder of X-rays, which is indexed first.
-        bundle: a bundle to audit on these X-rays; default: that of the run.
+        bundle: a bundle, or a teacher's or student's checkpoint, to audit on these X-rays; default: the run's bundle.
         run: the run whose teacher, student alone and configuration belong to the bundle.
         task: name or TOML file; default: the run's, else the one whose classes the table has.
-        out: folder of the report; default ``RUN/audit``, or ``NAME-audit`` beside the table.
+        out: folder of the report; default ``RUN/audit`` (``RUN/audit-MODEL`` for another model than the run's bundle),
+            or ``NAME-audit`` beside the table.
         gates: a file of gates of one's own.
         quick: ask the model fewer images.
         data_only: leave the model out.
@@ -106,20 +107,22 @@ def run_audit(
     started = time.perf_counter()
     dataset = _pictures(rows, chosen, cache=cache, size=SIZE, aspect="squash", progress=progress)
     seconds["decoding"] = time.perf_counter() - started
-    with_model = subject.bundle is not None and not data_only
-
-    embedding = None
-    if with_model and subject.bundle is not None:
-        embedding = bundle_embedding(subject.bundle, dataset, cache=cache, progress=progress)
+    model = None
+    if subject.bundle is not None and not data_only:
+        model = load_model(subject.bundle, run=subject.run, seed=seed)
+    # a teacher would take longer over all pictures than the audit itself
+    embedding = (
+        embeddings(model, dataset, cache=cache, progress=progress) if model and model.name == "student" else None
+    )
     started = time.perf_counter()
     sections = audit_data(rows, dataset, embedding=embedding, seed=seed, progress=progress)
     seconds["data audit"] = time.perf_counter() - started
-    if with_model and subject.bundle is not None:
+    if model:
         started = time.perf_counter()
         asked = Questions(quick=quick, strangers=tuple(strangers), seed=seed, progress=progress)
-        sections += audit_bundle(subject.bundle, rows, chosen, run=subject.run, cache=cache, asked=asked)
+        sections += audit_loaded(model, rows, chosen, run=subject.run, cache=cache, asked=asked)
         seconds["model audit"] = time.perf_counter() - started
-    return _written(subject, dataset, sections, limits, seed=seed, seconds=seconds, with_model=with_model)
+    return _written(subject, dataset, sections, limits, seed=seed, seconds=seconds, with_model=model is not None)
 
 
 def _written(
@@ -190,7 +193,8 @@ def _find(target: Path, *, bundle: Path | None, run: Path | None, out: Path | No
         if not table.is_file():
             raise ConfigError(f"{target} holds no splits.csv yet: run  pocketcxr distill -o {target}  first")
         own = found.bundle if found.bundle.is_file() else None
-        return _Subject(table, out or target / "audit", found, bundle or own)
+        other = f"-{bundle.parent.name}" if bundle is not None and bundle != own else ""
+        return _Subject(table, out or target / f"audit{other}", found, bundle or own)
     owner = _run_of(run, progress=progress) if run else None
     own = owner.bundle if owner and owner.bundle.is_file() else None
     name = target.stem if target.is_file() else target.resolve().name

@@ -44,48 +44,78 @@ class Questions:
     progress: bool = True
 
 
-def audit_bundle(
-    path: Path, rows: Sequence[IndexRow], task: Task, *, run: Run | None, cache: Path, asked: Questions
-) -> tuple[Section, ...]:
-    """Audit a bundle on the test split of a table, or on all of it where it has no splits.
+@dataclass(frozen=True)
+class AuditedModel:
+    """A model that is audited: what it is asked through, the classes it knows, the pictures it takes."""
+
+    name: str
+    predict: Predict
+    labels: tuple[str, ...]
+    size: int
+    aspect: str
+    randomised: Callable[[], Iterable[tuple[str, Predict]]] | None = None
+
+
+def load_model(path: Path, *, run: Run | None, seed: int = 0) -> AuditedModel:
+    """Load a bundle (.onnx), or a checkpoint of a teacher or student (.safetensors).
 
     Raises:
-        ConfigError: the bundle knows other classes than the task.
+        BundleError, CheckpointError: a missing or damaged file.
     """
-    bundle = load_bundle(path)
-    manifest = bundle.manifest
-    if tuple(manifest.labels) != task.labels:
+    if path.suffix != ".safetensors":
+        bundle = load_bundle(path)
+        shape = bundle.manifest.preprocessing
+        randomised = _randomised(path, seed=seed)
+        return AuditedModel("student", bundle, tuple(bundle.manifest.labels), shape.size, shape.aspect, randomised)
+    require_extra("train", "torch", "timm")
+    from pocketcxr.models.checkpoints import load_network
+    from pocketcxr.models.predict import as_predict
+
+    network, spec, _ = load_network(path)
+    aspect = run.experiment.data.aspect if run else "squash"
+    return AuditedModel(spec.kind, as_predict(network), spec.labels, spec.image_size, aspect)
+
+
+def audit_loaded(
+    model: AuditedModel, rows: Sequence[IndexRow], task: Task, *, run: Run | None, cache: Path, asked: Questions
+) -> tuple[Section, ...]:
+    """Audit a model on the test split of a table, or on all of it where it has no splits.
+
+    Raises:
+        ConfigError: the model knows other classes than the task.
+    """
+    if model.labels != task.labels:
         raise ConfigError(
-            f"{path}: the bundle knows the classes {', '.join(manifest.labels)}, the task {task.name} has "
+            f"the {model.name} knows the classes {', '.join(model.labels)}, the task {task.name} has "
             f"{', '.join(task.labels)}: name another with --task"
         )
-    size, aspect = manifest.preprocessing.size, manifest.preprocessing.aspect
     placed = [dataclasses.replace(row, split=row.split or "test") for row in rows if row.label]
-    dataset = open_dataset(placed, task, size=size, aspect=aspect, cache=cache, leaks=True, progress=asked.progress)
+    dataset = open_dataset(
+        placed, task, size=model.size, aspect=model.aspect, cache=cache, leaks=True, progress=asked.progress
+    )
     return audit_model(
-        bundle,
+        model.predict,
         dataset,
-        rivals=_rivals(run),
-        strangers=load_strangers(asked.strangers, rows, size=size, aspect=aspect, seed=asked.seed),
+        name=model.name,
+        rivals={name: rival for name, rival in _rivals(run).items() if name != model.name},
+        strangers=load_strangers(asked.strangers, rows, size=model.size, aspect=model.aspect, seed=asked.seed),
         config=AuditConfig.quick() if asked.quick else AuditConfig(),
         seed=asked.seed,
         progress=asked.progress,
         without_source=_without_source(run, dataset),
-        randomised=_randomised(path, seed=asked.seed),
+        randomised=model.randomised,
         logger=_LOGGER,
     )
 
 
-def bundle_embedding(path: Path, dataset: Dataset, *, cache: Path, progress: bool) -> NDArray[np.float32]:
-    """The bundle's embedding of every picture, float32 [n, features], in the order of the dataset."""
-    bundle = load_bundle(path)
-    preprocessing = bundle.manifest.preprocessing
+def embeddings(model: AuditedModel, dataset: Dataset, *, cache: Path, progress: bool) -> NDArray[np.float32]:
+    """The model's embedding of every picture, float32 [n, features], in the order of the dataset."""
     placed = [dataclasses.replace(row, split="train", fold="") for row in dataset.rows]
     own = open_dataset(
         placed,
         dataset.task,
-        size=preprocessing.size,
-        aspect=preprocessing.aspect,
+        size=model.size,
+        aspect=model.aspect,
         cache=cache,
         unlabelled=True,
         leaks=True,
@@ -93,7 +123,7 @@ def bundle_embedding(path: Path, dataset: Dataset, *, cache: Path, progress: boo
     )
     positions = np.arange(len(own.rows))
     blocks = [positions[start : start + _BATCH] for start in range(0, len(positions), _BATCH)]
-    return np.concatenate([bundle(own.images(block)).embedding for block in blocks])
+    return np.concatenate([model.predict(own.images(block)).embedding for block in blocks])
 
 
 def student_hash(run: Run) -> str:
