@@ -3,7 +3,8 @@
     python benchmarks/copies_against_manifest.py index.csv $POCKETCXR_DATA/manifest.csv
 
 The reference is a table with the columns ``path`` and ``near_duplicate_group``; pairs within a group count. It is
-itself the work of a program, so a pair that it lacks is not therefore wrong: how those differ is listed, to be looked at.
+itself the work of a program, so a pair that it lacks is not therefore wrong: how those
+differ is listed, to be looked at.
 """
 
 from __future__ import annotations
