@@ -55,7 +55,7 @@ bench: setup ## side-by-side comparisons; tables on the screen, JSON under runs/
 	$(BIN)/python benchmarks/predict_speed.py
 
 lock: setup ## pin again: requirements/*.txt with hashes, without any index address
-	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --extra parquet --group dev --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --extra parquet --extra serve --group dev --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --no-emit-index-url --no-header -o requirements/base.txt
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade - --generate-hashes --no-emit-index-url --no-header -o requirements/uv.txt
 

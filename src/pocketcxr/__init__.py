@@ -9,6 +9,7 @@ The names here are the public surface. Each is imported when it is first used: `
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import PocketCxrError
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from pocketcxr.imaging.reading import Radiograph, read_image
     from pocketcxr.inference.predictor import Prediction, Predictor
     from pocketcxr.inference.session import Bundle, load_bundle
+
+# ONNX Runtime's published builds send usage events to their maker and leave a file with an identifier (also on Linux
+# since 1.29). Nothing may leave this machine; the runtime reads this once, when it is first imported (decision 0008).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = [
     "Bundle",

@@ -34,6 +34,7 @@ _TRAINING_COMMANDS = (
 _EPILOG = """\
 examples:
   pocketcxr predict scan.dcm                           score one picture with the bundled student
+  pocketcxr serve                                      the same over HTTP, for programs of this computer
   pocketcxr distill --data X-RAYS --task covid-3class -o runs/mine    everything, resumable
   pocketcxr demo                                       the same on drawn X-rays, in minutes
 
@@ -110,6 +111,15 @@ def _doctor(options: argparse.Namespace) -> int:
     from pocketcxr.inference.doctor import run_doctor
 
     return run_doctor(bundle=options.bundle, as_json=options.json, stream=sys.stdout)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    require_extra("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
+    from pocketcxr.serving.command import run_serve
+    from pocketcxr.serving.settings import settings_from
+
+    run_serve(settings_from(options))
+    return EXIT_OK
 
 
 def _index(options: argparse.Namespace) -> int:
@@ -280,6 +290,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
     _add_doctor(commands)
+    _add_serve(commands)
     _add_distill(commands)
     _add_demo_and_phantom(commands)
     _add_index_and_split(commands)
@@ -339,6 +350,30 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--bundle", type=Path, help="bundle file (default: the student that comes with pocketcxr)")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=_doctor)
+
+
+def _add_serve(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "serve",
+        "answer over HTTP with a bundle; needs no training framework",
+        "  pocketcxr serve\n"
+        "  pocketcxr serve --bundle runs/mine/bundle/student.onnx --port 8080\n"
+        "  pocketcxr serve --host 0.0.0.0 --token-file token.txt      reachable by others: a token is needed\n\n"
+        "SIGTERM or Ctrl-C: what was accepted is answered, then it stops",
+    )
+    parser.add_argument("--bundle", type=Path, help="bundle file (default: the student that comes with pocketcxr)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this computer only)")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one and says which (default 8000)")
+    parser.add_argument("--workers", type=int, help="processes that score (default: one per processor)")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="token that clients must send (default: $POCKETCXR_TOKEN)"
+    )
+    parser.add_argument("--max-file-mb", type=int, default=64, metavar="N", help="largest file (default 64)")
+    parser.add_argument("--max-files", type=int, default=16, metavar="N", help="files in one request (default 16)")
+    parser.add_argument("--queue", type=int, metavar="N", help="pictures that may wait (default: 16 per worker)")
+    parser.add_argument("--timeout", type=float, default=20, metavar="S", help="for one picture (default 20 s)")
+    parser.set_defaults(run=_serve)
 
 
 def _add_distill(commands: argparse._SubParsersAction) -> None:

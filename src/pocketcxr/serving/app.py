@@ -1,0 +1,267 @@
+"""The application: addresses, what they take and what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.security import HTTPBearer
+from fastapi.staticfiles import StaticFiles
+
+from pocketcxr.imaging.radiograph import MAX_PIXELS
+from pocketcxr.serving import schemas
+from pocketcxr.serving.access import check_token
+from pocketcxr.serving.admission import Admission
+from pocketcxr.serving.exchange import Exchange
+from pocketcxr.serving.metrics import Metrics
+from pocketcxr.serving.pool import Abandoned, Pool
+from pocketcxr.serving.problems import KINDS, LIST_PATH, ProblemError, handle_errors, responses_of
+from pocketcxr.serving.uploads import FORM_TYPE, PICTURE_TYPES, expected_size, read_uploads
+from pocketcxr.version import __version__
+
+if TYPE_CHECKING:
+    from pocketcxr.bundle.manifest import Manifest
+    from pocketcxr.serving.settings import Limits, Settings
+    from pocketcxr.serving.uploads import Upload
+    from pocketcxr.serving.worker import Answer
+
+_CLIENT_LEFT = 499  # nginx's number; nobody receives it, the log shows it
+_DESCRIPTION = "Scores chest X-rays with a small network. Research use only, not a medical device. No file is kept."
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the addresses share."""
+
+    settings: Settings
+    manifest: Manifest
+    sha256: str
+    pool: Pool
+    admission: Admission
+    metrics: Metrics
+
+
+def make_service(settings: Settings, manifest: Manifest, *, sha256: str) -> Service:
+    """Put the parts together; nothing is started."""
+    identity = f"{manifest.name} {manifest.version} sha256:{sha256[:12]}"
+    pool = Pool(
+        settings.bundle,
+        workers=settings.workers,
+        sha256=sha256,
+        identity=identity,
+        timeout_s=settings.limits.picture_timeout_s,
+    )
+    admission = Admission(settings.limits, pool)
+    metrics = Metrics(admission, pool, model=identity)
+    return Service(settings, manifest, sha256, pool, admission, metrics)
+
+
+def make_app(service: Service) -> Exchange:
+    """Return the ASGI application of a service whose pool is running."""
+    app = FastAPI(
+        title="pocketcxr",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # FastAPI's documentation pages load scripts from another site
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    handle_errors(app)
+    app.include_router(_health(service))
+    guarded = _guarded(service)
+    app.include_router(_about(service), **guarded)
+    app.include_router(_pictures(service), **guarded)
+    if service.settings.page is not None:
+        app.mount("/", StaticFiles(directory=service.settings.page, html=True), name="page")
+    return Exchange(app, service.metrics, token=service.settings.token)
+
+
+# ----------------------------------------------------------------------------------------------------------- addresses
+
+
+def _health(service: Service) -> APIRouter:
+    router = APIRouter(prefix="/health", tags=["health"])
+
+    @router.get("/live", summary="The process answers")
+    async def live() -> schemas.Health:
+        return schemas.Health(status="live", workers=service.pool.running)
+
+    @router.get("/ready", summary="Pictures can be scored", responses=responses_of("not-ready"))
+    async def ready() -> schemas.Health:
+        running = service.pool.running
+        if not running:
+            raise ProblemError("not-ready", "no worker process is up")
+        return schemas.Health(status="ready", workers=running)
+
+    return router
+
+
+def _guarded(service: Service) -> dict[str, Any]:
+    """What a router of addresses that need the token takes."""
+
+    async def token_checked(request: Request) -> None:
+        check_token(request.headers, service.settings.token)
+
+    guards = [Depends(token_checked)]
+    if service.settings.token:
+        guards.append(Depends(HTTPBearer(auto_error=False, description="the token that the service was started with")))
+    return {"dependencies": guards, "responses": responses_of("unauthorised") if service.settings.token else {}}
+
+
+def _about(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/metrics", summary="Counts and times for Prometheus", response_class=Response, tags=["health"])
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @router.get("/v1/model", summary="The model that answers, and the limits of the service", tags=["model"])
+    async def model() -> schemas.Model:
+        return _model(service)
+
+    @router.get(LIST_PATH, summary="All problems that a request can meet", tags=["model"])
+    async def problems() -> list[schemas.ProblemKind]:
+        return [schemas.ProblemKind(code=code, **dataclasses.asdict(kind)) for code, kind in KINDS.items()]
+
+    return router
+
+
+def _pictures(service: Service) -> APIRouter:
+    router = APIRouter(tags=["pictures"])
+
+    @router.post(
+        "/v1/predictions",
+        summary="Score one or more pictures",
+        description="One picture that cannot be read gives a problem; among several, a record of its own.",
+        response_model=schemas.Predictions,
+        response_model_exclude_unset=True,
+        responses=responses_of(*_PICTURE_PROBLEMS),
+        openapi_extra={"requestBody": _body()},
+    )
+    async def predictions(
+        request: Request,
+        heatmap: Annotated[bool, Query(description="add a PNG of where the network looked to each record")] = False,
+    ) -> Response:
+        try:
+            answers = await _score(request, service, service.settings.limits, heatmap=heatmap)
+        except Abandoned:
+            return Response(status_code=_CLIENT_LEFT)
+        if len(answers) == 1 and answers[0].failure:
+            raise _problem_of(answers[0])
+        return JSONResponse({"predictions": [_record(answer) for answer in answers]})
+
+    @router.post(
+        "/v1/heatmaps",
+        summary="Draw where the network looked in one picture",
+        response_class=Response,
+        responses={200: {"content": {"image/png": {}}}, **responses_of(*_PICTURE_PROBLEMS, "not-scored")},
+        openapi_extra={"requestBody": _body()},
+    )
+    async def heatmaps(request: Request) -> Response:
+        try:
+            (answer,) = await _score(
+                request, service, dataclasses.replace(service.settings.limits, files=1), heatmap=True
+            )
+        except Abandoned:
+            return Response(status_code=_CLIENT_LEFT)
+        if answer.failure:
+            raise _problem_of(answer)
+        if answer.heatmap is None:
+            reasons = answer.record["reasons"]
+            raise ProblemError("not-scored", "; ".join(reason["words"] for reason in reasons), reasons=reasons)
+        return Response(answer.heatmap, media_type="image/png")
+
+    return router
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+
+_PICTURE_PROBLEMS = (
+    "malformed-request", "upload-timeout", "request-too-large", "file-too-large", "too-many-files",
+    "unsupported-media-type", "no-file", "unexpected-field", "invalid-parameter", "unreadable", "unusable",
+    "picture-timeout", "decoder-crash", "internal", "busy", "not-ready",
+)  # fmt: skip
+
+
+async def _score(request: Request, service: Service, limits: Limits, *, heatmap: bool) -> list[Answer]:
+    log = request.state.log
+    with service.admission.admit(expected_size(request, limits)) as ticket:
+        uploads = await read_uploads(request, limits)
+        ticket.take(pictures=len(uploads) - 1)
+        log["files"], log["bytes"] = len(uploads), sum(len(upload.data) for upload in uploads)
+        tasks = [asyncio.create_task(_score_one(request, service, upload, heatmap=heatmap)) for upload in uploads]
+        try:
+            answers = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:  # of which one failed or the request was cancelled: the others are not wanted any more
+                task.cancel()
+    places = [answer.place for answer in answers if answer.place]
+    if places:
+        log["place"] = places[0]
+    return answers
+
+
+async def _score_one(request: Request, service: Service, upload: Upload, *, heatmap: bool) -> Answer:
+    answer, seconds = await service.pool.score(upload.data, upload.name, heatmap=heatmap, left=request.is_disconnected)
+    decision = answer.record["decision"]
+    outcome = answer.failure or (decision if decision in {"uncertain", "refused"} else "decided")
+    service.metrics.pictures.labels(outcome).inc()
+    service.metrics.picture_seconds.observe(seconds)
+    outcomes = request.state.log.setdefault("outcomes", {})
+    outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    return answer
+
+
+def _record(answer: Answer) -> dict[str, Any]:
+    if answer.heatmap is None:
+        return answer.record
+    return {**answer.record, "heatmap": base64.b64encode(answer.heatmap).decode("ascii")}
+
+
+def _problem_of(answer: Answer) -> ProblemError:
+    return ProblemError(answer.failure, answer.record["reasons"][0]["words"])
+
+
+def _model(service: Service) -> schemas.Model:
+    manifest, limits = service.manifest, service.settings.limits
+    return schemas.Model(
+        name=manifest.name,
+        version=manifest.version,
+        created=manifest.created,
+        task=manifest.task,
+        sha256=service.sha256,
+        labels=list(manifest.labels),
+        positive=manifest.positive,
+        operating_points=[schemas.OperatingPoint(**dataclasses.asdict(point)) for point in manifest.operating_points],
+        conformal_coverage=manifest.conformal_coverage,
+        intended_use=manifest.intended_use,
+        limits=list(manifest.limits),
+        licence=manifest.licence,
+        program=__version__,
+        service=schemas.ServiceLimits(
+            file_bytes=limits.file_bytes,
+            request_bytes=limits.request_bytes,
+            files=limits.files,
+            pixels=MAX_PIXELS,
+            upload_timeout_s=limits.upload_timeout_s,
+            picture_timeout_s=limits.picture_timeout_s,
+            content_types=[FORM_TYPE, *PICTURE_TYPES],
+        ),
+    )
+
+
+def _body() -> dict[str, Any]:
+    files = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
+    form = {"type": "object", "properties": {"files": files}, "required": ["files"], "additionalProperties": False}
+    bare = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "required": True,
+        "description": "Files in a form, or the bytes of one picture",
+        "content": {FORM_TYPE: {"schema": form}, **dict.fromkeys(PICTURE_TYPES, bare)},
+    }

@@ -1,0 +1,109 @@
+"""What ``pocketcxr serve`` does: check, bind, load, answer until a stop signal, then finish what was accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
+from pocketcxr.errors import ConfigError
+from pocketcxr.serving.app import make_app, make_service
+from pocketcxr.serving.journal import write_journal
+
+if TYPE_CHECKING:
+    from pocketcxr.serving.app import Service
+    from pocketcxr.serving.settings import Settings
+
+_SETTLE_S = 0.3  # after a stop signal: for requests that have arrived and are not yet read
+_LOGGER = logging.getLogger(__name__)
+
+
+def run_serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM; returns when all accepted requests were answered.
+
+    Raises:
+        BundleError: no usable bundle.
+        ConfigError: the address cannot be had.
+    """
+    path = default_bundle_path() if settings.bundle is None else settings.bundle
+    data = read_bundle(path)
+    settings = dataclasses.replace(settings, bundle=path)
+    service = make_service(settings, read_manifest(data, str(path)), sha256=sha256_of(data, str(path)))
+    with _bound_socket(settings.host, settings.port) as listener:
+        write_journal()
+        try:
+            service.pool.start()
+            _serve(service, listener)
+        finally:
+            service.pool.stop()
+    _LOGGER.info("stopped")
+
+
+def _serve(service: Service, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        make_app(service),
+        http="h11",  # the same parser everywhere, whatever else is installed
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,  # it would hold addresses and queries
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(service.settings.drain_timeout_s),
+    )
+    # uvicorn raises the signal again when it has finished, for whoever handled it before; a stop is no failure
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    _Server(config, service).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says where it listens, and answers what has arrived before it closes idle connections."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        settings = self._service.settings
+        port = sockets[0].getsockname()[1] if sockets else settings.port
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        fields = {
+            "url": f"http://{host}:{port}",
+            "model": self._service.manifest.name,
+            "sha256": self._service.sha256,
+            "workers": settings.workers,
+            "token": bool(settings.token),
+        }
+        _LOGGER.info("listening", extra={"fields": fields})
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        _LOGGER.info("stopping", extra={"fields": {"pictures": self._service.admission.pictures}})
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_SETTLE_S)
+        await super().shutdown(sockets)
+
+
+def _bound_socket(host: str, port: int) -> socket.socket:
+    listener = None
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise ConfigError(
+            f"cannot listen on {host} port {port} ({error.strerror}): choose another with --host or --port"
+        ) from error
+    return listener

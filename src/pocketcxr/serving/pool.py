@@ -1,0 +1,229 @@
+"""The workers of a service: each scores one picture at a time; one that hangs or dies is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pocketcxr.errors import BundleError
+from pocketcxr.serving.problems import ProblemError
+from pocketcxr.serving.worker import Answer, Started, failed, work
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+    from multiprocessing.context import SpawnProcess
+    from pathlib import Path
+
+_START_TIMEOUT_S = 120.0  # a slow disk and a busy processor; seconds are usual
+_SMOOTHING = 0.05  # weight of the newest picture in the mean time per picture
+_LOGGER = logging.getLogger(__name__)
+
+
+class Abandoned(Exception):  # noqa: N818  # no error of the service: the client has gone
+    """The client left before its picture's turn came."""
+
+
+class Worker:
+    """One process and the pipe to it. Methods block; call them from a thread, one at a time."""
+
+    def __init__(self, bundle: Path | None, *, sha256: str) -> None:
+        """Nothing is started yet; `sha256` is the only model that the process may answer with."""
+        self._bundle, self._sha256 = bundle, sha256
+        self._lock = threading.Lock()
+        self._process: SpawnProcess | None = None
+        self._pipe: Any = None  # a Connection; a PipeConnection on Windows
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.is_alive()
+
+    def start(self) -> None:
+        """Start the process and wait until it has loaded the model.
+
+        Raises:
+            BundleError: no usable bundle, another than expected, or the process did not come up.
+        """
+        with self._lock:
+            self._start()
+
+    def ask(self, data: bytes, name: str, *, heatmap: bool, timeout_s: float) -> Answer | None:
+        """Return the answer to one file; None where the process died over it.
+
+        Raises:
+            TimeoutError: it took longer, and the process was ended.
+            BundleError: no process could be started.
+        """
+        with self._lock:
+            if not self.running:
+                self._start()
+            try:
+                self._send(data, name, heatmap=heatmap)
+            except OSError:  # it died while it was idle, which is not this picture's fault
+                self._start()
+                self._send(data, name, heatmap=heatmap)
+            assert self._pipe is not None
+            if not self._pipe.poll(timeout_s):
+                self._end()
+                raise TimeoutError
+            try:
+                return self._pipe.recv()
+            except (EOFError, OSError):
+                self._end()
+                return None
+
+    def stop(self) -> None:
+        """End the process; it holds nothing that would be lost."""
+        with self._lock:
+            self._end()
+
+    def _send(self, data: bytes, name: str, *, heatmap: bool) -> None:
+        assert self._pipe is not None
+        self._pipe.send((name, heatmap))
+        self._pipe.send_bytes(data)
+
+    def _start(self) -> None:
+        self._end()
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=work, args=(theirs, self._bundle), daemon=True)
+        with _stop_signals_held():
+            self._process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+        try:
+            started = self._pipe.recv() if self._pipe.poll(_START_TIMEOUT_S) else Started(failure="it did not start")
+        except (EOFError, OSError):
+            started = Started(failure=f"it ended while starting (exit {self._process.exitcode})")
+        failure = started.failure
+        if not failure and started.sha256 != self._sha256:
+            failure = "the bundle was exchanged while the service was running: start the service again"
+        if failure:
+            self._end()
+            raise BundleError(failure)
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process = self._pipe = None
+
+
+class Pool:
+    """Workers and the line of pictures before them, first come first served."""
+
+    def __init__(self, bundle: Path | None, *, workers: int, sha256: str, identity: str, timeout_s: float) -> None:
+        """Nothing is started yet; `sha256` and `identity` are of the model."""
+        self.restarts = 0
+        self.mean_s = 0.1
+        """Seconds per picture, smoothed; a guess until the first one."""
+        self._workers = [Worker(bundle, sha256=sha256) for _ in range(workers)]
+        self._identity, self._timeout_s = identity, timeout_s
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="scoring")
+        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._returning: set[asyncio.Task[None]] = set()
+
+    @property
+    def size(self) -> int:
+        """Number of workers."""
+        return len(self._workers)
+
+    @property
+    def running(self) -> int:
+        """Number of workers whose process is there."""
+        return sum(worker.running for worker in self._workers)
+
+    def start(self) -> None:
+        """Start all workers, and wait until they have loaded the model.
+
+        Raises:
+            BundleError: no usable bundle.
+        """
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # NumPy's too: workers, not threads, share the processors
+        for _ in self._threads.map(Worker.start, self._workers):
+            pass
+        for worker in self._workers:
+            self._idle.put_nowait(worker)
+
+    def stop(self) -> None:
+        """End all workers."""
+        list(self._threads.map(Worker.stop, self._workers))
+        self._threads.shutdown()
+
+    async def score(
+        self, data: bytes, name: str, *, heatmap: bool, left: Callable[[], Awaitable[bool]]
+    ) -> tuple[Answer, float]:
+        """Wait for a worker; return its answer and the seconds that it took.
+
+        Args:
+            data: the file.
+            name: how the record and its messages call it.
+            heatmap: whether a PNG is wanted too.
+            left: tells whether the client has gone; asked when the turn has come, so that nobody's work is not done.
+
+        Raises:
+            Abandoned: the client has gone.
+            ProblemError: no worker could be started.
+        """
+        worker = await self._idle.get()
+        try:
+            if await left():
+                raise Abandoned
+            started = time.perf_counter()
+            answer = await self._ask(worker, data, name, heatmap=heatmap)
+            seconds = time.perf_counter() - started
+            self.mean_s += _SMOOTHING * (seconds - self.mean_s)
+            return answer, seconds
+        finally:
+            task = asyncio.get_running_loop().create_task(self._give_back(worker))
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
+
+    async def _ask(self, worker: Worker, data: bytes, name: str, *, heatmap: bool) -> Answer:
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await loop.run_in_executor(
+                self._threads, lambda: worker.ask(data, name, heatmap=heatmap, timeout_s=self._timeout_s)
+            )
+        except TimeoutError:
+            words = f"{name}: took longer than the {self._timeout_s:g} s that a picture may take; export it plainer"
+            return failed(name, "picture-timeout", words, identity=self._identity)
+        except BundleError:
+            raise ProblemError("not-ready", "no worker could be started; see the service's log") from None
+        if answer is None:
+            words = f"{name}: the decoder broke down on this picture, which is damaged; export it uncompressed"
+            return failed(name, "decoder-crash", words, identity=self._identity)
+        return answer
+
+    async def _give_back(self, worker: Worker) -> None:
+        """Put the worker back in line, with a new process where the old one was lost."""
+        if not worker.running:
+            self.restarts += 1
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, worker.start)
+                _LOGGER.warning("worker replaced")
+            except BundleError:
+                _LOGGER.exception("worker cannot be replaced: bundle missing, damaged or another than at the start")
+        self._idle.put_nowait(worker)
+
+
+@contextmanager
+def _stop_signals_held() -> Generator[None]:
+    """Let a process that starts inside the block inherit stop signals blocked: it decides itself what they mean."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

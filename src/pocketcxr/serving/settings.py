@@ -1,0 +1,149 @@
+"""What a service is started with, checked once; what it accepts at most."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pocketcxr.errors import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+
+TOKEN_VARIABLE = "POCKETCXR_TOKEN"  # noqa: S105  # the variable's name
+PAGE_FOLDER = Path(__file__).parent / "static"
+"""The web page, where it was built into the package: served at ``/``."""
+
+SHORTEST_TOKEN = 16
+"""Characters; shorter ones can be guessed."""
+
+_LARGEST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for, and what all together may hold.
+
+    `file_bytes` and `request_bytes` bound one file and one request, `files` the files of one request.
+    `upload_timeout_s` is for receiving a request, `picture_timeout_s` for reading and scoring one picture. At most
+    `queue` pictures wait or are scored and `held_bytes` are in memory for all requests together; beyond, a request is
+    told to come back. Pixels are bounded where pictures are read, by `pocketcxr.imaging.radiograph.MAX_PIXELS`.
+    """
+
+    file_bytes: int = 64 * 2**20
+    request_bytes: int = 128 * 2**20
+    held_bytes: int = 512 * 2**20
+    files: int = 16
+    queue: int = 32
+    upload_timeout_s: float = 60.0
+    picture_timeout_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Refuse limits that contradict each other."""
+        if min(self.file_bytes, self.files, self.queue) < 1 or min(self.upload_timeout_s, self.picture_timeout_s) <= 0:
+            raise ConfigError("expected every limit of the service to be above zero: check --max-file-mb and the like")
+        if not self.file_bytes <= self.request_bytes <= self.held_bytes:
+            raise ConfigError("expected limits in the order bytes of a file <= of a request <= held for all requests")
+        if self.queue < self.files:
+            raise ConfigError(
+                f"expected room for at least {self.files} waiting pictures (one request), got {self.queue}"
+            )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the service listens, with what model, and for whom.
+
+    `token` empty means that none is asked for, which is allowed on the loopback address only. `page` is a folder of
+    static files served at ``/``, or None. `drain_timeout_s`: how long accepted requests may go on after a stop signal.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    bundle: Path | None = None
+    workers: int = 1
+    token: str = field(default="", repr=False)
+    limits: Limits = field(default_factory=Limits)
+    page: Path | None = None
+    drain_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would be unsafe or cannot work."""
+        if not 0 <= self.port <= _LARGEST_PORT:
+            raise ConfigError(f"port: expected 0 to {_LARGEST_PORT}, found {self.port}")
+        if self.workers < 1:
+            raise ConfigError(f"workers: expected at least 1, found {self.workers}")
+        if self.token and len(self.token) < SHORTEST_TOKEN:
+            raise ConfigError(
+                f"token: expected at least {SHORTEST_TOKEN} characters, found {len(self.token)}; make one with  "
+                "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            )
+        if not self.token.isascii() or any(character.isspace() for character in self.token):
+            raise ConfigError("token: expected plain characters without spaces; make one with secrets.token_urlsafe")
+        if not self.token and not is_loopback(self.host):
+            raise ConfigError(
+                f"host {self.host}: beyond this computer a token is needed; set {TOKEN_VARIABLE} or --token-file, or "
+                "listen on 127.0.0.1"
+            )
+
+
+def settings_from(options: argparse.Namespace) -> Settings:
+    """Settings from the options of ``pocketcxr serve``.
+
+    Raises:
+        ConfigError: they contradict each other or would be unsafe.
+    """
+    workers = usable_processors() if options.workers is None else options.workers
+    file_bytes = options.max_file_mb * 2**20
+    limits = Limits(
+        file_bytes=file_bytes,
+        request_bytes=2 * file_bytes,
+        held_bytes=8 * file_bytes,
+        files=options.max_files,
+        queue=max(16 * workers, options.max_files) if options.queue is None else options.queue,
+        picture_timeout_s=options.timeout,
+    )
+    return Settings(
+        host=options.host,
+        port=options.port,
+        bundle=options.bundle,
+        workers=workers,
+        token=read_token(options.token_file),
+        limits=limits,
+        page=PAGE_FOLDER if PAGE_FOLDER.is_dir() else None,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this computer can reach the address; a name other than ``localhost`` counts as reachable by all."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def usable_processors() -> int:
+    """Processors that this process may use: two workers of one thread beat one of two."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_token(file: Path | None) -> str:
+    """Token from a file, else from the environment, else empty; never from the command line, where `ps` shows it.
+
+    Raises:
+        ConfigError: the file cannot be read or is empty.
+    """
+    if file is None:
+        return os.environ.get(TOKEN_VARIABLE, "").strip()
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"token file {file}: cannot be read ({type(error).__name__}); name a text file") from error
+    if not token:
+        raise ConfigError(f"token file {file}: expected a token, found nothing")
+    return token

@@ -1,0 +1,164 @@
+"""The process that reads and scores pictures, so that a damaged file can neither hang nor end the service.
+
+Decoders are foreign C code: a picture made for it could stop them for minutes or end their process. Here it ends a
+worker, which the pool replaces. The process has no network and writes no file, and its output is thrown away, because
+decoders print what they find in headers.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import signal
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pocketcxr.errors import InputError, PocketCxrError, UnusableImageError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from pocketcxr.imaging.reading import Radiograph
+    from pocketcxr.inference.predictor import Prediction, Predictor
+
+_SILENCED = (1, 2)  # standard output and error
+_MOST_PLACES = 6
+
+
+@dataclass(frozen=True)
+class Started:
+    """First message of a worker: the model that it loaded, or why it could not."""
+
+    sha256: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker says of one picture.
+
+    `record` is what `pocketcxr predict --format json` writes. `heatmap` is a PNG where one was asked for and the
+    picture was scored. `failure` is a code of `problems.KINDS` where the picture has no answer. `place` tells, for the
+    log, where the program failed; it holds names of functions and no data.
+    """
+
+    record: dict[str, Any]
+    heatmap: bytes | None = None
+    failure: str = ""
+    place: str = ""
+
+
+def work(connection: Connection, bundle: Path | None) -> None:
+    """Load the bundle, then answer pairs of messages, ``(name, heatmap)`` and the file, until the pipe closes."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # a stop signal to the whole group: the service ends us when all is done
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        predictor = _load(bundle)
+    except PocketCxrError as error:
+        connection.send(Started(failure=str(error)))
+        return
+    _silence()
+    connection.send(Started(sha256=predictor.bundle.sha256))
+    while True:
+        try:
+            name, heatmap = connection.recv()
+            data = connection.recv_bytes()
+        except EOFError:
+            return
+        connection.send(score(predictor, data, name, heatmap=heatmap))
+
+
+def score(predictor: Predictor, data: bytes, name: str, *, heatmap: bool) -> Answer:
+    """Read and score one picture from memory; every failure becomes an answer."""
+    try:
+        prediction, radiograph = _read_and_predict(predictor, data, name)
+        png = heatmap_png(predictor, prediction, radiograph) if heatmap and prediction.saliency is not None else None
+    except InputError as error:
+        code = "unusable" if isinstance(error, UnusableImageError) else "unreadable"
+        return failed(name, code, str(error), identity=predictor.bundle.identity)
+    except Exception as error:  # noqa: BLE001  # a fault of ours must not end the worker; the service logs its place
+        words = f"{name}: the service failed on this picture; report it"
+        answer = failed(name, "internal", words, identity=predictor.bundle.identity)
+        return Answer(answer.record, failure=answer.failure, place=place_of(error))
+    record = prediction.record()
+    if record["novelty"] is not None and not math.isfinite(record["novelty"]):
+        record["novelty"] = None  # JSON has no NaN; the picture was refused
+    return Answer(record, png)
+
+
+def failed(name: str, code: str, words: str, *, identity: str) -> Answer:
+    """Answer for a picture without one; the same keys as any other record."""
+    record = {
+        "path": name,
+        "decision": "error",
+        "probabilities": {},
+        "novelty": None,
+        "reasons": [{"code": code, "words": words}],
+        "bundle": identity,
+    }
+    return Answer(record, failure=code)
+
+
+def heatmap_png(predictor: Predictor, prediction: Prediction, radiograph: Radiograph) -> bytes:
+    """PNG of where the network looked, for a prediction with saliency; it holds nothing of the file but its pixels."""
+    from PIL import Image, PngImagePlugin
+
+    from pocketcxr.inference.saliency import FULL_COLOUR_LOGITS, draw_heatmap, evidence_map, shown_label
+
+    manifest = predictor.bundle.manifest
+    assert prediction.saliency is not None
+    label = shown_label(prediction, manifest)
+    evidence = evidence_map(prediction.saliency, manifest.labels.index(label), temperature=manifest.temperature)
+    overlay = draw_heatmap(radiograph.pixels, evidence, aspect=manifest.preprocessing.aspect)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", f"evidence for {label}, full colour at {max(float(evidence.max()), FULL_COLOUR_LOGITS):.2f}")
+    text.add_text("Software", prediction.bundle)
+    text.add_text("Disclaimer", "research use, not a medical device")
+    stream = io.BytesIO()
+    Image.fromarray(overlay).save(stream, "PNG", pnginfo=text, compress_level=2)
+    return stream.getvalue()
+
+
+def place_of(error: BaseException) -> str:
+    """Class of an exception and the functions it went through; not its message, which may quote the input."""
+    frames = traceback.extract_tb(error.__traceback__)[-_MOST_PLACES:]
+    places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+    return " < ".join([type(error).__name__, *reversed(places)])
+
+
+def _load(bundle: Path | None) -> Predictor:
+    import numpy as np
+
+    # now rather than while the first picture waits
+    import PIL.JpegImagePlugin
+    import PIL.PngImagePlugin  # noqa: F401
+
+    import pocketcxr.imaging.dicom
+    import pocketcxr.imaging.raster
+    import pocketcxr.inference.saliency  # noqa: F401
+    from pocketcxr.inference.predictor import Predictor
+    from pocketcxr.inference.session import load_bundle
+
+    predictor = Predictor(load_bundle(bundle, threads=1))
+    size = predictor.bundle.manifest.preprocessing.size
+    predictor.bundle(np.zeros((1, 1, size, size), dtype=np.float32))  # ONNX Runtime prepares itself in the first pass
+    return predictor
+
+
+def _read_and_predict(predictor: Predictor, data: bytes, name: str) -> tuple[Prediction, Radiograph]:
+    from pocketcxr.imaging.reading import read_image_bytes
+
+    radiograph = read_image_bytes(data, name)
+    return predictor.predict_image(radiograph, name), radiograph
+
+
+def _silence() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in _SILENCED:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
