@@ -26,7 +26,7 @@ from pocketcxr.evaluation.tables import environment
 from pocketcxr.labels import TASKS, load_task
 from pocketcxr.pipeline.audited_model import Questions, audit_loaded, embeddings, load_model, student_hash
 from pocketcxr.pipeline.papers import write_papers
-from pocketcxr.pipeline.run import Run, write_json
+from pocketcxr.pipeline.run import Run, notes, write_json
 from pocketcxr.pipeline.stages import index_sources
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _written(
         verdicts=verdicts,
         environment=environment(),
         seconds=seconds,
-        notes=_notes(subject.run),
+        notes=notes(subject.run) if subject.run else (),
     )
     report, path = subject.out / REPORT, subject.out / RECORD
     write_json(path, as_json(record))  # whatever becomes of the papers
@@ -260,8 +260,3 @@ def _pictures(rows: Sequence[IndexRow], task: Task, *, cache: Path, size: int, a
     )
     own = {row.path: row for row in rows}
     return dataclasses.replace(dataset, rows=tuple(own[row.path] for row in dataset.rows))
-
-
-def _notes(run: Run | None) -> tuple[str, ...]:
-    path = run.folder / "notes.txt" if run else None
-    return tuple(path.read_text(encoding="utf-8").splitlines()) if path and path.is_file() else ()

@@ -11,6 +11,7 @@ from pocketcxr.pipeline.judge import compare_on_calibration, evaluate_run, expor
 from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.pipeline.stages import prepare
 from pocketcxr.pipeline.unseen import train_without_sources
+from pocketcxr.training.losses import needs_teacher
 from pocketcxr.training.student import train_student
 from pocketcxr.training.teacher import train_teacher
 from pocketcxr.training.views import cache_views
@@ -129,7 +130,7 @@ def student_stage(run: Run, dataset: Dataset, *, alone: bool = False, online: bo
     config = run.experiment.student
     if alone:
         config = dataclasses.replace(config, losses={"hard": 1.0})
-    taught = not alone and any(name != "hard" and weight > 0 for name, weight in config.losses.items())
+    taught = needs_teacher(config.losses)  # alone there are only labels
     return train_student(
         dataset,
         config,

@@ -24,7 +24,7 @@ from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
 from pocketcxr.models.networks import Student
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.export_gate import audit_mark
-from pocketcxr.pipeline.run import write_json
+from pocketcxr.pipeline.run import notes, write_json
 from pocketcxr.training.losses import needs_teacher
 from pocketcxr.training.teacher import TEACHER
 from pocketcxr.version import __version__
@@ -180,12 +180,6 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
 def _taught(run: Run) -> bool:
     """Whether the student that a run exports learned from a teacher."""
     return needs_teacher(run.experiment.student.losses)
-
-
-def notes(run: Run) -> tuple[str, ...]:
-    """Sentences that a reader of the report must know; the demonstration leaves one about its drawings."""
-    path = run.folder / "notes.txt"
-    return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
 
 
 def outcome(evaluation: Evaluation, run: Run) -> str:

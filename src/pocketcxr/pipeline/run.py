@@ -93,6 +93,12 @@ def open_run(folder: Path, experiment: Experiment, *, progress: bool = True) -> 
     return Run(folder, experiment, progress)
 
 
+def notes(run: Run) -> tuple[str, ...]:
+    """Sentences that a reader of the report must know; the demonstration leaves one about its drawings."""
+    path = run.folder / "notes.txt"
+    return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+
+
 def write_json(path: Path, table: Any) -> None:
     """Write JSON that appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
