@@ -1,0 +1,3 @@
+import { openEngine } from "./core/api";
+
+void openEngine;

@@ -1,0 +1,16 @@
+import { defineConfig } from "vitest/config";
+
+// Threads of WebAssembly need a cross-origin isolated page; without these headers one thread is used.
+const isolation = {
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
+};
+
+export default defineConfig({
+  base: "./", // served from any folder
+  worker: { format: "es" },
+  build: { target: "es2022", assetsInlineLimit: 0 },
+  server: { headers: isolation },
+  preview: { headers: isolation },
+  test: { include: ["tests/**/*.unit.test.ts"] },
+});
