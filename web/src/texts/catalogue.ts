@@ -15,7 +15,6 @@ export interface Texts {
     readonly themes: { readonly system: string; readonly light: string; readonly dark: string };
     /** What was written by others in English is introduced with this. */
     readonly original: string;
-    readonly noScript: string;
   };
 
   readonly audit: {

@@ -13,7 +13,6 @@ export const en: Texts = {
     theme: "Appearance",
     themes: { system: "As the system", light: "Light", dark: "Dark" },
     original: "Original wording",
-    noScript: "This page reads pictures with a program that runs in the browser. Allow JavaScript for it.",
   },
   audit: {
     heading: "This model failed its own audit",

@@ -13,7 +13,6 @@ export const es: Texts = {
     theme: "Apariencia",
     themes: { system: "Como el sistema", light: "Clara", dark: "Oscura" },
     original: "Texto original",
-    noScript: "Esta página lee las imágenes con un programa que se ejecuta en el navegador. Permita JavaScript.",
   },
   audit: {
     heading: "Este modelo no superó su propia auditoría",

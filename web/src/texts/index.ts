@@ -32,6 +32,8 @@ export interface Words {
   number(value: number, decimals?: number): string;
   /** A share of one as per cent: whole numbers, one decimal below 1 % and above 99 %; never a false 0 % or 100 %. */
   percent(share: number): string;
+  /** Per cent with one decimal: a probability just below a threshold must not look equal to it. */
+  precise(share: number): string;
   date(moment: Date): string;
   label(label: string): string;
   point(name: string): string;
@@ -53,6 +55,8 @@ export function wordsOf(code: Language): Words {
       if (share < 1 && share > 0.999) return `>${percentFormat(1).format(0.999)}`;
       return percentFormat(share < 0.0995 || share > 0.9905 ? 1 : 0).format(share);
     },
+    precise: (share) =>
+      new Intl.NumberFormat(locale, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(share),
     date: (moment) => new Intl.DateTimeFormat(locale, { dateStyle: "long", timeStyle: "short" }).format(moment),
     label: (label) => (Object.hasOwn(texts.labels, label) ? texts.labels[label]! : label),
     point: (name) => (Object.hasOwn(texts.points.names, name) ? texts.points.names[name]! : name),

@@ -13,7 +13,6 @@ export const zh: Texts = {
     theme: "外观",
     themes: { system: "跟随系统", light: "浅色", dark: "深色" },
     original: "原文",
-    noScript: "本页面用在浏览器中运行的程序读取图像。请允许 JavaScript。",
   },
   audit: {
     heading: "该模型未通过自身的审查",
