@@ -1,6 +1,6 @@
 /** What the model is and is not for, what its makers state, and why no picture leaves the device. */
 
-import type { Manifest } from "../core/api";
+import type { Engine, Manifest } from "../core/api";
 import { fill, h, original, type Child } from "./dom";
 import { failedAudit } from "./facts";
 import { engineOf, type Store } from "./state";
@@ -36,27 +36,41 @@ export function makeAbout(store: Store): HTMLElement {
     fill(
       element,
       h("h2", { id: "about-heading" }, texts.heading),
-      h("p", { class: "research" }, h("strong", {}, words.texts.app.researchOnly)),
-      h("h3", {}, texts.isFor),
-      h("p", {}, texts.isForBody),
-      h("h3", {}, texts.isNotFor),
-      h("ul", {}, texts.isNotForBody.map((text) => h("li", {}, text))),
-      engine && [
-        manifestOf(engine.manifest),
-        h(
-          "dl", { class: "identity" },
-          h("dt", {}, texts.identity), h("dd", {}, original(engine.manifest.name)),
-          h("dt", {}, texts.version), h("dd", {}, original(engine.manifest.version)),
-          h("dt", {}, texts.created), h("dd", {}, words.date(new Date(engine.manifest.created))),
-          h("dt", {}, texts.hash), h("dd", { class: "hash" }, original(engine.sha256)),
-        ),
-        h("p", { class: "note", "data-threads": String(engine.threads) },
-          texts.threads(words.number(engine.threads)), engine.threads === 1 && [". ", texts.noteThreads]),
-      ],
-      h("h3", {}, texts.privacyHeading),
-      h("ul", {}, texts.privacyBody.map((text) => h("li", {}, text))),
+      h(
+        "div", {},
+        h("p", {}, h("strong", {}, words.texts.app.researchOnly)),
+        h("h3", {}, texts.isFor),
+        h("p", {}, texts.isForBody),
+        h("h3", {}, texts.isNotFor),
+        h("ul", {}, texts.isNotForBody.map((text) => h("li", {}, text))),
+      ),
+      h(
+        "div", {},
+        h("h3", {}, texts.privacyHeading),
+        h("ul", {}, texts.privacyBody.map((text) => h("li", {}, text))),
+        engine && identityOf(engine),
+      ),
     );
   }
+  function identityOf({ manifest, sha256, threads }: Engine): Child {
+    const { words } = store.state;
+    const texts = words.texts.about;
+    return [
+      h(
+        "dl", { class: "identity" },
+        h("dt", {}, texts.identity), h("dd", {}, original(manifest.name)),
+        h("dt", {}, texts.version), h("dd", {}, original(manifest.version)),
+        h("dt", {}, texts.created), h("dd", {}, words.date(new Date(manifest.created))),
+        h("dt", {}, texts.hash), h("dd", { class: "hash" }, original(sha256)),
+      ),
+      h(
+        "p", { class: "note", "data-threads": String(threads) },
+        texts.threads(words.number(threads)), threads === 1 && [". ", texts.noteThreads],
+      ),
+      manifestOf(manifest),
+    ];
+  }
+
   function manifestOf(manifest: Manifest): Child {
     const texts = store.state.words.texts.about;
     return h(

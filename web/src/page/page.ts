@@ -52,7 +52,7 @@ export function makePage(root: HTMLElement, store: Store, retry: () => void): vo
         "main", {},
         makeWarning(store),
         h("div", { class: "column left" }, makeIntake(store, queue, say), makeList(store, queue)),
-        h("div", { class: "column verdict" }, makeResult(store)), // before the picture: a phone shows it first
+        h("div", { class: "column conclusion" }, makeResult(store)), // before the picture: a phone shows it first
         h("div", { class: "column middle" }, viewer.element),
         h("div", { class: "column meaning" }, makePoints(store), report.panel),
         makeAbout(store),

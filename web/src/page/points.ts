@@ -97,7 +97,7 @@ export function outcomeOf(entry: Entry, point: OperatingPoint, prevalence: numbe
     h("div", { class: on ? "figure on" : "figure" }, h("dt", {}, name, help && h("span", { class: "note" }, help)), h("dd", {}, value));
   return [
     h(
-      "p", { class: "verdict", "data-called": String(called) },
+      "p", { class: "call", "data-called": String(called) },
       sentence((name) => verdict(name, words.precise(probability), words.precise(point.threshold)), label),
     ),
     h(

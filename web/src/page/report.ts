@@ -110,7 +110,7 @@ function sheetOf(store: Store, viewer: Viewer, entry: Entry): Child {
       outcomeOf(entry, point, state.prevalence, words),
     ],
     typed.notes && [h("h3", {}, withoutAside(texts.report.notes)), h("p", { class: "typed", dir: "auto" }, typed.notes)],
-    h("h3", {}, texts.about.limits),
+    h("h3", {}, texts.about.isNotFor),
     h("ul", {}, texts.about.isNotForBody.map((text) => h("li", {}, text))),
     h("p", {}, texts.about.licence, ": ", original(manifest.licence)),
     h("p", { class: "footer" }, texts.report.footer),
@@ -122,11 +122,12 @@ function pictureOf(viewer: Viewer, entry: Entry, words: Words): Child {
   if (shown?.entry.id !== entry.id) return null;
   const { picture } = shown.film;
   const scale = PRINTED_SIDE / Math.max(picture.width, picture.height);
-  const canvas = h("canvas", {
-    width: Math.round(picture.width * scale),
-    height: Math.round(picture.height * scale),
-  });
-  shown.film.paint(canvas, FITTED);
+  const size = { width: Math.round(picture.width * scale), height: Math.round(picture.height * scale) };
+  const painted = h("canvas", size);
+  shown.film.paint(painted, FITTED);
+  // printing draws the commands of a canvas again, and putImageData is not among those that it keeps
+  const canvas = h("canvas", size);
+  canvas.getContext("2d")?.drawImage(painted, 0, 0);
   const { report } = words.texts;
   return h(
     "figure", {}, canvas,

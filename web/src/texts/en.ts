@@ -88,7 +88,7 @@ export const en: Texts = {
     empty: "Add an X-ray to get an answer.",
     waiting: "This picture is being read.",
     decided: (name) => name,
-    decidedHelp: (coverage) => `The only class that the model cannot rule out; sets of such classes hold the truth ${coverage} of the time on pictures like those it was calibrated on.`,
+    decidedHelp: (coverage) => `It is the only class that the model cannot rule out. On pictures like those it was calibrated on, the classes it cannot rule out include the true one ${coverage} of the time.`,
     uncertain: "I don’t know",
     uncertainHelp: "The model cannot settle on one class for this picture.",
     stillPossible: "Still possible",

@@ -88,7 +88,7 @@ export const es: Texts = {
     empty: "Añada una radiografía para obtener una respuesta.",
     waiting: "Se está leyendo esta imagen.",
     decided: (name) => name,
-    decidedHelp: (coverage) => `Es la única clase que el modelo no puede descartar; los conjuntos de tales clases contienen la verdad el ${coverage} de las veces en imágenes como las de su calibración.`,
+    decidedHelp: (coverage) => `Es la única clase que el modelo no puede descartar. En imágenes como las de su calibración, las clases que no descarta incluyen la verdadera el ${coverage} de las veces.`,
     uncertain: "No lo sé",
     uncertainHelp: "El modelo no puede decidirse por una clase en esta imagen.",
     stillPossible: "Siguen siendo posibles",

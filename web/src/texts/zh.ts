@@ -88,7 +88,7 @@ export const zh: Texts = {
     empty: "添加X线片以获得结果。",
     waiting: "正在读取此图像。",
     decided: (name) => name,
-    decidedHelp: (coverage) => `这是模型唯一无法排除的类别；在与其校准数据相似的图像上，这样的类别集合有 ${coverage} 的机会包含真实类别。`,
+    decidedHelp: (coverage) => `这是模型唯一无法排除的类别。在与其校准数据相似的图像上，它无法排除的类别有 ${coverage} 的机会包含真实类别。`,
     uncertain: "我不知道",
     uncertainHelp: "模型无法为此图像确定一个类别。",
     stillPossible: "仍有可能",
