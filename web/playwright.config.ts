@@ -3,6 +3,7 @@ import { defineConfig } from "@playwright/test";
 export default defineConfig({
   testDir: "tests",
   testMatch: "**/*.browser.test.ts",
+  globalSetup: "./tests/core/prepare.ts",
   workers: 1,
   timeout: 60_000,
   reporter: "list",

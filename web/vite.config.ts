@@ -1,3 +1,4 @@
+import { defaultClientConditions } from "vite";
 import { defineConfig } from "vitest/config";
 import { WORKER, offlinePlugin } from "./scripts/offline-plugin";
 
@@ -9,6 +10,8 @@ const isolation = {
 
 export default defineConfig({
   base: "./", // served from any folder
+  // the runtime's WebAssembly as files of our own rather than addresses of a CDN
+  resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
   worker: { format: "es" },
   plugins: [offlinePlugin()],
   build: {

@@ -96,24 +96,7 @@ export interface Prediction {
   milliseconds: { read: number; predict: number };
 }
 
-/** A file that cannot be read or used; `code` is `unreadable` or `unusable`, the message one line. */
-export class InputError extends Error {
-  readonly code: string;
-
-  constructor(code: string, message: string) {
-    super(message);
-    this.name = "InputError";
-    this.code = code;
-  }
-}
-
-/** A model that is missing, damaged, changed or of another format; the message is one line. */
-export class BundleError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = "BundleError";
-  }
-}
+export { BundleError, InputError } from "./failures";
 
 export interface Engine {
   readonly manifest: Manifest;

@@ -1,0 +1,5 @@
+/** Hands the core to a test in a real browser. */
+
+import { openEngine } from "../../../src/core/api";
+
+Object.assign(globalThis, { openEngine });

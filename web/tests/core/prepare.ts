@@ -1,0 +1,37 @@
+/** Before the browser tests: build the core for the browser, and let Python answer. */
+
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { delimiter, join, resolve } from "node:path";
+
+export const WEB = resolve(import.meta.dirname, "../..");
+export const PROJECT = resolve(WEB, "..");
+export const SCRATCH = join(WEB, "test-results/core");
+export const HARNESS = join(SCRATCH, "harness");
+export const WEIGHTS = join(PROJECT, "src/pocketcxr/bundle/weights");
+
+/** The X-rays that are on this machine, where they are. */
+export function realFolders(): string[] {
+  const data = process.env["POCKETCXR_DATA"];
+  return data ? ["dicom", "full_size"].map((folder) => join(data, folder)).filter(existsSync) : [];
+}
+
+export function python(): string {
+  return process.env["PYTHON"] ?? join(PROJECT, ".venv/bin/python");
+}
+
+export default function prepare(): void {
+  mkdirSync(SCRATCH, { recursive: true });
+  const source = join(WEB, "tests/core/harness");
+  execFileSync("npx", ["vite", "build", "--logLevel", "error", "--outDir", HARNESS, "--emptyOutDir", source], {
+    cwd: WEB,
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  const script = join(PROJECT, "tests/web/expected_answers.py");
+  const path = [join(PROJECT, "src"), process.env["PYTHONPATH"]].filter(Boolean).join(delimiter);
+  execFileSync(python(), [script, SCRATCH, ...realFolders()], {
+    stdio: ["ignore", "inherit", "pipe"], // decoders print remarks on damaged files
+    env: { ...process.env, PYTHONPATH: path, OMP_NUM_THREADS: "1" },
+  });
+  writeFileSync(join(SCRATCH, "ready"), "");
+}
