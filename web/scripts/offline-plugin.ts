@@ -1,12 +1,23 @@
-/** Build steps of the offline page: the policy in the page's head, and the table of files in its service worker. */
+/** Build steps of the offline page: the model beside it, the policy in its head, the table of files in its service worker. */
 
 import { createHash } from "node:crypto";
-import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
-import { join, relative, sep } from "node:path";
+import { copyFileSync, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { join, relative, resolve, sep } from "node:path";
 import type { Plugin } from "vite";
 import { CONTENT_POLICY } from "../src/policy";
 
 export const WORKER = "service-worker.js";
+export const MODEL = "model.onnx"; // the page asks for it under this name
+
+const WEIGHTS = resolve(import.meta.dirname, "../../src/pocketcxr/bundle/weights");
+
+/** The model of the page: POCKETCXR_MODEL, else the shipped one for browsers, else the shipped one. */
+export function modelFile(): string {
+  const candidates = [process.env["POCKETCXR_MODEL"], join(WEIGHTS, "browser/covid-3class.onnx"), join(WEIGHTS, "covid-3class.onnx")];
+  const found = candidates.find((path) => path && existsSync(path));
+  if (!found) throw new Error(`expected a model at one of ${candidates.filter(Boolean).join(", ")}, found none`);
+  return found;
+}
 
 export function offlinePlugin(): Plugin {
   let folder = "";
@@ -21,6 +32,7 @@ export function offlinePlugin(): Plugin {
       return [{ tag: "meta", attrs, injectTo: "head-prepend" }];
     },
     closeBundle() {
+      copyFileSync(modelFile(), join(folder, MODEL));
       writeTable(folder);
     },
   };

@@ -13,6 +13,8 @@ const theme = (): void => applyTheme(themeOf(remembered("theme")));
 theme();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", theme);
 
+document.documentElement.classList.toggle("touch", navigator.maxTouchPoints > 0);
+
 const language = remembered("language") ?? "";
 const store = new Store({
   words: wordsOf(isLanguage(language) ? language : bestLanguage(navigator.languages)),

@@ -79,7 +79,13 @@ export function makeOffline(store: Store, say: (text: string) => void): HTMLElem
       replaced = true; // another tab took the new version
       build();
     });
-    void register();
+    // after the model: its bytes then come out of the browser's cache instead of a second time over the line
+    let registered = false;
+    store.on(["model"], ({ model }) => {
+      if (model.kind === "loading" || registered) return;
+      registered = true;
+      void register();
+    });
     globalThis.addEventListener("online", () => void register());
     const check = (): void => {
       if (navigator.onLine) void navigator.serviceWorker.getRegistration().then((one) => one?.update()).catch(() => undefined);
