@@ -111,7 +111,7 @@ function sheetOf(store: Store, viewer: Viewer, entry: Entry): Child {
     ],
     typed.notes && [h("h3", {}, withoutAside(texts.report.notes)), h("p", { class: "typed", dir: "auto" }, typed.notes)],
     h("h3", {}, texts.about.isNotFor),
-    h("ul", {}, texts.about.isNotForBody.map((text) => h("li", {}, text))),
+    h("ul", { class: "terms" }, texts.about.isNotForBody.map((text) => h("li", {}, text, " "))),
     h("p", {}, texts.about.licence, ": ", original(manifest.licence)),
     h("p", { class: "footer" }, texts.report.footer),
   ];

@@ -8,7 +8,11 @@ import { Site } from "./site";
 
 export { expect };
 
-export const test = base.extend<object, { site: Site }>({
+/**
+ * `site`: the built page on a static host. `shared`: one open page for all tests of a file that need none of their own,
+ * for starting the runtime takes longer than most of them; it is emptied between tests.
+ */
+export const test = base.extend<{ emptied: Page }, { site: Site; shared: Page }>({
   site: [
     async ({}, use) => {
       const site = await new Site(BUILT).start();
@@ -17,6 +21,22 @@ export const test = base.extend<object, { site: Site }>({
     },
     { scope: "worker" },
   ],
+  shared: [
+    async ({ browser, site }, use) => {
+      const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1280, height: 900 } });
+      const page = await context.newPage();
+      await open(page, site.url);
+      await use(page);
+      await context.close();
+    },
+    { scope: "worker" },
+  ],
+  emptied: async ({ shared }, use) => {
+    await shared.locator("#language").selectOption("en");
+    const all = shared.locator(".files > button");
+    if (await all.isVisible()) await all.click();
+    await use(shared);
+  },
 });
 
 export const drawn = (name: string): string => join(DRAWN, name);

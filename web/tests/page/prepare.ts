@@ -1,7 +1,7 @@
 /** Before the page's tests: build the page, draw X-rays, let Python answer them. */
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { modelFile } from "../../scripts/offline-plugin";
 
@@ -41,6 +41,7 @@ export function build(folder: string, model?: string): void {
 }
 
 export default function prepare(): void {
+  rmSync(MATERIAL, { recursive: true, force: true });
   mkdirSync(MATERIAL, { recursive: true });
   build(BUILT);
   execFileSync(python(), [join(WEB, "tests/page/material.py"), MATERIAL, modelFile()], {
