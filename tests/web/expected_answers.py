@@ -12,12 +12,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import drawn_files
 
 from pocketcxr.inference.batch import score
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
+
+if TYPE_CHECKING:
+    from pocketcxr.imaging.radiograph import Radiograph
+
+SAMPLED = 500
 
 
 def answers(folders: list[Path]) -> list[dict[str, object]]:
@@ -26,12 +32,23 @@ def answers(folders: list[Path]) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for folder in folders:
         for path in sorted(folder.iterdir()):
+            if not path.is_file():
+                continue
             scored = score(predictor, path)
-            facts = scored.radiograph.facts if scored.radiograph else None
             text = json.dumps(scored.prediction.record()).replace(json.dumps(str(path))[1:-1], path.name)
-            about = {"notes": list(facts.notes), "bits": facts.bits} if facts else None
-            found.append({"file": str(path), "expected": json.loads(text), "about": about})
+            found.append({"file": str(path), "expected": json.loads(text), "picture": picture_of(scored.radiograph)})
     return found
+
+
+def picture_of(radiograph: Radiograph | None) -> dict[str, object] | None:
+    """What was read, whether or not it is scored: size, notes, and pixels here and there."""
+    if radiograph is None:
+        return None
+    pixels = radiograph.pixels.ravel()
+    step = max(1, pixels.size // SAMPLED)
+    facts = radiograph.facts
+    size = {"width": facts.width, "height": facts.height}
+    return {**size, "notes": list(facts.notes), "bits": facts.bits, "step": step, "pixels": pixels[::step].tolist()}
 
 
 def main() -> None:

@@ -10,10 +10,11 @@ export const SCRATCH = join(WEB, "test-results/core");
 export const HARNESS = join(SCRATCH, "harness");
 export const WEIGHTS = join(PROJECT, "src/pocketcxr/bundle/weights");
 
-/** The X-rays that are on this machine, where they are. */
+/** Real files, where this machine has them: X-rays, and any folders of one's own. */
 export function realFolders(): string[] {
   const data = process.env["POCKETCXR_DATA"];
-  return data ? ["dicom", "full_size"].map((folder) => join(data, folder)).filter(existsSync) : [];
+  const more = process.env["POCKETCXR_PARITY_FOLDERS"]?.split(delimiter) ?? [];
+  return [...(data ? ["dicom", "full_size"].map((folder) => join(data, folder)) : []), ...more].filter(existsSync);
 }
 
 export function python(): string {
