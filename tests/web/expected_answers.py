@@ -1,10 +1,11 @@
 """Write what Python answers for files, as JSON lines: what the browser client must answer, too.
 
-    python tests/web/expected_answers.py OUT [FOLDER ...]
+    python tests/web/expected_answers.py BUNDLE OUT [FOLDER ...]
 
 Draws pictures in all formats that are read, and broken ones, into OUT/files; then scores those and the files of each
-FOLDER, reading every pixel (``pocketcxr predict --exact``). One line per file: its address under OUT or FOLDER, and the
-record with the file's name for its path.
+FOLDER with the bundle, reading every pixel (``pocketcxr predict --exact``), into OUT/expected.jsonl: one line per file
+with its path, the record with the file's name for a path, and some pixels. The bundle's golden vectors go into
+OUT/golden.json.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import drawn_files
 
+from pocketcxr.bundle.golden import golden_path, read_golden
 from pocketcxr.inference.batch import score
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 SAMPLED = 500
 
 
-def answers(folders: list[Path]) -> list[dict[str, object]]:
+def answers(bundle: Path, folders: list[Path]) -> list[dict[str, object]]:
     """Score the files that stand in the folders themselves, reading every pixel."""
-    predictor = Predictor(load_bundle(threads=1), exact=True)
+    predictor = Predictor(load_bundle(bundle, threads=1), exact=True)
     found: list[dict[str, object]] = []
     for folder in folders:
         for path in sorted(folder.iterdir()):
@@ -51,14 +53,24 @@ def picture_of(radiograph: Radiograph | None) -> dict[str, object] | None:
     return {**size, "notes": list(facts.notes), "bits": facts.bits, "step": step, "pixels": pixels[::step].tolist()}
 
 
+def golden(bundle: Path) -> dict[str, list[list[float]]]:
+    """The golden inputs and those outputs that the browser uses, one flat list per picture."""
+    vectors = read_golden(golden_path(bundle))
+    arrays = {name: getattr(vectors.outputs, name, None) for name in ("probabilities", "novelty", "saliency", "input_kind")}
+    flat = {name: array.reshape(len(array), -1).tolist() for name, array in arrays.items() if array is not None}
+    flat["novelty"] = vectors.outputs.novelty.tolist()
+    return {"inputs": vectors.inputs.reshape(len(vectors.inputs), -1).tolist(), **flat}
+
+
 def main() -> None:
     """Draw, score, write."""
-    out, *folders = map(Path, sys.argv[1:])
+    bundle, out, *folders = map(Path, sys.argv[1:])
     drawn = out / "files"
     drawn.mkdir(parents=True, exist_ok=True)
     drawn_files.draw(drawn)
-    lines = [json.dumps(answer) for answer in answers([drawn, *folders])]
+    lines = [json.dumps(answer) for answer in answers(bundle, [drawn, *folders])]
     (out / "expected.jsonl").write_text("\n".join(lines) + "\n")
+    (out / "golden.json").write_text(json.dumps(golden(bundle)))
 
 
 if __name__ == "__main__":

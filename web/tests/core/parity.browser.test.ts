@@ -3,10 +3,11 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { expect, test, type Page } from "@playwright/test";
-import { HARNESS, SCRATCH, WEIGHTS } from "./prepare";
+import { BUNDLE, HARNESS, SCRATCH, WEIGHTS } from "./prepare";
 import { serve, type Serving } from "./serving";
 
 const TOLERANCE = 0.005; // of probabilities
+const GOLDEN_TOLERANCE = 0.001; // of every output, as in `pocketcxr doctor`
 const PIXEL_TOLERANCE = 1.5 / 255; // colours of a JPEG are rounded one way or the other
 const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'";
 
@@ -92,14 +93,14 @@ function largest(found: Found, { expected }: Expected): number {
 
 async function openIn(page: Page, url: string): Promise<number> {
   await page.goto(`${url}/index.html`);
-  return page.evaluate(async () => {
+  return page.evaluate(async (bundle) => {
     const scope = globalThis as never as {
       openEngine: typeof import("../../src/core/api").openEngine;
       engine: import("../../src/core/api").Engine;
     };
-    scope.engine = await scope.openEngine({ modelUrl: "/model/covid-3class.onnx" });
+    scope.engine = await scope.openEngine({ modelUrl: `/model/${bundle}` });
     return scope.engine.threads;
-  });
+  }, BUNDLE);
 }
 
 for (const isolated of [false, true]) {
@@ -109,6 +110,19 @@ for (const isolated of [false, true]) {
       serving = await serve({ folders: { "/model/": WEIGHTS, "/": HARNESS }, isolated, policy: POLICY });
     });
     test.afterAll(() => serving.close());
+
+    test("the golden vectors give the golden outputs", async ({ page }) => {
+      const golden = JSON.parse(readFileSync(join(SCRATCH, "golden.json"), "utf8")) as { inputs: unknown[] };
+      await page.goto(`${serving.url}/index.html`);
+      const found = await page.evaluate(
+        (options) => (globalThis as never as { checkGolden(options: object): Promise<unknown> }).checkGolden(options),
+        { modelUrl: `/model/${BUNDLE}`, threads: isolated ? 2 : 1, golden },
+      );
+      const { pictures, worst } = found as { pictures: number; worst: Record<string, number> };
+      console.log(`${pictures} golden vectors, largest differences ${JSON.stringify(worst)}`);
+      expect(pictures).toBe(golden.inputs.length);
+      for (const difference of Object.values(worst)) expect(difference).toBeLessThan(GOLDEN_TOLERANCE);
+    });
 
     test("every file gets Python's answer", async ({ page }) => {
       test.setTimeout(300_000);
