@@ -7,7 +7,7 @@ export default defineConfig({
   workers: 1,
   timeout: 60_000,
   reporter: "list",
-  outputDir: "test-results",
+  outputDir: "test-results/playwright",
   use: {
     browserName: "chromium",
     launchOptions: { executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium", args: ["--no-sandbox"] },

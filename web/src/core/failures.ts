@@ -41,3 +41,15 @@ export class DecodeFault extends Error {
     this.pythonName = pythonName;
   }
 }
+
+/** A part of this program could not be fetched: nothing is wrong with the file. */
+export class NotLoadedError extends Error {}
+
+/** Wait for a dynamic import or a fetched decoder. */
+export async function loaded<T>(loading: Promise<T>): Promise<T> {
+  try {
+    return await loading;
+  } catch (error) {
+    throw new NotLoadedError(error instanceof Error ? error.message : String(error));
+  }
+}

@@ -4,7 +4,7 @@
  * The format is recognised by the file's first bytes, never by its suffix.
  */
 
-import { DecodeFault, InputError, unreadable } from "./failures";
+import { DecodeFault, InputError, loaded, NotLoadedError, unreadable } from "./failures";
 import { grouped } from "./python-format";
 import { MAX_FILE_BYTES, type Radiograph } from "./radiograph";
 import { foreignFormat, looksLikeDicom, rasterFormat } from "./signatures";
@@ -23,7 +23,7 @@ export async function readImage(data: Uint8Array, name: string): Promise<Radiogr
     if (isOutOfMemory(error)) {
       throw unreadable(`${name}: this device has not enough memory for the picture; reduce it first`);
     }
-    if (isNetwork(error)) {
+    if (error instanceof NotLoadedError) {
       throw unreadable(`${name}: the decoder for this file could not be loaded; check the connection and try again`);
     }
     const fault = error instanceof DecodeFault ? error.pythonName : "RuntimeError";
@@ -33,8 +33,8 @@ export async function readImage(data: Uint8Array, name: string): Promise<Radiogr
 
 async function decode(data: Uint8Array, name: string): Promise<Radiograph> {
   const raster = rasterFormat(data);
-  if (raster) return (await import("./raster/raster")).readRaster(data, raster, name);
-  if (looksLikeDicom(data)) return (await import("./dicom/dicom")).readDicom(data, name);
+  if (raster) return (await loaded(import("./raster/raster"))).readRaster(data, raster, name);
+  if (looksLikeDicom(data)) return (await loaded(import("./dicom/dicom"))).readDicom(data, name);
   throw unreadable(
     `${name}: expected DICOM, PNG, JPEG, BMP, TIFF or WebP, found ${foreignFormat(data)}; export one of those`,
   );
@@ -42,9 +42,4 @@ async function decode(data: Uint8Array, name: string): Promise<Radiograph> {
 
 function isOutOfMemory(error: unknown): boolean {
   return error instanceof RangeError && /alloc|memory|length/i.test(error.message);
-}
-
-/** What browsers throw where a chunk or a WebAssembly module cannot be fetched. */
-function isNetwork(error: unknown): boolean {
-  return error instanceof TypeError && /fetch|import|module|network|load/i.test(error.message);
 }

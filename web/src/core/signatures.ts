@@ -34,6 +34,7 @@ export function latin(data: Uint8Array, start = 0, end = data.length): string {
 
 /** Name of the raster format that the bytes begin as, or an empty string. */
 export function rasterFormat(data: Uint8Array): RasterFormat | "" {
+  if (latin(data, 128, 132) === "DICM") return ""; // its preamble may be the header of a TIFF (PS3.10 section 7.1)
   if (latin(data, 0, 4) === "RIFF" && latin(data, 8, 12) === "WEBP") return "WEBP";
   for (const [signature, name] of RASTERS) {
     if (!signature.every((byte, index) => data[index] === byte)) continue;

@@ -4,6 +4,8 @@
  * Builds of CharLS, OpenJPEG and libjpeg-turbo by the Cornerstone project (MIT; BSD; IJG and BSD).
  */
 
+import { loaded } from "../failures";
+
 interface FrameInfo {
   width: number;
   height: number;
@@ -49,18 +51,14 @@ const SOURCES: Record<keyof Codecs, () => Promise<[{ default: Factory }, { defau
     ]),
 };
 
-const loaded = new Map<keyof Codecs, Promise<unknown>>();
+const modules = new Map<keyof Codecs, Promise<unknown>>();
 
 /** The module of a codec; a failed download is tried again at the next call. */
 export async function loadCodec<Kind extends keyof Codecs>(kind: Kind): Promise<Codecs[Kind]> {
-  const loading = loaded.get(kind) ?? load(kind);
-  loaded.set(kind, loading);
-  try {
-    return (await loading) as Codecs[Kind];
-  } catch (error) {
-    loaded.delete(kind);
-    throw error;
-  }
+  const loading = modules.get(kind) ?? load(kind);
+  modules.set(kind, loading);
+  loading.catch(() => modules.delete(kind));
+  return (await loaded(loading)) as Codecs[Kind];
 }
 
 async function load(kind: keyof Codecs): Promise<unknown> {
@@ -74,9 +72,8 @@ export async function decodeWith(
   kind: "jpeg-ls" | "jpeg-2000",
   frame: Uint8Array,
 ): Promise<{ info: FrameInfo; bytes: Uint8Array } | null> {
-  const codec =
-    kind === "jpeg-ls" ? (await loadCodec(kind)).JpegLSDecoder : (await loadCodec(kind)).J2KDecoder;
-  const decoder = new codec();
+  const Decoder = kind === "jpeg-ls" ? (await loadCodec(kind)).JpegLSDecoder : (await loadCodec(kind)).J2KDecoder;
+  const decoder = new Decoder();
   try {
     decoder.getEncodedBuffer(frame.length).set(frame);
     decoder.decode();

@@ -1,7 +1,7 @@
 /** Stored values of a DICOM picture, from each transfer syntax that is read, as pydicom's decoders give them. */
 
-import { DecodeFault, InputError, unreadable, unusable } from "../failures";
-import { decodeBaseline } from "../raster/jpeg";
+import { DecodeFault, InputError, loaded, unreadable, unusable } from "../failures";
+import { decodeJpeg, readJpegHeader } from "../raster/jpeg";
 import { jpeg2000Signed } from "./codestream";
 import { decodeWith } from "./codecs";
 import type { Dataset } from "./dataset";
@@ -45,14 +45,14 @@ export async function decodePixels(dataset: Dataset, syntax: string, name: strin
       case "jpeg-ls":
         return { samples: await jpegLs(dataset, frame), photometric: photometricOf(dataset) };
       case "jpeg-2000":
+        if (/\.9[23]$/.test(syntax)) throw new DecodeFault("NotImplementedError"); // several components of a volume
         return await jpeg2000(dataset, frame);
     }
   } catch (error) {
-    if (error instanceof InputError) throw error;
-    const fault = error instanceof DecodeFault ? error.pythonName : "RuntimeError";
+    if (!(error instanceof DecodeFault)) throw error;
     throw unreadable(
       `${name}: the pixel data (${nameOf(syntax)}, ${dataset.need("BitsStored")} bits) cannot be decoded: damaged, or ` +
-        `a variant that is not supported (${fault}); send it uncompressed`,
+        `a variant that is not supported (${error.pythonName}); send it uncompressed`,
     );
   }
 }
@@ -164,20 +164,24 @@ const ADOBE_AS_STORED = Uint8Array.from([
 ]); // transform 0: the decoder must not convert colours, because the DICOM header says what they are
 
 async function jpeg(dataset: Dataset, frame: Uint8Array, syntax: string): Promise<Decoded> {
-  if (syntax.endsWith(".51") && dataset.need("BitsStored") !== 8) throw new DecodeFault("NotImplementedError");
+  if (syntax.endsWith(".51") && dataset.need("BitsStored") !== 8) throw new DecodeFault("RuntimeError");
   const grey = dataset.need("SamplesPerPixel") === 1;
   const marked = adobe(frame);
-  let data = frame;
-  if (!grey && !marked) {
-    data = new Uint8Array(frame.length + ADOBE_AS_STORED.length);
-    data.set(frame.subarray(0, 2));
-    data.set(ADOBE_AS_STORED, 2);
-    data.set(frame.subarray(2), 2 + ADOBE_AS_STORED.length);
-  }
-  const decoded = await decodeBaseline(data);
-  if (!decoded) throw new DecodeFault("RuntimeError");
+  const data = grey || marked ? frame : asStored(frame);
+  const decoded = await decodeJpeg(data, readJpegHeader(data, ""), "").catch((error: unknown) => {
+    throw error instanceof InputError ? new DecodeFault("RuntimeError") : error;
+  });
   const samples = typed(dataset, decoded.samples);
   return grey ? { samples, photometric: photometricOf(dataset) } : toRgb(samples, jpegColour(dataset, frame));
+}
+
+/** The frame with a mark that its colours are to stay as they are; a JFIF segment would say otherwise, and goes. */
+function asStored(frame: Uint8Array): Uint8Array {
+  const rest = frame.subarray(frame[3] === 0xe0 ? 4 + frame[4]! * 256 + frame[5]! : 2);
+  const marked = new Uint8Array(2 + ADOBE_AS_STORED.length + rest.length);
+  marked.set([0xff, 0xd8, ...ADOBE_AS_STORED]);
+  marked.set(rest, 2 + ADOBE_AS_STORED.length);
+  return marked;
 }
 
 /** Whether an Adobe segment stands before the first scan. */
@@ -197,9 +201,14 @@ function jpegColour(dataset: Dataset, frame: Uint8Array): string {
 }
 
 async function lossless(dataset: Dataset, frame: Uint8Array): Promise<Stored> {
-  const { Decoder } = await import("jpeg-lossless-decoder-js");
+  const { Decoder } = await loaded(import("jpeg-lossless-decoder-js"));
   const whole = frame.slice();
-  const decoded = new Decoder().decode(whole.buffer, 0, whole.length, dataset.need("BitsAllocated") / 8);
+  let decoded: Uint8Array | Uint16Array;
+  try {
+    decoded = new Decoder().decode(whole.buffer, 0, whole.length, dataset.need("BitsAllocated") / 8);
+  } catch {
+    throw new DecodeFault("RuntimeError");
+  }
   const bytes = new Uint8Array(decoded.buffer, decoded.byteOffset, decoded.byteLength);
   const { pixels, bytes: wide } = shapeOf(dataset);
   if (bytes.length !== pixels * wide) throw new DecodeFault("RuntimeError");

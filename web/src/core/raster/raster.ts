@@ -27,6 +27,7 @@ export async function readRaster(data: Uint8Array, format: RasterFormat, name: s
   if (format === "JPEG") {
     const header = readJpegHeader(data, name);
     checkPixelCount(header.width, header.height, name);
+    if (header.components === 4) return readByBrowser(data, format, name); // four inks: rare, and not for libjpeg-turbo
     const jpeg = await decodeJpeg(data, header, name);
     const count = jpeg.width * jpeg.height;
     const { pixels, colour } = jpeg.channels === 1 ? plain(jpeg.samples, 255) : coloured(jpeg.samples, 3, count, 255);
@@ -162,11 +163,11 @@ function blacken(pixels: Float32Array, samples: ArrayLike<number>, key: number):
   for (let at = 0; at < pixels.length; at++) if (samples[at] === key) pixels[at] = 0;
 }
 
-/** BMP and WebP by the browser's own decoder: rare enough for X-rays that no decoder of ours is worth its bytes. */
-async function readByBrowser(data: Uint8Array, format: "BMP" | "WEBP", name: string): Promise<Radiograph> {
+/** By the browser's own decoder: formats too rare for X-rays to be worth the bytes of a decoder of ours. */
+async function readByBrowser(data: Uint8Array, format: "BMP" | "WEBP" | "JPEG", name: string): Promise<Radiograph> {
   let bitmap: ImageBitmap;
   try {
-    const type = format === "BMP" ? "image/bmp" : "image/webp";
+    const type = `image/${format.toLowerCase()}`;
     bitmap = await createImageBitmap(new Blob([data as BlobPart], { type }), {
       imageOrientation: "none",
       colorSpaceConversion: "none",
