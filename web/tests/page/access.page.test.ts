@@ -79,8 +79,10 @@ test("everything works by keyboard alone, and focus is always to be seen", async
     }
     throw new Error("not reached with Tab");
   }
+  const choosing = page.waitForEvent("filechooser"); // early: listening begins with a message to the browser
   await tabTo((name) => name === "choose");
-  const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.keyboard.press("Enter")]);
+  await page.keyboard.press("Enter");
+  const chooser = await choosing;
   const name = drawnWith(decided);
   await chooser.setFiles([drawn(name), material("cut.png")]);
   await expect(page.locator("#files-progress")).toHaveText(en.files.progress("2", "2"));
