@@ -34,8 +34,8 @@ export function applyGreyScale(stored: Stored, dataset: Dataset, name: string): 
   const bits = dataset.need("BitsStored");
   const lowest = dataset.need("PixelRepresentation") ? -(2 ** (bits - 1)) : 0;
   const count = 2 ** bits;
-  for (const value of stored) {
-    if (value < lowest || value >= lowest + count) {
+  for (let at = 0; at < stored.length; at++) {
+    if (stored[at]! < lowest || stored[at]! >= lowest + count) {
       throw unusable(`${name}: pixel values exceed the ${bits} bits that BitsStored gives; export it again`);
     }
   }
@@ -74,7 +74,7 @@ function lookedUp(stored: Stored, lowest: number, table: Table): Float32Array {
 /** Which of the possible values occur and are no padding. */
 function usedOf(stored: Stored, lowest: number, padding: Uint8Array): Uint8Array {
   const used = new Uint8Array(padding.length);
-  for (const value of stored) used[value - lowest] = 1;
+  for (let at = 0; at < stored.length; at++) used[stored[at]! - lowest] = 1;
   for (let index = 0; index < used.length; index++) if (padding[index]) used[index] = 0;
   return used;
 }
