@@ -38,22 +38,25 @@ export function offlinePlugin(): Plugin {
   };
 }
 
-/** Write hashes of all built files into the worker; same files, same bytes. */
-export function writeTable(folder: string): void {
+/** What the service worker must know of the built files; same files, same text. */
+export function tableOf(folder: string): string {
   const files = filesUnder(folder)
     .filter((path) => path !== WORKER && !path.endsWith(".map"))
     .map((path) => ({ path, sha256: sha256(readFileSync(join(folder, path))) }));
   const model = files.find(({ path }) => path.endsWith(".onnx"));
-  const facts = {
+  return JSON.stringify({
     files,
     build: sha256(Buffer.from(JSON.stringify(files))).slice(0, 12),
     model: model ? modelFacts(readFileSync(join(folder, model.path))) : null,
-  };
+  });
+}
+
+function writeTable(folder: string): void {
   const worker = join(folder, WORKER);
   const text = readFileSync(worker, "utf8");
   const place = /JSON\.parse\(["'`]__BUILD_FACTS__["'`]\)/;
   if (!place.test(text)) throw new Error(`${WORKER}: expected the place of the table of files, found none`);
-  writeFileSync(worker, text.replace(place, () => JSON.stringify(facts)));
+  writeFileSync(worker, text.replace(place, () => tableOf(folder)));
 }
 
 function filesUnder(folder: string): string[] {

@@ -79,6 +79,7 @@ export function makeAbout(store: Store): HTMLElement {
       h("h4", {}, texts.intendedUse), h("p", {}, original(manifest.intended_use)),
       h("h4", {}, texts.limits), h("ul", {}, manifest.limits.map((limit) => h("li", {}, original(limit)))),
       h("h4", {}, texts.licence), h("p", {}, original(manifest.licence)),
+      h("p", {}, h("a", { href: "./third-party-licences.txt" }, texts.otherLicences)),
     );
   }
   store.on(["words", "model"], build);

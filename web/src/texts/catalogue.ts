@@ -165,6 +165,7 @@ export interface Texts {
     readonly intendedUse: string;
     readonly limits: string;
     readonly licence: string;
+    readonly otherLicences: string;
     readonly identity: string;
     readonly version: string;
     readonly created: string;

@@ -152,6 +152,7 @@ export const en: Texts = {
     intendedUse: "Intended use",
     limits: "Limits",
     licence: "Licence",
+    otherLicences: "Licences of the program’s parts",
     identity: "Model",
     version: "Version",
     created: "Made on",

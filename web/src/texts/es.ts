@@ -152,6 +152,7 @@ export const es: Texts = {
     intendedUse: "Uso previsto",
     limits: "Límites",
     licence: "Licencia",
+    otherLicences: "Licencias de las partes del programa",
     identity: "Modelo",
     version: "Versión",
     created: "Hecho el",

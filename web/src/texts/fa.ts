@@ -152,6 +152,7 @@ export const fa: Texts = {
     intendedUse: "کاربرد موردنظر",
     limits: "محدودیت‌ها",
     licence: "پروانه",
+    otherLicences: "پروانه‌های بخش‌های برنامه",
     identity: "مدل",
     version: "نسخه",
     created: "ساخته‌شده در",

@@ -152,6 +152,7 @@ export const zh: Texts = {
     intendedUse: "预期用途",
     limits: "局限",
     licence: "许可",
+    otherLicences: "程序各部分的许可",
     identity: "模型",
     version: "版本",
     created: "制作日期",
