@@ -91,6 +91,8 @@ export function outcomeOf(entry: Entry, point: OperatingPoint, prevalence: numbe
   const probability = entry.prediction?.probabilities[point.label] ?? 0;
   const called = probability >= point.threshold;
   const { positive, negative, ill, found, missed, alarms } = predictiveValues(prevalence, point.sensitivity, point.specificity);
+  const decision = entry.prediction?.decision ?? "";
+  const differs = decision !== "uncertain" && called !== (decision === point.label);
   const verdict = called ? texts.positive : texts.negative;
   const share = (value: number | null): string => (value === null ? "–" : words.percent(value));
   const figure = (name: string, value: string, help?: string, on = false): HTMLElement =>
@@ -100,6 +102,7 @@ export function outcomeOf(entry: Entry, point: OperatingPoint, prevalence: numbe
       "p", { class: "call", "data-called": String(called) },
       sentence((name) => verdict(name, words.precise(probability), words.precise(point.threshold)), label),
     ),
+    differs && h("p", {}, texts.differs),
     h(
       "dl", { class: "figures" },
       figure(texts.ppv, share(positive), texts.ppvHelp(label), called),

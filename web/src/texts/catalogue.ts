@@ -140,6 +140,8 @@ export interface Texts {
     readonly explained: Readonly<Record<string, string>>;
     readonly positive: (name: string, probability: string, threshold: string) => string;
     readonly negative: (name: string, probability: string, threshold: string) => string;
+    /** Where call and answer name different classes. */
+    readonly differs: string;
     readonly sensitivity: string;
     readonly specificity: string;
     readonly chosenOn: string;

@@ -124,6 +124,7 @@ export const en: Texts = {
     explained: { screening: "misses few, raises more false alarms", confirming: "raises few false alarms, misses more" },
     positive: (name, probability, threshold) => `Called “${name}”: ${probability} is at or above the threshold of ${threshold}.`,
     negative: (name, probability, threshold) => `Not called “${name}”: ${probability} is below the threshold of ${threshold}.`,
+    differs: "This differs from the answer above: the answer names the only class that is not ruled out, a threshold for screening calls on suspicion and one for confirming only on strong evidence.",
     sensitivity: "Sensitivity",
     specificity: "Specificity",
     chosenOn: "Chosen on",

@@ -124,6 +124,7 @@ export const es: Texts = {
     explained: { screening: "se le escapan pocos, da más falsas alarmas", confirming: "da pocas falsas alarmas, se le escapan más" },
     positive: (name, probability, threshold) => `Marcada como «${name}»: ${probability} alcanza el umbral de ${threshold}.`,
     negative: (name, probability, threshold) => `No marcada como «${name}»: ${probability} queda por debajo del umbral de ${threshold}.`,
+    differs: "Difiere de la respuesta de arriba: la respuesta nombra la única clase no descartada; un umbral de cribado marca ante la sospecha y uno de confirmación solo con indicios fuertes.",
     sensitivity: "Sensibilidad",
     specificity: "Especificidad",
     chosenOn: "Elegido con",

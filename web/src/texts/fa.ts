@@ -124,6 +124,7 @@ export const fa: Texts = {
     explained: { screening: "کم از دست می‌دهد، هشدار نادرست بیشتر دارد", confirming: "هشدار نادرست کم دارد، بیشتر از دست می‌دهد" },
     positive: (name, probability, threshold) => `«${name}» خوانده شد: ${probability} به آستانهٔ ${threshold} می‌رسد.`,
     negative: (name, probability, threshold) => `«${name}» خوانده نشد: ${probability} کمتر از آستانهٔ ${threshold} است.`,
+    differs: "این با پاسخ بالا فرق دارد: پاسخ تنها رده‌ای را نام می‌برد که کنار گذاشته نشده است؛ آستانهٔ غربالگری با گمان می‌خواند و آستانهٔ تأیید تنها با نشانهٔ قوی.",
     sensitivity: "حساسیت",
     specificity: "ویژگی",
     chosenOn: "انتخاب‌شده روی",

@@ -124,6 +124,7 @@ export const zh: Texts = {
     explained: { screening: "漏诊少，误报较多", confirming: "误报少，漏诊较多" },
     positive: (name, probability, threshold) => `判为“${name}”：${probability} 达到阈值 ${threshold}。`,
     negative: (name, probability, threshold) => `未判为“${name}”：${probability} 低于阈值 ${threshold}。`,
+    differs: "这与上面的结果不同：结果给出唯一未被排除的类别；筛查阈值凭怀疑即判，确认阈值只凭强证据才判。",
     sensitivity: "灵敏度",
     specificity: "特异度",
     chosenOn: "选定所用数据",
@@ -145,7 +146,7 @@ export const zh: Texts = {
     isNotForBody: [
       "决定诊断或治疗，或认定某人健康。",
       "儿童、侧位片、CT 切片、其他身体部位、照片和截屏。",
-      "其类别以外的疾病：它把每张图像归入其中一类,或表示不知道。",
+      "其类别以外的疾病：它把每张图像归入其中一类，或表示不知道。",
       "取代有资质的阅片者或实验室检测。",
     ],
     manifestHeading: "制作者的说明",
