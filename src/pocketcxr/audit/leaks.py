@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.data.duplicates import SURE
 from pocketcxr.audit.findings import Measure, Picture, Section, Table
 from pocketcxr.audit.sheets import pair_sheet
+from pocketcxr.data.duplicates import SURE
 from pocketcxr.data.rows import SPLITS
 
 if TYPE_CHECKING:

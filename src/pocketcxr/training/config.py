@@ -45,10 +45,10 @@ class OptimisationConfig:
     """How a network is fitted. Rates are per step after warm-up; `patience` counts epochs, 0 means no early stop.
 
     `ema_decay` 0 means no averaging. `sampling` balances classes, or classes within sources ("class-source": every
-    (class, source) pair is drawn equally often within its class; "class-source-sqrt": by the square root of its images),
-    or nothing. `precision` ``auto`` is bf16 where the hardware multiplies it, else fp32. `select_by` says which figure
-    on the calibration split, taken with the averaged weights, chooses the best epoch and stops early: macro AUROC or
-    cross-entropy.
+    (class, source) pair is drawn equally often within its class; "class-source-sqrt": by the root of its images), or
+    nothing. `precision` ``auto`` is bf16 where the hardware multiplies it, else fp32. `select_by` says which
+    figure on the calibration split, taken with the averaged weights, chooses the best epoch and stops early: macro
+    AUROC or cross-entropy.
     """
 
     epochs: int = 20

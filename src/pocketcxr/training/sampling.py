@@ -30,8 +30,9 @@ def epoch_plan(
 
     ``uniform`` shows each image once. ``class`` shows as many images, the classes equally often; ``class-source`` also
     the sources of a class; ``class-source-sqrt`` the sources of a class by the square root of their images, between
-    their natural shares and equal ones, so that a handful of films is not shown hundreds of times. Within its group every image is shown equally often (give or take one). Images without a
-    label are a group that keeps its natural share.
+    their natural shares and equal ones, so that a handful of films is not shown hundreds of times. Within
+    its group every image is shown equally often (give or take one). Images without a label are a group that keeps its
+    natural share.
 
     Args:
         dataset: labels and sources.
