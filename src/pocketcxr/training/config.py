@@ -107,7 +107,10 @@ class TeacherConfig(OptimisationConfig):
     `weights` per backbone: ``scratch``, ``pretrained`` (a file in $POCKETCXR_WEIGHTS, else timm's hub), or a file.
     `staged` trains each backbone with its own head first, then the fusion for `fusion_epochs` on the pooled features
     of `fusion_views` views, which the frozen backbones give once; `finetune_backbones` then trains the whole for as
-    many epochs at a tenth of the rate.
+    many epochs at a tenth of the rate. `frozen_backbones` takes the backbones as their files in `weights` have them and
+    trains the fusion alone: large backbones may have learnt from a small pretrained one with ``train-student``.
+
+    `checkpoint` names a trained network (teacher or student, same classes and image size) that teaches instead.
     """
 
     backbones: tuple[str, ...] = ("vgg19_bn", "resnetv2_50")
@@ -118,6 +121,8 @@ class TeacherConfig(OptimisationConfig):
     fusion_epochs: int = 10
     fusion_views: int = 2
     finetune_backbones: bool = False
+    frozen_backbones: bool = False
+    checkpoint: str = ""
 
     def __post_init__(self) -> None:
         """Check the teacher's own fields too."""
@@ -127,6 +132,13 @@ class TeacherConfig(OptimisationConfig):
             len(self.weights) == len(self.backbones),
             "weights",
             f"one entry per backbone ({len(self.backbones)})",
+            list(self.weights),
+        )
+        files = self.staged and not {"scratch", "pretrained"} & set(self.weights)
+        _expect(
+            files or not self.frozen_backbones,
+            "frozen_backbones",
+            "a file of trained weights for every backbone, and staged = true",
             list(self.weights),
         )
         _expect(self.fusion_epochs >= 1, "fusion_epochs", "at least 1", self.fusion_epochs)
