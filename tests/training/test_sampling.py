@@ -63,6 +63,13 @@ def test_class_source_sqrt_lies_between_natural_and_equal_shares(dataset, positi
             assert abs(counts[label, source] - of_class * roots[source] / sum(roots.values())) <= 1
 
 
+def test_a_weight_multiplies_the_share_of_a_source(dataset, positions):
+    order, _ = epoch_plan(dataset, positions, sampling="class-source", seed=0, epoch=0, source_weights={"b": 3.0})
+    counts = Counter((int(dataset.labels[p]), dataset.rows[p].source) for p in order)
+    for label in range(3):
+        assert abs(counts[label, "b"] - 3 * counts[label, "a"]) <= 3
+
+
 def test_images_without_a_label_keep_their_share(dataset):
     everything = training_positions(dataset, unlabelled=True)
     order, _ = plan(dataset, everything, "class")

@@ -46,9 +46,9 @@ class OptimisationConfig:
 
     `ema_decay` 0 means no averaging. `sampling` balances classes, or classes within sources ("class-source": every
     (class, source) pair is drawn equally often within its class; "class-source-sqrt": by the root of its images), or
-    nothing. `precision` ``auto`` is bf16 where the hardware multiplies it, else fp32. `select_by` says which
-    figure on the calibration split, taken with the averaged weights, chooses the best epoch and stops early: macro
-    AUROC or cross-entropy.
+    nothing; `source_weights` multiplies a source's share within its classes where sources are balanced. `precision`
+    ``auto`` is bf16 where the hardware multiplies it, else fp32. `select_by` says which figure on the calibration
+    split, taken with the averaged weights, chooses the best epoch and stops early: macro AUROC or cross-entropy.
     """
 
     epochs: int = 20
@@ -61,6 +61,7 @@ class OptimisationConfig:
     gradient_clip: float = 5.0
     precision: str = "auto"
     sampling: str = "class"
+    source_weights: dict[str, float] = field(default_factory=dict)
     select_by: str = "auroc"
     patience: int = 0
     checkpoint_every_steps: int = 100
@@ -75,6 +76,12 @@ class OptimisationConfig:
         _expect(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
         _expect(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
         _expect(self.sampling in SAMPLINGS, "sampling", f"one of {SAMPLINGS}", self.sampling)
+        even = not self.source_weights or self.sampling.startswith("class-source")
+        _expect(
+            even, "source_weights", "sampling that balances sources (class-source, class-source-sqrt)", self.sampling
+        )
+        for source, weight in self.source_weights.items():
+            _expect(weight > 0, f"source_weights.{source}", "above 0", weight)
         _expect(self.select_by in SELECTIONS, "select_by", f"one of {SELECTIONS}", self.select_by)
         _expect(self.checkpoint_every_steps >= 1, "checkpoint_every_steps", "at least 1", self.checkpoint_every_steps)
 

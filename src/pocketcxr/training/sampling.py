@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from pocketcxr.data.dataset import Dataset
+
+_EVEN: Mapping[str, float] = MappingProxyType({})
 
 
 def training_positions(dataset: Dataset, *, unlabelled: bool = False) -> NDArray[np.int64]:
@@ -24,7 +27,13 @@ def training_positions(dataset: Dataset, *, unlabelled: bool = False) -> NDArray
 
 
 def epoch_plan(
-    dataset: Dataset, positions: NDArray[np.int64], *, sampling: str, seed: int, epoch: int
+    dataset: Dataset,
+    positions: NDArray[np.int64],
+    *,
+    sampling: str,
+    seed: int,
+    epoch: int,
+    source_weights: Mapping[str, float] = _EVEN,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw one epoch.
 
@@ -40,6 +49,8 @@ def epoch_plan(
         sampling: one of `config.SAMPLINGS`.
         seed: of the run.
         epoch: from 0.
+        source_weights: factors on the shares of sources within their classes, where sources are balanced; 1 where a
+            source is not named.
 
     Returns:
         Positions [n] in the order of showing, and the number [n] of each image's view: over epochs an image runs
@@ -47,7 +58,7 @@ def epoch_plan(
     """
     generator = np.random.default_rng((seed, epoch))
     groups = _groups(dataset, positions, sampling)
-    counts = _shares(groups, len(positions), tempered=sampling == "class-source-sqrt")
+    counts = _shares(groups, len(positions), tempered=sampling == "class-source-sqrt", factors=source_weights)
     chosen: list[NDArray[np.int64]] = []
     views: list[NDArray[np.int64]] = []
     for key, count in counts.items():
@@ -75,7 +86,7 @@ def _groups(dataset: Dataset, positions: NDArray[np.int64], sampling: str) -> di
 
 
 def _shares(
-    groups: dict[tuple[int, str], NDArray[np.int64]], total: int, *, tempered: bool
+    groups: dict[tuple[int, str], NDArray[np.int64]], total: int, *, tempered: bool, factors: Mapping[str, float]
 ) -> dict[tuple[int, str], int]:
     """How many images each group gives to an epoch of `total`."""
     free = [key for key in groups if key[0] < 0]
@@ -85,7 +96,7 @@ def _shares(
     remaining = total - sum(counts.values())
     for label, share in zip(classes, _split(remaining, [1.0] * len(classes)), strict=True):
         keys = [key for key in labelled if key[0] == label]
-        weights = [len(groups[key]) ** 0.5 if tempered else 1.0 for key in keys]
+        weights = [factors.get(key[1], 1.0) * (len(groups[key]) ** 0.5 if tempered else 1.0) for key in keys]
         counts.update(zip(keys, _split(share, weights), strict=True))
     return counts
 

@@ -110,7 +110,14 @@ def train_student(
     keys = image_keys(dataset.rows)
 
     def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        order, turns = epoch_plan(dataset, positions, sampling=config.sampling, seed=config.seed, epoch=epoch)
+        order, turns = epoch_plan(
+            dataset,
+            positions,
+            sampling=config.sampling,
+            seed=config.seed,
+            epoch=epoch,
+            source_weights=config.source_weights,
+        )
         return order, turns % views_config.count
 
     def load(batch: NDArray[np.int64], chosen: NDArray[np.int64]) -> Batch:
