@@ -2,10 +2,10 @@
 
 ::
 
-    image [n, 1, s, s] -> mean over k x k pixels, about 80 a side -> 4 convolutions, each halving -> 32 maps -> kinds
+    image [n, 1, s, s] -> mean over k x k pixels, about 56 a side -> 4 convolutions, each halving -> 32 maps -> kinds
 
 It shares nothing with the student: features that were trained to tell diseases apart no longer show what is no chest
-(decision 0010). 85,000 weights and 4 MMAC, one in forty of the student's; it travels in the same graph.
+(decision 0010). 85,000 weights and 2 MMAC, one in eighty of the student's; it travels in the same graph.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pocketcxr.errors import CheckpointError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SIDE = 80
+SIDE = 56
 """Pixels a side that are looked at, about: whole cells of the student's input are averaged."""
 
 _CHANNELS = (16, 32, 64, 96)
@@ -73,7 +73,7 @@ class InputKindNetwork(nn.Module):
         self.classifier = nn.Linear(_LAST_CHANNELS * side * side, len(spec.kinds))
 
     def seen(self, images: Tensor) -> Tensor:
-        """What is looked at [n, 1, about 80, about 80] of images [n, 1, s, s] in [0, 1]."""
+        """What is looked at [n, 1, about 56, about 56] of images [n, 1, s, s] in [0, 1]."""
         return nn.functional.avg_pool2d(images, self.cell) if self.cell > 1 else images
 
     def logits(self, seen: Tensor) -> Tensor:
