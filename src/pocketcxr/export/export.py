@@ -106,11 +106,11 @@ def export_student(
     core = halve_weights(full) if half_weights else full
     run = GraphRun(core)
     seen = run(dataset, splits.calibration, progress=progress, what="calibrating")
-    known = run(dataset, _evenly(splits.train, MOST_REFERENCE_IMAGES), progress=progress, what="novelty reference")
+    known = run(dataset, evenly(splits.train, MOST_REFERENCE_IMAGES), progress=progress, what="novelty reference")
     temperature = fit_temperature(seen.logits, dataset.labels[splits.calibration])
     reference = fit_novelty(known.embedding, seen.embedding)
 
-    pictures = np.concatenate([drawn_inputs(size), dataset.pixels[_evenly(splits.calibration, _PARITY_IMAGES)]])
+    pictures = np.concatenate([drawn_inputs(size), dataset.pixels[evenly(splits.calibration, _PARITY_IMAGES)]])
     expected = torch_outputs(network, pictures, temperature=temperature, reference=reference)
     parts = {"temperature": temperature, "reference": reference}
     model = attach_tail(core, **parts, half_weights=half_weights)
@@ -129,8 +129,11 @@ def export_student(
         limits=(*warnings, *manifest.limits),
         **_tables(records, dataset, splits, parity, reference),
     )
-    _write(model, manifest, out)
-    _write_golden(out, dataset, splits, size=size, images=golden_images)
+    write_bundle(model, manifest, out)
+    inputs = drawn_inputs(size)
+    if golden_images:
+        inputs = np.concatenate([inputs, dataset.pixels[evenly(splits.calibration, golden_images)]])
+    write_golden_vectors(out, inputs)
     return out
 
 
@@ -156,7 +159,7 @@ def _splits(dataset: Dataset) -> _Splits:
     return splits
 
 
-def _evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many positions, evenly spaced, so that every source of a sorted table is among them."""
     if len(positions) <= most:
         return positions
@@ -222,7 +225,7 @@ def _tables(
     return tables
 
 
-def _write(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
+def write_bundle(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
     """Put the manifest into the model, seal it, and let the file appear whole or not at all."""
     entry = model.metadata_props.add()
     entry.key, entry.value = MANIFEST_KEY, manifest.to_json()
@@ -232,10 +235,7 @@ def _write(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
     partial.replace(out)
 
 
-def _write_golden(out: Path, dataset: Dataset, splits: _Splits, *, size: int, images: int) -> None:
+def write_golden_vectors(out: Path, inputs: NDArray[np.uint8]) -> None:
     """Score the golden inputs with the bundle as any user would load it, which also proves that it loads."""
-    inputs = drawn_inputs(size)
-    if images:
-        inputs = np.concatenate([inputs, dataset.pixels[_evenly(splits.calibration, images)]])
     bundle = load_bundle(out)
     write_golden(golden_path(out), bundle, inputs, sha256=bundle.sha256)
