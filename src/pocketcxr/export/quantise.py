@@ -182,9 +182,8 @@ class Bench:
         decisions = np.where(sets.sum(axis=1) == 1, probabilities.argmax(axis=1), UNCERTAIN)
         decisions = np.where(novelty > 1, NOVEL, decisions)
         if kinds:
-            gate: Any = getattr(self.manifest, "input_gate")  # noqa: B009  # only where the bundle has such an output
-            accepted = list(gate["kinds"]).index(gate["accept"])
-            refused = kinds[0][:, accepted] < gate["threshold"]
+            gate: Any = getattr(self.manifest, "input_gate", None)
+            refused = kinds[0][:, list(gate.kinds).index(gate.accept)] < gate.threshold
             decisions = np.where(refused, NOVEL - 1 - kinds[0].argmax(axis=1), decisions)
         return Answers(probabilities.astype(np.float64), decisions, self.dataset.labels[positions])
 

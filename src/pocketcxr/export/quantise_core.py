@@ -57,6 +57,8 @@ def float_core(model: onnx.ModelProto) -> onnx.ModelProto:
         raise BundleError("expected batch norms folded into convolutions, found BatchNormalization: export it again")
     core = copy.deepcopy(model)
     del core.metadata_props[:]
+    for number, node in enumerate(core.graph.node):
+        node.name = node.name or f"node.{number}"
     _drop_tail(core)
     _widen(core)
     _exact_pixels(core)
@@ -65,8 +67,6 @@ def float_core(model: onnx.ModelProto) -> onnx.ModelProto:
     kept = [one for one in core.graph.initializer if one.name in used]
     del core.graph.initializer[:]
     core.graph.initializer.extend(kept)
-    for number, node in enumerate(core.graph.node):
-        node.name = node.name or f"node.{number}"
     onnx.checker.check_model(core)
     return core
 
@@ -172,11 +172,16 @@ def _exact_pixels(core: onnx.ModelProto) -> None:
     The convolution pads with zero after the normalisation, which is `mean` before it: hence a border of its own.
     """
     nodes, stored = list(core.graph.node), constants(core)
-    reading = [node for node in nodes if INPUT_NAME in node.input]
-    kinds = [node.op_type for node in nodes[:3]]
-    if len(reading) != 1 or reading[0] is not nodes[0] or kinds != ["Sub", "Div", "Conv"]:
+    wanted = _ancestors(core, {"embedding"})  # another network of the same graph, an input gate, reads the image too
+    first = [node for node in nodes if node.name in wanted and INPUT_NAME in node.input]
+    if len(first) != 1:
         return
-    subtract, divide, convolution = nodes[:3]
+    subtract, divide = first[0], _only_reader(nodes, first[0])
+    convolution = _only_reader(nodes, divide)
+    if divide is None or convolution is None:
+        return
+    if (subtract.op_type, divide.op_type, convolution.op_type) != ("Sub", "Div", "Conv"):
+        return
     given = attributes(convolution)
     mean, deviation = stored.get(subtract.input[1]), stored.get(divide.input[1])
     if mean is None or deviation is None or mean.size != 1 or deviation.size != 1 or len(convolution.input) < 3:  # noqa: PLR2004
@@ -197,4 +202,10 @@ def _exact_pixels(core: onnx.ModelProto) -> None:
     convolution.attribute.append(helper.make_attribute("pads", [0, 0, 0, 0]))
     convolution.input[0] = PADDED
     del core.graph.node[:]
-    core.graph.node.extend([pad, *nodes[2:]])
+    core.graph.node.extend([pad, *(node for node in nodes if node not in (subtract, divide))])
+
+
+def _only_reader(nodes: list[onnx.NodeProto], source: onnx.NodeProto | None) -> onnx.NodeProto | None:
+    """The one node that reads what another gives; None where there are several, or none."""
+    found = [node for node in nodes if source is not None and source.output[0] in node.input]
+    return found[0] if len(found) == 1 else None
