@@ -78,8 +78,8 @@ def table(scores: Sequence[Scores], split: Split, *, bootstrap: int = 1000, seed
     """Figures of every variant on one split, and its differences from the reference.
 
     Of each figure: the value of every seed; the mean; ``seeds``, the 95 % t interval of the mean over seeds;
-    ``patients``, the 95 % percentile interval of the mean over resampled patients. Differences are paired by seed and by
-    resample; `p` is two-sided from the bootstrap over patients, `p_holm` corrected for the number of variants compared.
+    ``patients``, the 95 % percentile interval of the mean over resampled patients. Differences are paired by seed and
+    by resample; `p` is two-sided from the bootstrap over patients, `p_holm` corrected for the number of comparisons.
     """
     metrics = [name for name in WORDS if name != "auroc_same_source" or _same_source(split).any()]
     values = {(one.variant, one.seed): _measured(one, split, metrics, _ones(split))[0] for one in scores}

@@ -20,6 +20,7 @@ from pocketcxr.bundle.manifest import Manifest, Preprocessing
 from pocketcxr.errors import ConfigError, DataError, require_extra
 from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature, softmax
 from pocketcxr.evaluation.operating_points import choose_operating_points
+from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.statements import intended_use, limits
 from pocketcxr.inference.session import load_bundle
 
@@ -47,6 +48,7 @@ _PARITY_IMAGES = 8
 class _Splits:
     train: NDArray[np.int64]
     calibration: NDArray[np.int64]
+    fitted: NDArray[np.int64]
 
 
 def export_student(
@@ -100,14 +102,15 @@ def export_student(
     from pocketcxr.export.parity import GraphRun, check_halves, check_parity, torch_outputs
 
     _check(spec, dataset, out=out, records=records)
-    splits = _splits(dataset)
+    splits = _splits(dataset, evaluation)
     size = dataset.pixels.shape[1]
     full = core_graph(network, image_size=size)
     core = halve_weights(full) if half_weights else full
     run = GraphRun(core)
     seen = run(dataset, splits.calibration, progress=progress, what="calibrating")
     known = run(dataset, evenly(splits.train, MOST_REFERENCE_IMAGES), progress=progress, what="novelty reference")
-    temperature = fit_temperature(seen.logits, dataset.labels[splits.calibration])
+    own = np.isin(splits.calibration, splits.fitted)  # of the source that is calibrated on, or all
+    temperature = fit_temperature(seen.logits[own], dataset.labels[splits.fitted])
     reference = fit_novelty(known.embedding, seen.embedding)
 
     pictures = np.concatenate([drawn_inputs(size), dataset.pixels[evenly(splits.calibration, _PARITY_IMAGES)]])
@@ -119,7 +122,7 @@ def export_student(
     if half_weights:
         parity["half_weights"] = check_halves(model, pictures, expected)
 
-    probabilities = softmax(seen.logits, temperature)
+    probabilities = softmax(seen.logits[own], temperature)
     manifest = _manifest(dataset, splits, probabilities, evaluation=evaluation, aspect=aspect, licence=licence)
     manifest = dataclasses.replace(
         manifest,
@@ -151,8 +154,12 @@ def _check(spec: NetworkSpec, dataset: Dataset, *, out: Path, records: dict[str,
         raise ConfigError(f"records: expected some of {list(RECORDS)}, found {unknown}")
 
 
-def _splits(dataset: Dataset) -> _Splits:
-    splits = _Splits(train=dataset.positions("train"), calibration=dataset.positions("calibration"))
+def _splits(dataset: Dataset, evaluation: EvaluationConfig) -> _Splits:
+    splits = _Splits(
+        train=dataset.positions("train"),
+        calibration=dataset.positions("calibration"),
+        fitted=calibration_positions(dataset, evaluation),
+    )
     for split in ("train", "calibration"):
         if len(getattr(splits, split)) == 0:
             raise DataError(f"cannot export: the split {split} has no labelled image; split the index again")
@@ -175,7 +182,8 @@ def _manifest(
     aspect: str,
     licence: str,
 ) -> Manifest:
-    task, truth = dataset.task, dataset.labels[splits.calibration]
+    task, truth = dataset.task, dataset.labels[splits.fitted]
+    fitted_on = " of ".join(filter(None, ("calibration split", evaluation.calibration_source)))
     return Manifest(
         name="",
         version="",
@@ -193,7 +201,7 @@ def _manifest(
             label=task.positive,
             sensitivity=evaluation.screening_sensitivity,
             specificity=evaluation.confirming_specificity,
-            chosen_on=f"calibration split, {len(truth)} images",
+            chosen_on=f"{fitted_on}, {len(truth)} images",
         ),
         licence=licence,
         intended_use=intended_use(task),
@@ -214,7 +222,7 @@ def _tables(
     tables: dict[str, dict[str, Any]] = {table: dict(records.get(table, {})) for table in RECORDS}
     tables["data"] |= {
         "fingerprint": dataset.fingerprint,
-        "images": {"train": len(splits.train), "calibration": len(splits.calibration)},
+        "images": {"train": len(splits.train), "calibration": len(splits.fitted)},
         "novelty": {
             "cut_off": f"percentile {CUT_OFF_PERCENTILE:g} of the calibration split",
             "reference_images": min(len(splits.train), MOST_REFERENCE_IMAGES),
