@@ -213,6 +213,25 @@ def _stage(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _quantise(options: argparse.Namespace) -> int:
+    require_extra("train", "torch", "onnx", "scipy", "sklearn")
+    from pocketcxr.export.quantise import Limits
+    from pocketcxr.pipeline.quantise import run_quantise
+
+    result = run_quantise(
+        options.target,
+        out=options.output,
+        run=options.run_folder,
+        record=options.table,
+        limits=Limits(portable_only=not options.vnni_only),
+        audit=not options.no_audit,
+        quick=options.quick,
+        progress=not options.quiet,
+    )
+    print(result.summary)
+    return EXIT_OK
+
+
 def _audit(options: argparse.Namespace) -> int:
     require_extra("evaluate", "jinja2", "scipy", "sklearn")
     from pocketcxr.pipeline.audit import run_audit
@@ -302,6 +321,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_stages(commands)
     _add_crossval(commands)
     _add_audit(commands)
+    _add_quantise(commands)
     return parser
 
 
@@ -544,6 +564,30 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the result")
     parser.set_defaults(run=_audit)
+
+
+def _add_quantise(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "quantise",
+        "search for the fastest int8 file of a student that still answers as the float file does",
+        "  pocketcxr quantise runs/mine -o student-int8.onnx\n"
+        "  pocketcxr quantise student.onnx --run runs/mine -o student-int8.onnx\n\n"
+        "exit status: 0 written, 2 no recipe keeps the limits, or nothing could be done",
+    )
+    parser.add_argument("target", type=Path, metavar="RUN|BUNDLE", help="a run's folder, or a float bundle with --run")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the int8 bundle, ….onnx")
+    parser.add_argument(
+        "--run", dest="run_folder", type=Path, metavar="RUN", help="run whose X-rays a bundle was made from"
+    )
+    parser.add_argument("--table", type=Path, metavar="FILE", help="all candidates (default: RUN/quantise.json)")
+    parser.add_argument(
+        "--vnni-only", action="store_true", help="allow weights that saturate on x86 processors without VNNI"
+    )
+    parser.add_argument("--no-audit", action="store_true", help="do not hold both files against the audit's gates")
+    parser.add_argument("--quick", action="store_true", help="a short search")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the result")
+    parser.set_defaults(run=_quantise)
 
 
 def _add_column_options(parser: argparse.ArgumentParser) -> None:
