@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
-from fastapi.staticfiles import StaticFiles
 
-from pocketcxr.imaging.radiograph import MAX_PIXELS
 from pocketcxr.serving import schemas
 from pocketcxr.serving.access import check_token
 from pocketcxr.serving.admission import Admission
 from pocketcxr.serving.exchange import Exchange
 from pocketcxr.serving.metrics import Metrics
+from pocketcxr.serving.page import page_at
 from pocketcxr.serving.pool import Abandoned, Pool
 from pocketcxr.serving.problems import KINDS, LIST_PATH, ProblemError, handle_errors, responses_of
 from pocketcxr.serving.uploads import FORM_TYPE, PICTURE_TYPES, expected_size, read_uploads
@@ -55,6 +54,7 @@ def make_service(settings: Settings, manifest: Manifest, *, sha256: str) -> Serv
         sha256=sha256,
         identity=identity,
         timeout_s=settings.limits.picture_timeout_s,
+        max_pixels=settings.limits.pixels,
     )
     admission = Admission(settings.limits, pool)
     metrics = Metrics(admission, pool, model=identity)
@@ -77,8 +77,7 @@ def make_app(service: Service) -> Exchange:
     guarded = _guarded(service)
     app.include_router(_about(service), **guarded)
     app.include_router(_pictures(service), **guarded)
-    if service.settings.page is not None:
-        app.mount("/", StaticFiles(directory=service.settings.page, html=True), name="page")
+    app.router.default = page_at(service.settings.page)  # not a mount, which would take the API's 405 away
     return Exchange(app, service.metrics, token=service.settings.token)
 
 
@@ -248,7 +247,7 @@ def _model(service: Service) -> schemas.Model:
             file_bytes=limits.file_bytes,
             request_bytes=limits.request_bytes,
             files=limits.files,
-            pixels=MAX_PIXELS,
+            pixels=limits.pixels,
             upload_timeout_s=limits.upload_timeout_s,
             picture_timeout_s=limits.picture_timeout_s,
             content_types=[FORM_TYPE, *PICTURE_TYPES],
