@@ -75,6 +75,15 @@ def test_those_who_are_sent_away_are_told_times_one_after_the_other(clock):
     assert fill(admission)[1] == 1
 
 
+def test_an_empty_line_ends_what_was_promised_to_clients_that_never_came_back(clock):
+    admission = Admission(Limits(wait_s=2), Pace(0.25), clock=clock)
+    with admission.admit(1):
+        taken, _ = fill(admission)
+        assert max(fill(admission)[1] for _ in range(100)) > 20
+        admission.pictures -= taken  # all of those were answered
+    assert fill(admission)[1] == 1
+
+
 def test_no_time_is_beyond_the_longest(clock):
     admission = Admission(Limits(wait_s=2), Pace(20), clock=clock)
     assert max(fill(admission)[1] for _ in range(50)) == LONGEST_RETRY_S

@@ -46,6 +46,8 @@ class Admission:
         finally:
             self.pictures -= ticket.pictures
             self.bytes -= ticket.bytes
+            if not self.pictures:
+                self._promised = 0.0  # whoever was sent away has come already, or is not coming
 
     @property
     def wait_s(self) -> float:
