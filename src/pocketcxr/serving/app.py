@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
+from starlette.requests import ClientDisconnect
 
 from pocketcxr.serving import schemas
 from pocketcxr.serving.access import check_token
@@ -149,7 +150,7 @@ def _pictures(service: Service) -> APIRouter:
     ) -> Response:
         try:
             answers = await _score(request, service, service.settings.limits, heatmap=heatmap)
-        except Abandoned:
+        except (Abandoned, ClientDisconnect):
             return Response(status_code=_CLIENT_LEFT)
         if len(answers) == 1 and answers[0].failure:
             raise _problem_of(answers[0])
@@ -167,7 +168,7 @@ def _pictures(service: Service) -> APIRouter:
             (answer,) = await _score(
                 request, service, dataclasses.replace(service.settings.limits, files=1), heatmap=True
             )
-        except Abandoned:
+        except (Abandoned, ClientDisconnect):
             return Response(status_code=_CLIENT_LEFT)
         if answer.failure:
             raise _problem_of(answer)
