@@ -396,7 +396,13 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--max-file-mb", type=int, default=64, metavar="N", help="largest file (default 64)")
     parser.add_argument("--max-files", type=int, default=16, metavar="N", help="files in one request (default 16)")
-    parser.add_argument("--queue", type=int, metavar="N", help="pictures that may wait (default: 16 per worker)")
+    parser.add_argument(
+        "--max-megapixels", type=float, default=64, metavar="N", help="largest picture (default 64, which is the most)"
+    )
+    parser.add_argument(
+        "--max-wait", type=float, default=2, metavar="S", help="expected wait beyond which to say 503 (default 2 s)"
+    )
+    parser.add_argument("--queue", type=int, metavar="N", help="pictures that may wait (default: 64 per worker)")
     parser.add_argument("--timeout", type=float, default=20, metavar="S", help="for one picture (default 20 s)")
     parser.set_defaults(run=_serve)
 

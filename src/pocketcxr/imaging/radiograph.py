@@ -63,15 +63,16 @@ class Radiograph:
     contrast: float | None = None
 
 
-def check_pixel_count(width: int, height: int, name: str) -> None:
+def check_pixel_count(width: int, height: int, name: str, *, max_pixels: int | None = None) -> None:
     """Refuse a picture by the size its header gives, before anything is decoded.
 
     Raises:
-        UnreadableImageError: no pixels at all, or more than `MAX_PIXELS`.
+        UnreadableImageError: no pixels at all, or more than `max_pixels`, which can only lower `MAX_PIXELS`.
     """
+    limit = MAX_PIXELS if max_pixels is None else min(max_pixels, MAX_PIXELS)
     if width < 1 or height < 1:
         raise UnreadableImageError(f"{name}: expected a picture, found {width} x {height} pixels")
-    if width * height > MAX_PIXELS:
+    if width * height > limit:
         raise UnreadableImageError(
-            f"{name}: {width} x {height} pixels are more than the {MAX_PIXELS:,} that are read; reduce it first"
+            f"{name}: {width} x {height} pixels are more than the {limit:,} that are read; reduce it first"
         )

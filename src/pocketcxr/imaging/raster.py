@@ -40,7 +40,9 @@ class _Grey:
     notes: tuple[str, ...]
 
 
-def read_raster(data: bytes, picture_format: str, name: str, *, side: int | None = None) -> Radiograph:
+def read_raster(
+    data: bytes, picture_format: str, name: str, *, side: int | None = None, max_pixels: int | None = None
+) -> Radiograph:
     """Decode one of the formats of `signatures.raster_format`, reduced to `side` pixels or more where it is given.
 
     Raises:
@@ -57,10 +59,10 @@ def read_raster(data: bytes, picture_format: str, name: str, *, side: int | None
     header = None
     if picture_format == "PNG":
         header = check_png(data, name)
-        check_pixel_count(header.width, header.height, name)
+        check_pixel_count(header.width, header.height, name, max_pixels=max_pixels)
     try:
         image = _open(data, picture_format)
-        check_pixel_count(image.width, image.height, name)
+        check_pixel_count(image.width, image.height, name, max_pixels=max_pixels)
         frames = int(getattr(image, "n_frames", 1))
         if frames > 1:
             raise UnusableImageError(
