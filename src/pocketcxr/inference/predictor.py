@@ -115,7 +115,7 @@ class Predictor:
             return Prediction(name, REFUSED, {}, None, refusals, self.bundle.identity)
         preprocessing = self.bundle.manifest.preprocessing
         image = resize(  # [size, size]
-            radiograph.pixels, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
+            radiograph.samples, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
         )
         outputs = self.bundle(image[None, None])
         assert outputs.novelty is not None  # every bundle has all five outputs; checked when it was loaded
