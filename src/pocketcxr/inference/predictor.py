@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.imaging.reading import Radiograph
+    from pocketcxr.inference.loading import LoadingBundle
     from pocketcxr.inference.session import Bundle
 
 UNCERTAIN, REFUSED, ERROR = "uncertain", "refused", "error"
@@ -75,7 +76,7 @@ class Prediction:
 class Predictor:
     """Reads, checks, scores and decides with one bundle; holds nothing that changes, so threads may share it."""
 
-    def __init__(self, bundle: Bundle, *, exact: bool = False, smallest_side: int = 0) -> None:
+    def __init__(self, bundle: Bundle | LoadingBundle, *, exact: bool = False, smallest_side: int = 0) -> None:
         """Take a bundle from `pocketcxr.load_bundle`.
 
         Args:
