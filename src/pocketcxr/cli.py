@@ -46,7 +46,8 @@ Research use only; not a medical device.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its status: 0 done, 1 some pictures failed, 2 one-line error, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(given[0] if given else "").parse_args(given)
     _log_to_stderr(quiet=getattr(options, "quiet", False))
     if arguments is None and options.command in _TRAINING_COMMANDS:
         _retune_process()
@@ -303,7 +304,7 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str = "") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pocketcxr",
         description="Distil a heavy chest X-ray network into a small one; predict with it; see how far to trust it.",
@@ -313,6 +314,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pocketcxr {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
+    if command == "predict":  # defining the options of all others takes longer than reading the picture's file
+        return parser
     _add_doctor(commands)
     _add_serve(commands)
     _add_distill(commands)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.contract import ModelOutputs
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.imaging.reading import Radiograph
+    from pocketcxr.inference.loading import LoadingBundle
     from pocketcxr.inference.session import Bundle
 
 UNCERTAIN, REFUSED, ERROR = "uncertain", "refused", "error"
@@ -80,7 +81,7 @@ class Prediction:
 class Predictor:
     """Reads, checks, scores and decides with one bundle; holds nothing that changes, so threads may share it."""
 
-    def __init__(self, bundle: Bundle, *, exact: bool = False, smallest_side: int = 0) -> None:
+    def __init__(self, bundle: Bundle | LoadingBundle, *, exact: bool = False, smallest_side: int = 0) -> None:
         """Take a bundle from `pocketcxr.load_bundle`.
 
         Args:
@@ -134,7 +135,7 @@ class Predictor:
             return Prediction(name, REFUSED, {}, None, refusals, self.bundle.identity)
         preprocessing = self.bundle.manifest.preprocessing
         image = resize(  # [size, size]
-            radiograph.pixels, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
+            radiograph.samples, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
         )
         outputs = self.bundle(image[None, None])
         assert outputs.novelty is not None  # every bundle has all five outputs; checked when it was loaded
