@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -25,6 +26,7 @@ _TRAINING_COMMANDS = (
     "train-teacher",
     "cache-views",
     "train-student",
+    "train-gate",
     "leave-source-out",
     "crossval",
     "evaluate",
@@ -193,6 +195,9 @@ def _stage(options: argparse.Namespace) -> int:
     require_extra("train", "torch", "timm")
     from pocketcxr.pipeline.distill import run_stage
 
+    strangers = [str(folder.resolve()) for folder in getattr(options, "strangers", [])]
+    if strangers:
+        options.set.append(f"gate.strangers={json.dumps(strangers)}")
     print(
         run_stage(
             options.command,
@@ -455,6 +460,7 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         "train-teacher": "train the heavy network of a run",
         "cache-views": "compute the teacher's answers to every augmented view once",
         "train-student": "train or distil the light network of a run",
+        "train-gate": "fit the learned input gate of a run: what is a frontal chest X-ray, what must be refused",
         "leave-source-out": "train the light network again without each source in turn, for the audit",
         "export": "turn the distilled student of a run into a bundle",
         "evaluate": "evaluate all networks of a run side by side and write the report",
@@ -465,6 +471,15 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         if name == "train-student":
             parser.add_argument("--alone", action="store_true", help="labels only, no teacher")
             parser.add_argument("--online", action="store_true", help="run the teacher in every step")
+        if name == "train-gate":
+            parser.add_argument(
+                "--strangers",
+                nargs="+",
+                type=Path,
+                default=[],
+                metavar="DIR",
+                help="pictures to refuse, a folder per kind",
+            )
         if name == "export":
             parser.add_argument(
                 "--force", action="store_true", help="export a student that failed its audit too, marked as failed"
