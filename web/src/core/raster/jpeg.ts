@@ -5,7 +5,7 @@
  * gives back. What Pillow refuses while it walks the segments is refused here in its words.
  */
 
-import { loadCodec } from "../dicom/codecs";
+import { forgetAfterTrap, loadCodec } from "../dicom/codecs";
 import { unreadable } from "../failures";
 import { latin } from "../signatures";
 
@@ -149,9 +149,10 @@ function followed(data: Uint8Array, byte: number): Uint8Array {
 async function decodeBaseline(data: Uint8Array): Promise<Jpeg | null> {
   const codec = await loadCodec("jpeg");
   const decoder = new codec.JPEGDecoder();
+  let trapped = false;
   try {
     decoder.getEncodedBuffer(data.length).set(data);
-    const sound = succeeds(() => decoder.decode());
+    const sound = attempt(() => decoder.decode());
     const { width, height, componentCount } = decoder.getFrameInfo();
     const channels = componentCount === 1 ? 1 : 3;
     const samples = (decoder.getDecodedBuffer() as Uint8Array).slice();
@@ -159,16 +160,21 @@ async function decodeBaseline(data: Uint8Array): Promise<Jpeg | null> {
     // it throws for warnings, too; where it gave up, at a table that is missing or wrong, nothing was drawn
     if (!sound && samples.every((sample) => sample === 0)) return null;
     return { width, height, channels, samples };
+  } catch (error) {
+    trapped = forgetAfterTrap("jpeg", error);
+    throw error;
   } finally {
-    decoder.delete();
+    if (!trapped) decoder.delete();
   }
 }
 
-function succeeds(decode: () => void): boolean {
+/** Whether a decoder did without throwing; what it throws itself is a number, and a trap goes on. */
+function attempt(decode: () => void): boolean {
   try {
     decode();
     return true;
-  } catch {
+  } catch (error) {
+    if (error instanceof WebAssembly.RuntimeError) throw error;
     return false;
   }
 }
@@ -176,7 +182,7 @@ function succeeds(decode: () => void): boolean {
 /** Walk the scans to the end mark, as strictly as libjpeg. */
 function endOfPicture(data: Uint8Array, header: JpegHeader): "found" | "missing" | "broken" {
   const oneScan = !header.progressive && data[header.scan + 4] === header.components;
-  const after = (position: number): number => position + 2 + (data[position + 2] ?? 0) * 256 + (data[position + 3] ?? 0);
+  const after = (at: number): number => at + 2 + (data[at + 2] ?? 0) * 256 + (data[at + 3] ?? 0);
   for (let position = data.indexOf(0xff, after(header.scan)); position >= 0 && position + 1 < data.length; ) {
     const marker = data[position + 1]!;
     if (marker === 0xd9) return "found";
