@@ -66,7 +66,7 @@ def _encoded(image: Image.Image, picture_format: str, **options: Any) -> bytes:
 
 
 def _grey(bits: int = 8) -> np.ndarray:
-    return np.round(chest() * (2**bits - 1)).astype(np.uint8 if bits <= 8 else np.uint16)  # noqa: PLR2004
+    return np.round(chest() * (2**bits - 1)).astype(np.uint8 if bits <= 8 else np.uint16)
 
 
 def _png(
@@ -78,7 +78,7 @@ def _png(
 ) -> bytes:
     """A PNG as Pillow does not write it: any depth, any `declared` width and height; samples [H, W(, channels)]."""
     flat = samples.reshape(samples.shape[0], -1)
-    if bits == 16:  # noqa: PLR2004
+    if bits == 16:
         rows = flat.astype(">u2").view(np.uint8).reshape(len(flat), -1)
     else:
         digits = ((flat[..., None] >> np.arange(bits - 1, -1, -1)) & 1).astype(np.uint8)
@@ -97,7 +97,7 @@ def _pngs() -> Iterator[tuple[str, bytes]]:
     grey = _grey()
     image = Image.fromarray(grey)
     rgb = np.stack([grey] * 3, axis=-1)
-    tinted = np.clip(rgb.astype(int) + [30, 0, -30], 0, 255).astype(np.uint8)
+    tinted = np.clip(rgb.astype(int) + np.array([30, 0, -30]), 0, 255).astype(np.uint8)
     alpha = np.full(grey.shape, 255, np.uint8)
     alpha[:, :40] = 90
     yield "grey8.png", _encoded(image, "PNG")
@@ -153,7 +153,7 @@ def _interlaced(grey: np.ndarray) -> bytes:
 def _jpegs() -> Iterator[tuple[str, bytes]]:
     image = Image.fromarray(_grey())
     rgb = image.convert("RGB")
-    tinted = Image.fromarray(np.clip(np.asarray(rgb).astype(int) + [30, 0, -30], 0, 255).astype(np.uint8))
+    tinted = Image.fromarray(np.clip(np.asarray(rgb).astype(int) + np.array([30, 0, -30]), 0, 255).astype(np.uint8))
     yield "grey.jpg", _encoded(image, "JPEG", quality=90)
     yield "progressive.jpg", _encoded(image, "JPEG", quality=80, progressive=True)
     yield "rgb-grey.jpg", _encoded(rgb, "JPEG", quality=90)
@@ -335,15 +335,19 @@ def _headers() -> Iterator[tuple[str, bytes]]:
     report = dataset_of(deep, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
     del report.PixelData
     yield "report.dcm", bytes_of(report)
-    yield "implicit-luts.dcm", bytes_of(
-        dataset_of(deep, syntax=ImplicitVRLittleEndian, **about, VOILUTSequence=[_lut(rising, 0, 12)])
+    yield (
+        "implicit-luts.dcm",
+        bytes_of(dataset_of(deep, syntax=ImplicitVRLittleEndian, **about, VOILUTSequence=[_lut(rising, 0, 12)])),
     )
     one = dataset_of(np.array([[7]], dtype=np.uint8))
     yield "pixel.dcm", bytes_of(one)
     flat = dataset_of(np.full((200, 200), 900, np.uint16), BitsStored=12)
     yield "flat.dcm", bytes_of(flat)
-    yield "unknown-syntax.dcm", bytes_of(dataset_of(deep, **about)).replace(
-        b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x14\x001.2.840.10008.1.2.7\0"
+    yield (
+        "unknown-syntax.dcm",
+        bytes_of(dataset_of(deep, **about)).replace(
+            b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x14\x001.2.840.10008.1.2.7\0"
+        ),
     )
 
 

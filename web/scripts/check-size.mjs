@@ -38,7 +38,7 @@ line(`${files.length - shown.length} smaller files`, sum(files.filter((file) => 
 line("needed for the first answer", sum(files.filter((file) => !ON_DEMAND.test(file.path))));
 const total = sum(files);
 line("all", total);
-if (!files.some((file) => file.path.endsWith(".onnx"))) console.log("no model is beside the page: its size is not in the sum");
+if (!files.some((file) => file.path.endsWith(".onnx"))) console.log("without a model: none is beside the page");
 if (total.brotli > BUDGET) {
   console.error(`the page needs ${total.brotli} bytes compressed, the budget is ${BUDGET}: see what grew above`);
   process.exit(1);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that there is a Chromium for the browser tests, and prints where: $CHROMIUM, the system's, or Debian's package.
+# Makes sure that there is a Chromium for the browser tests, and prints where: $CHROMIUM, the system's, or Debian's.
 set -eu
 found="${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}"
 if [ -z "$found" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

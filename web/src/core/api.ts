@@ -89,6 +89,8 @@ export interface Prediction {
   probabilities: Record<string, number>;
   /** 1 at the bundle's cut-off; null where the network was not asked. */
   novelty: number | null;
+  /** The learned input gate's probability of a picture to answer; null where it was not asked. */
+  accepted?: number | null;
   reasons: Reason[];
   bundle: string;
   /** Class activation maps in logit units, one per label, row by row. */

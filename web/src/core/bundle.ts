@@ -3,12 +3,13 @@
  * where the layout is written down). Nothing but the bytes is needed to check that it is whole.
  */
 
-import type { Manifest } from "./api";
+import type { InputGate, Manifest } from "./api";
 import { BundleError } from "./failures";
 
 const MANIFEST_KEY = "pocketcxr.manifest";
 const SHA256_KEY = "pocketcxr.sha256";
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
+const READABLE_VERSIONS = [1, 2]; // version 1 had no input gate
 const METADATA_PROPS = 14; // ModelProto
 const NEEDED: (keyof Manifest)[] = [
   "name", "version", "created", "task", "labels", "positive", "preprocessing", "temperature", "conformal_quantile",
@@ -49,16 +50,29 @@ function parseManifest(text: string, name: string): Manifest {
   } catch {
     throw new BundleError(`${name}: bundle manifest cannot be read: export the bundle again`);
   }
-  if (table.format_version !== FORMAT_VERSION) {
-    throw new BundleError(
-      `${name}: bundle has format version ${table.format_version}, expected ${FORMAT_VERSION}: export it again`,
-    );
+  const version = table?.format_version;
+  if (version === undefined || !READABLE_VERSIONS.includes(version)) {
+    throw new BundleError(`${name}: bundle has format version ${version}, expected ${FORMAT_VERSION}: export it again`);
   }
   const missing = NEEDED.filter((key) => table[key] === undefined);
   if (missing.length) {
-    throw new BundleError(`${name}: bundle manifest cannot be read (no ${missing.join(", ")}): export the bundle again`);
+    const words = `bundle manifest cannot be read (no ${missing.join(", ")}): export the bundle again`;
+    throw new BundleError(`${name}: ${words}`);
   }
+  if (table.input_gate) checkGate(table.input_gate, name);
   return Object.assign({ metrics: {}, data: {}, teacher: {}, run: {} }, table) as Manifest;
+}
+
+/** Refuse a learned gate that contradicts itself. */
+function checkGate(gate: InputGate, name: string): void {
+  const { kinds, accept, threshold, words } = gate;
+  const different = new Set(kinds).size === kinds.length && kinds.length > 1 && kinds.includes(accept);
+  const silent = kinds.filter((kind) => kind !== accept && !words[kind]);
+  if (different && threshold > 0 && threshold < 1 && !silent.length) return;
+  throw new BundleError(
+    `${name}: input gate: expected two or more different kinds with ${accept} among them, words for the others and a ` +
+      `threshold between 0 and 1, found ${kinds.join(", ")} with ${threshold}: export the bundle again`,
+  );
 }
 
 /** Name, version and the start of the hash, as written beside every prediction. */

@@ -14,31 +14,36 @@ export interface Outputs {
 }
 
 /** The part of an answer that depends on the picture. */
-export type Answer = Pick<Prediction, "decision" | "probabilities" | "novelty" | "reasons" | "saliency">;
+export type Answer = Pick<Prediction, "decision" | "probabilities" | "novelty" | "reasons" | "saliency"> & {
+  accepted: number | null;
+};
 
-export function refused(reasons: Reason[], novelty: number | null = null): Answer {
-  return { decision: "refused", probabilities: {}, novelty, reasons, saliency: null };
+export function refused(reasons: Reason[], novelty: number | null = null, accepted: number | null = null): Answer {
+  return { decision: "refused", probabilities: {}, novelty, accepted, reasons, saliency: null };
 }
 
 export function answer(outputs: Outputs, manifest: Manifest): Answer {
   const { probabilities, novelty } = outputs;
-  const reasons = kindReasons(outputs, manifest);
+  const { accepted, reasons } = kindOf(outputs, manifest);
   // written so that NaN is refused too
   if (!(novelty <= NOVELTY_CUT_OFF && probabilities.every(Number.isFinite))) reasons.push(noveltyReason(novelty));
-  if (reasons.length) return refused(reasons, novelty);
+  if (reasons.length) return refused(reasons, novelty, accepted);
   const named = Object.fromEntries(manifest.labels.map((label, index) => [label, probabilities[index]!]));
-  return { ...decide(named, manifest), probabilities: named, novelty, saliency: mapsOf(outputs, manifest) };
+  return { ...decide(named, manifest), probabilities: named, novelty, accepted, saliency: mapsOf(outputs, manifest) };
 }
 
-/** The learned gate's reason against a picture, if the bundle has such a gate. */
-function kindReasons({ inputKind }: Outputs, { input_gate: gate }: Manifest): Reason[] {
-  if (!gate || !inputKind) return [];
+/** The learned gate's probability of a picture to answer, and its reason against this one, if any. */
+function kindOf(
+  { inputKind }: Outputs,
+  { input_gate: gate }: Manifest,
+): { accepted: number | null; reasons: Reason[] } {
+  if (!gate || !inputKind) return { accepted: null, reasons: [] };
   const kinds = gate.kinds.map((kind, index) => ({ kind, probability: inputKind[index]! }));
-  const accepted = kinds.find(({ kind }) => kind === gate.accept)?.probability ?? NaN;
-  if (accepted >= gate.threshold) return [];
+  const accepted = kinds.find(({ kind }) => kind === gate.accept)!.probability;
+  if (accepted >= gate.threshold) return { accepted, reasons: [] };
   const others = kinds.filter(({ kind }) => kind !== gate.accept);
   const likeliest = others.reduce((best, other) => (other.probability > best.probability ? other : best)).kind;
-  return [{ code: likeliest, words: gate.words[likeliest] ?? likeliest }];
+  return { accepted, reasons: [{ code: likeliest, words: gate.words[likeliest]! }] };
 }
 
 function noveltyReason(novelty: number): Reason {

@@ -1,5 +1,5 @@
 /**
- * The project's one specification of resizing, "triangle-antialias": see `pocketcxr.imaging.resize`, where it is written
+ * The project's one specification of resizing, "triangle-antialias": see `pocketcxr.imaging.resize`, which writes it
  * down. Each axis on its own, horizontal first, weights and sums in double precision, each axis rounded to single once.
  */
 

@@ -70,6 +70,8 @@ function checkFit(session: ort.InferenceSession, manifest: Manifest, name: strin
   const expected = manifest.input_gate ? [...OUTPUTS, INPUT_KIND] : OUTPUTS;
   const missing = expected.filter((output) => !outputs.includes(output));
   if (missing.length) {
-    throw new BundleError(`${name}: expected outputs ${expected.join(", ")}, found ${outputs.join(", ")}: export it again`);
+    throw new BundleError(
+      `${name}: expected outputs ${expected.join(", ")}, found ${outputs.join(", ")}: export it again`,
+    );
   }
 }

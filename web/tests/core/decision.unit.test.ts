@@ -41,7 +41,9 @@ test("a novel picture is refused, and gives no number to misuse", () => {
   expect(found.reasons[0]!.words).toContain("(novelty 1.50, cut-off 1.00)");
 });
 
-test.each([{ novelty: NaN }, { probabilities: Float32Array.of(NaN, 0.5, 0.5) }])("no number is refused: %j", (changes) => {
+const NO_NUMBERS = [{ novelty: NaN }, { probabilities: Float32Array.of(NaN, 0.5, 0.5) }];
+
+test.each(NO_NUMBERS)("what is no number is refused: %j", (changes) => {
   expect(answer(outputs(changes), manifest).decision).toBe("refused");
 });
 

@@ -1,6 +1,7 @@
 /** The same answers as Python, in a real browser, with one thread and with several. */
 
 import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
 import { expect, test, type Page } from "@playwright/test";
 import { BUNDLE, HARNESS, SCRATCH, WEIGHTS } from "./prepare";
@@ -25,6 +26,16 @@ interface Expected {
 }
 
 type Found = Expected["expected"] & { picture: Expected["picture"] };
+
+/** PARITY_ONLY names a part of a path, while one works on a few files. */
+function wanted(file: string): boolean {
+  return file.includes(process.env["PARITY_ONLY"] ?? "");
+}
+
+/** Threads change the network only, so with several of them a part of the drawn files is enough. */
+function real(file: string): boolean {
+  return !file.startsWith(SCRATCH);
+}
 
 function expectedAnswers(): Expected[] {
   const lines = readFileSync(join(SCRATCH, "expected.jsonl"), "utf8").trim().split("\n");
@@ -127,21 +138,23 @@ for (const isolated of [false, true]) {
     test("every file gets Python's answer", async ({ page }) => {
       test.setTimeout(300_000);
       const threads = await openIn(page, serving.url);
-      if (isolated) expect(threads).toBeGreaterThan(1);
+      if (isolated && availableParallelism() > 1) expect(threads).toBeGreaterThan(1);
       else expect(threads).toBe(1);
       const faults: string[] = [];
       let worst = 0;
       let noveltyWorst = 0;
       const pixels: string[] = [];
-      const only = process.env["PARITY_ONLY"];
-      const all = expectedAnswers().filter(({ file }) => !only || file.includes(only));
+      const all = expectedAnswers().filter(
+        ({ file }, index) => wanted(file) && (!isolated || real(file) || index % 8 === 0),
+      );
       for (const expected of all) {
         const found = await answerFor(page, expected);
         const difference = largest(found, expected);
         if (difference > worst) worst = difference;
         noveltyWorst = Math.max(noveltyWorst, Math.abs((found.novelty ?? 0) - (expected.expected.novelty ?? 0)));
         const wrong = differences(found, expected);
-        const seen = found.picture && expected.picture && pixelDifference(expected.picture.pixels, found.picture.pixels);
+        const [theirs, ours] = [expected.picture, found.picture];
+        const seen = theirs && ours && pixelDifference(theirs.pixels, ours.pixels);
         if (seen) pixels.push(`${basename(expected.file)} ${seen.toExponential(1)}`);
         if (!(difference <= TOLERANCE)) wrong.push(`probabilities differ by ${difference}`);
         if (wrong.length) faults.push(`${basename(expected.file)}\n    ${wrong.join("\n    ")}`);

@@ -11,7 +11,8 @@ export const HARNESS = join(SCRATCH, "harness");
 export const WEIGHTS = join(PROJECT, "src/pocketcxr/bundle/weights");
 
 /** The bundle for browsers, where there is one, else the one for all; its address under WEIGHTS. */
-export const BUNDLE = ["browser/covid-3class.onnx", "covid-3class.onnx"].find((file) => existsSync(join(WEIGHTS, file)))!;
+const BUNDLES = ["browser/covid-3class.onnx", "covid-3class.onnx"];
+export const BUNDLE = BUNDLES.find((file) => existsSync(join(WEIGHTS, file)))!;
 
 /** Real files, where this machine has them: X-rays, and any folders of one's own. */
 export function realFolders(): string[] {

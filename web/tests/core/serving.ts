@@ -1,4 +1,4 @@
-/** A small server for tests: folders under addresses, with or without the headers that threads need, and with faults. */
+/** A small server for tests: folders under addresses, with or without the headers that threads need, or with faults. */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { readFile, stat } from "node:fs/promises";

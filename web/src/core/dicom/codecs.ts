@@ -67,6 +67,13 @@ async function load(kind: keyof Codecs): Promise<unknown> {
   return glue.default({ locateFile: () => address.default, print: silent, printErr: silent });
 }
 
+/** After a trap a module's memory is in no known state: the next file gets a new one. */
+export function forgetAfterTrap(kind: keyof Codecs, error: unknown): boolean {
+  const trapped = error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
+  if (trapped) modules.delete(kind);
+  return trapped;
+}
+
 /** Decode with CharLS or OpenJPEG; null where the decoder gives up. Samples of one pixel stand next to each other. */
 export async function decodeWith(
   kind: "jpeg-ls" | "jpeg-2000",
@@ -74,16 +81,18 @@ export async function decodeWith(
 ): Promise<{ info: FrameInfo; bytes: Uint8Array } | null> {
   const Decoder = kind === "jpeg-ls" ? (await loadCodec(kind)).JpegLSDecoder : (await loadCodec(kind)).J2KDecoder;
   const decoder = new Decoder();
+  let trapped = false;
   try {
     decoder.getEncodedBuffer(frame.length).set(frame);
     decoder.decode();
     const decoded = decoder.getDecodedBuffer();
     const bytes = new Uint8Array(decoded.buffer, decoded.byteOffset, decoded.byteLength).slice();
     return bytes.length ? { info: { ...infoOf(decoder) }, bytes } : null;
-  } catch {
+  } catch (error) {
+    trapped = forgetAfterTrap(kind, error);
     return null;
   } finally {
-    decoder.delete();
+    if (!trapped) decoder.delete();
   }
 }
 

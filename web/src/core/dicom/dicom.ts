@@ -45,7 +45,8 @@ function greyOf(
 function fromColours(data: ArrayLike<number>, largest: number, note: string): GreyScale & { colour: boolean } {
   const { grey, colour } = toGrey({ data, stride: 3, count: data.length / 3 }, largest);
   const values = grey.map((value) => value * largest);
-  return { pixels: grey, values, window: { centre: largest / 2, width: largest, inverted: false }, notes: [note], colour };
+  const window = { centre: largest / 2, width: largest, inverted: false };
+  return { pixels: grey, values, window, notes: [note], colour };
 }
 
 /** For files that state none: how their header turned out to be encoded. */

@@ -51,8 +51,8 @@ export async function decodePixels(dataset: Dataset, syntax: string, name: strin
   } catch (error) {
     if (!(error instanceof DecodeFault)) throw error;
     throw unreadable(
-      `${name}: the pixel data (${nameOf(syntax)}, ${dataset.need("BitsStored")} bits) cannot be decoded: damaged, or ` +
-        `a variant that is not supported (${error.pythonName}); send it uncompressed`,
+      `${name}: the pixel data (${nameOf(syntax)}, ${dataset.need("BitsStored")} bits) cannot be decoded: damaged, ` +
+        `or a variant that is not supported (${error.pythonName}); send it uncompressed`,
     );
   }
 }

@@ -14,6 +14,7 @@ function fromExif(exif: Uint8Array): number | undefined {
   const view = new DataView(exif.buffer, exif.byteOffset, exif.byteLength);
   try {
     const little = view.getUint16(0) === 0x4949;
+    if (view.getUint16(2, little) !== 42) return undefined;
     const directory = view.getUint32(4, little);
     const entries = view.getUint16(directory, little);
     for (let entry = 0; entry < entries; entry++) {

@@ -4,7 +4,7 @@ import { Inflate, Unzlib } from "fflate";
 
 export interface Inflated {
   bytes: Uint8Array;
-  /** `short`: the data ends before the stream does; `damaged`: it is no such stream; "" is sound, or enough was read. */
+  /** `short`: the data ends before the stream does; `damaged`: it is no such stream; "": sound, or enough was read. */
   fault: "" | "short" | "damaged";
 }
 

@@ -5,7 +5,7 @@
  * gives back. What Pillow refuses while it walks the segments is refused here in its words.
  */
 
-import { loadCodec } from "../dicom/codecs";
+import { forgetAfterTrap, loadCodec } from "../dicom/codecs";
 import { unreadable } from "../failures";
 import { latin } from "../signatures";
 
@@ -24,44 +24,70 @@ export interface JpegHeader {
   progressive: boolean;
   exif: Uint8Array | null;
   xmp: string;
+  segments: Uint8Array[]; // what decides about pixels
 }
 
 const EXIF = "Exif\0\0";
 const XMP = "http://ns.adobe.com/xap/1.0/\0";
 
-/** Follow the segments to the first scan. */
+/** Follow the segments to the first scan as Pillow does, which passes over much that is odd. */
 export function readJpegHeader(data: Uint8Array, name: string): JpegHeader {
-  const header: JpegHeader = { width: 0, height: 0, components: 0, scan: 0, progressive: false, exif: null, xmp: "" };
+  const header: JpegHeader = {
+    width: 0, height: 0, components: 0, scan: 0, progressive: false, exif: null, xmp: "", segments: [],
+  };
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   for (let position = 2; ; ) {
-    while (data[position] === 0xff && data[position + 1] === 0xff) position++; // fill bytes
-    if (position + 4 > data.length) throw damaged(name, "Truncated File Read");
-    if (data[position] !== 0xff) {
-      position++; // stray bytes are passed over, as Pillow does
-      continue;
-    }
+    position = data.indexOf(0xff, position); // stray bytes are passed over
+    if (position < 0 || position + 1 >= data.length) throw damaged(name, "Truncated File Read");
     const marker = data[position + 1]!;
-    if (marker === 0 || marker === 0xd8 || (marker >= 0xd0 && marker <= 0xd7)) {
+    if (marker === 0xff) {
+      position += 1; // a fill byte
+    } else if (marker === 0) {
       position += 2;
-      continue;
+    } else if (marker < 0xc0) {
+      throw damaged(name, "no marker found");
+    } else if (withoutLength(marker)) {
+      position += 2;
+    } else {
+      if (position + 4 > data.length) throw damaged(name, "Truncated File Read");
+      const end = position + 2 + view.getUint16(position + 2);
+      if (end > data.length) throw damaged(name, "Truncated File Read");
+      readSegment(header, marker, data.subarray(position + 4, end), name);
+      if (marker === 0xda) {
+        if (!header.width || !header.height) throw damaged(name, "not identified by this driver");
+        header.scan = position;
+        return header;
+      }
+      if (decides(marker)) header.segments.push(data.subarray(position, end));
+      position = end;
     }
-    if (marker === 0xda) {
-      if (!header.width || !header.height) throw damaged(name, "cannot identify the size before the first scan");
-      header.scan = position;
-      return header;
+  }
+}
+
+/** Restart, start and end marks, and reserved ones. */
+function withoutLength(marker: number): boolean {
+  return marker === 0xc8 || (marker >= 0xd0 && marker <= 0xd9) || (marker >= 0xf0 && marker <= 0xfd);
+}
+
+/** Whether a segment before the scan is about pixels: tables, frame, restart interval, JFIF and Adobe. */
+function decides(marker: number): boolean {
+  return marker < 0xe0 || marker === 0xe0 || marker === 0xee;
+}
+
+function readSegment(header: JpegHeader, marker: number, content: Uint8Array, name: string): void {
+  if (isStartOfFrame(marker)) {
+    readFrame(header, content, name);
+    header.progressive = marker === 0xc2;
+  } else if (marker === 0xdb) {
+    for (let at = 0; at < content.length; at += 1 + 64 * (content[at]! < 16 ? 1 : 2)) {
+      const length = 1 + 64 * (content[at]! < 16 ? 1 : 2);
+      if (at + length > content.length) throw damaged(name, "bad quantization table marker");
     }
-    const end = position + 2 + view.getUint16(position + 2);
-    if (end > data.length) throw damaged(name, "Truncated File Read");
-    const content = data.subarray(position + 4, end);
-    if (isStartOfFrame(marker)) {
-      readFrame(header, content, name);
-      header.progressive = marker === 0xc2;
-    }
-    if (marker === 0xe1 && latin(content, 0, EXIF.length) === EXIF) header.exif ??= content.subarray(EXIF.length);
-    if (marker === 0xe1 && latin(content, 0, XMP.length) === XMP) {
+  } else if (marker === 0xe1) {
+    if (latin(content, 0, EXIF.length) === EXIF) header.exif ??= content.subarray(EXIF.length);
+    if (latin(content, 0, XMP.length) === XMP) {
       header.xmp ||= new TextDecoder().decode(content.subarray(XMP.length));
     }
-    position = end;
   }
 }
 
@@ -85,12 +111,25 @@ function damaged(name: string, words: string): Error {
 /** Decode a whole file. */
 export async function decodeJpeg(data: Uint8Array, header: JpegHeader, name: string): Promise<Jpeg> {
   const end = endOfPicture(data, header);
-  const decoded = end === "broken" ? null : await decodeBaseline(data);
+  const plain = stripped(data, header);
+  const decoded = end === "broken" ? null : await decodeBaseline(plain);
   if (!decoded) throw damaged(name, "broken data stream when reading image file");
-  if (end === "missing" && (header.progressive || !(await isComplete(data)))) {
+  if (end === "missing" && (header.progressive || !(await isComplete(plain)))) {
     throw damaged(name, "image file is truncated");
   }
   return decoded;
+}
+
+/** The file without stray bytes and remarks: this build of libjpeg-turbo gives up where it should only warn of them. */
+function stripped(data: Uint8Array, header: JpegHeader): Uint8Array {
+  const parts = [data.subarray(0, 2), ...header.segments, data.subarray(header.scan)];
+  const plain = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    plain.set(part, at);
+    at += part.length;
+  }
+  return plain;
 }
 
 /** Whether all of the picture is there, and only the end mark is missing: then what follows it changes nothing. */
@@ -107,37 +146,35 @@ function followed(data: Uint8Array, byte: number): Uint8Array {
 }
 
 /** libjpeg-turbo; null where it gives up. Warnings, such as bytes too many, do not stop it, and do not stop Pillow. */
-export async function decodeBaseline(data: Uint8Array): Promise<Jpeg | null> {
+async function decodeBaseline(data: Uint8Array): Promise<Jpeg | null> {
   const codec = await loadCodec("jpeg");
   const decoder = new codec.JPEGDecoder();
+  let trapped = false;
   try {
     decoder.getEncodedBuffer(data.length).set(data);
-    const sound = succeeds(() => decoder.decode());
+    const sound = attempt(() => decoder.decode());
     const { width, height, componentCount } = decoder.getFrameInfo();
     const channels = componentCount === 1 ? 1 : 3;
-    const size = width * height * channels;
-    if (width < 1 || decoder.getDecodedBuffer().length !== size) return null;
-    if (!sound) {
-      // thrown for warnings, too; only where the decoder gave up are the last rows left as they were
-      decoder.getDecodedBuffer().fill(UNTOUCHED);
-      succeeds(() => decoder.decode());
-      const row = decoder.getDecodedBuffer().subarray(size - width * channels);
-      if (row.every((sample) => sample === UNTOUCHED)) return null;
-    }
     const samples = (decoder.getDecodedBuffer() as Uint8Array).slice();
+    if (width < 1 || samples.length !== width * height * channels) return null;
+    // it throws for warnings, too; where it gave up, at a table that is missing or wrong, nothing was drawn
+    if (!sound && samples.every((sample) => sample === 0)) return null;
     return { width, height, channels, samples };
+  } catch (error) {
+    trapped = forgetAfterTrap("jpeg", error);
+    throw error;
   } finally {
-    decoder.delete();
+    if (!trapped) decoder.delete();
   }
 }
 
-const UNTOUCHED = 0xa5;
-
-function succeeds(decode: () => void): boolean {
+/** Whether a decoder did without throwing; what it throws itself is a number, and a trap goes on. */
+function attempt(decode: () => void): boolean {
   try {
     decode();
     return true;
-  } catch {
+  } catch (error) {
+    if (error instanceof WebAssembly.RuntimeError) throw error;
     return false;
   }
 }
@@ -145,7 +182,7 @@ function succeeds(decode: () => void): boolean {
 /** Walk the scans to the end mark, as strictly as libjpeg. */
 function endOfPicture(data: Uint8Array, header: JpegHeader): "found" | "missing" | "broken" {
   const oneScan = !header.progressive && data[header.scan + 4] === header.components;
-  const after = (position: number): number => position + 2 + (data[position + 2] ?? 0) * 256 + (data[position + 3] ?? 0);
+  const after = (at: number): number => at + 2 + (data[at + 2] ?? 0) * 256 + (data[at + 3] ?? 0);
   for (let position = data.indexOf(0xff, after(header.scan)); position >= 0 && position + 1 < data.length; ) {
     const marker = data[position + 1]!;
     if (marker === 0xd9) return "found";

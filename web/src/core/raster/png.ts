@@ -182,7 +182,9 @@ function paeth(line: Uint8Array, above: Uint8Array, back: number): void {
     const left = x < back ? 0 : line[x - back]!;
     const up = above[x]!;
     const corner = x < back ? 0 : above[x - back]!;
-    const [byLeft, byUp, byCorner] = [Math.abs(up - corner), Math.abs(left - corner), Math.abs(left + up - 2 * corner)];
+    const byLeft = Math.abs(up - corner);
+    const byUp = Math.abs(left - corner);
+    const byCorner = Math.abs(left + up - 2 * corner);
     line[x]! += byLeft <= byUp && byLeft <= byCorner ? left : byUp <= byCorner ? up : corner;
   }
 }
@@ -218,7 +220,9 @@ export function paletteTable(png: Png): Uint8Array {
   if (png.palette.length % 3) throw new DecodeFault("ValueError");
   const table = new Uint8Array(256 * 4);
   for (let index = 0; index < 256; index++) {
-    for (let channel = 0; channel < 3; channel++) table[4 * index + channel] = png.palette[3 * index + channel] ?? index;
+    for (let channel = 0; channel < 3; channel++) {
+      table[4 * index + channel] = png.palette[3 * index + channel] ?? index;
+    }
     table[4 * index + 3] = png.transparency?.[index] ?? 255;
   }
   return table;
