@@ -1,5 +1,6 @@
 /** One answer in few words: what the list, the heading, the report and the screen reader say. */
 
+import type { Reason } from "../core/api";
 import type { Words } from "../texts";
 import type { Entry } from "./state";
 
@@ -22,10 +23,19 @@ export function headline(entry: Entry, words: Words): string {
     case "uncertain":
       return answer.uncertain;
     case "refused":
-      return entry.prediction?.reasons.some((reason) => reason.code === "novel") ? answer.refusedNovel : answer.refusedKind;
+      return refusal(entry.prediction!.reasons, words);
     case "decided":
       return answer.decided(words.label(entry.prediction!.decision));
   }
+}
+
+// What a better copy of the same film would mend; every other refusal is about what the picture shows.
+const QUALITY = new Set(["too-small", "aspect", "blank", "low-contrast", "orientation", "inverted", "cropped", "rotated"]);
+
+function refusal(reasons: readonly Reason[], words: Words): string {
+  const { answer } = words.texts;
+  if (reasons.every(({ code }) => code === "novel")) return answer.refusedNovel;
+  return reasons.every(({ code }) => QUALITY.has(code)) ? answer.refusedQuality : answer.refusedKind;
 }
 
 /** For the list, where there is little room. */

@@ -57,7 +57,7 @@ function bodyOf(entry: Entry, manifest: Manifest | null, words: Words): Child {
   );
   switch (toneOf(entry)) {
     case "refused":
-      return [h("p", {}, texts.refusedHelp), reasonList(prediction.reasons, words), time];
+      return [h("p", {}, texts.refusedHelp), reasonList(prediction.reasons, words)];
     case "uncertain":
       return [
         h("p", {}, texts.uncertainHelp),

@@ -116,6 +116,7 @@ export interface Texts {
     readonly refused: string;
     readonly refusedNovel: string;
     readonly refusedKind: string;
+    readonly refusedQuality: string;
     readonly refusedHelp: string;
     readonly failed: string;
     readonly failedHelp: string;

@@ -30,6 +30,8 @@ test("every file gets Python's answer in Python's words; a bad one takes no othe
     await expect(answer(page)).toHaveAttribute("data-tone", decision === "error" ? "failed" : "refused");
     await expect(answer(page).locator(".reasons .detail")).toHaveText(reasons.map((reason) => reason.words));
     await expect(answer(page).locator(".bars")).toHaveCount(0);
+    const headlines: Record<string, string> = { "small.png": en.answer.refusedQuality, "photo.png": en.answer.refusedKind };
+    await expect(answer(page).locator(".decision")).toContainText(headlines[name] ?? en.answer.failed);
   }
 });
 
