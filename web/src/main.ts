@@ -38,7 +38,8 @@ async function open(): Promise<void> {
       threads: "auto",
       onProgress: (loaded, total) => store.set({ model: { kind: "loading", loaded, total } }),
     });
-    store.set({ model: { kind: "ready", engine }, point: engine.manifest.operating_points[0]?.name ?? "" });
+    const point = store.state.point || (engine.manifest.operating_points[0]?.name ?? "");
+    store.set({ model: { kind: "ready", engine }, point });
   } catch (error) {
     store.set({ model: { kind: "failed", message: error instanceof Error ? error.message : String(error) } });
     setTimeout(() => void open(), RETRY_MS);

@@ -11,15 +11,20 @@ import { makePoints } from "./points";
 import { startQueue } from "./queue";
 import { makeReport } from "./report";
 import { makeResult } from "./result";
-import type { Store } from "./state";
+import { engineOf, type Store } from "./state";
 import { makeViewer } from "./viewer";
 
-export function makePage(root: HTMLElement, store: Store, retry: () => void): void {
+/** @param open opens the model where it is not open. */
+export function makePage(root: HTMLElement, store: Store, open: () => void): void {
   const voice = h("div", { class: "voice", role: "status", "aria-live": "polite" });
   const say = (text: string): void => {
     voice.replaceChildren(h("p", {}, text));
   };
-  const queue = startQueue(store);
+  const queue = startQueue(store, () => {
+    engineOf(store.state)?.close();
+    store.set({ model: { kind: "loading", loaded: 0, total: 0 } });
+    open();
+  });
   const viewer = makeViewer(store, queue);
   const report = makeReport(store, viewer);
 
@@ -46,7 +51,7 @@ export function makePage(root: HTMLElement, store: Store, retry: () => void): vo
   root.replaceChildren(
     h(
       "div", { class: "screen" },
-      makeHeader(store, retry),
+      makeHeader(store, open),
       makeOffline(store, say),
       h(
         "main", {},

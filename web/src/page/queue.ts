@@ -3,6 +3,7 @@
 import { InputError, type Picture, type Reason } from "../core/api";
 import { engineOf, type Entry, type Store } from "./state";
 
+const INTERNAL = "internal";
 const KEPT_PICTURES = 2; // a film of 3000 x 3000 takes 72 MB, a phone has little more
 
 export interface Queue {
@@ -14,7 +15,9 @@ export interface Queue {
   picture(entry: Entry): Promise<Picture>;
 }
 
-export function startQueue(store: Store): Queue {
+/** @param restart opens the model again, after which waiting files go on. */
+export function startQueue(store: Store, restart: () => void): Queue {
+  const broken = new Set<number>(); // files on which the program failed once
   const pictures = new Map<number, Picture>();
   let nextId = 1;
   let busy = false;
@@ -41,7 +44,14 @@ export function startQueue(store: Store): Queue {
         const prediction = await engine.predict(picture);
         store.update(entry.id, { state: "answered", prediction, sha256 });
       } catch (error) {
-        store.update(entry.id, { state: "failed", failure: reasonOf(error, entry.name) });
+        const failure = reasonOf(error, entry.name);
+        const again = failure.code === INTERNAL && !broken.has(entry.id);
+        store.update(entry.id, again ? { state: "waiting" } : { state: "failed", failure });
+        if (failure.code !== INTERNAL) continue;
+        broken.add(entry.id); // a second time, and it is given up: the others shall not wait for ever
+        busy = false;
+        restart(); // memory may have run out, and then no later file would be answered
+        return;
       }
     }
     busy = false;
@@ -87,7 +97,7 @@ function reasonOf(error: unknown, name: string): Reason {
   if (error instanceof DOMException && error.name === "NotReadableError") {
     return { code: "unreadable", words: `${name}: no permission to read it; copy it to this device` };
   }
-  return { code: "internal", words: `${name}: ${error instanceof Error ? error.message : String(error)}` };
+  return { code: INTERNAL, words: `${name}: ${error instanceof Error ? error.message : String(error)}` };
 }
 
 async function hashOf(bytes: ArrayBuffer): Promise<string | null> {

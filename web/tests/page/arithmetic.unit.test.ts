@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { PREVALENCE_STEPS, predictiveValues, prevalenceAt, stepOf } from "../../src/page/bayes";
-import { enlarge, filledPart, inferno } from "../../src/page/evidence";
+import type { Manifest } from "../../src/core/api";
+import { enlarge, evidenceOf, filledPart, fullColour, heatPixels, inferno } from "../../src/page/evidence";
 import { drawGreys, presetWindow, pyramidOf, quantilesOf } from "../../src/page/greys";
 import { FITTED, moved, placeOf, zoomed } from "../../src/page/viewport";
 
@@ -114,6 +115,21 @@ describe("heatmap", () => {
     const pillow = [-0.142085, 0.185872, 0.836187, 1.164144, 0.038183, 0.257079, 0.691135, 0.910031, 0.395641, 0.398278, 0.403508, 0.406145, 0.575908, 0.469485, 0.258456, 0.152033];
     const ours = enlarge(Float32Array.of(0, 1, 0.5, 0.25), 2, 2, 4);
     pillow.forEach((value, i) => expect(ours[i]).toBeCloseTo(value, 5));
+  });
+
+  it("shows what speaks for a class against the others, per temperature; what all share cancels", () => {
+    const manifest = { labels: ["a", "b", "c"], temperature: 2 } as Manifest;
+    const maps = { a: Float32Array.of(8, 5), b: Float32Array.of(1, 5), c: Float32Array.of(3, 5) };
+    const evidence = evidenceOf({ rows: 1, columns: 2, maps }, "a", manifest);
+    expect([...evidence.values]).toEqual([(8 - (1 + 3) / 2) / 2, 0]);
+    expect(fullColour(evidence)).toBe(3);
+  });
+
+  it("shows no hot spot where there is little evidence, and nothing where it speaks against", () => {
+    const weak = { rows: 1, columns: 2, values: Float32Array.of(0.1, -4) };
+    const alphas = heatPixels(weak, 8, 0.7).filter((_, i) => i % 4 === 3);
+    expect(Math.max(...alphas)).toBeLessThan(0.1 * 255);
+    expect(Math.min(...alphas)).toBe(0);
   });
 
   it("covers the part of a padded square that the picture fills", () => {

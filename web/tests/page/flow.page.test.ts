@@ -189,3 +189,15 @@ test("speaks the browser's language, another by the menu, and remembers it", asy
   await expect(page.locator("#intake-heading")).toHaveText(LANGUAGES.zh.intake.heading);
   await context.close();
 });
+
+test("a program that breaks down is started again, and no file is lost", async ({ emptied: page }) => {
+  const [worker] = page.workers();
+  await worker!.evaluate(() => void setTimeout(() => { throw new Error("out of memory"); }));
+  const name = drawnWith(decided);
+  await add(page, drawn(name), material("cut.png"));
+  await expect(page.locator("#files-progress")).toHaveText(en.files.progress("2", "2"), { timeout: 40_000 });
+  await show(page, name);
+  await expect(answer(page)).toHaveAttribute("data-tone", "decided");
+  await show(page, "cut.png");
+  await expect(answer(page)).toHaveAttribute("data-tone", "failed");
+});
