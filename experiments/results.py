@@ -1,12 +1,12 @@
 """What is known of the student that ships, written into README.md and MODEL_CARD.md from docs/results, nothing by hand.
 
-python experiments/results.py keep runs/shipped    # bundle, evaluation and audit of a run -> docs/results/shipped_student.json
+python experiments/results.py keep runs/shipped    # bundle, evaluation, audit -> docs/results/shipped_student.json
 python experiments/results.py                      # docs/results -> README.md (its markers) and MODEL_CARD.md
 
 Read from docs/results; what is not there is said to be not measured:
 
-  shipped_student.json `keep`: manifest, the evaluation's models and verdicts, the audit's gates and answers
-  shipped_student_card.md  `keep`: the model card that ``pocketcxr audit`` wrote for the run; MODEL_CARD.md is built upon it
+  shipped_student.json     `keep`: manifest, the evaluation's models and verdicts, the audit's gates and answers
+  shipped_student_card.md  `keep`: the model card that ``pocketcxr audit`` wrote; MODEL_CARD.md is built upon it
   students_table.json  experiments/students_table.py: distillation's gain over seeds
   quantise.json        ``pocketcxr quantise``: int8 candidates, the chosen one, the test split, the audit's gates
   input_gate.json      experiments/input_gate.py: what the input gate refuses, out of fold
