@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -25,6 +26,7 @@ _TRAINING_COMMANDS = (
     "train-teacher",
     "cache-views",
     "train-student",
+    "train-gate",
     "leave-source-out",
     "crossval",
     "evaluate",
@@ -44,7 +46,8 @@ Research use only; not a medical device.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its status: 0 done, 1 some pictures failed, 2 one-line error, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(given[0] if given else "").parse_args(given)
     _log_to_stderr(quiet=getattr(options, "quiet", False))
     if arguments is None and options.command in _TRAINING_COMMANDS:
         _retune_process()
@@ -193,6 +196,9 @@ def _stage(options: argparse.Namespace) -> int:
     require_extra("train", "torch", "timm")
     from pocketcxr.pipeline.distill import run_stage
 
+    strangers = [str(folder.resolve()) for folder in getattr(options, "strangers", [])]
+    if strangers:
+        options.set.append(f"gate.strangers={json.dumps(strangers)}")
     print(
         run_stage(
             options.command,
@@ -298,7 +304,7 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str = "") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pocketcxr",
         description="Distil a heavy chest X-ray network into a small one; predict with it; see how far to trust it.",
@@ -308,6 +314,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pocketcxr {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
+    if command == "predict":  # defining the options of all others takes longer than reading the picture's file
+        return parser
     _add_doctor(commands)
     _add_serve(commands)
     _add_distill(commands)
@@ -391,7 +399,13 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--max-file-mb", type=int, default=64, metavar="N", help="largest file (default 64)")
     parser.add_argument("--max-files", type=int, default=16, metavar="N", help="files in one request (default 16)")
-    parser.add_argument("--queue", type=int, metavar="N", help="pictures that may wait (default: 16 per worker)")
+    parser.add_argument(
+        "--max-megapixels", type=float, default=64, metavar="N", help="largest picture (default 64, which is the most)"
+    )
+    parser.add_argument(
+        "--max-wait", type=float, default=2, metavar="S", help="expected wait beyond which to say 503 (default 2 s)"
+    )
+    parser.add_argument("--queue", type=int, metavar="N", help="pictures that may wait (default: 64 per worker)")
     parser.add_argument("--timeout", type=float, default=20, metavar="S", help="for one picture (default 20 s)")
     parser.set_defaults(run=_serve)
 
@@ -475,6 +489,7 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         "train-teacher": "train the heavy network of a run",
         "cache-views": "compute the teacher's answers to every augmented view once",
         "train-student": "train or distil the light network of a run",
+        "train-gate": "fit the learned input gate of a run: what is a frontal chest X-ray, what must be refused",
         "leave-source-out": "train the light network again without each source in turn, for the audit",
         "export": "turn the distilled student of a run into a bundle",
         "evaluate": "evaluate all networks of a run side by side and write the report",
@@ -485,6 +500,15 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         if name == "train-student":
             parser.add_argument("--alone", action="store_true", help="labels only, no teacher")
             parser.add_argument("--online", action="store_true", help="run the teacher in every step")
+        if name == "train-gate":
+            parser.add_argument(
+                "--strangers",
+                nargs="+",
+                type=Path,
+                default=[],
+                metavar="DIR",
+                help="pictures to refuse, a folder per kind",
+            )
         if name == "export":
             parser.add_argument(
                 "--force", action="store_true", help="export a student that failed its audit too, marked as failed"

@@ -16,13 +16,14 @@ import numpy as np
 
 from pocketcxr.bundle.format import MANIFEST_KEY, seal
 from pocketcxr.bundle.golden import drawn_inputs, golden_path, write_golden
-from pocketcxr.bundle.manifest import Manifest, Preprocessing
+from pocketcxr.bundle.manifest import InputGate, Manifest, Preprocessing
 from pocketcxr.errors import ConfigError, DataError, require_extra
 from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature, softmax
 from pocketcxr.evaluation.operating_points import choose_operating_points
 from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.statements import intended_use, limits
 from pocketcxr.inference.session import load_bundle
+from pocketcxr.labels import INPUT_KINDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.evaluation.config import EvaluationConfig
     from pocketcxr.export.novelty import NoveltyReference
+    from pocketcxr.models.input_kind import InputKindNetwork, InputKindSpec
     from pocketcxr.models.networks import NetworkSpec, Student
 
 RECORDS = ("metrics", "data", "teacher", "run")
@@ -66,6 +68,7 @@ def export_student(
     half_weights: bool = True,
     golden_images: int = 0,
     warnings: tuple[str, ...] = (),
+    input_gate: tuple[InputKindNetwork, InputKindSpec] | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a student as a sealed bundle, with golden vectors beside it.
@@ -85,6 +88,7 @@ def export_student(
         golden_images: calibration images to add to the drawn golden inputs. They leave with the bundle: only where
             their licence and their patients allow it.
         warnings: sentences that stand before all other limits in the manifest, such as the outcome of an audit.
+        input_gate: the learned gate (`pocketcxr.training.input_gate`) to ship in the same graph.
         progress: show a bar on stderr.
 
     Returns:
@@ -102,9 +106,15 @@ def export_student(
     from pocketcxr.export.parity import GraphRun, check_halves, check_parity, torch_outputs
 
     _check(spec, dataset, out=out, records=records)
+    gate, gate_spec = input_gate or (None, None)
+    if gate_spec is not None and gate_spec.image_size != spec.image_size:
+        raise ConfigError(
+            f"input gate was trained for {gate_spec.image_size} pixels, the student takes {spec.image_size}: "
+            "run  pocketcxr train-gate  again"
+        )
     splits = _splits(dataset, evaluation)
     size = dataset.pixels.shape[1]
-    full = core_graph(network, image_size=size)
+    full = core_graph(network, image_size=size, input_gate=gate)
     core = halve_weights(full) if half_weights else full
     run = GraphRun(core)
     seen = run(dataset, splits.calibration, progress=progress, what="calibrating")
@@ -114,7 +124,7 @@ def export_student(
     reference = fit_novelty(known.embedding, seen.embedding)
 
     pictures = np.concatenate([drawn_inputs(size), dataset.pixels[evenly(splits.calibration, _PARITY_IMAGES)]])
-    expected = torch_outputs(network, pictures, temperature=temperature, reference=reference)
+    expected = torch_outputs(network, pictures, temperature=temperature, reference=reference, input_gate=gate)
     parts = {"temperature": temperature, "reference": reference}
     model = attach_tail(core, **parts, half_weights=half_weights)
     exact = attach_tail(full, **parts, half_weights=half_weights) if half_weights else model
@@ -130,6 +140,7 @@ def export_student(
         version=version,
         temperature=temperature,
         limits=(*warnings, *manifest.limits),
+        input_gate=None if gate_spec is None else _input_gate(gate_spec),
         **_tables(records, dataset, splits, parity, reference),
     )
     write_bundle(model, manifest, out)
@@ -207,6 +218,12 @@ def _manifest(
         intended_use=intended_use(task),
         limits=limits(task, licence=licence),
     )
+
+
+def _input_gate(spec: InputKindSpec) -> InputGate:
+    """The manifest's entry; frontal stands first in every specification."""
+    accept, *refused = spec.kinds
+    return InputGate(spec.kinds, accept, spec.threshold, {kind: INPUT_KINDS[kind] for kind in refused})
 
 
 def _tables(

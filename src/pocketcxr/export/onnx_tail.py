@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketcxr.bundle.contract import OUTPUT_NAMES
+from pocketcxr.bundle.contract import INPUT_KIND, OUTPUT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def halve_weights(model: onnx.ModelProto, *, only: frozenset[str] | None = None)
 def attach_tail(
     model: onnx.ModelProto, *, temperature: float, reference: NoveltyReference, half_weights: bool
 ) -> onnx.ModelProto:
-    """Add the calibrated probabilities and the novelty to a core graph, and put the five outputs in their order."""
+    """Add the calibrated probabilities and the novelty to a core graph, and put all outputs in their order."""
     tail = _Tail()
     scaled = tail.add("Div", "logits", tail.constant("temperature", [temperature]))
     tail.add("Softmax", scaled, output="probabilities", axis=1)
@@ -76,7 +76,7 @@ def attach_tail(
     outputs = {output.name: output for output in model.graph.output}
     outputs["probabilities"] = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", classes])
     outputs["novelty"] = helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["n"])
-    ordered = [copy.deepcopy(outputs[name]) for name in OUTPUT_NAMES]
+    ordered = [copy.deepcopy(outputs[name]) for name in (*OUTPUT_NAMES, INPUT_KIND) if name in outputs]
     del model.graph.output[:]
     model.graph.output.extend(ordered)
     onnx.checker.check_model(model, full_check=True)

@@ -1,4 +1,4 @@
-"""The whole run: index, split, teacher, cached views, students, bundle, evaluation, report; resumable as a whole."""
+"""The whole run: index, split, teacher, views, students, gate, bundle, evaluation, report; resumable as a whole."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.errors import CheckpointError
 from pocketcxr.models.checkpoints import checkpoint_sha256
+from pocketcxr.pipeline.input_gate import gate_stage
 from pocketcxr.pipeline.judge import compare_on_calibration, evaluate_run, export_run
 from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.pipeline.stages import prepare
@@ -21,14 +22,14 @@ from pocketcxr.training.teacher import TEACHER, train_teacher
 from pocketcxr.training.views import cache_views
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.pipeline.run import Run
     from pocketcxr.training.config import Experiment
 
 _LOGGER = logging.getLogger("pocketcxr")
-_STAGES = 7
+_STAGES = 8
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,11 @@ def run_distill(
             views_stage(run, dataset)
         _say(5, f"student distilled: {', '.join(experiment.student.losses)}")
         student_stage(run, dataset, online=online)
-        _say(6, "bundle")
+        _say(6, "input gate: what is a frontal chest X-ray, and what must be refused")
+        gate_stage(run)
+        _say(7, "bundle")
         export_run(run, dataset, force=True)  # never refused here: a run that goes on only marks what failed
-        _say(7, "evaluation and report")
+        _say(8, "evaluation and report")
         summary = evaluate_run(run, dataset)
     return RunResult(run.evaluation / "report.html", run.bundle, summary)
 
@@ -99,20 +102,18 @@ def run_stage(
     run = open_run(folder, experiment, progress=progress)
     with log_to(run):
         dataset = prepare(run, splits=splits)
-        if command == "train-teacher":
-            return str(teacher_stage(run, dataset))
-        if command == "cache-views":
-            views_stage(run, dataset)
-            return str(run.views)
-        if command == "train-student":
-            return str(student_stage(run, dataset, alone=alone, online=online))
-        if command == "leave-source-out":
-            return "\n".join(
+        stages: dict[str, Callable[[], object]] = {
+            "train-teacher": lambda: teacher_stage(run, dataset),
+            "cache-views": lambda: views_stage(run, dataset) and run.views,
+            "train-student": lambda: student_stage(run, dataset, alone=alone, online=online),
+            "train-gate": lambda: gate_stage(run) or "no input gate",
+            "leave-source-out": lambda: "\n".join(
                 f"without {source}: {path}" for source, path in train_without_sources(run, dataset).items()
-            )
-        if command == "export":
-            return str(export_run(run, dataset, force=force))
-        return evaluate_run(run, dataset)
+            ),
+            "export": lambda: export_run(run, dataset, force=force),
+            "evaluate": lambda: evaluate_run(run, dataset),
+        }
+        return str(stages[command]())
 
 
 def teacher_stage(run: Run, dataset: Dataset) -> Path:

@@ -25,6 +25,7 @@ from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
 from pocketcxr.models.networks import Student
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.export_gate import audit_mark
+from pocketcxr.pipeline.input_gate import gate_of
 from pocketcxr.pipeline.run import notes, write_json
 from pocketcxr.training.losses import needs_teacher
 from pocketcxr.training.teacher import TEACHER
@@ -98,6 +99,9 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
             "audit": mark.entry,
         },
     }
+    gate = gate_of(run)
+    if gate is not None:
+        records["run"]["input_gate"] = gate[2]
     path = export_student(
         network,
         spec,
@@ -109,6 +113,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
         licence=_RESEARCH_LICENCE,
         records=records,
         warnings=mark.limits,
+        input_gate=None if gate is None else gate[:2],
         aspect=run.experiment.data.aspect,
         progress=run.progress,
     )

@@ -1,7 +1,8 @@
 """Configuration of every stage: one frozen dataclass each, checked once, read from a TOML experiment file.
 
-An experiment file holds the tables ``[data] [teacher] [views] [student] [evaluation]``; what it does not name keeps
-the default below. ``--set student.epochs=40`` overrides one field. The effective whole is saved in the run's folder.
+An experiment file holds the tables ``[data] [teacher] [views] [student] [gate] [evaluation]``; what it does not name
+keeps the default below. ``--set student.epochs=40`` overrides one field. The effective whole is saved in the run's
+folder.
 """
 
 from __future__ import annotations
@@ -196,6 +197,37 @@ class StudentConfig(OptimisationConfig):
 
 
 @dataclass(frozen=True)
+class GateConfig:
+    """How the learned input gate is fitted.
+
+    `strangers` are folders of pictures that must be refused, a folder per kind (``knee_xray``, ``photograph``), beside
+    what the index holds; `refused_films` is the share of calibration films that the limit refuses. `pixels` a side
+    that pictures are decoded to, at least the student's.
+    """
+
+    strangers: tuple[str, ...] = ()
+    refused_films: float = 0.005
+    steps: int = 800
+    batch_size: int = 96
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.02
+    ema_decay: float = 0.99
+    pixels: int = 160
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _expect(0 <= self.refused_films < 0.1, "refused_films", "a share between 0 and 0.1", self.refused_films)  # noqa: PLR2004
+        _expect(
+            self.steps >= 1 and self.batch_size >= 1, "steps", "a positive number of steps of 1 or more", self.steps
+        )
+        _expect(self.learning_rate > 0, "learning_rate", "a positive number", self.learning_rate)
+        _expect(0 <= self.ema_decay < 1, "ema_decay", "a number from 0 to below 1", self.ema_decay)
+        _expect(self.pixels >= 32, "pixels", "at least 32", self.pixels)  # noqa: PLR2004
+
+
+@dataclass(frozen=True)
 class Experiment:
     """All stages of one run."""
 
@@ -203,6 +235,7 @@ class Experiment:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
