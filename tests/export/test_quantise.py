@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from typing import TYPE_CHECKING, ClassVar
 
@@ -88,6 +89,7 @@ def _write_run(folder: Path) -> Dataset:
                 source="drawn",
                 finding=findings[kind],
                 patient_id=str(number),
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
                 label=task.label_of(findings[kind]),
                 split=split,
             )
