@@ -252,6 +252,8 @@ def _tables(
 
 def write_bundle(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
     """Put the manifest into the model, seal it, and let the file appear whole or not at all."""
+    for older in [one for one in model.metadata_props if one.key == MANIFEST_KEY]:
+        model.metadata_props.remove(older)
     entry = model.metadata_props.add()
     entry.key, entry.value = MANIFEST_KEY, manifest.to_json()
     out.parent.mkdir(parents=True, exist_ok=True)

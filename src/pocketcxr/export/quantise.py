@@ -7,6 +7,7 @@ the test split takes no part here.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime as dt
 import logging
@@ -30,9 +31,10 @@ from pocketcxr.evaluation.calibration import (
     softmax,
 )
 from pocketcxr.evaluation.metrics import auroc
+from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.novelty import fit_novelty
 from pocketcxr.export.onnx_tail import attach_tail, halve_weights
-from pocketcxr.export.quantise_core import float_core, trunk
+from pocketcxr.export.quantise_core import clipped_tensors, equalised, float_core, trunk
 from pocketcxr.export.quantise_recipe import Quantiser, Recipe, layers_in_float, portable
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.data.dataset import Dataset
+    from pocketcxr.evaluation.config import EvaluationConfig
     from pocketcxr.export.novelty import NoveltyReference
 
 _LOGGER = logging.getLogger("pocketcxr")
@@ -146,19 +149,24 @@ class Search:
 class Bench:
     """A float bundle and its data set: measures what becomes of it in int8."""
 
-    def __init__(self, data: bytes, manifest: Manifest, dataset: Dataset, *, coverage: float, seed: int = 0) -> None:
-        """Take the bytes of the float bundle and the data set with its splits."""
+    def __init__(
+        self, data: bytes, manifest: Manifest, dataset: Dataset, evaluation: EvaluationConfig, *, seed: int = 0
+    ) -> None:
+        """Take the bytes of the float bundle, the data set with its splits, and what to calibrate for."""
         model = onnx.load_model_from_string(data)
-        self.manifest, self.dataset, self.coverage = manifest, dataset, coverage
+        self.manifest, self.dataset, self.evaluation = manifest, dataset, evaluation
         self.sha256 = sha256_of(data, manifest.name)
         self.core = float_core(model)
         self.trunk = trunk(self.core)
         self.calibration = dataset.positions("calibration")
+        self.fitted = calibration_positions(dataset, evaluation)
         self.train = dataset.positions("train")
         size = manifest.preprocessing.size
         fewest, most = _PICTURES
         pictures = _evenly(self.train, max(fewest, min(most, _PIXELS // size**2)))
-        self.quantiser = Quantiser(self.core, self.trunk, dataset.images(pictures), seed=seed)
+        images = dataset.images(pictures)
+        self.core = equalised(self.core, _largest(self.core, images))
+        self.quantiser = Quantiser(self.core, self.trunk, images, seed=seed)
         self.pictures = len(pictures)
         self.float_session = session(data)
         self.fitting = _evenly(self.train, _FITTING_IMAGES)
@@ -193,7 +201,7 @@ class Bench:
 
     def move(self, recipe: Recipe) -> float:
         """Root mean square change of the logits by a recipe, as part of their spread: the sweep's quick measure."""
-        logits = self.run(session(self.quantiser(recipe, sketch=True)), self._sweep, "logits")[0]
+        logits = self.run(session(self.quantiser(recipe)), self._sweep, "logits")[0]
         change = logits - self._sweep_logits
         return float(np.sqrt(np.square(change - change.mean(axis=0)).mean()) / self._sweep_logits.std())
 
@@ -202,15 +210,16 @@ class Bench:
         core = _halved(self.quantiser(recipe))
         graph = session(core)
         logits, seen = self.run(graph, self.calibration, "logits", "embedding")
-        truth = self.dataset.labels[self.calibration]
-        temperature = fit_temperature(logits, truth)
+        own = np.isin(self.calibration, self.fitted)  # of the source that is calibrated on, or all
+        truth = self.dataset.labels[self.fitted]
+        temperature = fit_temperature(logits[own], truth)
         known = self.run(graph, self.fitting if reference is None else reference, "embedding")[0]
         novelty = fit_novelty(known, seen)
-        probabilities = softmax(logits, temperature)
+        probabilities = softmax(logits[own], temperature)
         return Fitted(
             model=_with_tail(core, temperature=temperature, reference=novelty),
             temperature=temperature,
-            quantile=conformal_quantile(probabilities, truth, coverage=self.coverage),
+            quantile=conformal_quantile(probabilities, truth, coverage=self.evaluation.coverage),
             reference=novelty,
             probabilities=probabilities,
         )
@@ -326,7 +335,7 @@ def refitted_manifest(
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         temperature=fitted.temperature,
         conformal_quantile=fitted.quantile,
-        conformal_coverage=bench.coverage,
+        conformal_coverage=bench.evaluation.coverage,
         operating_points=operating_points,
         metrics={},
         data=manifest.data | {"novelty": novelty},
@@ -386,6 +395,7 @@ def _settings(*, quick: bool) -> Sequence[Recipe]:
 
 def _sensitivity(bench: Bench, recipe: Recipe) -> dict[str, float]:
     """By how much the logits' change shrinks when a group of layers stays in float; the most helpful first."""
+    recipe = dataclasses.replace(recipe, rounding="nearest", portable=False)  # fitted layers make up for one another
     whole = bench.move(recipe)
     gains = {group: whole - bench.move(layers_in_float(recipe, group)) for group in bench.trunk.groups}
     return dict(sorted(gains.items(), key=lambda item: -item[1]))
@@ -404,6 +414,21 @@ def _speed(
     int8, exact = times[True][3:], times[False][3:]
     ratio = statistics.median(slow / fast for slow, fast in zip(exact, int8, strict=True))
     return ratio, statistics.median(int8), statistics.median(exact)
+
+
+def _largest(core: onnx.ModelProto, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Largest value of each channel behind every clip, on pictures."""
+    watched = copy.deepcopy(core)
+    names = clipped_tensors(core)
+    del watched.graph.output[:]
+    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    graph = session(watched)
+    found: dict[str, NDArray[np.float32]] = {}
+    for start in range(0, len(images), _BATCH):
+        for name, maps in zip(names, graph.run(names, {INPUT_NAME: images[start : start + _BATCH]}), strict=True):
+            peak = np.asarray(maps).max(axis=(0, 2, 3))
+            found[name] = np.maximum(found.get(name, peak), peak)
+    return found
 
 
 def _halved(core: onnx.ModelProto) -> onnx.ModelProto:

@@ -96,13 +96,9 @@ class Quantiser:
 
     def __post_init__(self) -> None:
         self._ranges: dict[str, TensorsData] = {}
-        self._whole: dict[Recipe, Rounded] = {}
 
-    def __call__(self, recipe: Recipe, *, sketch: bool = False) -> onnx.ModelProto:
-        """Quantise the core; outputs keep their names, the classifier and the maps stay in float.
-
-        As a `sketch`, weights are those fitted for the recipe without layers in float: sooner done, for a sweep.
-        """
+    def __call__(self, recipe: Recipe) -> onnx.ModelProto:
+        """Quantise the core; outputs keep their names, the classifier and the maps stay in float."""
         kept = {name for group in recipe.in_float for name in self.trunk.groups[group]}
         convolutions = [name for name in self.trunk.convolutions if name not in kept]
         ranges = self._ranges_of(recipe.calibration)
@@ -113,7 +109,7 @@ class Quantiser:
         if recipe.activations == "signed" or recipe.symmetric:
             overrides = {}
         if recipe.rounding == "fitted":
-            core, scales = self._on_grid(recipe, frozenset(convolutions), sketch=sketch)
+            core, scales = self._on_grid(recipe, frozenset(convolutions))
             for name, values in scales.items():
                 overrides[name] = [
                     {
@@ -162,24 +158,14 @@ class Quantiser:
         return self._ranges[method]
 
     def _on_grid(
-        self, recipe: Recipe, convolutions: frozenset[str], *, sketch: bool
+        self, recipe: Recipe, convolutions: frozenset[str]
     ) -> tuple[onnx.ModelProto, dict[str, NDArray[np.float32]]]:
         """The core with weights on their grid, and the grid's scales by the name of the weight."""
-        whole = dataclasses.replace(recipe, in_float=())
-        if sketch or whole == recipe:
-            if whole not in self._whole:
-                self._whole[whole] = self._rounded(recipe, frozenset(self.trunk.convolutions))
-            rounded = self._whole[whole]
-        else:
-            rounded = self._rounded(recipe, convolutions)
-        core, scales = copy.deepcopy(self.core), {}
-        for node in core.graph.node:
-            if node.name in convolutions:
-                _, weight, bias = node.input
-                replace_constant(core, weight, rounded.weights[weight])
-                replace_constant(core, bias, rounded.biases[bias])
-                scales[weight] = rounded.scales[weight]
-        return core, scales
+        rounded = self._rounded(recipe, convolutions)
+        core = copy.deepcopy(self.core)
+        for name, values in (rounded.weights | rounded.biases).items():
+            replace_constant(core, name, values)
+        return core, rounded.scales
 
     def _rounded(self, recipe: Recipe, convolutions: frozenset[str]) -> Rounded:
         data = self._ranges_of(recipe.calibration).data

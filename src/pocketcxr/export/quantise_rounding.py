@@ -37,7 +37,8 @@ PAIR_SUM = 128
 _POSITIONS = (1024, 8, 4096)  # places of the output that a layer is fitted on: at least, per input, at most
 _RIDGE = 0.01  # of the mean square of a layer's inputs: what a moved weight must pay for
 _SMALLEST_SCALE = 1e-5  # of a channel without weights: its bias must still fit into 32 bits
-_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)  # of the largest weight: cutting it off can pay for the others
+_SPANS = (0.7, 0.8, 0.85, 0.9, 0.95, 1.0)  # of the largest weight: cutting it off can pay for the others
+_PAIRED_SPANS = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)  # a wider span keeps pairs of large weights whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,19 +200,26 @@ def _round_layer(node: onnx.NodeProto, layer: _Layer, found: Rounded, *, portabl
 def _scales(
     target: NDArray[np.float64], spread: NDArray[np.float64], *, paired: bool, largest: int
 ) -> NDArray[np.float64]:
-    """One scale per output channel [groups, outputs]: the shrunk grid with the least error, weighted by the inputs."""
-    coarsest = np.abs(target).max(axis=-1) / largest
-    if paired:
-        signs = np.stack([np.maximum(target, 0), np.maximum(-target, 0)])  # [2, groups, outputs, inputs]
-        coarsest = np.maximum(coarsest, _pairs(signs).sum(axis=-1).max(axis=(0, -1)) / (PAIR_SUM - 1))
+    """One scale per output channel [groups, outputs]: the grid with the least error, weighted by the inputs."""
+    whole = np.abs(target).max(axis=-1) / largest
     importance = np.diagonal(spread, axis1=1, axis2=2)[:, None, :]
-    best, error = coarsest, np.full(coarsest.shape, np.inf)
-    for shrink in _SHRINKS:
-        scales = np.maximum(coarsest * shrink, _SMALLEST_SCALE)
-        rounded = np.clip(np.round(target / scales[..., None]), -largest, largest) * scales[..., None]
+    best, error = whole, np.full(whole.shape, np.inf)
+    for span in _PAIRED_SPANS if paired else _SPANS:
+        scales = np.maximum(whole * span, _SMALLEST_SCALE)
+        levels = np.clip(np.round(target / scales[..., None]), -largest, largest)
+        rounded = (_within_pairs(levels) if paired else levels) * scales[..., None]
         cost = (np.square(rounded - target) * importance).sum(axis=-1)
         best, error = np.where(cost < error, scales, best), np.minimum(cost, error)
     return np.maximum(best, _SMALLEST_SCALE).astype(np.float32).astype(np.float64)
+
+
+def _within_pairs(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Levels [..., inputs] with what neighbours of one sign sum to above `PAIR_SUM` taken from both alike."""
+    pairs = _pairs(levels)
+    for sign in (1, -1):
+        excess = np.maximum(np.maximum(sign * pairs, 0).sum(axis=-1) - PAIR_SUM, 0)
+        pairs = pairs - sign * np.ceil(excess / 2)[..., None]
+    return pairs.reshape(*levels.shape[:-1], -1)[..., : levels.shape[-1]]
 
 
 def _rounded(
@@ -232,7 +240,13 @@ def _rounded(
             before = levels[..., k - 1]
             low = np.maximum(low, np.maximum(-before, 0) - PAIR_SUM)
             high = np.minimum(high, PAIR_SUM - np.maximum(before, 0))
-        levels[..., k] = np.clip(np.round(weights[..., k] / scales), low, high)
+        wanted = weights[..., k] / scales
+        if paired and not k % 2 and k + 1 < inputs:
+            after = weights[..., k + 1] / scales
+            same = wanted * after > 0
+            excess = np.maximum(np.abs(wanted) + np.abs(after) - PAIR_SUM, 0)
+            wanted = wanted - np.where(same, np.sign(wanted) * np.minimum(excess / 2, np.abs(wanted)), 0)
+        levels[..., k] = np.clip(np.round(wanted), low, high)
         error = (weights[..., k] - levels[..., k] * scales) / factor[:, None, k, k]
         weights[..., k + 1 :] -= error[..., None] * factor[:, None, k, k + 1 :]
     return levels

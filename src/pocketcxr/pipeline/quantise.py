@@ -97,8 +97,7 @@ def run_quantise(
     verify(data, str(source))
     manifest = read_manifest(data, str(source))
     opened, dataset = _dataset(folder, manifest, progress=progress)
-    coverage = opened.experiment.evaluation.coverage
-    bench = Bench(data, manifest, dataset, coverage=coverage, seed=seed)
+    bench = Bench(data, manifest, dataset, opened.experiment.evaluation, seed=seed)
     found = search(bench, limits, quick=quick, progress=progress)
     record = record or folder / RECORD
     picture = record.with_suffix(".png")
@@ -182,7 +181,8 @@ def _write(
     reference = evenly(bench.train, MOST_REFERENCE_IMAGES)
     fitted = bench.fit(chosen.recipe, reference=reference)
     dataset, config = bench.dataset, run.experiment.evaluation
-    truth = dataset.labels[bench.calibration] == dataset.task.positive_index
+    truth = dataset.labels[bench.fitted] == dataset.task.positive_index
+    fitted_on = " of ".join(filter(None, ("calibration split", config.calibration_source)))
     images = network_input(
         np.concatenate([drawn_inputs(dataset.pixels.shape[1]), dataset.pixels[evenly(bench.calibration, 64)]])
     )
@@ -206,7 +206,7 @@ def _write(
             label=dataset.task.positive,
             sensitivity=config.screening_sensitivity,
             specificity=config.confirming_specificity,
-            chosen_on=f"calibration split, {len(truth)} images",
+            chosen_on=f"{fitted_on}, {len(truth)} images",
         ),
         reference_images=len(reference),
     )
