@@ -36,7 +36,7 @@ function greyOf(
 ): GreyScale & { colour?: boolean } {
   if (GREY.has(photometric)) return applyGreyScale(samples, dataset, name);
   if (photometric === "PALETTE COLOR") {
-    const { coloured, largest } = throughPalette(samples, dataset);
+    const { coloured, largest } = throughPalette(samples, dataset, name);
     return fromColours(coloured, largest, "palette read as grey");
   }
   return fromColours(samples, 2 ** dataset.need("BitsStored") - 1, "colour channels read as grey");
@@ -58,8 +58,15 @@ function transferSyntaxOf(dataset: Dataset, name: string): string {
   return implicit ? IMPLICIT_LITTLE : little ? EXPLICIT_LITTLE : EXPLICIT_BIG;
 }
 
-/** Red, green and blue of each pixel (PS3.3 C.7.6.3.1.5); segmented tables are not read. */
-function throughPalette(samples: Stored, dataset: Dataset): { coloured: Uint16Array; largest: number } {
+/** Red, green and blue of each pixel (PS3.3 C.7.6.3.1.5). */
+function throughPalette(
+  samples: Stored,
+  dataset: Dataset,
+  name: string,
+): { coloured: Uint16Array; largest: number } {
+  if (dataset.has("SegmentedRedPaletteColorLookupTableData")) {
+    throw unusable(`${name}: a segmented palette is not read in the browser; send it as MONOCHROME2`);
+  }
   const descriptor = dataset.numbers("RedPaletteColorLookupTableDescriptor");
   if (descriptor?.length !== 3) throw new DecodeFault("ValueError");
   const [stated, first, bits] = descriptor as [number, number, number];

@@ -2,7 +2,7 @@
 
 import { DecodeFault, InputError, loaded, unreadable, unusable } from "../failures";
 import { decodeJpeg, readJpegHeader } from "../raster/jpeg";
-import { jpeg2000Signed } from "./codestream";
+import { type Codestream, jpeg2000Signed } from "./codestream";
 import { decodeWith } from "./codecs";
 import type { Dataset } from "./dataset";
 import type { Stored } from "./grey-scale";
@@ -31,6 +31,7 @@ export async function decodePixels(dataset: Dataset, syntax: string, name: strin
     if ((decoder === "jpeg-lossless" || decoder === "jpeg-ls") && found.samples !== 1) {
       throw unusable(`${name}: colour in ${nameOf(syntax)} is not read; export it grey or uncompressed`);
     }
+    if (decoder === "jpeg-2000") checkJpeg2000(frame, found, name);
   }
   try {
     switch (decoder) {
@@ -55,6 +56,14 @@ export async function decodePixels(dataset: Dataset, syntax: string, name: strin
         `or a variant that is not supported (${error.pythonName}); send it uncompressed`,
     );
   }
+}
+
+/** This build of OpenJPEG makes zeros of what it does not give: such files are refused. */
+function checkJpeg2000(frame: Uint8Array, found: Codestream, name: string): void {
+  const signed = found.bits <= 8 && jpeg2000Signed(frame);
+  if (!signed && (found.samples === 1 || found.bits <= 8)) return;
+  const kind = signed ? "signed samples of few bits" : "colours of more than 8 bits";
+  throw unusable(`${name}: ${kind} in JPEG 2000 are not read in the browser; send it uncompressed`);
 }
 
 function photometricOf(dataset: Dataset): string {

@@ -33,6 +33,7 @@ export const TAGS = {
   RedPaletteColorLookupTableData: [0x00281201, "OW"],
   GreenPaletteColorLookupTableData: [0x00281202, "OW"],
   BluePaletteColorLookupTableData: [0x00281203, "OW"],
+  SegmentedRedPaletteColorLookupTableData: [0x00281221, "OW"],
   ModalityLUTSequence: [0x00283000, "SQ"],
   LUTDescriptor: [0x00283002, "US or SS"],
   LUTData: [0x00283006, "US or OW"],
