@@ -1,6 +1,6 @@
 import { defaultClientConditions } from "vite";
 import { defineConfig } from "vitest/config";
-import { WORKER, offlinePlugin } from "./scripts/offline-plugin";
+import { WORKER, offlinePlugin } from "./scripts/offline-plugin.ts";
 
 // Threads of WebAssembly need a cross-origin isolated page; without these headers one thread is used.
 const isolation = {

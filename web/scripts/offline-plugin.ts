@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join, relative, resolve, sep } from "node:path";
 import type { Plugin } from "vite";
-import { CONTENT_POLICY } from "../src/policy";
+import { CONTENT_POLICY } from "../src/policy.ts";
 
 export const WORKER = "service-worker.js";
 export const MODEL = "model.onnx"; // the page asks for it under this name

@@ -30,7 +30,7 @@ export function headline(entry: Entry, words: Words): string {
 }
 
 // What a better copy of the same film would mend; every other refusal is about what the picture shows.
-const QUALITY = new Set(["too-small", "aspect", "blank", "low-contrast", "orientation", "inverted", "cropped", "rotated"]);
+const QUALITY = new Set(["too-small", "aspect", "blank", "low-contrast", "orientation", "inverted", "cropped", "turned"]);
 
 function refusal(reasons: readonly Reason[], words: Words): string {
   const { answer } = words.texts;

@@ -217,7 +217,7 @@ export interface Texts {
 export const REASON_CODES = [
   "too-small", "aspect", "blank", "low-contrast", "coloured", "modality", "body-part", "view", "orientation",
   "novel", "several-classes", "no-class",
-  "lateral", "ct", "not_xray", "inverted", "cropped", "other_body_part", "rotated",
+  "lateral", "ct", "not_xray", "inverted", "cropped", "other_part", "turned",
   "unreadable", "unusable", "internal",
 ] as const;
 

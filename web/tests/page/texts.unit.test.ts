@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { LANGUAGES, bestLanguage, wordsOf, type Language } from "../../src/texts";
 import { LABELS, REASON_CODES } from "../../src/texts/catalogue";
@@ -45,6 +47,22 @@ describe.each(codes)("texts in %s", (code) => {
     if (!script) return;
     const foreign = [...texts].filter(([key, text]) => !script.test(text) && /\p{L}{4}/u.test(text) && !/title|hash|direction/.test(key));
     expect(foreign).toEqual([]);
+  });
+});
+
+describe("reason codes", () => {
+  const source = (path: string): string => readFileSync(join(import.meta.dirname, "../../../src/pocketcxr", path), "utf8");
+
+  it("are those that Python gives, and those of the learned gate's kinds", () => {
+    const given = ["imaging/quality.py", "inference/predictor.py"].flatMap((path) =>
+      [...source(path).matchAll(/Reason\(\s*"([\w-]+)"/g)].map((match) => match[1]!),
+    );
+    const table = /INPUT_KINDS[^=]*= MappingProxyType\(\s*\{([^}]*)\}/.exec(source("labels.py"))![1]!;
+    const kinds = [...table.matchAll(/^ {8}"(\w+)":/gm)].map((match) => match[1]!).filter((kind) => kind !== "frontal");
+    expect(given.length).toBeGreaterThan(10);
+    expect(kinds).toContain("lateral");
+    const page = ["unreadable", "unusable", "internal"]; // what is no reason in Python but an error
+    expect([...new Set([...given, ...kinds, ...page])].sort()).toEqual([...REASON_CODES].sort());
   });
 });
 
