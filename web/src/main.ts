@@ -23,7 +23,7 @@ const store = new Store({
   selected: null,
   point: "",
   prevalence: 0.05,
-  heatmap: { shown: true, opacity: 0.7 },
+  heatmap: { shown: true, opacity: 0.5 },
   typed: { patient: "", notes: "", withName: false },
 });
 

@@ -2,7 +2,7 @@
 
 import type { Picture } from "../core/api";
 import { filledPart, heatPixels, type Evidence } from "./evidence";
-import { drawGreys, pyramidOf, quantilesOf, type Level, type Window } from "./greys";
+import { drawGreys, pyramidOf, quantilesOf, type Level, type Preset, type Window } from "./greys";
 import { FITTED, placeOf, type Size, type Viewport } from "./viewport";
 
 const HEAT_SIDE = 224;
@@ -16,6 +16,8 @@ export interface Overlay {
 
 export class Film {
   window: Window;
+  /** Where the window came from, for the menu. */
+  preset: Preset | "custom" = "file";
   view: Viewport = FITTED;
   readonly quantiles: Float32Array;
   readonly #pyramid: readonly Level[];

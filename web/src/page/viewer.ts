@@ -69,7 +69,7 @@ export function makeViewer(store: Store, queue: Queue): Viewer {
       "aria-describedby": helpId,
     });
     const film = new Film(picture, canvas);
-    if (before) [film.window, film.view] = [before.window, before.view];
+    if (before) [film.window, film.preset, film.view] = [before.window, before.preset, before.view];
 
     // ------------------------------------------------------------------------------------------------ window level
     const [low, range] = [film.quantiles[0]!, rangeOf(film.quantiles) || 1];
@@ -101,16 +101,16 @@ export function makeViewer(store: Store, queue: Queue): Viewer {
     const zoomState = h("output", { class: "zoom" });
 
     function setWindow(window: Film["window"], name: Preset | "custom" = "custom"): void {
-      film.window = window;
-      showControls(name);
+      [film.window, film.preset] = [window, name];
+      showControls();
       film.draw(true);
     }
-    function showControls(name: Preset | "custom"): void {
+    function showControls(): void {
       const at = Math.min(1, Math.max(0, (film.window.centre - low) / range));
       level.value = String(Math.round((film.window.inverted ? at : 1 - at) * STEPS));
       const share = Math.log(film.window.width / least) / Math.log(2 * range / least);
       width.value = String(Math.round((1 - Math.min(1, Math.max(0, share))) * STEPS));
-      preset.value = name;
+      preset.value = film.preset;
       canvas.dataset["window"] = `${film.window.centre.toPrecision(6)} ${film.window.width.toPrecision(6)}`;
       canvas.dataset["inverted"] = String(film.window.inverted);
     }
@@ -195,7 +195,7 @@ export function makeViewer(store: Store, queue: Queue): Viewer {
       heat?.element ?? h("p", { class: "note" }, words.texts.heat.absent),
       factsOf(picture),
     );
-    showControls(before ? "custom" : "file");
+    showControls();
     setView(film.view);
     heat?.refresh();
     watch.observe(canvas);

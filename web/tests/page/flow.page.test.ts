@@ -107,8 +107,11 @@ test("threshold and prevalence change what an answer means", async ({ emptied: p
   await add(page, drawn(drawnWith(decided)));
   const first = page.locator(".figures dd").first();
   await expect(page.locator(".outcome")).toContainText("calibration");
-  const before = await first.textContent();
+  await page.getByRole("radio", { name: /Screening/ }).check();
   await page.getByLabel(en.points.prevalence).focus();
+  await page.keyboard.press("Home");
+  await expect(page.locator("output[for=prevalence]")).toHaveText("0.1%");
+  const before = await first.textContent();
   await page.keyboard.press("End");
   await expect(page.locator("output[for=prevalence]")).toHaveText("90%");
   await expect(first).not.toHaveText(before!);

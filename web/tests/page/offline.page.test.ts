@@ -39,6 +39,9 @@ test("after one visit it works with the server gone, and then with threads", asy
   await expect(page.locator("[data-threads]")).toHaveAttribute("data-threads", "1");
   await answers(page);
   await saved(page);
+  const session = await context.newCDPSession(page);
+  const { installabilityErrors } = await session.send("Page.getInstallabilityErrors");
+  expect(installabilityErrors.filter(({ errorId }) => errorId !== "in-incognito")).toEqual([]); // as tests always are
   await site.stop();
   await page.reload();
   await expect(page.locator(".model")).toHaveAttribute("data-state", "ready");

@@ -46,7 +46,7 @@ export const material = (name: string): string => join(MATERIAL, name);
 export function drawnWith(fits: (answer: Answer, name: string) => boolean, bundle = "covid-3class.onnx"): string {
   const all = answers()[bundle]!;
   const name = readdirSync(DRAWN).sort().find((one) => fits(all[one]!, one));
-  if (!name) throw new Error("no drawn picture with such an answer; draw more in material.py");
+  if (!name) throw new Error("no drawn picture with such an answer; draw more in page_material.py");
   return name;
 }
 

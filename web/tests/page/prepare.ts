@@ -44,7 +44,7 @@ export default function prepare(): void {
   rmSync(MATERIAL, { recursive: true, force: true });
   mkdirSync(MATERIAL, { recursive: true });
   build(BUILT);
-  execFileSync(python(), [join(WEB, "tests/page/material.py"), MATERIAL, modelFile()], {
+  execFileSync(python(), [join(PROJECT, "tests/web/page_material.py"), MATERIAL, modelFile()], {
     stdio: ["ignore", "ignore", "inherit"],
     env: pythonEnvironment(),
   });

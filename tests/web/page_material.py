@@ -1,6 +1,6 @@
-"""Make what the page's tests need: drawn X-rays with Python's answers to them, bad files, and bundles with another manifest.
+"""What the page's tests need: drawn X-rays with Python's answers, bad files, bundles with another manifest.
 
-    python material.py FOLDER BUNDLE
+Run by ``web/tests/page/prepare.ts`` with a folder and a bundle.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
 from pocketcxr import load_bundle
 from pocketcxr.bundle.format import MANIFEST_KEY, SHA256_KEY, read_manifest, seal
 from pocketcxr.data.phantom import draw_phantom
@@ -30,7 +31,7 @@ def main(folder: Path, bundle: Path) -> None:
 
 def bad_files(folder: Path) -> None:
     """A preview too small, a coloured photograph, a PNG that ends early, a text, nothing."""
-    drawn = sorted((folder / "phantom" / "images").glob("*.png"))[0]
+    drawn = min((folder / "phantom" / "images").glob("*.png"))
     Image.open(drawn).resize((64, 64)).save(folder / "small.png")
     colours = np.random.default_rng(3).integers(0, 255, size=(8, 8, 3), dtype=np.uint8)
     Image.fromarray(colours).resize((256, 256)).save(folder / "photo.png")
