@@ -41,11 +41,12 @@ def bad_files(folder: Path) -> None:
 
 
 def variants(bundle: Path, folder: Path) -> None:
-    """The model as it is; one that can hardly ever decide; and a later version that passed its audit."""
+    """The model as it is; one that can hardly ever decide and states no figures; a later one that passed its audit."""
     data = bundle.read_bytes()
     (folder / "covid-3class.onnx").write_bytes(data)
     manifest = json.loads(read_manifest(data, bundle.name).to_json())
-    unsure = {**manifest, "conformal_quantile": 0.999, "conformal_coverage": 0.999}
+    doubts = {"conformal_quantile": 0.999, "conformal_coverage": 0.999}
+    unsure = {**manifest, **doubts, "metrics": {}, "operating_points": []}
     (folder / "unsure.onnx").write_bytes(with_manifest(data, unsure))
     limits = [limit for limit in manifest["limits"] if "FAILED" not in limit]
     passed = {**manifest, "name": "pocketcxr covid-3class", "version": "0.2.0", "limits": limits, "run": {}}

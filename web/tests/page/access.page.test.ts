@@ -54,6 +54,9 @@ test("I don't know says what is possible and what an answer would need, without 
   await expect(answer(page).locator(".decision")).toContainText(en.answer.uncertain);
   await expect(answer(page)).toContainText(en.answer.stillPossible);
   await expect(answer(page)).toContainText(en.answer.neededElse[2]!);
+  // this model states neither figures nor thresholds: nothing is claimed in their place
+  await expect(answer(page)).toContainText(en.probabilities.notMeasured);
+  await expect(page.locator(".points")).toContainText(en.points.absent);
   expect(await overflows(page)).toBe(false);
   expect(await violations(page)).toEqual([]);
   await context.close();
