@@ -25,8 +25,9 @@ export async function decodePixels(dataset: Dataset, syntax: string, name: strin
   }
   const element = dataset.element("PixelData")!;
   if (decoder === "native") checkNativeLength(dataset, element.value.length, name);
-  const frame = decoder === "native" ? element.value : firstFrame(element.value, dataset.encoding.little);
+  let frame = element.value;
   if (decoder !== "native" && decoder !== "rle") {
+    frame = firstFrame(element.value, dataset.encoding.little);
     const found = checkCodestream(dataset, frame, syntax, name);
     if ((decoder === "jpeg-lossless" || decoder === "jpeg-ls") && found.samples !== 1) {
       throw unusable(`${name}: colour in ${nameOf(syntax)} is not read; export it grey or uncompressed`);
@@ -38,6 +39,7 @@ export async function decodePixels(dataset: Dataset, syntax: string, name: strin
       case "native":
         return native(dataset, frame, syntax);
       case "rle":
+        frame = firstFrame(element.value, dataset.encoding.little);
         return finished(dataset, typed(dataset, decodeRle(frame, shapeOf(dataset))), true);
       case "jpeg":
         return await jpeg(dataset, frame, syntax);
