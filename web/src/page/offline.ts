@@ -3,6 +3,7 @@
 import { fill, h } from "./dom";
 import { engineOf, type Store } from "./state";
 
+const AGAIN_MS = 30_000;
 const CHECK_EVERY_MS = 60 * 60 * 1000;
 
 interface Facts {
@@ -50,8 +51,11 @@ export function makeOffline(store: Store, say: (text: string) => void): HTMLElem
   }
 
   function follow(worker: ServiceWorker | null): void {
+    let installed = false;
     worker?.addEventListener("statechange", () => {
       if (worker.state === "installed" && navigator.serviceWorker.controller) void found(worker);
+      if (worker.state === "redundant" && !installed) setTimeout(() => void register(), AGAIN_MS); // a download broke off
+      if (worker.state === "installed") installed = true;
       if (worker.state === "activated") {
         document.documentElement.dataset["offline"] = "ready";
         if (!waiting) say(store.state.words.texts.offline.ready);
