@@ -10,7 +10,7 @@ RUN    ?= runs/$(if $(DATA),$(TASK),demo)
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest web web-test test-slow test-base bench lock clean
+.PHONY: help setup demo test lint pytest test-slow test-base bench reproduce lock clean web web-test
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,7 @@ web-test: setup ## types, unit tests and Chromium tests of the browser client
 web-test-all: web/node_modules/.ready
 	cd web && npm run --silent types && npm run --silent unit
 	cd web && CHROMIUM="$$(scripts/chromium.sh)" && export CHROMIUM && PYTHON=$(abspath $(BIN)/python) npm run --silent browser
+	cd web && CHROMIUM="$$(scripts/chromium.sh)" && export CHROMIUM && PYTHON=$(CURDIR)/$(BIN)/python npm run --silent browser && npm run --silent page
 
 test-slow: setup ## the minutes-long tests too
 	OMP_NUM_THREADS=1 $(PYTEST) -m "slow and not gpu"
@@ -72,6 +73,9 @@ test-base: setup ## predict from a wheel in an environment that has no training 
 bench: setup ## side-by-side comparisons; tables on the screen, JSON under runs/benchmarks
 	$(BIN)/python benchmarks/against_torchdistill.py
 	$(BIN)/python benchmarks/predict_speed.py
+
+reproduce: setup ## train all that the README speaks of again, from $$POCKETCXR_DATA; resumable; hours
+	$(BIN)/python experiments/reproduce.py -o runs/reproduce
 
 lock: setup ## pin again: requirements/*.txt with hashes, without any index address
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --extra parquet --extra serve --group dev --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt

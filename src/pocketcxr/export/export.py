@@ -118,12 +118,12 @@ def export_student(
     core = halve_weights(full) if half_weights else full
     run = GraphRun(core)
     seen = run(dataset, splits.calibration, progress=progress, what="calibrating")
-    known = run(dataset, _evenly(splits.train, MOST_REFERENCE_IMAGES), progress=progress, what="novelty reference")
+    known = run(dataset, evenly(splits.train, MOST_REFERENCE_IMAGES), progress=progress, what="novelty reference")
     own = np.isin(splits.calibration, splits.fitted)  # of the source that is calibrated on, or all
     temperature = fit_temperature(seen.logits[own], dataset.labels[splits.fitted])
     reference = fit_novelty(known.embedding, seen.embedding)
 
-    pictures = np.concatenate([drawn_inputs(size), dataset.pixels[_evenly(splits.calibration, _PARITY_IMAGES)]])
+    pictures = np.concatenate([drawn_inputs(size), dataset.pixels[evenly(splits.calibration, _PARITY_IMAGES)]])
     expected = torch_outputs(network, pictures, temperature=temperature, reference=reference, input_gate=gate)
     parts = {"temperature": temperature, "reference": reference}
     model = attach_tail(core, **parts, half_weights=half_weights)
@@ -143,8 +143,11 @@ def export_student(
         input_gate=None if gate_spec is None else _input_gate(gate_spec),
         **_tables(records, dataset, splits, parity, reference),
     )
-    _write(model, manifest, out)
-    _write_golden(out, dataset, splits, size=size, images=golden_images)
+    write_bundle(model, manifest, out)
+    inputs = drawn_inputs(size)
+    if golden_images:
+        inputs = np.concatenate([inputs, dataset.pixels[evenly(splits.calibration, golden_images)]])
+    write_golden_vectors(out, inputs)
     return out
 
 
@@ -174,7 +177,7 @@ def _splits(dataset: Dataset, evaluation: EvaluationConfig) -> _Splits:
     return splits
 
 
-def _evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many positions, evenly spaced, so that every source of a sorted table is among them."""
     if len(positions) <= most:
         return positions
@@ -247,8 +250,10 @@ def _tables(
     return tables
 
 
-def _write(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
+def write_bundle(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
     """Put the manifest into the model, seal it, and let the file appear whole or not at all."""
+    for older in [one for one in model.metadata_props if one.key == MANIFEST_KEY]:
+        model.metadata_props.remove(older)
     entry = model.metadata_props.add()
     entry.key, entry.value = MANIFEST_KEY, manifest.to_json()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -257,10 +262,7 @@ def _write(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
     partial.replace(out)
 
 
-def _write_golden(out: Path, dataset: Dataset, splits: _Splits, *, size: int, images: int) -> None:
+def write_golden_vectors(out: Path, inputs: NDArray[np.uint8]) -> None:
     """Score the golden inputs with the bundle as any user would load it, which also proves that it loads."""
-    inputs = drawn_inputs(size)
-    if images:
-        inputs = np.concatenate([inputs, dataset.pixels[_evenly(splits.calibration, images)]])
     bundle = load_bundle(out)
     write_golden(golden_path(out), bundle, inputs, sha256=bundle.sha256)

@@ -89,7 +89,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
     if not isinstance(network, Student):
         raise CheckpointError(f"{checkpoint(run.distilled)}: expected a student, found a {spec.kind}")
     records = {
-        "metrics": _test_figures(run, dataset, as_predict(network)),
+        "metrics": test_figures(run, dataset, as_predict(network)),
         "data": {"fingerprint": dataset.fingerprint, "sources": sorted({row.source for row in dataset.rows})},
         "teacher": {"backbones": list(run.experiment.teacher.backbones)} if _taught(run) else {},
         "run": {
@@ -219,7 +219,8 @@ def macro_auroc(scored: Scored) -> float:
     )
 
 
-def _test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
+def test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
+    """Figures of a model on the test split, overall and per source, for a bundle's manifest."""
     config, task, positions = run.experiment.evaluation, dataset.task, dataset.positions("test")
     calibration = score(
         "student", predict, dataset, calibration_positions(dataset, run.experiment.evaluation), progress=run.progress
