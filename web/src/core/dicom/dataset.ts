@@ -156,7 +156,10 @@ export async function parseDicom(data: Uint8Array, name: string): Promise<DicomF
       if (bytes.length >= MAX_FILE_BYTES) {
         throw unreadable(`${name}: inflates to more than the ${grouped(MAX_FILE_BYTES)} bytes that are read`);
       }
-      if (fault) throw new DecodeFault("error"); // zlib.error
+      if (fault === "damaged") {
+        throw unreadable(`${name}: the picture is damaged (error while decoding); export it again`); // zlib.error
+      }
+      if (fault) throw new DecodeFault("error");
       return { dataset: new Dataset(new ElementReader(bytes, 0).dataset(explicit)), transferSyntax };
     }
     const encoding = encodingOf(reader, transferSyntax);

@@ -1,6 +1,7 @@
 /** Stored values of a DICOM picture, from each transfer syntax that is read, as pydicom's decoders give them. */
 
 import { DecodeFault, InputError, loaded, unreadable, unusable } from "../failures";
+import { head, repr } from "../python-format";
 import { decodeJpeg, readJpegHeader } from "../raster/jpeg";
 import { type Codestream, jpeg2000Signed } from "./codestream";
 import { decodeWith } from "./codecs";
@@ -20,8 +21,8 @@ export interface Decoded {
 export async function decodePixels(dataset: Dataset, syntax: string, name: string): Promise<Decoded> {
   const decoder = decoderOf(syntax);
   if (!decoder) {
-    const known = nameOf(syntax).slice(0, 64);
-    throw unreadable(`${name}: no decoder for '${known}'; send it uncompressed (for example dcmconv)`);
+    const known = repr(head(nameOf(syntax), 64));
+    throw unreadable(`${name}: no decoder for ${known}; send it uncompressed (for example dcmconv)`);
   }
   const element = dataset.element("PixelData")!;
   if (decoder === "native") checkNativeLength(dataset, element.value.length, name);

@@ -22,6 +22,7 @@ export interface JpegHeader {
   components: number;
   scan: number; // where the first scan's marker stands
   progressive: boolean;
+  restarts: boolean; // whether the scan has marks at which a decoder finds its way again
   exif: Uint8Array | null;
   xmp: string;
   segments: Uint8Array[]; // what decides about pixels
@@ -33,12 +34,15 @@ const XMP = "http://ns.adobe.com/xap/1.0/\0";
 /** Follow the segments to the first scan as Pillow does, which passes over much that is odd. */
 export function readJpegHeader(data: Uint8Array, name: string): JpegHeader {
   const header: JpegHeader = {
-    width: 0, height: 0, components: 0, scan: 0, progressive: false, exif: null, xmp: "", segments: [],
+    width: 0, height: 0, components: 0, scan: 0, progressive: false, restarts: false, exif: null, xmp: "",
+    segments: [],
   };
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   for (let position = 2; ; ) {
     position = data.indexOf(0xff, position); // stray bytes are passed over
-    if (position < 0 || position + 1 >= data.length) throw damaged(name, "Truncated File Read");
+    if (position < 0 || position + 1 >= data.length) {
+      throw damaged(name, header.width ? "cannot load this image" : "not identified by this driver");
+    }
     const marker = data[position + 1]!;
     if (marker === 0xff) {
       position += 1; // a fill byte
@@ -78,6 +82,8 @@ function readSegment(header: JpegHeader, marker: number, content: Uint8Array, na
   if (isStartOfFrame(marker)) {
     readFrame(header, content, name);
     header.progressive = marker === 0xc2;
+  } else if (marker === 0xdd) {
+    header.restarts = content.some((byte) => byte !== 0);
   } else if (marker === 0xdb) {
     for (let at = 0; at < content.length; at += 1 + 64 * (content[at]! < 16 ? 1 : 2)) {
       const length = 1 + 64 * (content[at]! < 16 ? 1 : 2);
@@ -188,6 +194,7 @@ function endOfPicture(data: Uint8Array, header: JpegHeader): "found" | "missing"
     if (marker === 0xd9) return "found";
     if (marker === 0xff) position += 1;
     else if (marker <= 1 || (marker >= 0xd0 && marker <= 0xd7)) position = data.indexOf(0xff, position + 2);
+    else if (marker < 0xc0 && header.restarts) position = data.indexOf(0xff, position + 2);
     else if (isSegment(marker) || (marker === 0xda && !oneScan)) position = data.indexOf(0xff, after(position));
     else return "broken";
   }
