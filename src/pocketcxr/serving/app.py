@@ -240,12 +240,17 @@ async def _score(request: Request, service: Service, limits: Limits, *, heatmap:
 
 
 async def _score_one(request: Request, service: Service, upload: Upload, *, heatmap: bool) -> Answer:
-    answer, seconds = await service.pool.score(upload.data, upload.name, heatmap=heatmap, left=request.is_disconnected)
+    answer, seconds, waited = await service.pool.score(
+        upload.data, upload.name, heatmap=heatmap, left=request.is_disconnected
+    )
     decision = answer.record["decision"]
     outcome = answer.failure or (decision if decision in {"uncertain", "refused"} else "decided")
     service.metrics.pictures.labels(outcome).inc()
     service.metrics.picture_seconds.observe(seconds)
-    outcomes = request.state.log.setdefault("outcomes", {})
+    service.metrics.wait_seconds.observe(waited)
+    log = request.state.log
+    log["wait"] = max(log.get("wait", 0), round(waited, 4))
+    outcomes = log.setdefault("outcomes", {})
     outcomes[outcome] = outcomes.get(outcome, 0) + 1
     return answer
 
