@@ -348,7 +348,7 @@ def table(figures: dict) -> str:
         "time to a 503": seconds(latency["overload, refused"]),
         "memory of all processes before · most": f"{memory['before']} · {memory['peak']} MB",
         f"{rush_found['clients']} clients at once, who obey `Retry-After`": (
-            f"all but {rush_found['never_answered']} answered in {rush_found['seconds']} s, "
+            f"{rush_found['clients'] - rush_found['never_answered']} answered in {rush_found['seconds']} s, "
             f"at most {max(map(int, rush_found['visits']))} visits each"
         ),
     }

@@ -54,14 +54,14 @@ def test_deflated(make_dicom, ramp16):
 
 
 def test_a_deflated_bomb_is_refused(make_dicom, ramp16, monkeypatch):
-    monkeypatch.setattr("pocketcxr.imaging.dicom.MAX_FILE_BYTES", 100_000)
+    monkeypatch.setattr("pocketcxr.imaging.dicom._HEADER_BYTES", 100_000)
     data = make_dicom(ramp16, syntax=DeflatedExplicitVRLittleEndian)
     start = 144 + int.from_bytes(data[140:144], "little")
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = data[:start] + deflater.compress(bytes(1_000_000)) + deflater.flush()
-    assert read(data).facts.width == 50
-    with pytest.raises(UnreadableImageError, match="inflates to more than"):
-        read(bomb)
+    assert read_image_bytes(data, "film", max_pixels=ramp16.size).facts.width == 50
+    with pytest.raises(UnreadableImageError, match="inflates to more than the 112,000 bytes"):
+        read_image_bytes(bomb, "film", max_pixels=ramp16.size)
 
 
 @pytest.mark.parametrize("stored", [8, 10, 12, 15, 16])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from pocketcxr.imaging.reading import read_image_bytes
+from pocketcxr.inference.batch import score
 
 
 def _expected(predictor, data, name):
@@ -63,6 +66,21 @@ def test_a_form_gives_one_record_per_file_in_order_and_by_name(service, predicto
     assert [record["decision"] for record in records] == [
         "bright", "dark", "uncertain", "refused", "refused", "bright", "dark", "refused",
     ]  # fmt: skip
+
+
+def test_real_films_get_the_record_of_predict(service, predictor):
+    folder = os.environ.get("POCKETCXR_DATA")
+    if not folder:
+        pytest.skip("POCKETCXR_DATA names no folder of real X-rays")
+    files = [path for name in ("dicom", "full_size") for path in sorted((Path(folder) / name).iterdir())]
+    files = [path for path in files if path.is_file()]
+    assert files
+    for path in files:
+        expected = score(predictor, path).prediction
+        (record,) = service.post_files([(path.name, path.read_bytes()), ("b.png", b"")]).json()["predictions"][:1]
+        assert record["decision"] == expected.decision
+        assert record["probabilities"] == expected.probabilities
+        assert [reason["code"] for reason in record["reasons"]] == [reason.code for reason in expected.reasons]
 
 
 def test_one_bad_file_fails_alone(service, pictures):
