@@ -131,7 +131,7 @@ def _check_deflated(data: bytes, name: str, max_pixels: int | None) -> None:
     start = _META_LENGTH_VALUE.stop + int.from_bytes(data[_META_LENGTH_VALUE], "little")
     limit = _DEEPEST_PIXEL_BYTES * (MAX_PIXELS if max_pixels is None else min(max_pixels, MAX_PIXELS)) + _HEADER_BYTES
     inflater, pending, found = zlib.decompressobj(-zlib.MAX_WBITS), data[start:], 0
-    while pending and found <= limit:
+    while pending and not inflater.eof and found <= limit:  # a stream that has ended keeps what follows it pending
         found += len(inflater.decompress(pending, _INFLATED_AT_ONCE))
         pending = inflater.unconsumed_tail
     if found > limit:
