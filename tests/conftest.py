@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pocketcxr.bundle.manifest import Manifest, OperatingPoint, Preprocessing
+from pocketcxr.bundle.manifest import InputGate, Manifest, OperatingPoint, Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +100,46 @@ def tiny_model(tiny_manifest: Manifest) -> bytes:
     entry = model.metadata_props.add()
     entry.key, entry.value = MANIFEST_KEY, tiny_manifest.to_json()
     return model.SerializeToString()
+
+
+TINY_GATE = InputGate(
+    kinds=("frontal", "lateral", "ct"),
+    accept="frontal",
+    threshold=0.5,
+    words={"lateral": "a side view", "ct": "a CT slice"},
+)
+"""Probabilities of lateral, frontal and ct are the softmax of -20, 0 and 20 times (brightness - 0.5) plus 0, 6 and 0:
+a mean brightness below 0.2 is lateral, above 0.8 a CT slice."""
+
+
+@pytest.fixture(scope="session")
+def tiny_gated_path(tiny_model: bytes, tiny_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tiny bundle with the learned input gate `TINY_GATE`."""
+    import dataclasses
+
+    onnx = pytest.importorskip("onnx", reason="needs the extra train, to write a tiny ONNX model")
+    from onnx import TensorProto, helper, numpy_helper
+
+    from pocketcxr.bundle.format import MANIFEST_KEY, seal
+
+    model = onnx.load_from_string(tiny_model)
+    weights = {
+        "kind.weight": np.array([[0, -20, 20], [0, 0, 0]], dtype=np.float32),
+        "kind.bias": np.array([6, 10, -10], dtype=np.float32),
+    }
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights.items())
+    model.graph.node.extend(
+        [
+            helper.make_node("Gemm", ["embedding", *weights], ["kind.logits"]),
+            helper.make_node("Softmax", ["kind.logits"], ["input_kind"], axis=1),
+        ]
+    )
+    model.graph.output.append(helper.make_tensor_value_info("input_kind", TensorProto.FLOAT, ["n", 3]))
+    manifest = dataclasses.replace(tiny_manifest, input_gate=TINY_GATE)
+    next(entry for entry in model.metadata_props if entry.key == MANIFEST_KEY).value = manifest.to_json()
+    path = tmp_path_factory.mktemp("gated") / "tiny-gated.onnx"
+    path.write_bytes(seal(model.SerializeToString()))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -25,6 +26,7 @@ _TRAINING_COMMANDS = (
     "train-teacher",
     "cache-views",
     "train-student",
+    "train-gate",
     "leave-source-out",
     "crossval",
     "evaluate",
@@ -44,7 +46,8 @@ Research use only; not a medical device.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its status: 0 done, 1 some pictures failed, 2 one-line error, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(given[0] if given else "").parse_args(given)
     _log_to_stderr(quiet=getattr(options, "quiet", False))
     if arguments is None and options.command in _TRAINING_COMMANDS:
         _retune_process()
@@ -193,6 +196,9 @@ def _stage(options: argparse.Namespace) -> int:
     require_extra("train", "torch", "timm")
     from pocketcxr.pipeline.distill import run_stage
 
+    strangers = [str(folder.resolve()) for folder in getattr(options, "strangers", [])]
+    if strangers:
+        options.set.append(f"gate.strangers={json.dumps(strangers)}")
     print(
         run_stage(
             options.command,
@@ -205,6 +211,25 @@ def _stage(options: argparse.Namespace) -> int:
             progress=not options.quiet,
         )
     )
+    return EXIT_OK
+
+
+def _quantise(options: argparse.Namespace) -> int:
+    require_extra("train", "torch", "onnx", "scipy", "sklearn")
+    from pocketcxr.export.quantise import Limits
+    from pocketcxr.pipeline.quantise import run_quantise
+
+    result = run_quantise(
+        options.target,
+        out=options.output,
+        run=options.run_folder,
+        record=options.table,
+        limits=Limits(portable_only=not options.vnni_only),
+        audit=not options.no_audit,
+        quick=options.quick,
+        progress=not options.quiet,
+    )
+    print(result.summary)
     return EXIT_OK
 
 
@@ -279,7 +304,7 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str = "") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pocketcxr",
         description="Distil a heavy chest X-ray network into a small one; predict with it; see how far to trust it.",
@@ -289,6 +314,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pocketcxr {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
+    if command == "predict":  # defining the options of all others takes longer than reading the picture's file
+        return parser
     _add_doctor(commands)
     _add_serve(commands)
     _add_distill(commands)
@@ -297,6 +324,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_stages(commands)
     _add_crossval(commands)
     _add_audit(commands)
+    _add_quantise(commands)
     return parser
 
 
@@ -461,6 +489,7 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         "train-teacher": "train the heavy network of a run",
         "cache-views": "compute the teacher's answers to every augmented view once",
         "train-student": "train or distil the light network of a run",
+        "train-gate": "fit the learned input gate of a run: what is a frontal chest X-ray, what must be refused",
         "leave-source-out": "train the light network again without each source in turn, for the audit",
         "export": "turn the distilled student of a run into a bundle",
         "evaluate": "evaluate all networks of a run side by side and write the report",
@@ -471,6 +500,15 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         if name == "train-student":
             parser.add_argument("--alone", action="store_true", help="labels only, no teacher")
             parser.add_argument("--online", action="store_true", help="run the teacher in every step")
+        if name == "train-gate":
+            parser.add_argument(
+                "--strangers",
+                nargs="+",
+                type=Path,
+                default=[],
+                metavar="DIR",
+                help="pictures to refuse, a folder per kind",
+            )
         if name == "export":
             parser.add_argument(
                 "--force", action="store_true", help="export a student that failed its audit too, marked as failed"
@@ -535,6 +573,30 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the result")
     parser.set_defaults(run=_audit)
+
+
+def _add_quantise(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "quantise",
+        "search for the fastest int8 file of a student that still answers as the float file does",
+        "  pocketcxr quantise runs/mine -o student-int8.onnx\n"
+        "  pocketcxr quantise student.onnx --run runs/mine -o student-int8.onnx\n\n"
+        "exit status: 0 written, 2 no recipe keeps the limits, or nothing could be done",
+    )
+    parser.add_argument("target", type=Path, metavar="RUN|BUNDLE", help="a run's folder, or a float bundle with --run")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the int8 bundle, ….onnx")
+    parser.add_argument(
+        "--run", dest="run_folder", type=Path, metavar="RUN", help="run whose X-rays a bundle was made from"
+    )
+    parser.add_argument("--table", type=Path, metavar="FILE", help="all candidates (default: RUN/quantise.json)")
+    parser.add_argument(
+        "--vnni-only", action="store_true", help="allow weights that saturate on x86 processors without VNNI"
+    )
+    parser.add_argument("--no-audit", action="store_true", help="do not hold both files against the audit's gates")
+    parser.add_argument("--quick", action="store_true", help="a short search")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the result")
+    parser.set_defaults(run=_quantise)
 
 
 def _add_column_options(parser: argparse.ArgumentParser) -> None:

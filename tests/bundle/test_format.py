@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from pocketcxr.bundle.format import (
     sha256_of,
     verify,
 )
+from pocketcxr.bundle.manifest import InputGate
 from pocketcxr.errors import BundleError
 
 
@@ -109,8 +111,41 @@ def test_other_files_are_not_onnx(data):
 
 def test_other_format_version_is_refused_with_both_numbers(tiny_manifest):
     newer = dataclasses.replace(tiny_manifest, format_version=99)
-    with pytest.raises(BundleError, match=r"new\.onnx: bundle has format version 99, expected 1"):
+    with pytest.raises(BundleError, match=r"new\.onnx: bundle has format version 99, expected 2"):
         read_manifest(_model({MANIFEST_KEY: newer.to_json()}), "new.onnx")
+
+
+def test_version_1_is_read_as_a_bundle_without_a_learned_gate(tiny_manifest):
+    table = json.loads(tiny_manifest.to_json())
+    del table["input_gate"]  # a field that version 1 did not have
+    table["format_version"] = 1
+    old = read_manifest(_model({MANIFEST_KEY: json.dumps(table)}), "old.onnx")
+    assert (old.format_version, old.input_gate) == (1, None)
+    assert dataclasses.replace(old, format_version=2) == tiny_manifest
+
+
+def test_learned_gate_comes_back_unchanged(tiny_manifest):
+    gate = InputGate(("frontal", "ct"), "frontal", 0.25, {"ct": "a CT slice"})
+    gated = dataclasses.replace(tiny_manifest, input_gate=gate)
+    assert read_manifest(_model({MANIFEST_KEY: gated.to_json()}), "x") == gated
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"accept": "knee"}, "with 'knee' among them"),
+        ({"kinds": ["frontal"]}, "two or more"),
+        ({"threshold": 1.0}, "between 0 and 1, found 1.0"),
+        ({"words": {}}, r"none for \['ct'\]"),
+        ({"colour": "red"}, "cannot be read"),
+    ],
+)
+def test_learned_gate_that_contradicts_itself_is_refused(tiny_manifest, changes, message):
+    table = json.loads(tiny_manifest.to_json())
+    gate = {"kinds": ["frontal", "ct"], "accept": "frontal", "threshold": 0.5, "words": {"ct": "a CT slice"}}
+    table["input_gate"] = gate | changes
+    with pytest.raises(BundleError, match=message):
+        read_manifest(_model({MANIFEST_KEY: json.dumps(table)}), "x.onnx")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format_version": 1}', '{"format_version": 1, "labels": 3}'])

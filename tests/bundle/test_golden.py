@@ -38,6 +38,21 @@ def test_the_bundle_meets_its_own_golden_vectors(bundle, written):
     assert set(check_golden(bundle, golden).values()) == {0.0}
 
 
+def test_the_learned_gate_is_a_sixth_array_and_must_be_ported_too(tiny_gated_path, bundle, tmp_path):
+    gated = load_bundle(tiny_gated_path, threads=1)
+    path = tmp_path / "gated.golden.npz"
+    write_golden(path, gated, drawn_inputs(32), sha256=gated.sha256)
+    golden = read_golden(path)
+    assert check_golden(gated, golden)["input_kind"] == 0
+    with pytest.raises(BundleError, match=r"output input_kind: expected shape \[6, 3\], found none"):
+        check_golden(bundle, golden)
+
+
+def test_a_gate_that_the_golden_vectors_lack_is_refused(tiny_gated_path, written):
+    with pytest.raises(BundleError, match=r"output input_kind: expected shape \[\], found \[6, 3\]"):
+        check_golden(load_bundle(tiny_gated_path, threads=1), read_golden(written))
+
+
 def test_swapped_axes_are_found(bundle, written):
     def port(images):
         return bundle(np.ascontiguousarray(images.transpose(0, 1, 3, 2)))
@@ -53,7 +68,7 @@ def test_wrong_scale_is_found(bundle, written):
 
 def test_missing_or_misshapen_output_is_refused(bundle, written):
     golden = read_golden(written)
-    with pytest.raises(BundleError, match=r"output saliency: expected shape \[6, 2, 4, 4\], found \[\]"):
+    with pytest.raises(BundleError, match=r"output saliency: expected shape \[6, 2, 4, 4\], found none"):
         check_golden(lambda images: dataclasses.replace(bundle(images), saliency=None), golden)
 
 

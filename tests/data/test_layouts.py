@@ -166,7 +166,7 @@ def test_nih_reads_patient_view_and_several_findings(tmp_path):
 
 
 def test_class_folders_match_the_vocabulary_whatever_their_case_and_unknown_ones_are_named(tmp_path):
-    touch(tmp_path, "covid19/a.png", "Normal/x/b.JPG", "train/PNEUMONIA/c.png", "knee/d.png", "e.png", "notes.txt")
+    touch(tmp_path, "covid19/a.png", "Normal/x/b.JPG", "train/PNEUMONIA/c.png", "knots/d.png", "e.png", "notes.txt")
     name, rows, rejected, _ = the_one_set(tmp_path)
     assert name == "folders"
     assert {path: row.finding for path, row in rows.items()} == {
@@ -175,8 +175,21 @@ def test_class_folders_match_the_vocabulary_whatever_their_case_and_unknown_ones
         "train/PNEUMONIA/c.png": "pneumonia",
     }
     assert {row.source for row in rows.values()} == {tmp_path.name}
-    assert "folder 'knee' is not in the vocabulary" in rejected["knee/d.png"]
+    assert "folder 'knots' is not in the vocabulary" in rejected["knots/d.png"]
     assert rejected["e.png"] == "no label: it lies in no class folder"
+
+
+def test_folders_that_say_what_must_be_refused_are_kept_with_modality_and_view(tmp_path):
+    touch(tmp_path, "normal/a.png", "knee_xray/b.png", "chest CT/c.png", "photograph/d.png", "lateral/e.png")
+    _, rows, rejected, _ = the_one_set(tmp_path)
+    assert not rejected
+    assert {path: (row.finding, row.modality, row.view) for path, row in rows.items()} == {
+        "normal/a.png": ("no_finding", "", ""),
+        "knee_xray/b.png": ("", "X-ray", "other part"),
+        "chest CT/c.png": ("", "CT", ""),
+        "photograph/d.png": ("", "photograph", ""),
+        "lateral/e.png": ("", "X-ray", "lateral"),
+    }
 
 
 def test_an_alias_gives_a_folder_of_ones_own_a_finding(tmp_path):

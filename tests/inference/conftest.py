@@ -21,6 +21,12 @@ def predictor(bundle):
 
 
 @pytest.fixture(scope="session")
+def gated(tiny_gated_path):
+    """Return the predictor of the tiny bundle with a learned input gate."""
+    return Predictor(load_bundle(tiny_gated_path, threads=1))
+
+
+@pytest.fixture(scope="session")
 def save_picture():
     """Save a grey picture of a mean brightness with enough contrast for the input gate."""
 

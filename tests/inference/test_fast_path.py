@@ -50,6 +50,16 @@ def test_an_answer_at_a_limit_is_decided_on_all_pixels(predictor, save_picture, 
         assert (near.read_and_predict(path, "x")[1].region is None) == whole
 
 
+def test_a_picture_at_the_learned_gates_limit_is_decided_on_all_pixels(gated, save_picture, tmp_path):
+    path = save_picture(tmp_path / "x.png", brightness=0.74, shape=(1000, 1000))
+    accepted = gated.predict_file(path).accepted
+    for threshold, whole in ((accepted - 0.01, True), (accepted + 0.01, True), (accepted - 0.2, False)):
+        gate = dataclasses.replace(gated.bundle.manifest.input_gate, threshold=threshold)
+        manifest = dataclasses.replace(gated.bundle.manifest, input_gate=gate)
+        near = Predictor(dataclasses.replace(gated.bundle, manifest=manifest))
+        assert (near.read_and_predict(path, "x")[1].region is None) == whole
+
+
 def test_exact_reads_every_pixel(predictor, save_picture, tmp_path):
     path = save_picture(tmp_path / "x.png", brightness=0.8, shape=(1000, 1000))
     assert Predictor(predictor.bundle, exact=True).read_and_predict(path, "x")[1].pixels.shape == (1000, 1000)

@@ -47,6 +47,41 @@ def test_what_the_gate_refuses_is_not_scored(predictor, save_picture, tmp_path):
     assert "too-small" in {reason.code for reason in answer.reasons}
 
 
+@pytest.mark.parametrize("brightness, code, words", [(0.15, "lateral", "a side view"), (0.85, "ct", "a CT slice")])
+def test_the_learned_gate_refuses_with_the_likeliest_other_kind(gated, save_picture, tmp_path, brightness, code, words):
+    answer = gated.predict_file(save_picture(tmp_path / "x.png", brightness=brightness))
+    assert (answer.decision, answer.probabilities, answer.saliency) == ("refused", {}, None)
+    assert [(reason.code, reason.words) for reason in answer.reasons] == [(code, words)]
+    assert answer.accepted < 0.5
+    assert answer.novelty < 1
+
+
+def test_the_learned_gate_lets_its_own_kind_through_as_it_was(gated, predictor, save_picture, tmp_path):
+    path = save_picture(tmp_path / "x.png", brightness=0.7)
+    answer, without = gated.predict_file(path), predictor.predict_file(path)
+    assert answer.accepted > 0.5
+    assert without.accepted is None
+    assert (answer.decision, answer.probabilities) == (without.decision, without.probabilities)
+    assert list(answer.record()) == list(without.record())  # the gate changes answers, not their form
+
+
+def test_gate_and_novelty_both_say_why(gated, save_picture, tmp_path):
+    answer = gated.predict_file(save_picture(tmp_path / "x.png", brightness=0.95))
+    assert [reason.code for reason in answer.reasons] == ["ct", "novel"]
+
+
+def test_a_probability_that_is_no_number_is_refused(gated, save_picture, tmp_path):
+    class Broken:
+        manifest, identity = gated.bundle.manifest, "broken"
+
+        def __call__(self, images):
+            outputs = gated.bundle(images)
+            return dataclasses.replace(outputs, input_kind=np.full_like(outputs.input_kind, np.nan))
+
+    answer = type(gated)(Broken()).predict_file(save_picture(tmp_path / "x.png", brightness=0.7))
+    assert answer.decision == "refused"
+
+
 def test_unreadable_file_raises(predictor, tmp_path):
     path = tmp_path / "text.png"
     path.write_text("not a picture")

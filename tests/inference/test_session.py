@@ -29,6 +29,14 @@ def _edited(model: bytes, manifest, **changes) -> bytes:
     return seal(loaded.SerializeToString())
 
 
+def _unsealed(sealed: bytes) -> bytes:
+    import onnx
+
+    model = onnx.load_from_string(sealed)
+    del model.metadata_props[-1]
+    return model.SerializeToString()
+
+
 def test_outputs_are_those_computed_by_hand(bundle):
     outputs = bundle(_images(0.3, 0.6))
     np.testing.assert_allclose(outputs.logits, [[2, -2], [-1, 1]], atol=1e-5)
@@ -109,8 +117,8 @@ def test_other_format_version_is_refused(tiny_model, tiny_manifest, tmp_path, mo
     path = tmp_path / "new.onnx"
     with monkeypatch.context() as patch:
         patch.setattr(bundle_format, "read_manifest", lambda *_: None)  # what a later version would seal
-        path.write_bytes(_edited(tiny_model, tiny_manifest, format_version=2))
-    with pytest.raises(BundleError, match="format version 2, expected 1"):
+        path.write_bytes(_edited(tiny_model, tiny_manifest, format_version=3))
+    with pytest.raises(BundleError, match="format version 3, expected 2"):
         load_bundle(path)
 
 
@@ -148,6 +156,36 @@ def test_sealed_graph_that_the_runtime_cannot_load_is_one_line(tiny_model, tmp_p
         load_bundle(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
+
+
+def test_a_learned_gate_is_a_sixth_output_and_none_is_five(bundle, gated):
+    assert bundle(_images(0.5)).input_kind is None
+    kinds = gated.bundle(_images(0.1, 0.5, 0.9)).input_kind
+    assert kinds.argmax(axis=1).tolist() == [1, 0, 2]
+    np.testing.assert_allclose(kinds.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(kinds[1], np.exp([6, 0, 0]) / (np.exp(6) + 2), atol=1e-5)
+
+
+def test_gate_in_the_manifest_but_not_in_the_graph_and_the_reverse_are_refused(
+    tiny_model, tiny_manifest, gated, tmp_path
+):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(_edited(tiny_model, tiny_manifest, input_gate=gated.bundle.manifest.input_gate))
+    with pytest.raises(BundleError, match=r"expected outputs .*input_kind.*, found"):
+        load_bundle(path)
+    sealed = gated.bundle.path.read_bytes()
+    path.write_bytes(_edited(_unsealed(sealed), tiny_manifest))
+    with pytest.raises(BundleError, match="expected outputs"):
+        load_bundle(path)
+
+
+def test_gate_with_another_number_of_kinds_is_refused(tiny_manifest, gated, tmp_path):
+    gate = gated.bundle.manifest.input_gate
+    fewer = dataclasses.replace(gate, kinds=gate.kinds[:2])
+    path = tmp_path / "x.onnx"
+    path.write_bytes(_edited(_unsealed(gated.bundle.path.read_bytes()), tiny_manifest, input_gate=fewer))
+    with pytest.raises(BundleError, match="output input_kind has 3 kinds, the manifest names 2"):
+        load_bundle(path)
 
 
 def test_input_name_is_that_of_the_contract(bundle):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.data.rows import is_frontal_xray
+from pocketcxr.data.kinds import kind_of_row
 from pocketcxr.errors import DataError, PocketCxrError
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
@@ -36,7 +36,7 @@ def load_strangers(
     Args:
         folders: each with one folder per kind (``knee_xray``, ``photograph``); a folder that holds pictures itself is a
             kind of its own name.
-        rows: of an index; those that are no frontal X-rays become the kinds ``lateral`` and ``ct``.
+        rows: of an index; those whose modality and view say that they must be refused, under their kind (``lateral``).
         size: side in pixels of the model's input.
         aspect: as the model wants it, see `imaging.resize`.
         most: pictures per kind, drawn by lot where there are more.
@@ -58,8 +58,9 @@ def load_strangers(
             if found:
                 paths.setdefault(kind.name, []).extend(found)
     for row in rows:
-        if not is_frontal_xray(row):
-            paths.setdefault(_kind(row), []).append(_path(row))
+        kind = kind_of_row(row)
+        if kind not in ("", "frontal"):
+            paths.setdefault(kind, []).append(_path(row))
     rng = np.random.default_rng(seed)
     strangers = {}
     for kind, files in sorted(paths.items()):
@@ -68,10 +69,6 @@ def load_strangers(
         if pictures:
             strangers[kind] = np.stack(pictures)[:, None]
     return strangers
-
-
-def _kind(row: IndexRow) -> str:
-    return "ct" if row.modality.upper().startswith("CT") or row.view.upper() in ("AXIAL", "CORONAL") else "lateral"
 
 
 def _path(row: IndexRow) -> Path:

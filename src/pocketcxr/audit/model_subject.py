@@ -158,12 +158,14 @@ def ask(
         return ModelOutputs(empty, empty, empty)
     saliency = [part.saliency for part in parts if part.saliency is not None]
     novelty = [part.novelty for part in parts if part.novelty is not None]
+    kinds = [part.input_kind for part in parts if part.input_kind is not None]
     return ModelOutputs(
         np.concatenate([part.probabilities for part in parts]),
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.embedding for part in parts]),
         np.concatenate(saliency) if len(saliency) == len(parts) else None,
         np.concatenate(novelty) if len(novelty) == len(parts) else None,
+        np.concatenate(kinds) if len(kinds) == len(parts) else None,
     )
 
 

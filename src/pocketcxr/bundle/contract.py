@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 INPUT_NAME = "image"
 OUTPUT_NAMES = ("probabilities", "logits", "embedding", "saliency", "novelty")
+"""What every bundle gives."""
+INPUT_KIND = "input_kind"
+"""The sixth output, of bundles that learned what a frontal chest X-ray looks like (`bundle.manifest.InputGate`)."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class ModelOutputs:
     `logits` [n, classes], before the temperature; `embedding` [n, features];
     `saliency` [n, classes, rows, columns], class activation maps in logit units, None where a network has none;
     `novelty` [n], 1.0 at the bundle's cut-off, larger means less like the training images; None without a reference.
+    `input_kind` [n, kinds], probabilities of what the picture is, in the order of the manifest's `InputGate.kinds`;
+    None where the network has no learned gate.
     """
 
     probabilities: NDArray[np.float32]
@@ -31,6 +36,7 @@ class ModelOutputs:
     embedding: NDArray[np.float32]
     saliency: NDArray[np.float32] | None = None
     novelty: NDArray[np.float32] | None = None
+    input_kind: NDArray[np.float32] | None = None
 
 
 class Predict(Protocol):

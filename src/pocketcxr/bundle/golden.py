@@ -1,8 +1,8 @@
 """Golden vectors: inputs and expected outputs beside a bundle, so that whoever ports it can prove the port right.
 
-The file is NumPy's `.npz`: ``inputs`` uint8 [n, size, size] (divide by 255), the five outputs under their names, and
-``sha256`` of the bundle they belong to. The inputs are drawn here, because a bundle must not carry a patient's picture
-unless whoever exports it asked for that.
+The file is NumPy's `.npz`: ``inputs`` uint8 [n, size, size] (divide by 255), the outputs under their names (five, and
+``input_kind`` where the bundle has a learned gate), and ``sha256`` of the bundle they belong to. The inputs are drawn
+here, because a bundle must not carry a patient's picture unless whoever exports it asked for that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketcxr.bundle.contract import OUTPUT_NAMES, ModelOutputs, Predict
+from pocketcxr.bundle.contract import INPUT_KIND, OUTPUT_NAMES, ModelOutputs, Predict
 from pocketcxr.errors import BundleError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def network_input(inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def write_golden(path: Path, predict: Predict, inputs: NDArray[np.uint8], *, sha256: str) -> None:
-    """Score the inputs and write them with all five outputs; the file appears whole or not at all.
+    """Score the inputs and write them with all outputs that the model gives; the file appears whole or not at all.
 
     Raises:
         BundleError: the model gives no saliency or no novelty.
@@ -69,6 +69,8 @@ def write_golden(path: Path, predict: Predict, inputs: NDArray[np.uint8], *, sha
     absent = [name for name, array in arrays.items() if array is None]
     if absent:
         raise BundleError(f"cannot write golden vectors {path}: the model gives no {', '.join(absent)}")
+    if outputs.input_kind is not None:
+        arrays[INPUT_KIND] = outputs.input_kind
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as stream:
         np.savez_compressed(stream, inputs=inputs, sha256=np.array(sha256), **arrays)
@@ -83,7 +85,8 @@ def read_golden(path: Path) -> GoldenVectors:
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            outputs = ModelOutputs(**{name: arrays[name] for name in OUTPUT_NAMES})
+            names = (*OUTPUT_NAMES, INPUT_KIND) if INPUT_KIND in arrays else OUTPUT_NAMES
+            outputs = ModelOutputs(**{name: arrays[name] for name in names})
             return GoldenVectors(inputs=arrays["inputs"], outputs=outputs, sha256=str(arrays["sha256"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"cannot read golden vectors {path} ({error}): export the bundle again") from error
@@ -96,13 +99,16 @@ def check_golden(predict: Predict, golden: GoldenVectors) -> dict[str, float]:
     swapped axes, another resize or another normalisation differs by 0.1 and more.
 
     Raises:
-        BundleError: an output has another shape than the golden one.
+        BundleError: an output has another shape than the golden one, or one of the two has no `INPUT_KIND`.
     """
     found = predict(network_input(golden.inputs))
     differences: dict[str, float] = {}
-    for name in OUTPUT_NAMES:
+    for name in (*OUTPUT_NAMES, INPUT_KIND):
         expected, actual = getattr(golden.outputs, name), getattr(found, name)
-        if np.shape(actual) != expected.shape:
-            raise BundleError(f"output {name}: expected shape {list(expected.shape)}, found {list(np.shape(actual))}")
+        if expected is None and actual is None:
+            continue
+        if expected is None or actual is None or actual.shape != expected.shape:
+            shapes = ["none" if array is None else list(array.shape) for array in (expected, actual)]
+            raise BundleError(f"output {name}: expected shape {shapes[0]}, found {shapes[1]}")
         differences[name] = float(np.max(np.abs(expected - actual)))
     return differences

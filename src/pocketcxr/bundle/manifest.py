@@ -9,7 +9,9 @@ from typing import Any
 
 from pocketcxr.errors import BundleError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 had no input gate; it is read as a bundle without one."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,44 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
+class InputGate:
+    """The learned input gate: a picture whose probability of the kind `accept` is below `threshold` is refused.
+
+    `kinds` fixes the order of the graph's output ``input_kind``. The reason of a refusal has the most probable other
+    kind as its code and that kind's `words`, a sentence for a person.
+    """
+
+    kinds: tuple[str, ...]
+    accept: str
+    threshold: float
+    words: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuse a gate that contradicts itself, naming the field.
+
+        Raises:
+            BundleError: fewer than two kinds, `accept` not among them, a threshold outside 0 to 1, or words missing.
+        """
+        if len(self.kinds) < 2 or len(set(self.kinds)) != len(self.kinds) or self.accept not in self.kinds:  # noqa: PLR2004
+            raise BundleError(
+                f"input gate: expected two or more different kinds with {self.accept!r} among them, "
+                f"found {list(self.kinds)}"
+            )
+        if not 0 < self.threshold < 1:
+            raise BundleError(f"input gate: expected a threshold between 0 and 1, found {self.threshold}")
+        silent = [kind for kind in self.kinds if kind != self.accept and not self.words.get(kind)]
+        if silent:
+            raise BundleError(f"input gate: expected words for every kind that is refused, none for {silent}")
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All facts of a bundle. `labels` fixes the order of classes in every output.
 
     `temperature` divides the logits (already inside the graph). A class is in the conformal set when its probability
     is at least ``1 - conformal_quantile``; the sets hold the truth with probability `conformal_coverage` on data like
-    the calibration split. `metrics`, `data`, `teacher`, `run` are records for readers and take no part in a prediction.
+    the calibration split. `input_gate` is None where the graph has no output ``input_kind``. `metrics`, `data`,
+    `teacher`, `run` are records for readers and take no part in a prediction.
     """
 
     name: str
@@ -65,6 +99,7 @@ class Manifest:
     data: dict[str, Any] = field(default_factory=dict)
     teacher: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
+    input_gate: InputGate | None = None
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -81,12 +116,16 @@ class Manifest:
         try:
             table = json.loads(text)
             version = table.get("format_version")
-            if version != FORMAT_VERSION:
+            if version not in READABLE_VERSIONS:
                 raise BundleError(f"bundle has format version {version!r}, expected {FORMAT_VERSION}: export it again")
             table["labels"] = tuple(table["labels"])
             table["limits"] = tuple(table["limits"])
             table["preprocessing"] = Preprocessing(**table["preprocessing"])
             table["operating_points"] = tuple(OperatingPoint(**point) for point in table["operating_points"])
+            gate = table.get("input_gate")
+            if gate is not None:
+                gate["kinds"] = tuple(gate["kinds"])
+                table["input_gate"] = InputGate(**gate)
             return cls(**table)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"bundle manifest cannot be read ({error}): export the bundle again") from error

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pocketcxr.data.findings import UNLABELLED, finding_of, unknown_finding
+from pocketcxr.data.kinds import facts_of_folder
 from pocketcxr.data.listing import (
     LayoutOptions,
     Listing,
@@ -66,8 +67,11 @@ def list_class_folders(root: Path, options: LayoutOptions, *, below: str = "") -
     """A folder per class, at any depth: the nearest folder that names a finding gives it.
 
     A root that holds no class folder, but is named for a finding itself, is one class. DICOM files in no class folder
-    are kept as unlabelled material, for their header still says what they are; other pictures are rejected with the
-    name that is unknown. `below`: only pictures in folders of this name count, the rest are masks.
+    are kept as unlabelled material, for their header still says what they are. So are pictures in folders that say what
+    must be refused (``knee_xray``, ``chest_ct_slice``, ``lateral``, ``photograph``): with modality and view, for the
+    learned input gate. Others are rejected with the name that is unknown.
+
+    `below`: only pictures in folders of this name count, the rest are masks.
     """
     images, rejected = walk_images(root)
     found = {path: class_of_folder(path, root, options.aliases) for path in images}
@@ -80,6 +84,8 @@ def list_class_folders(root: Path, options: LayoutOptions, *, below: str = "") -
         finding = whole if named is None else named
         if below and path.parent.name != below:
             supplements += 1
+        elif named is None and not is_dicom(path) and (facts := facts_of_folder(_around(path, root))):
+            rows.append(IndexRow(str(path), source, UNLABELLED, modality=facts[0], view=facts[1]))
         elif finding is None and not is_dicom(path):
             reason = unknown_finding(folder, "folder") if folder else "no label: it lies in no class folder"
             rejected.append(Rejected(str(path), source, reason))
@@ -87,6 +93,11 @@ def list_class_folders(root: Path, options: LayoutOptions, *, below: str = "") -
             rows.append(IndexRow(str(path), source, finding or UNLABELLED))
     notes = (f"{supplements} pictures outside folders named {below} (masks) left out",) if supplements else ()
     return Listing(tuple(rows), tuple(rejected), notes)
+
+
+def _around(path: Path, root: Path) -> tuple[str, ...]:
+    """Names of the folders around a picture below the root, the nearest first; the root's own where it lies in it."""
+    return path.relative_to(root).parts[:-1][::-1] or (root.resolve().name,)
 
 
 def list_loose(root: Path, options: LayoutOptions) -> Listing:

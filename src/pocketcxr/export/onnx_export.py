@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from pocketcxr.bundle.contract import INPUT_NAME
+from pocketcxr.bundle.contract import INPUT_KIND, INPUT_NAME
 from pocketcxr.errors import ConfigError
 
 if TYPE_CHECKING:
     import onnx
 
+    from pocketcxr.models.input_kind import InputKindNetwork
     from pocketcxr.models.networks import Student
 
 OPSET = 18
@@ -26,18 +27,22 @@ CORE_OUTPUTS = ("logits", "embedding", "saliency")
 
 
 class _Core(nn.Module):
-    """The student with its class activation maps: the classifier applied to every place of the last feature map."""
+    """The student with its class activation maps: the classifier applied to every place of the last feature map.
 
-    def __init__(self, network: Student, classifier: nn.Linear) -> None:
+    The input gate, where there is one, answers beside it; its weights are found under the name ``input_gate.``.
+    """
+
+    def __init__(self, network: Student, classifier: nn.Linear, input_gate: InputKindNetwork | None) -> None:
         super().__init__()
-        self.network, self.classifier = network, classifier
+        self.network, self.classifier, self.input_gate = network, classifier, input_gate
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs = self.network(image)
         # without the bias, as `Student.saliency`: the mean of a map over its places is the logit less the bias
         weight = self.classifier.weight[:, :, None, None]  # [classes, features, 1, 1]
         saliency = nn.functional.conv2d(outputs.features, weight)
-        return outputs.logits, outputs.embedding, saliency
+        core = (outputs.logits, outputs.embedding, saliency)
+        return core if self.input_gate is None else (*core, self.input_gate(image))
 
 
 def cpu_copy(network: Student) -> Student:
@@ -45,26 +50,28 @@ def cpu_copy(network: Student) -> Student:
     return copy.deepcopy(network).cpu().float().eval()
 
 
-def core_graph(network: Student, *, image_size: int) -> onnx.ModelProto:
+def core_graph(network: Student, *, image_size: int, input_gate: InputKindNetwork | None = None) -> onnx.ModelProto:
     """Export logits [n, classes], embedding [n, features] and saliency [n, classes, rows, columns].
 
     Args:
         network: gives `NetworkOutputs` for images [n, 1, size, size]; its linear layer `classifier` takes the
             global average of `features`.
         image_size: of the square input, in pixels.
+        input_gate: adds the output ``input_kind`` [n, kinds].
 
     Raises:
         ConfigError: the network has no linear `classifier` on the global average of its features.
     """
     network = cpu_copy(network)
     classifier = linear_classifier(network, image_size)
+    gate = None if input_gate is None else copy.deepcopy(input_gate).cpu().float().eval()
     program = torch.onnx.export(
-        _Core(network, classifier).eval(),
+        _Core(network, classifier, gate).eval(),
         (torch.rand(2, 1, image_size, image_size, generator=torch.Generator().manual_seed(0)),),
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT_NAME],
-        output_names=list(CORE_OUTPUTS),
+        output_names=[*CORE_OUTPUTS, *([INPUT_KIND] if gate else [])],
         dynamic_shapes=({0: torch.export.Dim("n")},),
         optimize=True,
         verbose=False,

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketcxr.bundle.contract import OUTPUT_NAMES
+from pocketcxr.bundle.contract import INPUT_KIND, OUTPUT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,15 +26,18 @@ _HALVED_FROM = 256  # numbers in a tensor: smaller ones (biases, constants) save
 _PREFIX = "pocketcxr"  # of the names that this module adds to a graph
 
 
-def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+def halve_weights(model: onnx.ModelProto, *, only: frozenset[str] | None = None) -> onnx.ModelProto:
     """Store large weights in half precision, each widened by a Cast; the arithmetic stays float32.
 
-    Half the bytes; runtimes fold the Casts when they load the model. A tensor that half precision cannot hold stays.
+    Half the bytes; runtimes fold the Casts when they load the model. A tensor that half precision cannot hold stays;
+    so does one whose name is not among `only`, where that is given.
     """
     model = copy.deepcopy(model)
     casts: list[onnx.NodeProto] = []
     for initializer in model.graph.initializer:
         if initializer.data_type != TensorProto.FLOAT or np.prod(initializer.dims) < _HALVED_FROM:
+            continue
+        if only is not None and initializer.name not in only:
             continue
         weights = numpy_helper.to_array(initializer)
         if np.abs(weights).max() > np.finfo(np.float16).max:
@@ -51,7 +54,7 @@ def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 def attach_tail(
     model: onnx.ModelProto, *, temperature: float, reference: NoveltyReference, half_weights: bool
 ) -> onnx.ModelProto:
-    """Add the calibrated probabilities and the novelty to a core graph, and put the five outputs in their order."""
+    """Add the calibrated probabilities and the novelty to a core graph, and put all outputs in their order."""
     tail = _Tail()
     scaled = tail.add("Div", "logits", tail.constant("temperature", [temperature]))
     tail.add("Softmax", scaled, output="probabilities", axis=1)
@@ -73,7 +76,7 @@ def attach_tail(
     outputs = {output.name: output for output in model.graph.output}
     outputs["probabilities"] = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", classes])
     outputs["novelty"] = helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["n"])
-    ordered = [copy.deepcopy(outputs[name]) for name in OUTPUT_NAMES]
+    ordered = [copy.deepcopy(outputs[name]) for name in (*OUTPUT_NAMES, INPUT_KIND) if name in outputs]
     del model.graph.output[:]
     model.graph.output.extend(ordered)
     onnx.checker.check_model(model, full_check=True)

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from pocketcxr.bundle.contract import INPUT_NAME, OUTPUT_NAMES, ModelOutputs
+from pocketcxr.bundle.contract import INPUT_KIND, INPUT_NAME, OUTPUT_NAMES, ModelOutputs
 from pocketcxr.bundle.golden import network_input
 from pocketcxr.errors import BundleError
 from pocketcxr.export.novelty import novelty
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.export.novelty import NoveltyReference
+    from pocketcxr.models.input_kind import InputKindNetwork
     from pocketcxr.models.networks import Student
 
 GRAPH_TOLERANCE = 1e-3
@@ -27,7 +28,9 @@ GRAPH_TOLERANCE = 1e-3
 fraction of the output's largest value. Both sum in float32 in another order; a wrong graph differs by 0.1 and more."""
 
 HALF_PROBABILITY_TOLERANCE = 0.02
-"""Largest change of a probability that rounding the weights to half precision may cause."""
+"""Largest change of a probability, of a class or of a kind, that rounding the weights to half precision may cause."""
+
+_PROBABILITIES = ("probabilities", INPUT_KIND)
 
 _BATCH = 32
 
@@ -54,13 +57,19 @@ class GraphRun:
 
 
 def torch_outputs(
-    network: Student, pictures: NDArray[np.uint8], *, temperature: float, reference: NoveltyReference
+    network: Student,
+    pictures: NDArray[np.uint8],
+    *,
+    temperature: float,
+    reference: NoveltyReference,
+    input_gate: InputKindNetwork | None = None,
 ) -> ModelOutputs:
-    """All five outputs for pictures uint8 [n, size, size] from PyTorch and NumPy, without the exported graph."""
+    """All outputs for pictures uint8 [n, size, size] from PyTorch and NumPy, without the exported graph."""
     network = cpu_copy(network)
     with torch.no_grad():
         outputs = network(torch.from_numpy(network_input(pictures)))
         maps = network.saliency(outputs.features)
+        kinds = None if input_gate is None else input_gate(torch.from_numpy(network_input(pictures))).numpy()
     logits, embedding = outputs.logits.numpy(), outputs.embedding.numpy()
     return ModelOutputs(
         probabilities=_softmax(logits / np.float32(temperature)),
@@ -68,6 +77,7 @@ def torch_outputs(
         embedding=embedding,
         saliency=maps.numpy(),
         novelty=novelty(embedding, reference),
+        input_kind=kinds,
     )
 
 
@@ -94,20 +104,22 @@ def check_halves(model: onnx.ModelProto, pictures: NDArray[np.uint8], expected: 
         BundleError: a probability moved by more than `HALF_PROBABILITY_TOLERANCE`.
     """
     differences = _differences(model, pictures, expected)
-    if not differences["probabilities"] <= HALF_PROBABILITY_TOLERANCE:
+    worst = max(differences[name] for name in _PROBABILITIES if name in differences)
+    if not worst <= HALF_PROBABILITY_TOLERANCE:
         raise BundleError(
-            f"rounding the weights to half precision moves a probability by {differences['probabilities']:.2g}, "
+            f"rounding the weights to half precision moves a probability by {worst:.2g}, "
             f"expected at most {HALF_PROBABILITY_TOLERANCE:g}: export with half_weights=False"
         )
     return differences
 
 
 def _differences(model: onnx.ModelProto, pictures: NDArray[np.uint8], expected: ModelOutputs) -> dict[str, float]:
-    found = _session(model).run(list(OUTPUT_NAMES), {INPUT_NAME: network_input(pictures)})
+    names = OUTPUT_NAMES if expected.input_kind is None else (*OUTPUT_NAMES, INPUT_KIND)
+    found = _session(model).run(list(names), {INPUT_NAME: network_input(pictures)})
     differences: dict[str, float] = {}
-    for name, actual in zip(OUTPUT_NAMES, found, strict=True):
+    for name, actual in zip(names, found, strict=True):
         wanted = getattr(expected, name)
-        scale = 1.0 if name == "probabilities" else max(float(np.abs(wanted).max()), 1e-6)
+        scale = 1.0 if name in _PROBABILITIES else max(float(np.abs(wanted).max()), 1e-6)
         differences[name] = float(np.abs(actual - wanted).max()) / scale
     return differences
 

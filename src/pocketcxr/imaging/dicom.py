@@ -90,7 +90,8 @@ def read_dicom(data: bytes, name: str, *, side: int | None = None, max_pixels: i
         notes = ("palette read as grey",)
     else:
         factor = 1
-        pixels, colour = to_grey(samples, largest=2**bits - 1)
+        grey = to_grey(samples, largest=2**bits - 1)
+        pixels, colour = grey.pixels, grey.is_coloured
         notes = ("colour channels read as grey",)
     facts = read_facts(dataset, (rows, columns), colour=colour, notes=notes)
     return Radiograph(pixels, facts, region_of(columns, rows, factor))
@@ -263,4 +264,5 @@ def _check_encapsulated(dataset: FileDataset, syntax: UID, name: str) -> Codestr
 def _palette_grey(samples: NDArray[Any], dataset: FileDataset) -> tuple[NDArray[np.float32], bool]:
     coloured = apply_color_lut(samples, dataset)
     bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
-    return to_grey(coloured[..., :3].astype(np.uint16, copy=False), largest=2**bits - 1)
+    grey = to_grey(coloured[..., :3].astype(np.uint16, copy=False), largest=2**bits - 1)
+    return grey.pixels, grey.is_coloured

@@ -5,6 +5,7 @@ The format is recognised by the file's first bytes, never by its suffix: many pu
 
 from __future__ import annotations
 
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -62,8 +63,7 @@ def read_image_bytes(data: bytes, name: str, *, side: int | None = None, max_pix
     """
     if not data:
         raise UnreadableImageError(f"{name}: the file is empty; copy it again from its source")
-    if len(data) > MAX_FILE_BYTES:
-        raise UnreadableImageError(f"{name}: {len(data):,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
+    _check_size(len(data), name)
     with decoder_warnings_ignored():
         try:
             return (
@@ -107,14 +107,21 @@ def _decode(data: bytes, name: str, side: int | None, max_pixels: int | None) ->
     )
 
 
+def _check_size(size: int, name: str) -> None:
+    if size > MAX_FILE_BYTES:
+        raise UnreadableImageError(f"{name}: {size:,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
+
+
 def _file_bytes(path: Path) -> bytes:
     try:
-        if path.is_dir():
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise UnreadableImageError(f"{path}: expected a file, found a folder")
-        if path.exists() and not path.is_file():  # a pipe or device would block or never end
+        if not stat.S_ISREG(status.st_mode):  # a pipe or device would block or never end
             raise UnreadableImageError(f"{path}: expected a regular file")
+        _check_size(status.st_size, str(path))
         with path.open("rb") as stream:
-            return stream.read(MAX_FILE_BYTES + 1)
+            return stream.read(status.st_size + 1)  # a limit, should it grow meanwhile
     except FileNotFoundError:
         raise UnreadableImageError(f"{path}: there is no such file") from None
     except PermissionError:

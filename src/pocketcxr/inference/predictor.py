@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pocketcxr.bundle.contract import ModelOutputs
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.imaging.reading import Radiograph
+    from pocketcxr.inference.loading import LoadingBundle
     from pocketcxr.inference.session import Bundle
 
 UNCERTAIN, REFUSED, ERROR = "uncertain", "refused", "error"
@@ -33,6 +35,7 @@ TOLERANCE = 0.005
 """Most by which probabilities from a reduced picture may differ from those of the whole one; tested on real files."""
 
 _NOVELTY_TOLERANCE = 0.05
+_GATE_TOLERANCE = 0.05  # of the learned gate's probability, which is steep where pictures are doubtful
 _NOVELTY_CUT_OFF = 1.0  # the graph divides by the bundle's cut-off
 
 
@@ -43,7 +46,8 @@ class Prediction:
     `decision` is a label of the bundle, ``uncertain``, ``refused`` or ``error``. `probabilities` (0 to 1, calibrated)
     are empty where the picture was refused or not read: a number that must not be used is not given. `novelty` is 1.0
     at the bundle's cut-off, None where the picture was not scored. `saliency` float32 [classes, rows, columns] in logit
-    units, None without probabilities. `bundle` names the model that answered.
+    units, None without probabilities. `accepted` is the learned gate's probability that this is a picture to answer,
+    None where there is no such gate or the picture was not scored. `bundle` names the model that answered.
     """
 
     path: str
@@ -53,10 +57,11 @@ class Prediction:
     reasons: tuple[Reason, ...]
     bundle: str
     saliency: NDArray[np.float32] | None = field(default=None, repr=False)
+    accepted: float | None = field(default=None, repr=False)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Prediction:
-        """Make an answer of what `record` returned; the saliency is not in it."""
+        """Make an answer of what `record` returned; saliency and `accepted` are not in it."""
         reasons = tuple(Reason(reason["code"], reason["words"]) for reason in record["reasons"])
         fields = dict(record, reasons=reasons)
         return cls(**fields)
@@ -76,7 +81,7 @@ class Prediction:
 class Predictor:
     """Reads, checks, scores and decides with one bundle; holds nothing that changes, so threads may share it."""
 
-    def __init__(self, bundle: Bundle, *, exact: bool = False, smallest_side: int = 0) -> None:
+    def __init__(self, bundle: Bundle | LoadingBundle, *, exact: bool = False, smallest_side: int = 0) -> None:
         """Take a bundle from `pocketcxr.load_bundle`.
 
         Args:
@@ -130,17 +135,35 @@ class Predictor:
             return Prediction(name, REFUSED, {}, None, refusals, self.bundle.identity)
         preprocessing = self.bundle.manifest.preprocessing
         image = resize(  # [size, size]
-            radiograph.pixels, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
+            radiograph.samples, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
         )
         outputs = self.bundle(image[None, None])
         assert outputs.novelty is not None  # every bundle has all five outputs; checked when it was loaded
         assert outputs.saliency is not None
         novelty, row = float(outputs.novelty[0]), outputs.probabilities[0]
+        accepted, reasons = self._kind(outputs)
         if not (novelty <= _NOVELTY_CUT_OFF and np.isfinite(row).all()):  # written so that NaN is refused too
-            return Prediction(name, REFUSED, {}, novelty, (_novelty_reason(novelty),), self.bundle.identity)
+            reasons = (*reasons, _novelty_reason(novelty))
+        if reasons:
+            return Prediction(name, REFUSED, {}, novelty, reasons, self.bundle.identity, accepted=accepted)
         probabilities = dict(zip(self.bundle.manifest.labels, map(float, row), strict=True))
         decision, reasons = decide(probabilities, self.bundle.manifest)
-        return Prediction(name, decision, probabilities, novelty, reasons, self.bundle.identity, outputs.saliency[0])
+        return Prediction(
+            name, decision, probabilities, novelty, reasons, self.bundle.identity, outputs.saliency[0], accepted
+        )
+
+    def _kind(self, outputs: ModelOutputs) -> tuple[float | None, tuple[Reason, ...]]:
+        """The learned gate's probability of a picture to answer, and its reason against this one, if any."""
+        gate = self.bundle.manifest.input_gate
+        if gate is None:
+            return None, ()
+        assert outputs.input_kind is not None  # checked when the bundle was loaded
+        kinds = dict(zip(gate.kinds, map(float, outputs.input_kind[0]), strict=True))
+        accepted = kinds.pop(gate.accept)
+        if accepted >= gate.threshold:
+            return accepted, ()
+        likeliest = max(kinds, key=lambda kind: kinds[kind])  # also where all are NaN
+        return accepted, (Reason(likeliest, gate.words[likeliest]),)
 
 
 def _in_doubt(prediction: Prediction, manifest: Manifest) -> bool:
@@ -149,6 +172,9 @@ def _in_doubt(prediction: Prediction, manifest: Manifest) -> bool:
         return False  # refused by the input gate, whose own doubts were settled when the file was read
     needed = 1 - manifest.conformal_quantile
     close = any(abs(probability - needed) <= TOLERANCE for probability in prediction.probabilities.values())
+    gate = manifest.input_gate
+    if gate is not None and prediction.accepted is not None:
+        close = close or not abs(prediction.accepted - gate.threshold) > _GATE_TOLERANCE
     return close or not abs(prediction.novelty - _NOVELTY_CUT_OFF) > _NOVELTY_TOLERANCE  # NaN is in doubt too
 
 

@@ -16,10 +16,9 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
 
-from pocketcxr.bundle.contract import INPUT_NAME, OUTPUT_NAMES, ModelOutputs
-from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
+from pocketcxr.bundle.contract import INPUT_KIND, INPUT_NAME, OUTPUT_NAMES, ModelOutputs
 from pocketcxr.errors import BundleError, InputError
-from pocketcxr.inference.identity import identity_of
+from pocketcxr.inference.identity import VerifiedFile, identity_of, read_verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,12 +55,17 @@ class Bundle:
     session: onnxruntime.InferenceSession
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what the graph gives: the five outputs of every bundle, and `INPUT_KIND` where it has a gate."""
+        return OUTPUT_NAMES if self.manifest.input_gate is None else (*OUTPUT_NAMES, INPUT_KIND)
+
+    @property
     def identity(self) -> str:
         """Name, version and the start of the hash, as written beside every prediction."""
         return identity_of(self.manifest, self.sha256)
 
     def __call__(self, images: NDArray[np.float32], /) -> ModelOutputs:
-        """Score images [n, 1, size, size], float32 in [0, 1], MONOCHROME2; all five outputs are there.
+        """Score images [n, 1, size, size], float32 in [0, 1], MONOCHROME2; all `outputs` are there.
 
         Raises:
             InputError: another shape, type or range, no image, or a pixel that is no number.
@@ -71,10 +75,10 @@ class Bundle:
             self._run(images[start : start + _IMAGES_PER_PASS]) for start in range(0, len(images), _IMAGES_PER_PASS)
         ]
         whole = parts[0] if len(parts) == 1 else [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-        return ModelOutputs(**dict(zip(OUTPUT_NAMES, whole, strict=True)))
+        return ModelOutputs(**dict(zip(self.outputs, whole, strict=True)))
 
     def _run(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        outputs: Sequence[Any] = self.session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
+        outputs: Sequence[Any] = self.session.run(list(self.outputs), {INPUT_NAME: images})
         return list(outputs)
 
     def _check(self, images: NDArray[np.float32]) -> None:
@@ -102,10 +106,15 @@ def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bund
     Raises:
         BundleError: missing, damaged, changed, of another format version, or a model that does not fit its manifest.
     """
-    path = default_bundle_path() if path is None else path
-    data = read_bundle(path)
-    sha256 = sha256_of(data, str(path))
-    manifest = read_manifest(data, str(path))
+    return load_verified(read_verified(path), threads=threads)
+
+
+def load_verified(file: VerifiedFile, *, threads: int | None = None) -> Bundle:
+    """Load a bundle whose file was read and verified already; otherwise as `load_bundle`.
+
+    Raises:
+        BundleError: a model that the runtime cannot load or that does not fit its manifest.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = _threads() if threads is None else max(1, threads)
     options.inter_op_num_threads = 1
@@ -113,12 +122,14 @@ def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bund
     # threads that spin between two pictures would take the processor from the one that decodes the next
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(file.data, options, providers=["CPUExecutionProvider"])
     except _RUNTIME_ERRORS as error:
         first_line = str(error).strip().splitlines()[0]
-        raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({first_line})") from error
-    _check_fit(session, manifest, path)
-    return Bundle(path=path, manifest=manifest, sha256=sha256, session=session)
+        words = f"{file.path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({first_line})"
+        raise BundleError(words) from error
+    bundle = Bundle(path=file.path, manifest=file.manifest, sha256=file.sha256, session=session)
+    _check_fit(bundle)
+    return bundle
 
 
 def _threads() -> int:
@@ -126,16 +137,23 @@ def _threads() -> int:
     return min(_MOST_THREADS, available)
 
 
-def _check_fit(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
+def _check_fit(bundle: Bundle) -> None:
     """Refuse a graph whose input or outputs are not those that its manifest speaks of."""
+    session, manifest, path = bundle.session, bundle.manifest, bundle.path
     size, classes = manifest.preprocessing.size, len(manifest.labels)
     inputs = {node.name: (node.type, list(node.shape)[1:]) for node in session.get_inputs()}
     expected = {INPUT_NAME: ("tensor(float)", [1, size, size])}
     if inputs != expected:
         raise BundleError(f"{path}: expected the input {expected}, found {inputs}: export the bundle again")
     outputs = {node.name: list(node.shape) for node in session.get_outputs()}
-    if set(outputs) != set(OUTPUT_NAMES):
-        raise BundleError(f"{path}: expected outputs {list(OUTPUT_NAMES)}, found {list(outputs)}: export it again")
+    if set(outputs) != set(bundle.outputs):
+        raise BundleError(f"{path}: expected outputs {list(bundle.outputs)}, found {list(outputs)}: export it again")
+    kinds = len(manifest.input_gate.kinds) if manifest.input_gate else 0
+    if kinds and outputs[INPUT_KIND][1] != kinds:
+        raise BundleError(
+            f"{path}: output {INPUT_KIND} has {outputs[INPUT_KIND][1]} kinds, the manifest names {kinds}: "
+            "export it again"
+        )
     for name in ("probabilities", "logits", "saliency"):
         if outputs[name][1] != classes:
             raise BundleError(

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr.audit.model_audit import AuditConfig, audit_model, load_strangers
+from pocketcxr.audit.model_gate import gate
+from pocketcxr.data.kinds import gate_splits
 from pocketcxr.data.pixels import open_dataset
+from pocketcxr.data.strangers import with_strangers
 from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.evaluation import verdicts
+from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
+    from pocketcxr.imaging.radiograph import Radiograph
+    from pocketcxr.inference.predictor import Prediction
     from pocketcxr.labels import Task
     from pocketcxr.pipeline.run import Run
 
@@ -54,6 +60,8 @@ class AuditedModel:
     size: int
     aspect: str
     randomised: Callable[[], Iterable[tuple[str, Predict]]] | None = None
+    decide: Callable[[Radiograph], Prediction] | None = None
+    has_gate: bool = False
 
 
 def load_model(path: Path, *, run: Run | None, seed: int = 0) -> AuditedModel:
@@ -66,7 +74,17 @@ def load_model(path: Path, *, run: Run | None, seed: int = 0) -> AuditedModel:
         bundle = load_bundle(path)
         shape = bundle.manifest.preprocessing
         randomised = _randomised(path, seed=seed)
-        return AuditedModel("student", bundle, tuple(bundle.manifest.labels), shape.size, shape.aspect, randomised)
+        predictor = Predictor(bundle, exact=True)
+        return AuditedModel(
+            "student",
+            bundle,
+            tuple(bundle.manifest.labels),
+            shape.size,
+            shape.aspect,
+            randomised,
+            decide=lambda radiograph: predictor.predict_image(radiograph, ""),
+            has_gate=bundle.manifest.input_gate is not None,
+        )
     require_extra("train", "torch", "timm")
     from pocketcxr.models.checkpoints import load_network
     from pocketcxr.models.predict import as_predict
@@ -93,7 +111,7 @@ def audit_loaded(
     dataset = open_dataset(
         placed, task, size=model.size, aspect=model.aspect, cache=cache, leaks=True, progress=asked.progress
     )
-    return audit_model(
+    sections = audit_model(
         model.predict,
         dataset,
         name=model.name,
@@ -106,6 +124,19 @@ def audit_loaded(
         randomised=model.randomised,
         logger=_LOGGER,
     )
+    return (*sections, _gate_section(model, dataset, rows, asked))
+
+
+def _gate_section(model: AuditedModel, dataset: Dataset, rows: Sequence[IndexRow], asked: Questions) -> Section:
+    """The whole decision; of a bundle with a learned gate, on strangers of the gate's test split alone."""
+    strangers = with_strangers(rows, asked.strangers)
+    note = ""
+    if model.has_gate:
+        splits = gate_splits(strangers)
+        strangers = [row for row, split in zip(strangers, splits, strict=True) if split == "test"]
+        note = "Strangers of the gate's own train and calibration split were left out (see data.kinds.gate_splits)."
+    films = [row for row in dataset.rows if row.split == "test"]
+    return gate(model.decide, films, strangers, most=60 if asked.quick else 400, note=note, progress=asked.progress)
 
 
 def embeddings(model: AuditedModel, dataset: Dataset, *, cache: Path, progress: bool) -> NDArray[np.float32]:

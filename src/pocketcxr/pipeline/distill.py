@@ -1,31 +1,35 @@
-"""The whole run: index, split, teacher, cached views, students, bundle, evaluation, report; resumable as a whole."""
+"""The whole run: index, split, teacher, views, students, gate, bundle, evaluation, report; resumable as a whole."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pocketcxr.errors import CheckpointError
+from pocketcxr.models.checkpoints import checkpoint_sha256
+from pocketcxr.pipeline.input_gate import gate_stage
 from pocketcxr.pipeline.judge import compare_on_calibration, evaluate_run, export_run
 from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.pipeline.stages import prepare
 from pocketcxr.pipeline.unseen import train_without_sources
 from pocketcxr.training.losses import needs_teacher
 from pocketcxr.training.student import train_student
-from pocketcxr.training.teacher import train_teacher
+from pocketcxr.training.teacher import TEACHER, train_teacher
 from pocketcxr.training.views import cache_views
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.pipeline.run import Run
     from pocketcxr.training.config import Experiment
 
 _LOGGER = logging.getLogger("pocketcxr")
-_STAGES = 7
+_STAGES = 8
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,11 @@ def run_distill(
             views_stage(run, dataset)
         _say(5, f"student distilled: {', '.join(experiment.student.losses)}")
         student_stage(run, dataset, online=online)
-        _say(6, "bundle")
+        _say(6, "input gate: what is a frontal chest X-ray, and what must be refused")
+        gate_stage(run)
+        _say(7, "bundle")
         export_run(run, dataset, force=True)  # never refused here: a run that goes on only marks what failed
-        _say(7, "evaluation and report")
+        _say(8, "evaluation and report")
         summary = evaluate_run(run, dataset)
     return RunResult(run.evaluation / "report.html", run.bundle, summary)
 
@@ -96,28 +102,46 @@ def run_stage(
     run = open_run(folder, experiment, progress=progress)
     with log_to(run):
         dataset = prepare(run, splits=splits)
-        if command == "train-teacher":
-            return str(teacher_stage(run, dataset))
-        if command == "cache-views":
-            views_stage(run, dataset)
-            return str(run.views)
-        if command == "train-student":
-            return str(student_stage(run, dataset, alone=alone, online=online))
-        if command == "leave-source-out":
-            return "\n".join(
+        stages: dict[str, Callable[[], object]] = {
+            "train-teacher": lambda: teacher_stage(run, dataset),
+            "cache-views": lambda: views_stage(run, dataset) and run.views,
+            "train-student": lambda: student_stage(run, dataset, alone=alone, online=online),
+            "train-gate": lambda: gate_stage(run) or "no input gate",
+            "leave-source-out": lambda: "\n".join(
                 f"without {source}: {path}" for source, path in train_without_sources(run, dataset).items()
-            )
-        if command == "export":
-            return str(export_run(run, dataset, force=force))
-        return evaluate_run(run, dataset)
+            ),
+            "export": lambda: export_run(run, dataset, force=force),
+            "evaluate": lambda: evaluate_run(run, dataset),
+        }
+        return str(stages[command]())
 
 
 def teacher_stage(run: Run, dataset: Dataset) -> Path:
-    """Train the teacher of a run, or return its checkpoint when that is done."""
+    """Train the teacher of a run, or copy the one that was named; return its checkpoint when that is done."""
     config = run.experiment
+    if config.teacher.checkpoint:
+        return _given_teacher(run, Path(config.teacher.checkpoint))
     return train_teacher(
         dataset, config.teacher, out=run.teacher, augmentation=config.views.augmentation, progress=run.progress
     )
+
+
+def _given_teacher(run: Run, given: Path) -> Path:
+    """Copy of a trained network in the run's folder, where evaluation and audit look for the teacher.
+
+    Raises:
+        CheckpointError: no such file, or the run has another teacher already.
+    """
+    path, sha256 = run.teacher / TEACHER, checkpoint_sha256(given)
+    if path.exists():
+        if checkpoint_sha256(path) != sha256:
+            raise CheckpointError(f"{path} is another teacher than {given}: choose another -o folder")
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    shutil.copyfile(given, partial)
+    partial.replace(path)
+    return path
 
 
 def views_stage(run: Run, dataset: Dataset):  # noqa: ANN201  # TeacherViews

@@ -17,6 +17,7 @@ from pocketcxr.evaluation.evaluate import evaluate_models, score
 from pocketcxr.evaluation.intervals import clusters
 from pocketcxr.evaluation.judged import calibrate, judge
 from pocketcxr.evaluation.metrics import auroc
+from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.export import export_student
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.models.checkpoints import load_network
@@ -24,6 +25,7 @@ from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
 from pocketcxr.models.networks import Student
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.export_gate import audit_mark
+from pocketcxr.pipeline.input_gate import gate_of
 from pocketcxr.pipeline.run import notes, write_json
 from pocketcxr.training.losses import needs_teacher
 from pocketcxr.training.teacher import TEACHER
@@ -87,7 +89,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
     if not isinstance(network, Student):
         raise CheckpointError(f"{checkpoint(run.distilled)}: expected a student, found a {spec.kind}")
     records = {
-        "metrics": _test_figures(run, dataset, as_predict(network)),
+        "metrics": test_figures(run, dataset, as_predict(network)),
         "data": {"fingerprint": dataset.fingerprint, "sources": sorted({row.source for row in dataset.rows})},
         "teacher": {"backbones": list(run.experiment.teacher.backbones)} if _taught(run) else {},
         "run": {
@@ -97,6 +99,9 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
             "audit": mark.entry,
         },
     }
+    gate = gate_of(run)
+    if gate is not None:
+        records["run"]["input_gate"] = gate[2]
     path = export_student(
         network,
         spec,
@@ -108,6 +113,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
         licence=_RESEARCH_LICENCE,
         records=records,
         warnings=mark.limits,
+        input_gate=None if gate is None else gate[:2],
         aspect=run.experiment.data.aspect,
         progress=run.progress,
     )
@@ -150,7 +156,9 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         raise CheckpointError(f"{run.folder}: no trained network to evaluate; run  pocketcxr distill -o {run.folder}")
     evaluation = evaluate_models(
         [
-            score(name, predict, dataset, dataset.positions("calibration"), progress=run.progress)
+            score(
+                name, predict, dataset, calibration_positions(dataset, run.experiment.evaluation), progress=run.progress
+            )
             for name, predict in predicts.items()
         ],
         [
@@ -211,9 +219,12 @@ def macro_auroc(scored: Scored) -> float:
     )
 
 
-def _test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
+def test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
+    """Figures of a model on the test split, overall and per source, for a bundle's manifest."""
     config, task, positions = run.experiment.evaluation, dataset.task, dataset.positions("test")
-    calibration = score("student", predict, dataset, dataset.positions("calibration"), progress=run.progress)
+    calibration = score(
+        "student", predict, dataset, calibration_positions(dataset, run.experiment.evaluation), progress=run.progress
+    )
     test = score("student", predict, dataset, positions, progress=run.progress)
     rows = [dataset.rows[i] for i in positions]
     (judged,), _ = judge(

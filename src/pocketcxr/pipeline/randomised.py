@@ -31,6 +31,7 @@ _PASSING = frozenset(
     {"Cast", "DequantizeLinear", "Reshape", "Transpose", "Unsqueeze"}
 )  # between a weight and its layer
 _OWN = "pocketcxr."  # nodes of the bundle's tail: temperature and novelty are no layers of the network
+_GATE = "input_gate."  # weights of the learned input gate, which is a network of its own
 _STEPS = ((0.0, "classifier"), (0.25, "+ last quarter"), (0.5, "+ last half"), (1.0, "all layers"))
 
 
@@ -78,6 +79,8 @@ def _layers(model: onnx.ModelProto) -> list[list[str]]:
         if node.op_type not in _LAYERS or node.name.startswith(_OWN):
             continue
         names = [name for given in node.input if (name := _origin(given, made_by)) in weights]
+        if any(name.startswith(_GATE) for name in names):
+            continue
         heads = set(node.output) & {"logits", "saliency"}
         if heads and found and found[-1][:1] == ["heads"]:
             found[-1] += names

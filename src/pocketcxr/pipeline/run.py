@@ -64,6 +64,11 @@ class Run:
         return self.folder / "student-distilled"
 
     @property
+    def gate(self) -> Path:
+        """The learned input gate."""
+        return self.folder / "gate" / "gate.safetensors"
+
+    @property
     def bundle(self) -> Path:
         """The exported file."""
         return self.folder / "bundle" / f"{self.experiment.data.task.replace('/', '-')}.onnx"
