@@ -13,6 +13,8 @@ from PIL import Image
 
 from pocketcxr.imaging.reading import read_image_bytes
 from pocketcxr.inference.batch import score
+from pocketcxr.inference.predictor import Predictor
+from pocketcxr.inference.session import load_bundle
 
 
 def _expected(predictor, data, name):
@@ -157,6 +159,21 @@ def test_model_tells_what_the_manifest_says(service, predictor):
     assert found["operating_points"][0]["threshold"] == manifest.operating_points[0].threshold
     assert found["limits"] == list(manifest.limits)
     assert found["service"]["files"] == 16
+    assert found["input_gate"] is None
+
+
+def test_a_learned_gate_refuses_over_http_as_in_predict(start, tiny_gated_path, pictures):
+    gated = Predictor(load_bundle(tiny_gated_path, threads=1))
+    service = start(bundle=str(tiny_gated_path))
+    gate = gated.bundle.manifest.input_gate
+    assert service.client.get("/v1/model").json()["input_gate"]["words"] == gate.words
+    codes = set()
+    for brightness in (0.15, 0.3, 0.5, 0.7, 0.85):
+        data = pictures.raster(brightness)
+        (record,) = service.post(data, "image/png").json()["predictions"]
+        assert record == _expected(gated, data, "picture")
+        codes |= {reason["code"] for reason in record["reasons"]}
+    assert codes & set(gate.words)
 
 
 def test_health_and_metrics_tell_the_state(service, pictures):

@@ -266,7 +266,7 @@ def _problem_of(answer: Answer) -> ProblemError:
 
 
 def _model(service: Service) -> schemas.Model:
-    manifest, limits = service.manifest, service.settings.limits
+    manifest, limits, gate = service.manifest, service.settings.limits, service.manifest.input_gate
     return schemas.Model(
         name=manifest.name,
         version=manifest.version,
@@ -277,6 +277,7 @@ def _model(service: Service) -> schemas.Model:
         positive=manifest.positive,
         operating_points=[schemas.OperatingPoint(**dataclasses.asdict(point)) for point in manifest.operating_points],
         conformal_coverage=manifest.conformal_coverage,
+        input_gate=None if gate is None else schemas.InputGate(**dataclasses.asdict(gate)),
         intended_use=manifest.intended_use,
         limits=list(manifest.limits),
         licence=manifest.licence,
