@@ -6,9 +6,12 @@ Starts the service on a free port of 127.0.0.1 and asks in three ways. *Calm*: a
 for its answer: the capacity. *Overload*: pictures at a fixed multiple of that rate, whether or not any were answered;
 who is sent away does not return. *Rush*: so many clients at once, each with one picture, who all come back after the
 seconds that `Retry-After` told. Every answer is compared with the one that `Predictor` gives. Requests are bounded in
-number and time. The capacity is measured before and after, and goodput is compared with the mean, for other programs
-come and go; the load average tells of them. Latencies are those of the service's log (first byte of the request to last of the answer), and those
-that this process saw, which shares the processors with the service and is slow for that reason, too.
+number and time.
+
+The capacity is measured before and after, and goodput is compared with the mean, for other programs come and go; the
+load average tells of them. What they cannot disturb is the service's own processor time per answer, refusals included.
+Latencies are those of the service's log (first byte of the request to last of the answer, and within it the wait for a
+worker), and those that this process saw, which shares the processors with the service and is slow for that reason, too.
 Prints a table, writes JSON, and exits with 1 where an answer was wrong or was neither 200 nor 503.
 """
 
@@ -111,17 +114,30 @@ class Memory:
             self.samples.append(resident_mb(self._pid))
 
 
+def family(pid: int) -> set[int]:
+    """A process and its children."""
+    found = {pid}
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        found.update(map(int, children.read_text().split()))
+    return found
+
+
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process and its children in MB, from /proc (Linux)."""
+    """Resident memory of a process and its children in MB, from /proc (Linux); what they share is counted in each."""
     total = 0
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    everyone = [pid, *map(int, children.read_text().split())] if children.exists() else [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        everyone.extend(map(int, task.read_text().split()))
-    for one in set(everyone):
+    for one in family(pid):
         with contextlib.suppress(OSError):
             total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return total / 1e6
+
+
+def processor_s(pid: int) -> float:
+    """Processor seconds that a process and its children have used so far."""
+    total = 0
+    for one in family(pid):
+        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 class Tally:
@@ -220,17 +236,22 @@ async def rush(url: str, tally: Tally, *, clients: int) -> dict:
     }
 
 
-def logged_seconds(log: Path, start: int) -> tuple[list[float], list[float], int]:
-    """Seconds of answered (200) and of refused (503) requests, sorted, from byte `start` of a log, and its new end."""
+def logged(log: Path, start: int) -> tuple[dict[str, list[float]], int]:
+    """Seconds of requests in a log from byte `start`: answered, their waits, refused (503); and the log's new end."""
     text = log.read_bytes()[start:]
     end = start + text.rfind(b"\n") + 1
-    seconds: dict[int, list[float]] = {200: [], 503: []}
+    seconds: dict[str, list[float]] = {"answered": [], "of which waiting": [], "refused": []}
     for line in text.splitlines():
         with contextlib.suppress(json.JSONDecodeError):
             fields = json.loads(line)
-            if fields.get("route") == "/v1/predictions" and fields.get("status") in seconds:
-                seconds[fields["status"]].append(fields["seconds"])
-    return sorted(seconds[200]), sorted(seconds[503]), end
+            if fields.get("route") != "/v1/predictions":
+                continue
+            if fields["status"] == 200:
+                seconds["answered"].append(fields["seconds"])
+                seconds["of which waiting"].append(fields["wait"])
+            elif fields["status"] == 503:
+                seconds["refused"].append(fields["seconds"])
+    return seconds, end
 
 
 def percentiles(seconds: list[float]) -> dict[str, float] | None:
@@ -259,15 +280,20 @@ def run_load(
         log = Path(folder) / "log"
         with running_service(bundle, workers=workers, log=log) as (url, pid):
             busy_before = os.getloadavg()[0]
+            started = processor_s(pid)
             capacity = asyncio.run(measure_capacity(url, calm, clients=workers, seconds=max(3.0, seconds / 4)))
             before = resident_mb(pid)
-            calm_logged, _, end = logged_seconds(log, 0)
+            spent = [processor_s(pid)]
+            calm_logged, end = logged(log, 0)
             with Memory(pid) as memory:
                 sent = asyncio.run(overload(url, tally, rate=factor * capacity, seconds=seconds))
-            answered, refused, _ = logged_seconds(log, end)
+            spent.append(processor_s(pid))
+            overload_logged, _ = logged(log, end)
             again = asyncio.run(measure_capacity(url, after, clients=workers, seconds=max(3.0, seconds / 4)))
             rush_figures = asyncio.run(rush(url, rushed, clients=round(10 * capacity)))
     goodput = tally.statuses["200"] / seconds
+    calm_ms = 1000 * (spent[0] - started) / max(1, calm.statuses["200"])
+    overload_ms = 1000 * (spent[1] - spent[0]) / max(1, tally.statuses["200"])
     return {
         "workers": workers,
         "bytes_per_picture": round(statistics.mean(map(len, pictures))),
@@ -279,12 +305,13 @@ def run_load(
         "statuses": dict(tally.statuses),
         "answered_per_s": round(goodput, 1),
         "goodput_over_capacity": round(2 * goodput / (capacity + again), 2),
+        "processor_ms_per_answer": {"calm": round(calm_ms, 1), "overload": round(overload_ms, 1)},
+        "goodput_over_capacity_for_the_same_processor_time": round(calm_ms / overload_ms, 2),
         "wrong": calm.wrong + tally.wrong + after.wrong + rushed.wrong,
         "busy_without_retry_after": tally.unmannered + rushed.unmannered,
         "latency_s_in_the_log": {
-            "calm": percentiles(calm_logged),
-            "overload, answered": percentiles(answered),
-            "overload, 503": percentiles(refused),
+            "calm": percentiles(calm_logged["answered"]),
+            **{f"overload, {name}": percentiles(seconds) for name, seconds in overload_logged.items()},
         },
         "latency_s_as_clients_saw_it": {"calm": percentiles(calm.seconds), "overload": percentiles(tally.seconds)},
         "calm_statuses": dict(calm.statuses),
@@ -293,6 +320,39 @@ def run_load(
         "rush_statuses": dict(rushed.statuses),
         "memory_mb": {"before": round(before), "peak": round(max(memory.samples)), "end": round(memory.samples[-1])},
     }
+
+
+def table(figures: dict) -> str:
+    """The figures that `docs/how-to/serve.md` tells."""
+    latency, rush_found = figures["latency_s_in_the_log"], figures["rush"]
+    capacity, memory = figures["capacity_per_s"], figures["memory_mb"]
+    refused = figures["statuses"].get("503", 0)
+    answered = figures["statuses"]["200"]
+
+    def seconds(found: dict) -> str:
+        return f"{found['median']:.3g} · {found['p95']:.3g} · {found['p99']:.3g} s"
+
+    rows = {
+        "capacity, before and after": f"{capacity['before']} and {capacity['after']} pictures/s",
+        "sent": f"{figures['sent_per_s']} pictures/s for {figures['seconds']:.0f} s",
+        "answered (200) · told to come back (503) · anything else": f"{answered} · {refused} · "
+        f"{sum(figures['statuses'].values()) - answered - refused}",
+        "wrong answers": str(figures["wrong"]),
+        "answered per second, of the capacity": f"{figures['answered_per_s']}, {figures['goodput_over_capacity']:.0%}",
+        "the same for equal processor time of the service": (
+            f"{figures['goodput_over_capacity_for_the_same_processor_time']:.0%}"
+        ),
+        "time to an answer without overload: median · 95 % · 99 %": seconds(latency["calm"]),
+        "time to an answer under overload": seconds(latency["overload, answered"]),
+        "of which waiting for a worker": seconds(latency["overload, of which waiting"]),
+        "time to a 503": seconds(latency["overload, refused"]),
+        "memory of all processes before · most": f"{memory['before']} · {memory['peak']} MB",
+        f"{rush_found['clients']} clients at once, who obey `Retry-After`": (
+            f"{rush_found['clients'] - rush_found['never_answered']} answered in {rush_found['seconds']} s, "
+            f"at most {max(map(int, rush_found['visits']))} visits each"
+        ),
+    }
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
 def good(figures: dict) -> bool:
@@ -323,7 +383,8 @@ def main() -> int:
         pictures=pictures,
     )
     for name, value in figures.items():
-        print(f"{name:28}{value}")
+        print(f"{name:52}{value}")
+    print(f"\n{table(figures)}")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0 if good(figures) else 1

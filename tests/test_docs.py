@@ -1,6 +1,7 @@
 """Documents that quote tables, commands or names of the program cannot go stale."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -12,17 +13,37 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 
 
-def _summarise():
-    spec = importlib.util.spec_from_file_location("summarise", ROOT / "experiments" / "summarise.py")
+def _module(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _summarise():
+    return _module(ROOT / "experiments" / "summarise.py")
 
 
 def test_results_in_the_readme_are_those_that_were_kept():
     module = _summarise()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert module.readme_block() in readme, "run  python experiments/summarise.py"
+
+
+def test_load_in_the_documents_is_what_was_measured():
+    pytest.importorskip("fastapi", reason="needs the extra serve")
+    figures = json.loads((ROOT / "docs" / "results" / "serve_load.json").read_text(encoding="utf-8"))
+    table = _module(ROOT / "benchmarks" / "serve_load.py").table(figures)
+    assert table in (ROOT / "docs" / "how-to" / "serve.md").read_text(encoding="utf-8")
+
+
+def test_micro_batching_in_the_decision_is_what_was_measured():
+    figures = json.loads((ROOT / "docs" / "results" / "micro_batching.json").read_text(encoding="utf-8"))
+    text = (ROOT / "docs" / "decisions" / "0009-no-micro-batching.md").read_text(encoding="utf-8")
+    for model, words in (("covid-3class, 64 pixels", "64 pixels"), ("student, 224 pixels", "224 pixels")):
+        for kind, digits in (("network alone", 2 if "64" in words else 1), ("whole request", 1)):
+            row = " | ".join(f"{figures[model][f'{kind}, {batch}']:.{digits}f}" for batch in (1, 4, 8))
+            assert any(kind in line and words in line and row in line for line in text.splitlines()), row
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -53,15 +53,23 @@ def test_deflated(make_dicom, ramp16):
     np.testing.assert_allclose(read(data).pixels, ramp16 / 1999, atol=1e-6)
 
 
+@pytest.mark.parametrize("trailing", [b"", b"\0", b"\0\0\0"])
+def test_a_large_deflated_picture_is_read_whatever_pads_it(make_dicom, trailing):
+    data = make_dicom(
+        np.arange(1000 * 1100, dtype=np.uint16).reshape(1000, 1100), syntax=DeflatedExplicitVRLittleEndian
+    )
+    assert read(data + trailing).pixels.shape == (1000, 1100)
+
+
 def test_a_deflated_bomb_is_refused(make_dicom, ramp16, monkeypatch):
-    monkeypatch.setattr("pocketcxr.imaging.dicom.MAX_FILE_BYTES", 100_000)
+    monkeypatch.setattr("pocketcxr.imaging.dicom._HEADER_BYTES", 100_000)
     data = make_dicom(ramp16, syntax=DeflatedExplicitVRLittleEndian)
     start = 144 + int.from_bytes(data[140:144], "little")
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = data[:start] + deflater.compress(bytes(1_000_000)) + deflater.flush()
-    assert read(data).facts.width == 50
-    with pytest.raises(UnreadableImageError, match="inflates to more than"):
-        read(bomb)
+    assert read_image_bytes(data, "film", max_pixels=ramp16.size).facts.width == 50
+    with pytest.raises(UnreadableImageError, match="inflates to more than the 112,000 bytes"):
+        read_image_bytes(bomb, "film", max_pixels=ramp16.size)
 
 
 @pytest.mark.parametrize("stored", [8, 10, 12, 15, 16])

@@ -218,7 +218,7 @@ def send_forms(service, whole, seeds):
         boundary, body = form_of(whole, generator)
         media_type = f'multipart/form-data; boundary="{boundary}"'
         if generator.random() < 0.1:
-            media_type = media_type[: generator.randrange(len(media_type))]
+            media_type = media_type[: generator.randrange(len(media_type))].strip()
         checked(service.post(damaged_form(body, boundary, generator), media_type), name=f"form {seed}")
     unharmed(service)
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from pocketcxr.imaging.reading import read_image_bytes
+from pocketcxr.inference.batch import score
+from pocketcxr.inference.predictor import Predictor
+from pocketcxr.inference.session import load_bundle
 
 
 def _expected(predictor, data, name):
@@ -63,6 +68,21 @@ def test_a_form_gives_one_record_per_file_in_order_and_by_name(service, predicto
     assert [record["decision"] for record in records] == [
         "bright", "dark", "uncertain", "refused", "refused", "bright", "dark", "refused",
     ]  # fmt: skip
+
+
+def test_real_films_get_the_record_of_predict(service, predictor):
+    folder = os.environ.get("POCKETCXR_DATA")
+    if not folder:
+        pytest.skip("POCKETCXR_DATA names no folder of real X-rays")
+    files = [path for name in ("dicom", "full_size") for path in sorted((Path(folder) / name).iterdir())]
+    files = [path for path in files if path.is_file()]
+    assert files
+    for path in files:
+        expected = score(predictor, path).prediction
+        (record,) = service.post_files([(path.name, path.read_bytes()), ("b.png", b"")]).json()["predictions"][:1]
+        assert record["decision"] == expected.decision
+        assert record["probabilities"] == expected.probabilities
+        assert [reason["code"] for reason in record["reasons"]] == [reason.code for reason in expected.reasons]
 
 
 def test_one_bad_file_fails_alone(service, pictures):
@@ -139,6 +159,21 @@ def test_model_tells_what_the_manifest_says(service, predictor):
     assert found["operating_points"][0]["threshold"] == manifest.operating_points[0].threshold
     assert found["limits"] == list(manifest.limits)
     assert found["service"]["files"] == 16
+    assert found["input_gate"] is None
+
+
+def test_a_learned_gate_refuses_over_http_as_in_predict(start, tiny_gated_path, pictures):
+    gated = Predictor(load_bundle(tiny_gated_path, threads=1))
+    service = start(bundle=str(tiny_gated_path))
+    gate = gated.bundle.manifest.input_gate
+    assert service.client.get("/v1/model").json()["input_gate"]["words"] == gate.words
+    codes = set()
+    for brightness in (0.15, 0.3, 0.5, 0.7, 0.85):
+        data = pictures.raster(brightness)
+        (record,) = service.post(data, "image/png").json()["predictions"]
+        assert record == _expected(gated, data, "picture")
+        codes |= {reason["code"] for reason in record["reasons"]}
+    assert codes & set(gate.words)
 
 
 def test_health_and_metrics_tell_the_state(service, pictures):
@@ -150,7 +185,7 @@ def test_health_and_metrics_tell_the_state(service, pictures):
     assert service.metric("pocketcxr_workers") == 2
     assert service.metric("pocketcxr_pictures_held") == 0
     assert service.metric("pocketcxr_bytes_held") == 0
-    assert service.metric("pocketcxr_wait_seconds") == 0
+    assert service.metric("pocketcxr_expected_wait_seconds") == 0
 
 
 def test_every_answer_carries_an_id_and_headers_that_keep_browsers_careful(service):

@@ -45,7 +45,7 @@ def test_log_names_no_patient_file_address_or_header(service, pictures):
         assert secret not in log
     lines = service.lines()
     assert {"time", "level", "event"} <= set.intersection(*(set(line) for line in lines))
-    fields = {"request", "method", "route", "status", "seconds", "files", "bytes", "outcomes", "code", "place"}
+    fields = {"request", "method", "route", "status", "seconds", "files", "bytes", "wait", "outcomes", "code", "place"}
     for line in lines:
         if line["event"] == "request":
             assert set(line) <= fields | {"time", "level", "event"}

@@ -35,7 +35,7 @@ from pocketcxr.imaging.codestream import Codestream, has_end, read_codestream
 from pocketcxr.imaging.colour import to_grey
 from pocketcxr.imaging.dicom_facts import read_facts
 from pocketcxr.imaging.grey_scale import apply_grey_scale, averages_commute, depends_on_all_pixels
-from pocketcxr.imaging.radiograph import MAX_FILE_BYTES, Radiograph, check_pixel_count
+from pocketcxr.imaging.radiograph import MAX_PIXELS, Radiograph, check_pixel_count
 from pocketcxr.imaging.reduced_frame import REDUCIBLE, decode_reduced
 from pocketcxr.imaging.reduction import factor_for, region_of
 
@@ -59,6 +59,9 @@ _PLUGINS = {
 _GREY = {"MONOCHROME1", "MONOCHROME2"}
 _COLOURS = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # Digital X-Ray Image Storage - For Processing
+_DEEPEST_PIXEL_BYTES = 6  # three samples of 16 bits
+_HEADER_BYTES = 32 << 20  # more than any header with its icons and overlays
+_INFLATED_AT_ONCE = 1 << 20
 _META_LENGTH_VALUE = slice(140, 144)  # PS3.10 table 7.1-1: (0002,0000) follows the mark at 128
 
 
@@ -69,6 +72,7 @@ def read_dicom(data: bytes, name: str, *, side: int | None = None, max_pixels: i
         UnreadableImageError: truncated, damaged, too large, or a transfer syntax without decoder.
         UnusableImageError: no picture, several frames, or a header that leaves the grey scale to guessing.
     """
+    _check_deflated(data, name, max_pixels)
     dataset = _parse(data, name)
     _check_header(dataset, name, max_pixels)
     columns, rows = int(dataset.Columns), int(dataset.Rows)
@@ -113,7 +117,6 @@ def _decode_reduced(dataset: FileDataset, syntax: UID, factor: int, name: str) -
 
 
 def _parse(data: bytes, name: str) -> FileDataset:
-    _check_deflated(data, name)
     try:
         return pydicom.dcmread(BytesIO(data), force=True)  # pyright: ignore[reportUnknownMemberType]
     except Exception as error:  # noqa: BLE001  # any, on damaged bytes; its text may quote a patient's name
@@ -122,14 +125,18 @@ def _parse(data: bytes, name: str) -> FileDataset:
         ) from None
 
 
-def _check_deflated(data: bytes, name: str) -> None:
-    """Inflate a deflated data set with a limit, for pydicom does it without one."""
+def _check_deflated(data: bytes, name: str, max_pixels: int | None) -> None:
+    """Inflate a deflated data set up to what the largest picture needs, for pydicom does it without a limit."""
     if data[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in data[:1024]:
         return
     start = _META_LENGTH_VALUE.stop + int.from_bytes(data[_META_LENGTH_VALUE], "little")
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    if len(inflater.decompress(data[start:], MAX_FILE_BYTES)) >= MAX_FILE_BYTES:
-        raise UnreadableImageError(f"{name}: inflates to more than the {MAX_FILE_BYTES:,} bytes that are read")
+    limit = _DEEPEST_PIXEL_BYTES * (MAX_PIXELS if max_pixels is None else min(max_pixels, MAX_PIXELS)) + _HEADER_BYTES
+    inflater, pending, found = zlib.decompressobj(-zlib.MAX_WBITS), data[start:], 0
+    while pending and not inflater.eof and found <= limit:  # a stream that has ended keeps what follows it pending
+        found += len(inflater.decompress(pending, _INFLATED_AT_ONCE))
+        pending = inflater.unconsumed_tail
+    if found > limit:
+        raise UnreadableImageError(f"{name}: inflates to more than the {limit:,} bytes that are read")
 
 
 def _check_header(dataset: FileDataset, name: str, max_pixels: int | None) -> None:

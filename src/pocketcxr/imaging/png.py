@@ -81,7 +81,7 @@ def check_png_rows(data: bytes, header: PngHeader, name: str) -> None:
     inflater = zlib.decompressobj()
     for start, end in header.picture_data:
         pending = data[start:end]
-        while pending and found < expected:
+        while pending and not inflater.eof and found < expected:
             found += len(inflater.decompress(pending, _INFLATED_AT_ONCE))
             pending = inflater.unconsumed_tail
     if found < expected:

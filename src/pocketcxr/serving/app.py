@@ -240,12 +240,17 @@ async def _score(request: Request, service: Service, limits: Limits, *, heatmap:
 
 
 async def _score_one(request: Request, service: Service, upload: Upload, *, heatmap: bool) -> Answer:
-    answer, seconds = await service.pool.score(upload.data, upload.name, heatmap=heatmap, left=request.is_disconnected)
+    answer, seconds, waited = await service.pool.score(
+        upload.data, upload.name, heatmap=heatmap, left=request.is_disconnected
+    )
     decision = answer.record["decision"]
     outcome = answer.failure or (decision if decision in {"uncertain", "refused"} else "decided")
     service.metrics.pictures.labels(outcome).inc()
     service.metrics.picture_seconds.observe(seconds)
-    outcomes = request.state.log.setdefault("outcomes", {})
+    service.metrics.wait_seconds.observe(waited)
+    log = request.state.log
+    log["wait"] = max(log.get("wait", 0), round(waited, 4))
+    outcomes = log.setdefault("outcomes", {})
     outcomes[outcome] = outcomes.get(outcome, 0) + 1
     return answer
 
@@ -261,7 +266,7 @@ def _problem_of(answer: Answer) -> ProblemError:
 
 
 def _model(service: Service) -> schemas.Model:
-    manifest, limits = service.manifest, service.settings.limits
+    manifest, limits, gate = service.manifest, service.settings.limits, service.manifest.input_gate
     return schemas.Model(
         name=manifest.name,
         version=manifest.version,
@@ -272,6 +277,7 @@ def _model(service: Service) -> schemas.Model:
         positive=manifest.positive,
         operating_points=[schemas.OperatingPoint(**dataclasses.asdict(point)) for point in manifest.operating_points],
         conformal_coverage=manifest.conformal_coverage,
+        input_gate=None if gate is None else schemas.InputGate(**dataclasses.asdict(gate)),
         intended_use=manifest.intended_use,
         limits=list(manifest.limits),
         licence=manifest.licence,

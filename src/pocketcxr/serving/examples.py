@@ -113,6 +113,12 @@ MODEL: dict[str, Any] = {
         }
     ],
     "conformal_coverage": 0.9,
+    "input_gate": {
+        "kinds": ["frontal", "lateral"],
+        "accept": "frontal",
+        "threshold": 0.5,
+        "words": {"lateral": "this looks like a side view; only frontal chest X-rays are answered"},
+    },
     "intended_use": "research and teaching; not a medical device",
     "limits": ["frontal chest X-rays of adults only"],
     "licence": "research only",

@@ -41,9 +41,15 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self.wait_seconds = Histogram(
+            "pocketcxr_picture_wait_seconds",
+            "Time that a picture waited for a worker",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
         gauges = {
             "pocketcxr_pictures_held": ("Pictures that wait or are scored", lambda: admission.pictures),
-            "pocketcxr_wait_seconds": ("Expected wait of a picture that comes now", lambda: admission.wait_s),
+            "pocketcxr_expected_wait_seconds": ("Expected wait of a picture that comes now", lambda: admission.wait_s),
             "pocketcxr_bytes_held": ("Bytes of requests in memory", lambda: admission.bytes),
             "pocketcxr_workers": ("Worker processes that are up", lambda: pool.running),
             "pocketcxr_worker_restarts": ("Worker processes that were replaced", lambda: pool.restarts),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _START_TIMEOUT_S = 120.0  # a slow disk and a busy processor; seconds are usual
-_SMOOTHING = 0.05  # weight of the newest picture in the mean time per picture
+_SMOOTHING = 0.1  # weight of the newest picture in the mean time per picture
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -176,8 +176,8 @@ class Pool:
 
     async def score(
         self, data: bytes, name: str, *, heatmap: bool, left: Callable[[], Awaitable[bool]]
-    ) -> tuple[Answer, float]:
-        """Wait for a worker; return its answer and the seconds that it took.
+    ) -> tuple[Answer, float, float]:
+        """Wait for a worker; return its answer, the seconds that it took, and those until its turn came.
 
         Args:
             data: the file.
@@ -189,6 +189,7 @@ class Pool:
             Abandoned: the client has gone.
             ProblemError: no worker could be started.
         """
+        arrived = time.perf_counter()
         worker = await self._idle.get()
         try:
             if await left():
@@ -197,7 +198,7 @@ class Pool:
             answer = await self._ask(worker, data, name, heatmap=heatmap)
             seconds = time.perf_counter() - started
             self.mean_s += _SMOOTHING * (seconds - self.mean_s)
-            return answer, seconds
+            return answer, seconds, started - arrived
         finally:
             task = asyncio.get_running_loop().create_task(self._give_back(worker))
             self._returning.add(task)

@@ -66,6 +66,15 @@ class OperatingPoint(BaseModel):
     chosen_on: str
 
 
+class InputGate(BaseModel):
+    """What the model takes a picture for before it answers; the others are refused with their kind as the code."""
+
+    kinds: list[str]
+    accept: str = Field(description="the kind that is answered")
+    threshold: float = Field(description="probability of that kind below which a picture is refused")
+    words: dict[str, str] = Field(description="what is said of each other kind")
+
+
 class ServiceLimits(BaseModel):
     """What one request may hold."""
 
@@ -93,6 +102,7 @@ class Model(BaseModel):
     positive: str
     operating_points: list[OperatingPoint]
     conformal_coverage: float
+    input_gate: InputGate | None = Field(description="null where the model has none")
     intended_use: str
     limits: list[str] = Field(description="what the model is not for")
     licence: str
