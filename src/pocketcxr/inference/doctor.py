@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pocketcxr.errors import BundleError, PocketCxrError
 from pocketcxr.inference import machine
@@ -187,8 +187,8 @@ def _bundle(path: Path | None) -> Iterator[Check]:
 
 def _audit(manifest: Manifest) -> Check:
     """What the bundle says of its own audit: a machine can be ready for a model that is not."""
-    audit = manifest.run.get("audit")
-    outcome = str(audit.get("outcome", "")) if isinstance(audit, dict) else ""
+    audit: dict[str, Any] = manifest.run.get("audit") or {}
+    outcome = str(audit.get("outcome", ""))
     if outcome.startswith("passed"):
         return Check("audit", "ok", "the bundle passed the gates of its audit")
     found = (
