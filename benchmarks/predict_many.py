@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pocketcxr.inference.identity import read_verified
+
 DRAWN = 40
 PER_FOLDER = 25_000
 KILLED_AT = 0.4
@@ -39,7 +41,13 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/predict_many.json"))
     options = parser.parse_args()
-    record: dict[str, Any] = {"files": options.files, "workers": options.workers, "load_average": os.getloadavg()}
+    bundle = read_verified(options.bundle).identity
+    record: dict[str, Any] = {
+        "bundle": bundle,
+        "files": options.files,
+        "workers": options.workers,
+        "load_average": os.getloadavg(),
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _draw(folder, options.files)

@@ -3,16 +3,22 @@
     make bench                                   (or: python benchmarks/predict_speed.py --files 2000)
 
 1. One full-size picture, process start to printed answer: against Pillow with PyTorch.
-2. A folder of full-size JPEGs: against merely decoding them on the same cores, against Pillow with PyTorch in as many
-   processes, and against torchxrayvision's own pipeline (skipped where it is not installed; `--overlay` names a folder
-   that holds it).
-3. Peak memory of every process of `predict`, read from the system while it runs (VmHWM).
+2. A folder of full-size JPEGs: against merely decoding them on the same cores (all pixels, and as few as `predict` asks
+   for), against Pillow with PyTorch in as many processes, and against torchxrayvision's own pipeline (skipped where it
+   is not installed; `--overlay` names a folder that holds it).
+3. Peak memory of every process of `predict`, and of all together without counting shared pages twice.
+
+All do the same work: the same files, one thread a process, as many processes, the same input size and architecture
+(torchxrayvision its own), a probability for every film. PyTorch runs MobileNetV2 eagerly under `inference_mode`, with
+all pixels decoded and resized by Pillow, as a competent user would write it; and, beside it, traced, which starts
+faster.
 
 Rivals run in turn, over several rounds, and the median ratio counts: a slow minute of the machine hits all alike. Other
 programs on the machine distort elapsed time all the same, so the ratio of processor time is given beside it: it is what
 would count on an idle machine. Start-up is left out for all in the second comparison; for `pocketcxr predict`, that is
-the time for eight films, taken off. Films are drawn, 2000 x 2000 with
-grain, about as many bytes as real ones. Without `--bundle` a network of random weights is exported: as fast as any.
+the time for eight films, taken off. Films are drawn, 2000 x 2000 with grain, about as many bytes as real ones. A
+network of random weights is exported (as fast as any), and the bundles named with `--bundle` are measured after it.
+`--table FILE` prints what a result says.
 """
 
 from __future__ import annotations
@@ -33,6 +39,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from predict_table import tables
+
 RIVALS = Path(__file__).with_name("predict_rivals.py")
 SIDE = 2000
 FEW = 8  # films of the run that tells what our start costs
@@ -46,37 +54,54 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--starts", type=int, default=7, help="rounds of the first comparison")
-    parser.add_argument("--size", type=int, default=224, help="of the random network, without --bundle")
-    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--size", type=int, default=160, help="of the random network; 0 for none")
+    parser.add_argument("--bundle", type=Path, action="append", default=[], help="measure this one, too")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print the tables of an earlier result, no more")
     parser.add_argument("--overlay", type=Path, help="folder of installed packages that holds torchxrayvision")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/predict.json"))
     options = parser.parse_args()
+    if options.table:
+        print(tables(json.loads(options.table.read_text(encoding="utf-8"))))
+        return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         record = _compare(options, folder)
-    record["options"] = {key: str(value) for key, value in vars(options).items() if key not in {"output", "overlay"}}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    _print(record, options)
+    print(tables(record))
     return 0
 
 
 def _compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     # compiled modules for all alike, wherever this runs
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ.update(PYTHONPYCACHEPREFIX=str(folder / "compiled"), OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-    bundle = options.bundle or _random_bundle(folder, options.size)
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(folder / "compiled"))
+    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+    _draw(folder / "films", options.files)
+    _copy_few(folder)
+    networks = {f"random weights, {options.size} px": _random_bundle(folder, options.size)} if options.size else {}
+    networks |= {f"{bundle.stem}, {_size_of(bundle)} px": bundle for bundle in options.bundle}
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "side": SIDE,
+        "files": options.files,
+        "workers": options.workers,
+        "processors": len(os.sched_getaffinity(0)),
+        "mean_kb_per_film": round(_mean_kb(folder / "films")),
+        "networks": {name: _measure(options, folder, bundle) for name, bundle in networks.items()},
+    }
+
+
+def _measure(options: argparse.Namespace, folder: Path, bundle: Path) -> dict[str, Any]:
     size = _size_of(bundle)
     model = _traced(folder, size)
-    _draw(folder / "films", options.files)
-    return {
-        "size": size,
-        "mean_kb_per_film": round(_mean_kb(folder / "films")),
-        "load_average": os.getloadavg(),
+    before = os.getloadavg()[0]
+    record = {
         "start": _starts(options, folder, bundle, size, model),
         "folder": _folders(options, folder, bundle, size, model),
         "memory_mb": _memory(folder, bundle, options.workers),
     }
+    return {**record, "load_average": [before, os.getloadavg()[0]]}
 
 
 # ------------------------------------------------------------------------------------------------------------ material
@@ -181,7 +206,8 @@ def _starts(
     listing.write_text(str(film))
     commands = {
         "pocketcxr": _predict(bundle, str(film)),
-        "pytorch": [sys.executable, str(RIVALS), "pytorch", str(size), str(listing), str(model)],
+        "pytorch": [sys.executable, str(RIVALS), "pytorch", str(size), str(listing)],
+        "pytorch-traced": [sys.executable, str(RIVALS), "pytorch-traced", str(size), str(listing), str(model)],
     }
     found: dict[str, dict[str, list[float]]] = {name: {"s": [], "cpu_s": []} for name in commands}
     for number in range(options.starts + 1):
@@ -199,13 +225,12 @@ def _folders(
 ) -> dict[str, dict[str, Any]]:
     """Images per second, and processor milliseconds per image, of each round."""
     films = sorted(map(str, (folder / "films").iterdir()))
-    names = ["decode-fully", "decode-scaled", "pytorch"]
+    names = ["decode-fully", "decode-scaled", "pytorch", "pytorch-traced"]
     skipped = _torchxrayvision_is_missing(options.overlay)
     if not skipped:
         names.append("torchxrayvision")
     found: dict[str, dict[str, Any]] = {name: {"per_s": [], "cpu_ms": []} for name in ("pocketcxr", *names)}
     found["pocketcxr"]["per_s_with_start"] = []
-    _copy_few(folder)
     for _ in range(options.rounds):
         start_s, start_cpu_s = _our_folder(options, folder, bundle, folder / "few")
         whole_s, whole_cpu_s = _our_folder(options, folder, bundle, folder / "films")
@@ -283,8 +308,8 @@ def _cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _memory(folder: Path, bundle: Path, workers: int) -> dict[str, list[int]]:
-    """Peak resident megabytes of each process, the largest first."""
+def _memory(folder: Path, bundle: Path, workers: int) -> dict[str, dict[str, Any]]:
+    """Peak resident megabytes of each process, the largest first; and of all together, shared pages counted once."""
     films = folder / "films"
     return {
         "one picture": _peaks(_predict(bundle, str(films / "00000.jpg"))),
@@ -293,14 +318,19 @@ def _memory(folder: Path, bundle: Path, workers: int) -> dict[str, list[int]]:
     }
 
 
-def _peaks(command: list[str]) -> list[int]:
+def _peaks(command: list[str]) -> dict[str, Any]:
     peaks: dict[int, int] = {}
+    together = turns = 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            for pid in (process.pid, *_children(process.pid)):
-                peaks[pid] = max(peaks.get(pid, 0), _peak_kb(pid))
+            pids = (process.pid, *_children(process.pid))
+            for pid in pids:
+                peaks[pid] = max(peaks.get(pid, 0), _kb(pid, "status", "VmHWM"))
+            if turns % 10 == 0:  # walks all pages, so not as often
+                together = max(together, sum(_kb(pid, "smaps_rollup", "Pss:") for pid in pids))
+            turns += 1
             time.sleep(0.002)
-    return sorted((kb // 1024 for kb in peaks.values()), reverse=True)
+    return {"each": sorted((kb // 1024 for kb in peaks.values()), reverse=True), "together": together // 1024}
 
 
 def _children(pid: int) -> list[int]:
@@ -310,43 +340,12 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _peak_kb(pid: int) -> int:
+def _kb(pid: int, file: str, what: str) -> int:
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
-
-
-# -------------------------------------------------------------------------------------------------------------- tables
-
-
-def _print(record: dict[str, Any], options: argparse.Namespace) -> None:
-    start = record["start"]
-    print(f"\none film of {SIDE} x {SIDE}, process start to answer; network of {record['size']} x {record['size']}\n")
-    print(f"{'':20}{'s':>8}{'cpu s':>8}{'times ours':>12}{'cpu':>8}")
-    for name, times in start.items():
-        ratios = [ratio(times[key], start["pocketcxr"][key]) for key in ("s", "cpu_s")]
-        medians = [statistics.median(times[key]) for key in ("s", "cpu_s")]
-        print(f"{name:20}{medians[0]:8.2f}{medians[1]:8.2f}{ratios[0]:12.1f}{ratios[1]:8.1f}")
-    print(f"\nfolder of {options.files} films, {record['mean_kb_per_film']} KB each, {options.workers} processes\n")
-    print(f"{'':20}{'per s':>8}{'cpu ms':>8}{'ours / it':>12}{'cpu':>8}")
-    ours = record["folder"]["pocketcxr"]
-    for name, rates in record["folder"].items():
-        if "skipped" in rates:
-            print(f"{name:20}skipped: {rates['skipped']}")
-            continue
-        ratios = ratio(ours["per_s"], rates["per_s"]), ratio(rates["cpu_ms"], ours["cpu_ms"])
-        medians = statistics.median(rates["per_s"]), statistics.median(rates["cpu_ms"])
-        print(f"{name:20}{medians[0]:8.1f}{medians[1]:8.1f}{ratios[0]:12.2f}{ratios[1]:8.2f}")
-    print("\npeak memory, MB per process")
-    for name, peaks in record["memory_mb"].items():
-        print(f"{name:20}{', '.join(map(str, peaks))}")
-
-
-def ratio(theirs: list[float], ours: list[float]) -> float:
-    """Median over the rounds of the ratio within each round."""
-    return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
+    return next((int(line.split()[1]) for line in lines if line.startswith(what)), 0)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -100,7 +101,7 @@ def test_extras_name_what_is_missing(monkeypatch):
     ]
     monkeypatch.setattr("importlib.metadata.requires", lambda name: requirements)
     assert machine.extras() == {"here": [], "gone": ["no-such-thing"]}
-    (here, gone) = doctor._extras()
+    here, gone, _ = doctor._extras()
     assert (here.state, gone.state) == ("ok", "missing")
     assert gone.advice == "pip install 'pocketcxr[gone]'"
 
@@ -110,3 +111,31 @@ def test_instruction_sets_are_those_that_numpy_sees_too():
     assert ("AVX2" in found) == ("avx2" in machine._numpy_features())
     assert machine.processors()[0] >= 1
     assert machine.processor_name()
+
+
+@pytest.mark.parametrize(
+    "outcome, state, words",
+    [("passed", "ok", "passed"), ("failed, exported by force", "note", "failed"), (None, "note", "nothing says")],
+)
+def test_a_bundle_s_audit_is_told(tiny_manifest, outcome, state, words):
+    run = {} if outcome is None else {"audit": {"outcome": outcome}}
+    check = doctor._audit(dataclasses.replace(tiny_manifest, run=run))
+    assert check.state == state
+    assert words in check.found
+    assert bool(check.advice) == (state == "note")
+
+
+@pytest.mark.parametrize("load, told", [(None, False), (1.5, False), (6.0, True)])
+def test_other_programs_at_work_are_told_with_what_to_expect(monkeypatch, load, told):
+    monkeypatch.setattr(machine, "processors", lambda: (2, 2))
+    monkeypatch.setattr(machine, "load_average", lambda: load)
+    checks = list(doctor._load())
+    assert bool(checks) == told
+    assert not told or "4 times as long" in checks[0].advice
+
+
+def test_the_web_page_is_told_where_this_copy_has_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "_WEB_PAGE", tmp_path)
+    assert list(doctor._extras())[-1].state == "missing"
+    (tmp_path / "index.html").write_text("<!doctype html>")
+    assert list(doctor._extras())[-1].state == "ok"

@@ -14,17 +14,19 @@ def test_rate_and_time_left_count_this_run_only():
     counted = threading.Event()
     progress = Progress(lambda: counted.set() or 1000, already=400, stream=io.StringIO())
     counted.wait(5)
-    for _ in range(100):
+    for _ in range(101):  # the rate counts from the first answer
         progress.step()
-    assert _settled(progress, 10.0) == "500 of 1,000 (50%), 10.0/s, 50 s left"
+    assert _settled(progress, 10.0) == "501 of 1,000 (50%), 10.0/s, 50 s left"
 
 
 def test_without_a_total_yet_there_is_a_rate():
     never = threading.Event()
     progress = Progress(lambda: never.wait(60) or 0, stream=io.StringIO())
+    progress.step()
+    assert progress.line(2.0) == "1 done"  # no rate from one answer
     for _ in range(20):
         progress.step()
-    assert progress.line(2.0) == "20 done, 10.0/s"
+    assert progress.line(2.0) == "21 done, 10.0/s"
     never.set()
 
 
@@ -56,3 +58,21 @@ def test_on_a_screen_the_line_comes_back_after_it_was_cleared():
     progress.clear()
     progress.step()
     assert screen.getvalue().startswith("\r\x1b[K\r2 ")
+
+
+@pytest.mark.parametrize(
+    "already, words", [(0, "3 answered in 0 s\n"), (40, "3 answered in 0 s, 40 had been before\n")]
+)
+def test_the_end_says_what_this_run_did(already, words):
+    log = io.StringIO()
+    progress = Progress(lambda: 43, already=already, stream=log)
+    for _ in range(3):
+        progress.step()
+    progress.end()
+    assert log.getvalue() == words
+
+
+def test_nothing_done_is_nothing_said():
+    log = io.StringIO()
+    Progress(lambda: 0, stream=log).end()
+    assert log.getvalue() == ""

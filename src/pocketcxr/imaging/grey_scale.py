@@ -76,7 +76,11 @@ def apply_grey_scale(
     # from 0 upwards, then the negative values: as indices wrap around, stored values index it as they stand
     ordered = np.roll(table.astype(np.float32), lowest)
     if factor == 1:
-        return np.take(ordered, stored, mode="wrap"), notes
+        pixels = np.empty(stored.shape, dtype=np.float32)
+        for top in range(0, len(stored), _ROWS_AT_ONCE):  # NumPy makes indices of 8 bytes first
+            strip = stored[top : top + _ROWS_AT_ONCE]
+            np.take(ordered, strip, mode="wrap", out=pixels[top : top + len(strip)])
+        return pixels, notes
     strips = [
         sum_cells(np.take(ordered, stored[top : top + _ROWS_AT_ONCE * factor], mode="wrap"), factor)
         for top in range(0, len(stored), _ROWS_AT_ONCE * factor)
@@ -116,10 +120,11 @@ def _is_straight(table: Table) -> bool:
 
 def _used(stored: NDArray[Any], lowest: int, count: int) -> NDArray[np.bool_]:
     """Which of the possible values occur."""
-    if lowest:
-        codes = stored.ravel().astype(np.int32) - lowest
-        return np.bincount(codes, minlength=count) > 0
-    return np.bincount(stored.ravel(), minlength=count) > 0
+    occurs = np.zeros(count, dtype=np.bool_)
+    for top in range(0, len(stored), _ROWS_AT_ONCE):
+        codes = stored[top : top + _ROWS_AT_ONCE].ravel().astype(np.int32) - lowest
+        occurs[codes] = True
+    return occurs
 
 
 def _padding(values: Table, dataset: Dataset, name: str) -> NDArray[np.bool_]:

@@ -185,4 +185,7 @@ def _with_progress(
             progress.clear()
         yield answer
         progress.step()
-    progress.clear()
+    if log:
+        progress.end()
+    else:
+        progress.clear()

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import platform
-import statistics
-import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from pocketcxr.errors import BundleError, PocketCxrError
 from pocketcxr.inference import machine
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import TextIO
 
+    from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.inference.session import Bundle
 
 State = Literal["ok", "note", "missing", "fault"]
@@ -32,8 +28,6 @@ GOLDEN_TOLERANCE = 0.001
 """Most by which probabilities may differ from the golden ones: runtimes and processors differ by 0.0001 or less."""
 
 _NEEDED_MB_PER_PROCESS = 150
-_FILM_SIDE = 2000
-_MEASURED_S = 0.4  # for each speed
 
 
 @dataclass(frozen=True)
@@ -73,6 +67,7 @@ def examine(bundle: Path | None) -> Iterator[Check]:
         "pocketcxr", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"
     )
     yield _processors()
+    yield from _load()
     yield _instruction_sets()
     yield _memory()
     yield _start()
@@ -86,10 +81,21 @@ def examine(bundle: Path | None) -> Iterator[Check]:
 
 def _processors() -> Check:
     usable, whole = machine.processors()
-    found = f"{machine.processor_name()}: {usable} of {whole} processors usable"
+    found = (
+        f"{machine.processor_name()}: {usable} of {whole} processors usable; a folder is scored by {usable} "
+        f"process{'es' if usable > 1 else ''} of one thread"
+    )
     if usable < machine.default_workers():
         return Check("processors", "note", found, f"processor time is rationed: run predict with --workers {usable}")
     return Check("processors", "ok", found)
+
+
+def _load() -> Iterator[Check]:
+    """Other programs at work: the commonest reason why a sound machine is slow."""
+    usable, busy = machine.processors()[0], machine.load_average()
+    if busy is not None and busy > usable:
+        advice = f"predictions will take about {1 + busy / usable:.0f} times as long until they have finished"
+        yield Check("load", "note", f"other programs keep {busy:.0f} processors' worth of work waiting", advice)
 
 
 def _instruction_sets() -> Check:
@@ -98,8 +104,10 @@ def _instruction_sets() -> Check:
         return Check("instructions", "note", "none known", "predictions work, but several times slower than elsewhere")
     if not set(found) & {"AVX2", "NEON"}:
         return Check("instructions", "note", ", ".join(found), "without AVX2 the network is several times slower")
-    advice = "" if set(found) & machine.INT8_SETS else "prefer a bundle in floating point: int8 is no faster here"
-    return Check("instructions", "note" if advice else "ok", ", ".join(found), advice)
+    if not set(found) & machine.INT8_SETS:
+        advice = "prefer a bundle in floating point: int8 is no faster here"
+        return Check("instructions", "note", ", ".join(found), advice)
+    return Check("instructions", "ok", f"{', '.join(found)}: int8 bundles are fastest here")
 
 
 def _memory() -> Check:
@@ -172,8 +180,21 @@ def _bundle(path: Path | None) -> Iterator[Check]:
     manifest = bundle.manifest
     size = manifest.preprocessing.size
     yield Check("bundle", "ok", f"{bundle.identity}: {', '.join(manifest.labels)}; {size} x {size} pixels")
+    yield _audit(manifest)
     yield _golden(bundle)
     yield _speed(bundle)
+
+
+def _audit(manifest: Manifest) -> Check:
+    """What the bundle says of its own audit: a machine can be ready for a model that is not."""
+    audit: dict[str, Any] = manifest.run.get("audit") or {}
+    outcome = str(audit.get("outcome", ""))
+    if outcome.startswith("passed"):
+        return Check("audit", "ok", "the bundle passed the gates of its audit")
+    found = (
+        "the bundle failed its audit" if outcome.startswith("failed") else "nothing says that the bundle was audited"
+    )
+    return Check("audit", "note", found, "try the program with it, and believe none of its answers: pocketcxr audit")
 
 
 def _golden(bundle: Bundle) -> Check:
@@ -194,7 +215,8 @@ def _golden(bundle: Bundle) -> Check:
         difference = check_golden(bundle, golden)["probabilities"]
     except PocketCxrError as error:
         return Check("golden vectors", "fault", str(error))
-    found = f"{len(golden.inputs)} inputs give the expected probabilities within {difference:.1g}"
+    within = f"within {difference:.1g}" if difference else "to the last digit"
+    found = f"{len(golden.inputs)} inputs give the expected probabilities {within}"
     if not difference <= GOLDEN_TOLERANCE:  # NaN is a fault too
         return Check(
             "golden vectors",
@@ -206,58 +228,37 @@ def _golden(bundle: Bundle) -> Check:
 
 
 def _speed(bundle: Bundle) -> Check:
-    from pocketcxr.imaging.reading import read_image_bytes
-    from pocketcxr.imaging.reduction import side_for
-    from pocketcxr.imaging.resize import resize
+    from pocketcxr.inference.speed import FILM_SIDE, measure_speed
 
-    size = bundle.manifest.preprocessing.size
-    film, side = _drawn_film(), side_for(size)
-    image = np.full((1, 1, size, size), 0.5, dtype=np.float32)
-
-    def read() -> None:
-        radiograph = read_image_bytes(film, "film", side=side)
-        resize(radiograph.samples, size=size, region=radiograph.region)
-
-    reading_ms, network_ms = _median_ms(read), _median_ms(lambda: bundle(image))
+    reading_ms, network_ms = measure_speed(bundle)
     workers = machine.processors()[0]
-    each_s = 1000 / (reading_ms + network_ms)
+    per_s = workers * 1000 / (reading_ms + network_ms)
     return Check(
         "speed",
         "ok",
-        f"a JPEG of {_FILM_SIDE} x {_FILM_SIDE}: {reading_ms:.1f} ms to read, {network_ms:.1f} ms for the network; "
-        f"about {each_s * workers:.0f} a second in {workers} process{'es' if workers > 1 else ''}",
+        f"a JPEG of {FILM_SIDE} x {FILM_SIDE}: {reading_ms:.1f} ms to read, {network_ms:.1f} ms for the network; "
+        f"about {per_s:.0f} a second in {workers} process{'es' if workers > 1 else ''} when nothing else runs",
     )
 
 
-def _drawn_film() -> bytes:
-    """A JPEG of usual size and grain, in memory."""
-    from PIL import Image
-
-    axis = np.linspace(0, 1, _FILM_SIDE, dtype=np.float32)
-    grain = np.random.default_rng(0).standard_normal((_FILM_SIDE, _FILM_SIDE), dtype=np.float32)
-    picture = 128 + 60 * np.outer(np.cos(4 * axis), np.cos(6 * axis)) + 2.5 * grain
-    stream = io.BytesIO()
-    Image.fromarray(np.asarray(picture, dtype=np.uint8)).save(stream, "JPEG", quality=90)
-    return stream.getvalue()
-
-
-def _median_ms(function: Callable[[], object]) -> float:
-    """Median milliseconds of processor time, which other programs that run meanwhile do not change."""
-    function()  # the first call makes room and tables
-    times: list[float] = []
-    until = time.perf_counter() + _MEASURED_S
-    while not times or time.perf_counter() < until:
-        started = time.thread_time()
-        function()
-        times.append(time.thread_time() - started)
-    return 1000 * statistics.median(times)
+_PURPOSE_OF_EXTRA = {
+    "evaluate": "tables, intervals and reports",
+    "parquet": "answers as a Parquet file",
+    "serve": "answers over HTTP (pocketcxr serve)",
+    "train": "distil, evaluate and export (not needed for predictions)",
+}
 
 
 def _extras() -> Iterator[Check]:
     for name, absent in machine.extras().items():
+        purpose = f"{_PURPOSE_OF_EXTRA[name]}: " if name in _PURPOSE_OF_EXTRA else ""
         if absent:
-            yield Check(
-                f"extra {name}", "missing", f"not installed: {', '.join(absent)}", f"pip install 'pocketcxr[{name}]'"
-            )
+            found, advice = f"{purpose}lacks {', '.join(absent)}", f"pip install 'pocketcxr[{name}]'"
+            yield Check(f"extra {name}", "missing", found, advice)
         else:
-            yield Check(f"extra {name}", "ok", "installed")
+            yield Check(f"extra {name}", "ok", f"{purpose}installed")
+    if machine.has_web_page():
+        yield Check("web page", "ok", "pocketcxr serve shows it at its address")
+    else:
+        advice = "take a released wheel, or build it in the source tree with  make web"
+        yield Check("web page", "missing", "not part of this copy; the rest of pocketcxr serve works without", advice)

@@ -26,6 +26,7 @@ class LoadingBundle:
     def __init__(self, file: VerifiedFile, *, threads: int | None) -> None:
         self.path: Path = file.path
         self.manifest: Manifest = file.manifest
+        self.sha256 = file.sha256
         self.identity = file.identity
         self._bundle: Bundle | None = None
         self._error: Exception | None = None

@@ -13,6 +13,7 @@ from pathlib import Path
 from pocketcxr.inference.pool import default_workers
 
 _DISTRIBUTION = "pocketcxr"
+_WEB_PAGE = Path(__file__).parent.parent / "serving" / "static"  # where `make web` puts it
 # what speeds small networks up, by the names that Linux and NumPy use
 _INSTRUCTION_SETS = {
     "sse4_1": "SSE4.1",
@@ -53,6 +54,19 @@ def processor_name() -> str:
     """Name of the processor as the system tells it."""
     found = re.search(r"^model name\s*:\s*(.+)$", _text(Path("/proc/cpuinfo")), flags=re.MULTILINE)
     return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def load_average() -> float | None:
+    """Processors' worth of work in the last minute; None where the system does not tell."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none
+        return None
+
+
+def has_web_page() -> bool:
+    """Whether this copy brings the page that ``pocketcxr serve`` shows."""
+    return (_WEB_PAGE / "index.html").is_file()
 
 
 def instruction_sets() -> tuple[str, ...]:

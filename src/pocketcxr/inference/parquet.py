@@ -55,10 +55,10 @@ def write_parquet(collected: Path, path: Path, labels: Sequence[str]) -> None:
 
 def reopen_parquet(path: Path, collected: Path) -> None:
     """Turn a finished Parquet file back into JSON lines, so that new files can be added to it."""
-    import pyarrow.parquet as pq
-
     if collected.exists() or not path.exists():
         return
+    import pyarrow.parquet as pq  # 35 MB that a run needs only at its end
+
     partial = collected.with_name(collected.name + ".partial")
     try:
         with pq.ParquetFile(path) as stored, partial.open("w", encoding="ascii") as lines:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _KNOWN_AHEAD = 2  # the file being scored and the next one
 _MOST_WAITING = 256  # answers that wait for a slow file before them; a few hundred bytes each
 _FAREWELL_S = 10
+# glibc, after one large film, keeps the room of films that size for good; this gives it back: 5 to 13 MB per process
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(8 << 20)}
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             text=True,
             encoding="ascii",
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env={**_ALLOCATOR, **os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         self._tell(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -31,24 +32,37 @@ class Progress:
         self._every_s = _EVERY_S if self._rewrites else _EVERY_S_IN_A_LOG
         self._already, self._done, self._total = already, 0, 0
         self._cleared = False
-        self._started = self._told = time.monotonic()
+        self._started = self._first = self._told = time.monotonic()
         threading.Thread(target=self._count, args=(count,), daemon=True).start()
 
     def step(self) -> None:
         """Count one answer, and tell from time to time."""
-        self._done += 1
         now = time.monotonic()
+        if not self._done:  # from here on the rate counts: what came before was loading
+            self._first = now
+        self._done += 1
         if self._cleared or now - self._told >= self._every_s:
             self._told, self._cleared = now, False
-            self._write(self.line(now - self._started))
+            self._write(self.line(now - self._first))
 
     def line(self, elapsed_s: float) -> str:
-        """Say what is done, how fast, and how long the rest will take."""
-        rate, done = self._done / max(elapsed_s, 1e-9), self._already + self._done
+        """Say what is done, how fast since the first answer (`elapsed_s` ago), and how long the rest will take."""
+        rate, done = (self._done - 1) / max(elapsed_s, 1e-9), self._already + self._done
+        told = f"{done:,} of {self._total:,} ({done / self._total:.0%})" if self._total else f"{done:,} done"
+        if not rate:
+            return told
         if not self._total:
-            return f"{done:,} done, {rate:.1f}/s"
-        left_s = max(0, self._total - done) / rate if rate else 0
-        return f"{done:,} of {self._total:,} ({done / self._total:.0%}), {rate:.1f}/s, {duration(left_s)} left"
+            return f"{told}, {rate:.1f}/s"
+        return f"{told}, {rate:.1f}/s, {duration(math.ceil(max(0, self._total - done) / rate))} left"
+
+    def end(self) -> None:
+        """Say once what was done, where anything was."""
+        self.clear()
+        if self._done:
+            elapsed_s = time.monotonic() - self._started
+            before = f", {self._already:,} had been before" if self._already else ""
+            self._stream.write(f"{self._done:,} answered in {duration(elapsed_s)}{before}\n")
+            self._stream.flush()
 
     def clear(self) -> None:
         """Take the line away before something else is written to the same screen; the next step brings it back."""

@@ -1,0 +1,41 @@
+"""The tables of speed and memory in the reference are those that the kept measurement gives."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def predict_table():
+    spec = importlib.util.spec_from_file_location("predict_table", ROOT / "benchmarks" / "predict_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads((ROOT / "docs" / "results" / "predict_speed.json").read_text(encoding="utf-8"))
+
+
+def test_the_reference_shows_what_was_measured(predict_table, record):
+    page = (ROOT / "docs" / "reference" / "predict.md").read_text(encoding="utf-8")
+    shown = page.partition("predict_speed.json -->\n")[2].partition("\n<!-- speed end -->")[0]
+    assert shown.strip() == predict_table.tables(record)
+
+
+def test_a_bar_is_judged_by_the_median_ratio_of_processor_time(predict_table, record):
+    (name, found), *_ = record["networks"].items()
+    slow = json.loads(json.dumps(found))
+    slow["start"]["pytorch"]["cpu_s"] = [7.9 * own for own in slow["start"]["pocketcxr"]["cpu_s"]]
+    fast = json.loads(json.dumps(found))
+    fast["start"]["pytorch"]["cpu_s"] = [8.1 * own for own in fast["start"]["pocketcxr"]["cpu_s"]]
+    texts = [predict_table.tables({**record, "networks": {name: one}}) for one in (slow, fast)]
+    assert "8: missed" in texts[0]
+    assert "8: met" in texts[1]
