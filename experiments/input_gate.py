@@ -80,7 +80,7 @@ def main() -> None:
     outcomes: list[dict[str, Any]] = []
     for fold in range(FOLDS):
         outcomes += one_fold(pictures, folds, fold, options.image_size, options.steps)
-        result["folds_done"], result["out_of_fold"] = fold + 1, summarise(outcomes)
+        result["folds"], result["out_of_fold"] = f"{fold + 1} of {FOLDS}", summarise(outcomes)
         _write(options.out, result)
     result["left_out_of_training"] = {}
     for name, groups in LEFT_OUT.items():

@@ -88,12 +88,12 @@ def load_known(
 ) -> tuple[KnownPictures, np.ndarray]:
     """Pictures of known kind with their split; of the films of each split at most so many, evenly spaced."""
     splits = np.array(gate_splits(rows))
-    kinds = np.array([kind_of_row(row) for row in rows])
+    kinds = [kind_of_row(row) for row in rows]
     wanted = [i for i, kind in enumerate(kinds) if kind and kind != "frontal"]
     for split in ("train", "calibration", "test"):
-        films = [i for i in np.flatnonzero((kinds == "frontal") & (splits == split)) if rows[i].split]
+        films = [i for i, row in enumerate(rows) if kinds[i] == "frontal" and row.split == split]
         films.sort(key=lambda i: (rows[i].source, rows[i].sha256))
-        wanted += films if len(films) <= most_films else [films[i] for i in _evenly(len(films), most_films)]
+        wanted += films if len(films) <= most_films else [films[i] for i in _evenly(len(films), most_films).tolist()]
     kept: list[int] = []
     pixels: list[np.ndarray] = []
     for i in tqdm(wanted, desc="reading for the input gate", unit="picture", disable=not progress, leave=False):
@@ -105,7 +105,7 @@ def load_known(
         kept.append(i)
         pixels.append(np.round(picture * 255).astype(np.uint8))
     sources = np.array([rows[i].source for i in kept])
-    return KnownPictures(np.stack(pixels), kinds[kept], sources), splits[kept]
+    return KnownPictures(np.stack(pixels), np.array(kinds)[kept], sources), splits[kept]
 
 
 def with_made(pictures: KnownPictures, *, seed: int, most: int = 400) -> KnownPictures:
