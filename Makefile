@@ -10,7 +10,7 @@ RUN    ?= runs/$(if $(DATA),$(TASK),demo)
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest test-slow test-base bench lock clean
+.PHONY: help setup demo test lint pytest test-slow test-base bench reproduce lock clean web web-test
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,7 +32,7 @@ else
 	$(BIN)/pocketcxr distill --data $(DATA) --task $(TASK) -o $(RUN)
 endif
 
-test: setup lint pytest ## lint, types, import contract, tests
+test: setup lint pytest web-test ## lint, types, import contract, tests, those of the browser client too
 
 lint: setup ## format, lint, types, layers, dependencies
 	$(BIN)/ruff format --check --quiet src tests benchmarks experiments
@@ -44,6 +44,25 @@ lint: setup ## format, lint, types, layers, dependencies
 pytest: setup
 	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow and not gpu and not network"
 
+web/node_modules/.ready: web/package-lock.json
+	@command -v npm >/dev/null || { echo "the browser client needs Node.js 20.19 or newer with npm"; exit 1; }
+	cd web && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+web: web/node_modules/.ready ## the browser client: web/dist to serve from anywhere, and a copy for pocketcxr serve
+	cd web && npm run --silent build
+	rm -rf src/pocketcxr/serving/static
+	cp -R web/dist src/pocketcxr/serving/static
+
+web-test: setup ## types, unit tests and Chromium tests of the browser client
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web-test-all; \
+	else echo "skipped: the browser client's tests need Node.js 20.19 or newer with npm, and there is none"; fi
+
+.PHONY: web-test-all
+web-test-all: web/node_modules/.ready
+	cd web && npm run --silent types && npm run --silent unit
+	cd web && CHROMIUM="$$(scripts/chromium.sh)" && export CHROMIUM && PYTHON=$(CURDIR)/$(BIN)/python npm run --silent browser && npm run --silent page
+
 test-slow: setup ## the minutes-long tests too
 	OMP_NUM_THREADS=1 $(PYTEST) -m "slow and not gpu"
 
@@ -54,10 +73,13 @@ bench: setup ## side-by-side comparisons; tables on the screen, JSON under runs/
 	$(BIN)/python benchmarks/against_torchdistill.py
 	$(BIN)/python benchmarks/predict_speed.py
 
+reproduce: setup ## train all that the README speaks of again, from $$POCKETCXR_DATA; resumable; hours
+	$(BIN)/python experiments/reproduce.py -o runs/reproduce
+
 lock: setup ## pin again: requirements/*.txt with hashes, without any index address
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --extra parquet --extra serve --group dev --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --no-emit-index-url --no-header -o requirements/base.txt
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade - --generate-hashes --no-emit-index-url --no-header -o requirements/uv.txt
 
 clean: ## remove the environment and the caches; runs/ stays
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) build dist web/node_modules web/dist web/test-results .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pocketcxr.audit.alignment import aligned, details
-from pocketcxr.audit.duplicates import find_pairs
+from pocketcxr.data.alignment import aligned, details
+from pocketcxr.data.duplicates import find_pairs
 from pocketcxr.data.hashing import MAX_HAMMING, MIN_CORRELATION, perceptual_hash, thumbnail
 from pocketcxr.data.rows import is_frontal_xray, read_rows
 from pocketcxr.imaging.reading import read_image

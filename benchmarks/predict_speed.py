@@ -140,9 +140,9 @@ def _traced(folder: Path, size: int) -> Path:
 
 
 def _size_of(bundle: Path) -> int:
-    from pocketcxr.inference.identity import identify
+    from pocketcxr.inference.identity import read_verified
 
-    return identify(bundle)[1].preprocessing.size
+    return read_verified(bundle).manifest.preprocessing.size
 
 
 def _draw(folder: Path, files: int) -> None:

@@ -2,9 +2,13 @@
 
     python benchmarks/serve_load.py --bundle runs/mine/bundle/student.onnx --seconds 60
 
-Starts the service on a free port of 127.0.0.1, measures its capacity with as many clients as workers, then sends
-pictures at a fixed multiple of that rate without waiting for answers. Every answer is compared with the one that
-`Predictor` gives. Requests are bounded in number and time. Also measures whether scoring pictures in batches would pay.
+Starts the service on a free port of 127.0.0.1 and asks in three ways. *Calm*: as many clients as workers, each waiting
+for its answer: the capacity. *Overload*: pictures at a fixed multiple of that rate, whether or not any were answered;
+who is sent away does not return. *Rush*: so many clients at once, each with one picture, who all come back after the
+seconds that `Retry-After` told. Every answer is compared with the one that `Predictor` gives. Requests are bounded in
+number and time. The capacity is measured before and after, and goodput is compared with the mean, for other programs
+come and go; the load average tells of them. Latencies are those of the service's log (first byte of the request to last of the answer), and those
+that this process saw, which shares the processors with the service and is slow for that reason, too.
 Prints a table, writes JSON, and exits with 1 where an answer was wrong or was neither 200 nor 503.
 """
 
@@ -31,18 +35,17 @@ import httpx2 as httpx
 import numpy as np
 from PIL import Image
 
-from pocketcxr.imaging.reading import read_image_bytes
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 MOST_REQUESTS = 20_000
 MOST_IN_FLIGHT = 400
 REQUEST_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 180.0
-BATCHES = (1, 2, 4, 8)
+MOST_RETURNS = 20
 
 
 def drawn_pictures(number: int, side: int) -> list[bytes]:
@@ -65,7 +68,7 @@ def drawn_pictures(number: int, side: int) -> list[bytes]:
 def expected_records(bundle: Path, pictures: list[bytes]) -> list[dict]:
     """What `Predictor` says of the pictures."""
     predictor = Predictor(load_bundle(bundle, threads=1))
-    return [predictor.predict_image(read_image_bytes(data, "picture"), "picture").record() for data in pictures]
+    return [predictor.read_bytes_and_predict(data, "picture")[0].record() for data in pictures]
 
 
 @contextlib.contextmanager
@@ -130,8 +133,8 @@ class Tally:
         self.seconds: list[float] = []
         self._pictures, self._expected = pictures, expected
 
-    async def ask(self, client: httpx.AsyncClient, index: int) -> None:
-        """Send one picture and compare the answer."""
+    async def ask(self, client: httpx.AsyncClient, index: int) -> int:
+        """Send one picture and compare the answer; return the seconds after which to come back, 0 for never."""
         place = index % len(self._pictures)
         started = time.perf_counter()
         try:
@@ -140,13 +143,16 @@ class Tally:
             )
         except httpx.HTTPError as error:
             self.statuses[type(error).__name__] += 1
-            return
+            return 0
         self.statuses[str(response.status_code)] += 1
         if response.status_code == 200:
             self.seconds.append(time.perf_counter() - started)
             self.wrong += response.json() != {"predictions": [self._expected[place]]}
         elif response.status_code == 503:
-            self.unmannered += response.json()["code"] != "busy" or int(response.headers["retry-after"]) < 1
+            told = int(response.headers.get("retry-after", 0))
+            self.unmannered += response.json()["code"] != "busy" or told < 1
+            return told
+        return 0
 
 
 def _client(url: str) -> httpx.AsyncClient:
@@ -189,27 +195,51 @@ async def overload(url: str, tally: Tally, *, rate: float, seconds: float) -> fl
     return sent / took
 
 
-def batching(bundle: Path, pictures: list[bytes]) -> dict[str, float]:
-    """Milliseconds per picture: reading, and the network alone at several batch sizes; best of five."""
-    loaded = load_bundle(bundle, threads=1)
-    size = loaded.manifest.preprocessing.size
-    images = np.random.default_rng(0).random((max(BATCHES), 1, size, size), dtype=np.float32)
+async def rush(url: str, tally: Tally, *, clients: int) -> dict:
+    """All at once, each until its picture is answered, obeying `Retry-After`; how often they had to come."""
+    visits: list[int] = []
+    started = time.monotonic()
 
-    def best(run: Callable[[], object], divide: int) -> float:
-        times = []
-        for _ in range(5):
-            started = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - started)
-        return 1000 * min(times) / divide
+    async def one(client: httpx.AsyncClient, index: int) -> None:
+        for visit in range(1, MOST_RETURNS + 1):
+            seconds = await tally.ask(client, index)
+            if not seconds:
+                visits.append(visit)
+                return
+            await asyncio.sleep(seconds)
 
-    figures = {"reading": best(lambda: [read_image_bytes(data, "") for data in pictures], len(pictures))}
-    for batch in BATCHES:
-        rounds = max(BATCHES) // batch
-        figures[f"network, batch {batch}"] = best(
-            lambda batch=batch, rounds=rounds: [loaded(images[:batch]) for _ in range(rounds)], batch * rounds
-        )
-    return figures
+    async with _client(url) as client:
+        await asyncio.gather(*(one(client, index) for index in range(clients)))
+    took = time.monotonic() - started
+    return {
+        "clients": clients,
+        "never_answered": clients - len(visits),
+        "seconds": round(took, 1),
+        "answered_per_s": round(len(visits) / took, 1),
+        "visits": {str(number): count for number, count in sorted(Counter(visits).items())},
+    }
+
+
+def logged_seconds(log: Path, start: int) -> tuple[list[float], list[float], int]:
+    """Seconds of answered (200) and of refused (503) requests, sorted, from byte `start` of a log, and its new end."""
+    text = log.read_bytes()[start:]
+    end = start + text.rfind(b"\n") + 1
+    seconds: dict[int, list[float]] = {200: [], 503: []}
+    for line in text.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            fields = json.loads(line)
+            if fields.get("route") == "/v1/predictions" and fields.get("status") in seconds:
+                seconds[fields["status"]].append(fields["seconds"])
+    return sorted(seconds[200]), sorted(seconds[503]), end
+
+
+def percentiles(seconds: list[float]) -> dict[str, float] | None:
+    """Median, 95th, 99th percentile and largest."""
+    if not seconds:
+        return None
+    ordered = sorted(seconds)
+    places = {"median": 0.5, "p95": 0.95, "p99": 0.99, "largest": 1.0}
+    return {name: round(ordered[int(place * (len(ordered) - 1))], 3) for name, place in places.items()}
 
 
 def run_load(
@@ -221,45 +251,54 @@ def run_load(
     side: int = 1024,
     pictures: list[bytes] | None = None,
 ) -> dict:
-    """Measure capacity, then overload; return all figures."""
+    """Measure capacity, then overload, then a rush; return all figures."""
     pictures = pictures or drawn_pictures(12, side)
     expected = expected_records(bundle, pictures)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_service(bundle, workers=workers, log=Path(folder) / "log") as (url, pid),
-    ):
-        calm = Tally(pictures, expected)
-        capacity = asyncio.run(measure_capacity(url, calm, clients=workers, seconds=max(3.0, seconds / 4)))
-        before = resident_mb(pid)
-        tally = Tally(pictures, expected)
-        with Memory(pid) as memory:
-            sent = asyncio.run(overload(url, tally, rate=factor * capacity, seconds=seconds))
-        after = Tally(pictures, expected)
-        asyncio.run(measure_capacity(url, after, clients=1, seconds=2))
-    answered = sorted(tally.seconds)
+    calm, tally, rushed, after = (Tally(pictures, expected) for _ in range(4))
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with running_service(bundle, workers=workers, log=log) as (url, pid):
+            busy_before = os.getloadavg()[0]
+            capacity = asyncio.run(measure_capacity(url, calm, clients=workers, seconds=max(3.0, seconds / 4)))
+            before = resident_mb(pid)
+            calm_logged, _, end = logged_seconds(log, 0)
+            with Memory(pid) as memory:
+                sent = asyncio.run(overload(url, tally, rate=factor * capacity, seconds=seconds))
+            answered, refused, _ = logged_seconds(log, end)
+            again = asyncio.run(measure_capacity(url, after, clients=workers, seconds=max(3.0, seconds / 4)))
+            rush_figures = asyncio.run(rush(url, rushed, clients=round(10 * capacity)))
+    goodput = tally.statuses["200"] / seconds
     return {
         "workers": workers,
-        "capacity_per_s": round(capacity, 1),
+        "bytes_per_picture": round(statistics.mean(map(len, pictures))),
+        "processors": len(os.sched_getaffinity(0)),
+        "load_average_before": round(busy_before, 1),
+        "capacity_per_s": {"before": round(capacity, 1), "after": round(again, 1)},
         "sent_per_s": round(sent, 1),
         "seconds": seconds,
         "statuses": dict(tally.statuses),
-        "answered_per_s": round(len(answered) / seconds, 1),
-        "wrong": calm.wrong + tally.wrong + after.wrong,
-        "busy_without_retry_after": tally.unmannered,
-        "latency_s": {
-            "median": round(statistics.median(answered), 3) if answered else None,
-            "p99": round(answered[int(0.99 * (len(answered) - 1))], 3) if answered else None,
+        "answered_per_s": round(goodput, 1),
+        "goodput_over_capacity": round(2 * goodput / (capacity + again), 2),
+        "wrong": calm.wrong + tally.wrong + after.wrong + rushed.wrong,
+        "busy_without_retry_after": tally.unmannered + rushed.unmannered,
+        "latency_s_in_the_log": {
+            "calm": percentiles(calm_logged),
+            "overload, answered": percentiles(answered),
+            "overload, 503": percentiles(refused),
         },
-        "calm_latency_s": round(statistics.median(calm.seconds), 3) if calm.seconds else None,
+        "latency_s_as_clients_saw_it": {"calm": percentiles(calm.seconds), "overload": percentiles(tally.seconds)},
         "calm_statuses": dict(calm.statuses),
         "after_statuses": dict(after.statuses),
+        "rush": rush_figures,
+        "rush_statuses": dict(rushed.statuses),
         "memory_mb": {"before": round(before), "peak": round(max(memory.samples)), "end": round(memory.samples[-1])},
     }
 
 
 def good(figures: dict) -> bool:
     """Whether every request was answered or told to come back, and no answer was wrong."""
-    statuses = set(figures["statuses"]) | set(figures["calm_statuses"]) | set(figures["after_statuses"])
+    every = (figures["statuses"], figures["calm_statuses"], figures["after_statuses"], figures["rush_statuses"])
+    statuses = {status for found in every for status in found}
     return statuses <= {"200", "503"} and not figures["wrong"] and not figures["busy_without_retry_after"]
 
 
@@ -283,11 +322,10 @@ def main() -> int:
         side=options.side,
         pictures=pictures,
     )
-    figures["ms_per_picture"] = batching(options.bundle, pictures or drawn_pictures(4, options.side))
     for name, value in figures.items():
-        print(f"{name:26}{value}")
+        print(f"{name:28}{value}")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(figures, indent=1))
+    options.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0 if good(figures) else 1
 
 

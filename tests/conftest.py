@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +14,9 @@ from pocketcxr.bundle.manifest import InputGate, Manifest, OperatingPoint, Prepr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SIZE = 32
+sys.path.insert(0, str(Path(__file__).parent))  # for `dicom_files`, `bad_input`: modules that several folders import
 
 
 @pytest.fixture(autouse=True)

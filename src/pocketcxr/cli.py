@@ -46,7 +46,8 @@ Research use only; not a medical device.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its status: 0 done, 1 some pictures failed, 2 one-line error, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(given[0] if given else "").parse_args(given)
     _log_to_stderr(quiet=getattr(options, "quiet", False))
     if arguments is None and options.command in _TRAINING_COMMANDS:
         _retune_process()
@@ -213,6 +214,25 @@ def _stage(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _quantise(options: argparse.Namespace) -> int:
+    require_extra("train", "torch", "onnx", "scipy", "sklearn")
+    from pocketcxr.export.quantise import Limits
+    from pocketcxr.pipeline.quantise import run_quantise
+
+    result = run_quantise(
+        options.target,
+        out=options.output,
+        run=options.run_folder,
+        record=options.table,
+        limits=Limits(portable_only=not options.vnni_only),
+        audit=not options.no_audit,
+        quick=options.quick,
+        progress=not options.quiet,
+    )
+    print(result.summary)
+    return EXIT_OK
+
+
 def _audit(options: argparse.Namespace) -> int:
     require_extra("evaluate", "jinja2", "scipy", "sklearn")
     from pocketcxr.pipeline.audit import run_audit
@@ -284,7 +304,7 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str = "") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pocketcxr",
         description="Distil a heavy chest X-ray network into a small one; predict with it; see how far to trust it.",
@@ -294,6 +314,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pocketcxr {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
+    if command == "predict":  # defining the options of all others takes longer than reading the picture's file
+        return parser
     _add_doctor(commands)
     _add_serve(commands)
     _add_distill(commands)
@@ -302,6 +324,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_stages(commands)
     _add_crossval(commands)
     _add_audit(commands)
+    _add_quantise(commands)
     return parser
 
 
@@ -376,7 +399,13 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--max-file-mb", type=int, default=64, metavar="N", help="largest file (default 64)")
     parser.add_argument("--max-files", type=int, default=16, metavar="N", help="files in one request (default 16)")
-    parser.add_argument("--queue", type=int, metavar="N", help="pictures that may wait (default: 16 per worker)")
+    parser.add_argument(
+        "--max-megapixels", type=float, default=64, metavar="N", help="largest picture (default 64, which is the most)"
+    )
+    parser.add_argument(
+        "--max-wait", type=float, default=2, metavar="S", help="expected wait beyond which to say 503 (default 2 s)"
+    )
+    parser.add_argument("--queue", type=int, metavar="N", help="pictures that may wait (default: 64 per worker)")
     parser.add_argument("--timeout", type=float, default=20, metavar="S", help="for one picture (default 20 s)")
     parser.set_defaults(run=_serve)
 
@@ -544,6 +573,30 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the result")
     parser.set_defaults(run=_audit)
+
+
+def _add_quantise(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "quantise",
+        "search for the fastest int8 file of a student that still answers as the float file does",
+        "  pocketcxr quantise runs/mine -o student-int8.onnx\n"
+        "  pocketcxr quantise student.onnx --run runs/mine -o student-int8.onnx\n\n"
+        "exit status: 0 written, 2 no recipe keeps the limits, or nothing could be done",
+    )
+    parser.add_argument("target", type=Path, metavar="RUN|BUNDLE", help="a run's folder, or a float bundle with --run")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the int8 bundle, ….onnx")
+    parser.add_argument(
+        "--run", dest="run_folder", type=Path, metavar="RUN", help="run whose X-rays a bundle was made from"
+    )
+    parser.add_argument("--table", type=Path, metavar="FILE", help="all candidates (default: RUN/quantise.json)")
+    parser.add_argument(
+        "--vnni-only", action="store_true", help="allow weights that saturate on x86 processors without VNNI"
+    )
+    parser.add_argument("--no-audit", action="store_true", help="do not hold both files against the audit's gates")
+    parser.add_argument("--quick", action="store_true", help="a short search")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the result")
+    parser.set_defaults(run=_quantise)
 
 
 def _add_column_options(parser: argparse.ArgumentParser) -> None:

@@ -11,14 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pocketcxr.data.hashing import (
-    close_pairs,
-    connected,
-    duplicate_groups,
-    perceptual_hash,
-    thumbnail,
-    with_duplicate_groups,
-)
+from pocketcxr.data.grouping import duplicate_groups, with_duplicate_groups
+from pocketcxr.data.hashing import close_pairs, connected, perceptual_hash, thumbnail
 from pocketcxr.data.index import build_index
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.errors import DataError
@@ -80,7 +74,9 @@ def make_copies(root, original):
     image.resize((150, 130), Image.Resampling.BICUBIC).save(root / "small.png")
     image.point(lambda v: 40 + v * 0.6).save(root / "contrast.png")
     image.crop((5, 5, 235, 237)).save(root / "cropped.png")
-    return 4
+    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(root / "mirrored.png")
+    Image.eval(image.crop((14, 14, 226, 226)), lambda v: 255 - v).save(root / "inverted, cropped.png")
+    return 6
 
 
 def test_copies_are_grouped_and_other_pictures_are_not(tmp_path, picture):

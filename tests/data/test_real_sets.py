@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketcxr.data.hashing import duplicate_groups
+from pocketcxr.data.grouping import duplicate_groups
 from pocketcxr.data.index import build_index
 from pocketcxr.data.layouts import list_source
 from pocketcxr.data.listing import LayoutOptions

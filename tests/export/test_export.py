@@ -134,6 +134,23 @@ def test_calibration_is_that_of_the_shipped_graph_on_the_calibration_split(case,
         assert point.chosen_on.startswith("calibration split, 15 images")
 
 
+def test_one_source_can_be_calibrated_on(case, tmp_path):
+    rows = tuple(dataclasses.replace(row, source=("toy", "own")[i % 2]) for i, row in enumerate(case.dataset.rows))
+    mixed = dataclasses.replace(case, dataset=dataclasses.replace(case.dataset, rows=rows))
+    evaluation = EvaluationConfig(coverage=0.8, calibration_source="own")
+    bundle = load_bundle(_export(mixed, tmp_path / "own.onnx", evaluation=evaluation))
+    positions = [i for i in mixed.dataset.positions("calibration") if rows[i].source == "own"]
+    outputs, labels = bundle(mixed.dataset.images(np.array(positions))), mixed.dataset.labels[positions]
+    assert len(positions) in {7, 8}
+    assert bundle.manifest.temperature == pytest.approx(fit_temperature(outputs.logits, labels), rel=1e-3)
+    expected = conformal_quantile(outputs.probabilities, labels, coverage=0.8)
+    assert bundle.manifest.conformal_quantile == pytest.approx(expected, abs=1e-5)
+    for point in bundle.manifest.operating_points:
+        assert point.chosen_on.startswith(f"calibration split of own, {len(positions)} images")
+    with pytest.raises(DataError, match="no labelled calibration image of 'elsewhere'; sources there: own, toy"):
+        _export(mixed, tmp_path / "no.onnx", evaluation=EvaluationConfig(calibration_source="elsewhere"))
+
+
 def test_manifest_holds_what_was_given_and_what_was_found(bundle):
     manifest = bundle.manifest
     assert (manifest.name, manifest.version, manifest.licence) == ("toy", "1.2.3", "CC0-1.0")

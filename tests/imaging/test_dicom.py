@@ -93,6 +93,11 @@ def test_a_file_without_meta_or_preamble(make_dataset, without_file_meta, ramp16
     np.testing.assert_allclose(read(data).pixels, 1 - ramp16 / 1999, atol=1e-6)
 
 
+def test_a_preamble_that_is_the_header_of_a_tiff_makes_no_tiff(make_dicom, ramp16):
+    data = b"II*\0" + make_dicom(ramp16)[4:]
+    assert read_image_bytes(data, "dual.dcm").facts.format == "DICOM"
+
+
 def test_text_and_pictures_do_not_look_like_dicom():
     assert not looks_like_dicom(b"\x08\x00 begins with a backspace")
     assert not looks_like_dicom(b"\x02\x00\x00\x00" + bytes(400))

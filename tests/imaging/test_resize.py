@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.imaging.resize import resize
+from pocketcxr.imaging.resize_matrices import resize_region
 
 
 def axis_weights(n: int, m: int) -> np.ndarray:
@@ -109,3 +111,27 @@ def test_an_unknown_aspect_or_size_is_refused_by_name():
         resize(pixels, size=4, aspect="crop")
     with pytest.raises(ConfigError, match="size"):
         resize(pixels, size=0)
+
+
+@pytest.mark.parametrize("region", [(0, 0, 901, 700), (0.25, 0.25, 900.25, 699.5), (0, 0, 666.7, 499.9)])
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (64, 191), (5, 1)])
+def test_a_reduced_picture_s_region_is_resized_as_pillow_does(region, height, width):
+    pixels = np.random.default_rng(0).random((700, 901), dtype=np.float32)
+    expected = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR, box=region)
+    found = resize_region(pixels, height=height, width=width, region=region)
+    np.testing.assert_allclose(found, expected, atol=4e-6)  # Pillow holds the region in single precision
+
+
+@pytest.mark.parametrize("region", [None, (0, 0, 299.5, 310)])
+@pytest.mark.parametrize("aspect", ["squash", "pad"])
+def test_bytes_are_resized_as_their_255ths(region, aspect):
+    samples = np.random.default_rng(0).integers(0, 256, (310, 300)).astype(np.uint8)
+    expected = resize(samples / np.float32(255), size=48, aspect=aspect, region=region)
+    np.testing.assert_allclose(resize(samples, size=48, aspect=aspect, region=region), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1000, 999), (1000, 3001)])  # at once, in strips
+def test_a_large_picture_is_resized_as_pillow_does(shape):
+    pixels = np.random.default_rng(0).random(shape, dtype=np.float32)
+    square = np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(resize(pixels, size=64), square, atol=2e-7, rtol=0)

@@ -40,7 +40,8 @@ from pocketcxr.serving.command import run_serve
 from pocketcxr.serving.settings import Limits, Settings
 given = json.loads(sys.argv[1])
 limits = Limits(**given.pop("limits", {}))
-run_serve(Settings(bundle=Path(given.pop("bundle")), limits=limits, port=0, **given))
+page = Path(given.pop("page")) if "page" in given else None
+run_serve(Settings(bundle=Path(given.pop("bundle")), limits=limits, port=0, page=page, **given))
 """
 
 

@@ -16,6 +16,22 @@ def _expected(predictor, data, name):
     return predictor.predict_image(read_image_bytes(data, name), name).record()
 
 
+def test_large_pictures_are_read_reduced_as_predict_reads_them(service, predictor, pictures, tmp_path):
+    large = (2400, 2000)
+    # the third lies within the tolerance of the conformal limit, so that all its pixels decide
+    for name, data in (
+        ("a.jpg", pictures.raster(0.8, "JPEG", large)),
+        ("b.png", pictures.raster(0.2, "PNG", large)),
+        ("c.jpg", pictures.raster(0.5847, "JPEG", large)),
+    ):
+        path = tmp_path / name
+        path.write_bytes(data)
+        prediction, radiograph = predictor.read_and_predict(path, name)
+        assert predictor.read_bytes_and_predict(data, name)[0].record() == prediction.record()
+        assert (radiograph.region is None) == (name == "c.jpg")
+        assert service.post_files([(name, data)]).json()["predictions"] == [prediction.record()]
+
+
 @pytest.fixture(scope="module")
 def samples(pictures):
     """Media type and bytes: bright, dark, uncertain, refused, in all formats."""
@@ -134,6 +150,7 @@ def test_health_and_metrics_tell_the_state(service, pictures):
     assert service.metric("pocketcxr_workers") == 2
     assert service.metric("pocketcxr_pictures_held") == 0
     assert service.metric("pocketcxr_bytes_held") == 0
+    assert service.metric("pocketcxr_wait_seconds") == 0
 
 
 def test_every_answer_carries_an_id_and_headers_that_keep_browsers_careful(service):

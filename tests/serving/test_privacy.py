@@ -86,7 +86,7 @@ def test_fault_of_the_program_becomes_an_answer_with_its_place(predictor, pictur
 
         bundle = predictor.bundle
 
-        def predict_image(self, radiograph, name):
+        def read_bytes_and_predict(self, data, name, *, max_pixels):
             raise ZeroDivisionError("Zuzana")
 
     answer = score(Broken(), pictures.raster(0.8), "picture", heatmap=False)
@@ -105,8 +105,9 @@ def test_records_are_json_even_where_the_network_gave_no_number(predictor, pictu
     class Odd:
         bundle = predictor.bundle
 
-        def predict_image(self, radiograph, name):
-            return dataclasses.replace(predictor.predict_image(radiograph, name), novelty=novelty)
+        def read_bytes_and_predict(self, data, name, *, max_pixels):
+            prediction, radiograph = predictor.read_bytes_and_predict(data, name, max_pixels=max_pixels)
+            return dataclasses.replace(prediction, novelty=novelty), radiograph
 
     answer = score(Odd(), pictures.raster(0.8), "picture", heatmap=False)
     assert json.loads(json.dumps(answer.record, allow_nan=False))["novelty"] is None

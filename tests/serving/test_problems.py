@@ -6,7 +6,14 @@ import pytest
 
 from pocketcxr.serving.problems import KINDS
 
-LIMITS = {"file_bytes": 200_000, "request_bytes": 300_000, "held_bytes": 600_000, "files": 3, "upload_timeout_s": 2.0}
+LIMITS = {
+    "file_bytes": 200_000,
+    "request_bytes": 300_000,
+    "held_bytes": 600_000,
+    "files": 3,
+    "upload_timeout_s": 2.0,
+    "pixels": 90_000,
+}
 FORM = "multipart/form-data; boundary=XX"
 
 
@@ -97,6 +104,16 @@ def test_too_much_is_refused_whether_or_not_the_length_is_told(narrow):
     assert narrow.metric("pocketcxr_bytes_held") == 0
 
 
+def test_pictures_beyond_the_pixel_limit_are_refused_in_every_format(narrow, pictures):
+    for picture_format, media_type in (("PNG", "image/png"), ("JPEG", "image/jpeg"), ("BMP", "image/bmp")):
+        assert narrow.post(pictures.raster(0.8, picture_format, (300, 300)), media_type).status_code == 200
+        document = check(narrow.post(pictures.raster(0.8, picture_format, (300, 301)), media_type), "unreadable")
+        assert "301 x 300 pixels are more than the 90,000" in document["detail"]
+    film = pictures.dicom(0.8, Rows=400, Columns=400)
+    assert "more than the 90,000" in check(narrow.post(film, "application/dicom"), "unreadable")["detail"]
+    assert narrow.client.get("/v1/model").json()["service"]["pixels"] == 90_000
+
+
 def test_closing_clients_still_read_why_they_were_refused(narrow):
     """A client that closes after one answer, as urllib does, is not reset while it is sending."""
     for _ in range(5):
@@ -142,8 +159,6 @@ def test_every_problem_that_can_be_met_is_listed(service):
     assert set(listed) == set(KINDS)
     document = service.client.get("/v1/openapi.json").json()
     responses = document["paths"]["/v1/predictions"]["post"]["responses"]
-    assert {"200", "400", "408", "413", "415", "422", "500", "503"} == set(responses)
+    assert {"200", "400", "403", "408", "413", "415", "421", "422", "500", "503"} == set(responses)
     for status, response in responses.items():
         assert set(response["content"]) == {"application/json" if status == "200" else "application/problem+json"}
-    assert document["components"]["schemas"]["Predictions"]["examples"]
-    assert document["components"]["schemas"]["Problem"]["examples"]

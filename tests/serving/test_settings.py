@@ -54,7 +54,10 @@ def test_token_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "limits",
-    [{"files": 0}, {"file_bytes": 0}, {"picture_timeout_s": 0}, {"files": 64}, {"request_bytes": 1}, {"held_bytes": 1}],
+    [
+        *({"files": 0}, {"file_bytes": 0}, {"picture_timeout_s": 0}, {"request_bytes": 1}, {"held_bytes": 1}),
+        *({"files": 129}, {"pixels": 0}, {"pixels": 64_000_001}, {"wait_s": 0}, {"wait_s": float("nan")}),
+    ],
 )
 def test_limits_that_contradict_themselves_are_refused(limits):
     with pytest.raises(ConfigError, match="expected"):

@@ -23,7 +23,7 @@ def test_uniform_shows_each_image_once_in_another_order_each_epoch(dataset, posi
     assert orders[0].tolist() != orders[1].tolist()
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "class", "class-source"])
+@pytest.mark.parametrize("sampling", ["uniform", "class", "class-source", "class-source-sqrt"])
 def test_an_epoch_is_a_pure_function_of_seed_and_number(dataset, positions, sampling):
     first, again, other = (plan(dataset, positions, sampling, 3, seed) for seed in (1, 1, 2))
     assert np.array_equal(first[0], again[0])
@@ -50,6 +50,24 @@ def test_class_source_shows_the_sources_of_a_class_equally_often(dataset, positi
     for label in range(3):
         a, b = counts[label, "a"], counts[label, "b"]
         assert abs(a - b) <= 1
+
+
+def test_class_source_sqrt_lies_between_natural_and_equal_shares(dataset, positions):
+    natural = Counter((int(dataset.labels[p]), dataset.rows[p].source) for p in positions)
+    order, _ = plan(dataset, positions, "class-source-sqrt")
+    counts = Counter((int(dataset.labels[p]), dataset.rows[p].source) for p in order)
+    for label in range(3):
+        of_class = sum(counts[label, source] for source in "ab")
+        roots = {source: natural[label, source] ** 0.5 for source in "ab"}
+        for source in "ab":
+            assert abs(counts[label, source] - of_class * roots[source] / sum(roots.values())) <= 1
+
+
+def test_a_weight_multiplies_the_share_of_a_source(dataset, positions):
+    order, _ = epoch_plan(dataset, positions, sampling="class-source", seed=0, epoch=0, source_weights={"b": 3.0})
+    counts = Counter((int(dataset.labels[p]), dataset.rows[p].source) for p in order)
+    for label in range(3):
+        assert abs(counts[label, "b"] - 3 * counts[label, "a"]) <= 3
 
 
 def test_images_without_a_label_keep_their_share(dataset):

@@ -7,7 +7,7 @@ import pytest
 import tiny_runs
 import torch
 
-from pocketcxr.errors import CheckpointError, DataError
+from pocketcxr.errors import CheckpointError, ConfigError, DataError
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.networks import PooledClassifier, Teacher
 from pocketcxr.models.predict import as_predict
@@ -66,6 +66,26 @@ def test_a_fused_teacher_can_be_finetuned_as_a_whole(dataset, tmp_path):
     key = "backbones.0.trunk.layer1.0.conv1.weight"
     assert not torch.equal(final.state_dict()[key], fused.state_dict()[key])
     assert torch.allclose(final.state_dict()[key], fused.state_dict()[key], atol=0.05)
+
+
+def test_backbones_that_learnt_elsewhere_are_fused_as_they_are(dataset, tmp_path):
+    students = [
+        tiny_runs.train_tiny_student(
+            dataset, tmp_path / name, dataclasses.replace(tiny_runs.ALONE, backbone=name, epochs=1)
+        )
+        for name in tiny_runs.TEACHER.backbones
+    ]
+    config = dataclasses.replace(tiny_runs.TEACHER, weights=tuple(map(str, students)), frozen_backbones=True)
+    whole, _, _ = load_network(tiny_runs.train_tiny_teacher(dataset, tmp_path / "teacher", config))
+    for number, path in enumerate(students):
+        trained = load_network(path)[0].backbone.state_dict()
+        fused = whole.backbones[number].state_dict()
+        assert all(torch.equal(fused[key], tensor) for key, tensor in trained.items())
+
+
+def test_frozen_backbones_need_trained_weights():
+    with pytest.raises(ConfigError, match=r"frozen_backbones: expected a file of trained weights.*'scratch'"):
+        dataclasses.replace(tiny_runs.TEACHER, frozen_backbones=True)
 
 
 def test_one_class_only_is_refused(dataset, tmp_path):

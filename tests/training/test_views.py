@@ -127,10 +127,22 @@ def test_a_cache_of_other_data_or_views_teaches_nobody(dataset, views):
         check_views(views, dataset, dataclasses.replace(tiny_runs.VIEWS, seed=9))
 
 
-def test_a_student_is_no_teacher(dataset, tmp_path):
-    student = tiny_runs.train_tiny_student(dataset, tmp_path, dataclasses.replace(tiny_runs.ALONE, epochs=1))
-    with pytest.raises(ConfigError, match="expected a teacher, found a student"):
-        tiny_runs.cache_tiny_views(dataset, student, tmp_path)
+def test_a_student_teaches_another_network(dataset, tmp_path):
+    student = tiny_runs.train_tiny_student(dataset, tmp_path / "a", dataclasses.replace(tiny_runs.ALONE, epochs=1))
+    cached = tiny_runs.cache_tiny_views(dataset, student, tmp_path)
+    network, _, _ = load_network(student)
+    positions, views = dataset.positions("train")[:5], np.array([0, 1, 2, 0, 1])
+    logits, embedding = cached.lookup(positions, views)
+    pixels = replay(dataset, positions, views, keys=image_keys(dataset.rows), seed=tiny_runs.VIEWS.seed,
+                    augmentation=tiny_runs.VIEWS.augmentation)  # fmt: skip
+    with torch.no_grad():
+        expected = network(pixels)
+    assert torch.allclose(logits, expected.logits, atol=1e-4)
+    assert torch.allclose(embedding, expected.embedding, atol=1e-2)  # kept in half precision
+    taught = dataclasses.replace(tiny_runs.STUDENT, backbone="mobilenetv2_035", epochs=1)
+    _, spec, record = load_network(tiny_runs.train_tiny_student(dataset, tmp_path / "b", taught, views=cached))
+    assert spec.backbones == ("mobilenetv2_035",)
+    assert record["teacher"]["sha256"] == cached.teacher_sha256
 
 
 def test_a_teacher_for_other_images_is_refused(dataset, teacher, tmp_path):

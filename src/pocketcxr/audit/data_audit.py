@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from pocketcxr.audit.confounding import confounding_section
 from pocketcxr.audit.cue_section import cue_section
-from pocketcxr.audit.duplicates import find_pairs, groups_of
 from pocketcxr.audit.file_facts import read_file_facts
 from pocketcxr.audit.findings import Measure, Section, Table
 from pocketcxr.audit.leaks import Copies, duplicate_section, leak_section
+from pocketcxr.data.duplicates import find_pairs, groups_of
 from pocketcxr.data.hashing import THUMBNAIL_SIZE
 from pocketcxr.data.leakage import components_of
 from pocketcxr.data.rows import SPLITS

@@ -135,6 +135,7 @@ def imbalance(record: RunRecord) -> Fact | None:
     words = {
         "class": "every class is drawn equally often",
         "class-source": "every class is drawn equally often, and within it every source",
+        "class-source-sqrt": "every class is drawn equally often, its sources by the square root of their images",
         "uniform": "every image is drawn equally often; classes are not balanced",
     }
     how = words.get(student["sampling"], student["sampling"])

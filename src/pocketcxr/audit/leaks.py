@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.audit.duplicates import SURE
 from pocketcxr.audit.findings import Measure, Picture, Section, Table
 from pocketcxr.audit.sheets import pair_sheet
+from pocketcxr.data.duplicates import SURE
 from pocketcxr.data.rows import SPLITS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pocketcxr.audit.duplicates import Pair
+    from pocketcxr.data.duplicates import Pair
     from pocketcxr.data.rows import IndexRow
 
 _SHOWN, _LISTED = 12, 200

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from pocketcxr.audit.findings import Section
     from pocketcxr.audit.run_record import RunRecord
 
-_OUT_OF_SCOPE = (
+OUT_OF_SCOPE = (
     "Diagnosis, treatment, triage or screening of people; any decision about a person's care.",
     "Ruling out COVID-19 or any other disease: a clear film does not.",
     "Children, lateral views, CT slices, other body parts, photographs of films, drawings.",
     "Other diseases than the classes named above: every picture is divided among these classes.",
 )
+"""What no model of this project is for, in every card and in the README."""
 
 
 def model_card(record: RunRecord, sections: Sequence[Section] = ()) -> str:
@@ -62,7 +63,7 @@ def model_card(record: RunRecord, sections: Sequence[Section] = ()) -> str:
         description=say("technology", "task", otherwise="describe the model"),
         details=_details(record),
         direct_use=say("intended_use", otherwise="say for what, on whom and by whom it may be used"),
-        out_of_scope="\n".join(f"- {line}" for line in _OUT_OF_SCOPE),
+        out_of_scope="\n".join(f"- {line}" for line in OUT_OF_SCOPE),
         limits=say("limits", otherwise="say what the model cannot be trusted with"),
         cautions=say("cautions"),
         bundle_name=record.bundle.name if record.bundle else "model.onnx",

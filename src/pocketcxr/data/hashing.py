@@ -9,7 +9,6 @@ people soon prevail. A group too many only keeps two images on one side of a spl
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,37 +137,6 @@ def _peak(product: NDArray[np.complex64]) -> float:
     overlap = np.fft.irfft2(product, (_PADDED, _PADDED))
     near = np.r_[0 : _MAX_SHIFT + 1, _PADDED - _MAX_SHIFT : _PADDED]
     return float(overlap[:, near][:, :, near].max())
-
-
-def duplicate_groups(rows: Sequence[IndexRow]) -> list[str]:
-    """Name the group of near duplicates of every row; images that have none are a group of their own.
-
-    Only images with a close hash are opened again. Files with equal bytes are one group without looking.
-
-    Returns:
-        One name per row, in order: the first digits of the smallest sha256 in the group, so that it depends neither on
-        the order of the rows nor on their folders.
-
-    Raises:
-        DataError: a row was never hashed, or its file has gone.
-    """
-    for row in rows:
-        if len(row.perceptual_hash) != HASH_BITS // 4 or not row.sha256:
-            raise DataError(f"{row.path}: the index holds no hash of this image; run  pocketcxr index  again")
-    roots = connected(len(rows), duplicate_pairs(rows))
-    smallest: dict[int, str] = {}
-    for root, row in zip(roots, rows, strict=True):
-        smallest[root] = min(smallest.get(root, row.sha256), row.sha256)
-    return [smallest[root][:16] for root in roots]
-
-
-def with_duplicate_groups(rows: Sequence[IndexRow]) -> list[IndexRow]:
-    """Fill `duplicate_group` where a table has none yet; rows that were never hashed stay without."""
-    if all(row.duplicate_group or not row.perceptual_hash for row in rows):
-        return list(rows)
-    hashed = [i for i, row in enumerate(rows) if row.perceptual_hash]
-    groups = dict(zip(hashed, duplicate_groups([rows[i] for i in hashed]), strict=True))
-    return [dataclasses.replace(row, duplicate_group=groups.get(i, "")) for i, row in enumerate(rows)]
 
 
 def duplicate_pairs(rows: Sequence[IndexRow]) -> list[tuple[int, int]]:

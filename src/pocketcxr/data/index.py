@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 from tqdm import tqdm
 
 from pocketcxr.data.findings import UNLABELLED, check_aliases
-from pocketcxr.data.hashing import perceptual_hash, thumbnail, with_duplicate_groups
+from pocketcxr.data.grouping import with_duplicate_groups
+from pocketcxr.data.hashing import perceptual_hash, thumbnail
 from pocketcxr.data.layouts import list_source
 from pocketcxr.data.listing import LayoutOptions, Rejected, prefixed
 from pocketcxr.data.parallel import ordered_map
@@ -90,8 +91,8 @@ def build_index(
             else:
                 kept.append(_with_reading(row, facts))
         if progress and kept:
-            tqdm.write("comparing the images for near duplicates", file=sys.stderr)
-        kept = remembered.grouped(kept)
+            tqdm.write("comparing the images for copies, cropped and mirrored ones too", file=sys.stderr)
+        kept = remembered.grouped(kept, progress=progress)
     if not kept:
         reasons = Counter(line.reason for line in rejected).most_common(1)
         why = f"; {reasons[0][1]} times: {reasons[0][0]}" if reasons else ": no picture there"
@@ -221,14 +222,14 @@ class _Memory:
         except OSError as error:
             raise DataError(f"cannot write {self._path}: {error.strerror}; what is read stays: run again") from error
 
-    def grouped(self, rows: Sequence[IndexRow]) -> list[IndexRow]:
+    def grouped(self, rows: Sequence[IndexRow], *, progress: bool) -> list[IndexRow]:
         """Rows with their groups of near duplicates, from memory where the very same images were compared before."""
         contents = "\n".join(sorted(row.sha256 for row in rows))
-        key = json.dumps([_MEMORY_VERSION, "duplicates", hashlib.sha256(contents.encode()).hexdigest()])
+        key = json.dumps([_MEMORY_VERSION, "copies", hashlib.sha256(contents.encode()).hexdigest()])
         if key in self._known:
             groups = self._known[key]["groups"]
             return [dataclasses.replace(row, duplicate_group=groups[row.sha256]) for row in rows]
-        result = with_duplicate_groups(rows)
+        result = with_duplicate_groups(rows, progress=progress)
         self.keep({"groups": {row.sha256: row.duplicate_group for row in result}, "key": key})
         return result
 

@@ -79,8 +79,9 @@ def calibrate(scored: Scored | None, task: Task, config: EvaluationConfig, *, br
     absent = [label for i, label in enumerate(task.labels) if not (scored.labels == i).any()]
     temperature: float | None = None
     if not brings_temperature:
-        temperature = 1.0 if absent else fit_temperature(scored.logits, scored.labels)
-        if absent:
+        alone = len(absent) >= len(task.labels) - 1
+        temperature = 1.0 if alone else fit_temperature(scored.logits, scored.labels)
+        if alone:
             notes.append(f"temperature left at 1: no calibration image of {', '.join(absent)}")
     probabilities = scored.probabilities if temperature is None else softmax(scored.logits, temperature)
     quantile = conformal_quantile(probabilities, scored.labels, coverage=config.coverage)
@@ -92,7 +93,7 @@ def calibrate(scored: Scored | None, task: Task, config: EvaluationConfig, *, br
             label=task.positive,
             sensitivity=config.screening_sensitivity,
             specificity=config.confirming_specificity,
-            chosen_on="calibration split",
+            chosen_on=" of ".join(filter(None, ("calibration split", config.calibration_source))),
         )
     except DataError as error:
         notes.append(str(error))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pocketcxr.bundle.contract import ModelOutputs, Predict
     from pocketcxr.data.dataset import Dataset
+    from pocketcxr.evaluation.config import EvaluationConfig
 
 _SAME = 1e-3  # probabilities this close to softmax(logits) carry no temperature of their own
 
@@ -51,6 +52,25 @@ class Scored:
         inside = (self.probabilities > 1e-6).all(axis=1)  # noqa: PLR2004  # rounded away below
         square = float((logs[inside] ** 2).sum())
         return float((centred[inside] * logs[inside]).sum()) / square if square > 0 else 1.0
+
+
+def calibration_positions(dataset: Dataset, config: EvaluationConfig) -> NDArray[np.int64]:
+    """Positions of the calibration images that temperature, conformal sets and operating points are fitted on.
+
+    Raises:
+        DataError: `config.calibration_source` has no labelled image in that split.
+    """
+    positions = dataset.positions("calibration")
+    if not config.calibration_source:
+        return positions
+    of_source = [i for i in positions if dataset.rows[i].source == config.calibration_source]
+    if not of_source:
+        found = sorted({dataset.rows[i].source for i in positions})
+        raise DataError(
+            f"evaluation.calibration_source: no labelled calibration image of {config.calibration_source!r}; "
+            f"sources there: {', '.join(found)}"
+        )
+    return np.array(of_source, dtype=np.int64)
 
 
 def score(

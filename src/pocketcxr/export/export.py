@@ -20,6 +20,7 @@ from pocketcxr.bundle.manifest import InputGate, Manifest, Preprocessing
 from pocketcxr.errors import ConfigError, DataError, require_extra
 from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature, softmax
 from pocketcxr.evaluation.operating_points import choose_operating_points
+from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.statements import intended_use, limits
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.labels import INPUT_KINDS
@@ -49,6 +50,7 @@ _PARITY_IMAGES = 8
 class _Splits:
     train: NDArray[np.int64]
     calibration: NDArray[np.int64]
+    fitted: NDArray[np.int64]
 
 
 def export_student(
@@ -110,17 +112,18 @@ def export_student(
             f"input gate was trained for {gate_spec.image_size} pixels, the student takes {spec.image_size}: "
             "run  pocketcxr train-gate  again"
         )
-    splits = _splits(dataset)
+    splits = _splits(dataset, evaluation)
     size = dataset.pixels.shape[1]
     full = core_graph(network, image_size=size, input_gate=gate)
     core = halve_weights(full) if half_weights else full
     run = GraphRun(core)
     seen = run(dataset, splits.calibration, progress=progress, what="calibrating")
-    known = run(dataset, _evenly(splits.train, MOST_REFERENCE_IMAGES), progress=progress, what="novelty reference")
-    temperature = fit_temperature(seen.logits, dataset.labels[splits.calibration])
+    known = run(dataset, evenly(splits.train, MOST_REFERENCE_IMAGES), progress=progress, what="novelty reference")
+    own = np.isin(splits.calibration, splits.fitted)  # of the source that is calibrated on, or all
+    temperature = fit_temperature(seen.logits[own], dataset.labels[splits.fitted])
     reference = fit_novelty(known.embedding, seen.embedding)
 
-    pictures = np.concatenate([drawn_inputs(size), dataset.pixels[_evenly(splits.calibration, _PARITY_IMAGES)]])
+    pictures = np.concatenate([drawn_inputs(size), dataset.pixels[evenly(splits.calibration, _PARITY_IMAGES)]])
     expected = torch_outputs(network, pictures, temperature=temperature, reference=reference, input_gate=gate)
     parts = {"temperature": temperature, "reference": reference}
     model = attach_tail(core, **parts, half_weights=half_weights)
@@ -129,7 +132,7 @@ def export_student(
     if half_weights:
         parity["half_weights"] = check_halves(model, pictures, expected)
 
-    probabilities = softmax(seen.logits, temperature)
+    probabilities = softmax(seen.logits[own], temperature)
     manifest = _manifest(dataset, splits, probabilities, evaluation=evaluation, aspect=aspect, licence=licence)
     manifest = dataclasses.replace(
         manifest,
@@ -140,8 +143,11 @@ def export_student(
         input_gate=None if gate_spec is None else _input_gate(gate_spec),
         **_tables(records, dataset, splits, parity, reference),
     )
-    _write(model, manifest, out)
-    _write_golden(out, dataset, splits, size=size, images=golden_images)
+    write_bundle(model, manifest, out)
+    inputs = drawn_inputs(size)
+    if golden_images:
+        inputs = np.concatenate([inputs, dataset.pixels[evenly(splits.calibration, golden_images)]])
+    write_golden_vectors(out, inputs)
     return out
 
 
@@ -159,15 +165,19 @@ def _check(spec: NetworkSpec, dataset: Dataset, *, out: Path, records: dict[str,
         raise ConfigError(f"records: expected some of {list(RECORDS)}, found {unknown}")
 
 
-def _splits(dataset: Dataset) -> _Splits:
-    splits = _Splits(train=dataset.positions("train"), calibration=dataset.positions("calibration"))
+def _splits(dataset: Dataset, evaluation: EvaluationConfig) -> _Splits:
+    splits = _Splits(
+        train=dataset.positions("train"),
+        calibration=dataset.positions("calibration"),
+        fitted=calibration_positions(dataset, evaluation),
+    )
     for split in ("train", "calibration"):
         if len(getattr(splits, split)) == 0:
             raise DataError(f"cannot export: the split {split} has no labelled image; split the index again")
     return splits
 
 
-def _evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many positions, evenly spaced, so that every source of a sorted table is among them."""
     if len(positions) <= most:
         return positions
@@ -183,7 +193,8 @@ def _manifest(
     aspect: str,
     licence: str,
 ) -> Manifest:
-    task, truth = dataset.task, dataset.labels[splits.calibration]
+    task, truth = dataset.task, dataset.labels[splits.fitted]
+    fitted_on = " of ".join(filter(None, ("calibration split", evaluation.calibration_source)))
     return Manifest(
         name="",
         version="",
@@ -201,7 +212,7 @@ def _manifest(
             label=task.positive,
             sensitivity=evaluation.screening_sensitivity,
             specificity=evaluation.confirming_specificity,
-            chosen_on=f"calibration split, {len(truth)} images",
+            chosen_on=f"{fitted_on}, {len(truth)} images",
         ),
         licence=licence,
         intended_use=intended_use(task),
@@ -228,7 +239,7 @@ def _tables(
     tables: dict[str, dict[str, Any]] = {table: dict(records.get(table, {})) for table in RECORDS}
     tables["data"] |= {
         "fingerprint": dataset.fingerprint,
-        "images": {"train": len(splits.train), "calibration": len(splits.calibration)},
+        "images": {"train": len(splits.train), "calibration": len(splits.fitted)},
         "novelty": {
             "cut_off": f"percentile {CUT_OFF_PERCENTILE:g} of the calibration split",
             "reference_images": min(len(splits.train), MOST_REFERENCE_IMAGES),
@@ -239,8 +250,10 @@ def _tables(
     return tables
 
 
-def _write(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
+def write_bundle(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
     """Put the manifest into the model, seal it, and let the file appear whole or not at all."""
+    for older in [one for one in model.metadata_props if one.key == MANIFEST_KEY]:
+        model.metadata_props.remove(older)
     entry = model.metadata_props.add()
     entry.key, entry.value = MANIFEST_KEY, manifest.to_json()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -249,10 +262,7 @@ def _write(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
     partial.replace(out)
 
 
-def _write_golden(out: Path, dataset: Dataset, splits: _Splits, *, size: int, images: int) -> None:
+def write_golden_vectors(out: Path, inputs: NDArray[np.uint8]) -> None:
     """Score the golden inputs with the bundle as any user would load it, which also proves that it loads."""
-    inputs = drawn_inputs(size)
-    if images:
-        inputs = np.concatenate([inputs, dataset.pixels[_evenly(splits.calibration, images)]])
     bundle = load_bundle(out)
     write_golden(golden_path(out), bundle, inputs, sha256=bundle.sha256)

@@ -26,15 +26,18 @@ _HALVED_FROM = 256  # numbers in a tensor: smaller ones (biases, constants) save
 _PREFIX = "pocketcxr"  # of the names that this module adds to a graph
 
 
-def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+def halve_weights(model: onnx.ModelProto, *, only: frozenset[str] | None = None) -> onnx.ModelProto:
     """Store large weights in half precision, each widened by a Cast; the arithmetic stays float32.
 
-    Half the bytes; runtimes fold the Casts when they load the model. A tensor that half precision cannot hold stays.
+    Half the bytes; runtimes fold the Casts when they load the model. A tensor that half precision cannot hold stays;
+    so does one whose name is not among `only`, where that is given.
     """
     model = copy.deepcopy(model)
     casts: list[onnx.NodeProto] = []
     for initializer in model.graph.initializer:
         if initializer.data_type != TensorProto.FLOAT or np.prod(initializer.dims) < _HALVED_FROM:
+            continue
+        if only is not None and initializer.name not in only:
             continue
         weights = numpy_helper.to_array(initializer)
         if np.abs(weights).max() > np.finfo(np.float16).max:

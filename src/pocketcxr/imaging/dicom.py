@@ -62,7 +62,7 @@ _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # Digital X-Ray Image Storage
 _META_LENGTH_VALUE = slice(140, 144)  # PS3.10 table 7.1-1: (0002,0000) follows the mark at 128
 
 
-def read_dicom(data: bytes, name: str, *, side: int | None = None) -> Radiograph:
+def read_dicom(data: bytes, name: str, *, side: int | None = None, max_pixels: int | None = None) -> Radiograph:
     """Decode a DICOM file with one picture, reduced to `side` pixels or more where it is given.
 
     Raises:
@@ -70,7 +70,7 @@ def read_dicom(data: bytes, name: str, *, side: int | None = None) -> Radiograph
         UnusableImageError: no picture, several frames, or a header that leaves the grey scale to guessing.
     """
     dataset = _parse(data, name)
-    _check_header(dataset, name)
+    _check_header(dataset, name, max_pixels)
     columns, rows = int(dataset.Columns), int(dataset.Rows)
     syntax, factor = _transfer_syntax(dataset, name), factor_for(columns, rows, side)
     reduced = _decode_reduced(dataset, syntax, factor, name) if factor > 1 else None
@@ -86,7 +86,8 @@ def read_dicom(data: bytes, name: str, *, side: int | None = None) -> Radiograph
         notes = ("palette read as grey",)
     else:
         factor = 1
-        pixels, colour = to_grey(samples, largest=2**bits - 1)
+        grey = to_grey(samples, largest=2**bits - 1)
+        pixels, colour = grey.pixels, grey.is_coloured
         notes = ("colour channels read as grey",)
     facts = read_facts(dataset, (rows, columns), colour=colour, notes=notes)
     return Radiograph(pixels, facts, region_of(columns, rows, factor))
@@ -131,7 +132,7 @@ def _check_deflated(data: bytes, name: str) -> None:
         raise UnreadableImageError(f"{name}: inflates to more than the {MAX_FILE_BYTES:,} bytes that are read")
 
 
-def _check_header(dataset: FileDataset, name: str) -> None:
+def _check_header(dataset: FileDataset, name: str, max_pixels: int | None) -> None:
     sop_class = UID(str(dataset.get("SOPClassUID", "") or ""))
     if "PixelData" not in dataset:
         kind = f" ({sop_class.name})" if sop_class.name != sop_class else ""
@@ -146,7 +147,7 @@ def _check_header(dataset: FileDataset, name: str) -> None:
     ]  # fmt: skip
     if missing:
         raise UnusableImageError(f"{name}: the DICOM header lacks {', '.join(missing)}; send it again from the archive")
-    check_pixel_count(int(dataset.Columns), int(dataset.Rows), name)
+    check_pixel_count(int(dataset.Columns), int(dataset.Rows), name, max_pixels=max_pixels)
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
         raise UnusableImageError(f"{name}: expected one picture, found {frames} frames; export the one to score")
@@ -256,4 +257,5 @@ def _check_encapsulated(dataset: FileDataset, syntax: UID, name: str) -> Codestr
 def _palette_grey(samples: NDArray[Any], dataset: FileDataset) -> tuple[NDArray[np.float32], bool]:
     coloured = apply_color_lut(samples, dataset)
     bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
-    return to_grey(coloured[..., :3].astype(np.uint16, copy=False), largest=2**bits - 1)
+    grey = to_grey(coloured[..., :3].astype(np.uint16, copy=False), largest=2**bits - 1)
+    return grey.pixels, grey.is_coloured

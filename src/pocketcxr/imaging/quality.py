@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pocketcxr.imaging.radiograph import to_unit
+
 if TYPE_CHECKING:
     from pocketcxr.imaging.radiograph import ImageFacts, Radiograph
 
@@ -35,6 +37,7 @@ _DOUBTFUL_CONTRAST = MIN_CONTRAST + 0.05
 """Averaging cells takes contrast away, so below this a reduced picture cannot say whether the whole one has enough."""
 
 _SAMPLED_PIXELS = 65_536  # enough for percentiles that are stable to the third digit
+_SAMPLED_OF_REDUCED = 16_384  # to the second, which the margin of doubt allows
 
 # PS3.3 C.7.3.1.1.1: computed, digital and film radiography. DR stands in no edition of the standard, but is written by
 # some digital units and can mean nothing else. RF, XA and MG are projections made and shown otherwise.
@@ -105,13 +108,13 @@ def _shape_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
 
 
 def _contrast_reasons(radiograph: Radiograph) -> tuple[Reason, ...]:
-    pixels, facts = radiograph.pixels, radiograph.facts
-    contrast = contrast_of(radiograph)
-    if facts.bits > 8 and facts.format != "DICOM" and float(np.ptp(pixels)) < MIN_DEEP_RANGE:  # noqa: PLR2004
+    facts, contrast = radiograph.facts, contrast_of(radiograph)
+    deep = facts.bits > 8 and facts.format != "DICOM"  # noqa: PLR2004
+    if deep and float(np.ptp(radiograph.pixels)) < MIN_DEEP_RANGE:
         return (
             Reason(
                 "low-contrast",
-                f"a {facts.bits}-bit picture that uses {np.ptp(pixels):.0%} of its grey scale; "
+                f"a {facts.bits}-bit picture that uses {np.ptp(radiograph.pixels):.0%} of its grey scale; "
                 "export it again stretched to the full range, or send the DICOM file",
             ),
         )
@@ -132,9 +135,10 @@ def contrast_of(radiograph: Radiograph) -> float:
     """Difference between the 1st and 99th percentile of sampled pixels."""
     if radiograph.contrast is not None:
         return radiograph.contrast
-    pixels = radiograph.pixels
-    step = max(1, math.ceil((pixels.size / _SAMPLED_PIXELS) ** 0.5))
-    samples = pixels[::step, ::step].ravel()
+    pixels = radiograph.samples
+    sampled = _SAMPLED_PIXELS if radiograph.region is None else _SAMPLED_OF_REDUCED
+    step = max(1, math.ceil((pixels.size / sampled) ** 0.5))
+    samples = to_unit(pixels[::step, ::step]).ravel()
     # np.percentile interpolates in the same way, but loads numpy.ma for it: a fifth of a prediction's start
     ranks = [fraction * (samples.size - 1) for fraction in (0.01, 0.99)]
     below = [int(rank) for rank in ranks]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pocketcxr.errors import UnreadableImageError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+_EIGHT_BITS = 255
 
 Region = tuple[float, float, float, float]
 """Left, top, right and bottom edge in pixels; the first pixel lies between 0 and 1."""
@@ -47,31 +48,51 @@ class ImageFacts:
     notes: tuple[str, ...] = ()
 
 
+Samples = NDArray[np.float32 | np.uint8]
+"""Grey samples [H, W]: float32 in [0, 1], or uint8 that stand for a 255th each."""
+
+
 @dataclass(frozen=True)
 class Radiograph:
     """A picture as every later stage takes it.
 
-    `pixels` float32 [H, W] in [0, 1], MONOCHROME2: 0 is black (air), 1 is white (bone). `region`: where in `pixels` the
-    picture stands (left, top, right, bottom, in pixels, fractions allowed), None where it fills them; only a reduced
-    picture has one, because 2000 / 3 pixels are no whole number. `facts` always tell the size of the whole picture.
-    `contrast`: what the input gate measured, where it has done so already.
+    `samples` [H, W], MONOCHROME2: 0 is black (air), 1, or 255 where they are uint8, is white (bone); `pixels` are the
+    same as float32 in [0, 1]. `region`: where in the samples the picture stands (left, top, right, bottom, in pixels,
+    fractions allowed), None where it fills them; only a reduced picture has one, because 2000 / 3 pixels are no whole
+    number. `facts` always tell the size of the whole picture. `contrast`: what the input gate measured, where it has
+    done so already.
     """
 
-    pixels: NDArray[np.float32]
+    samples: Samples
     facts: ImageFacts
     region: Region | None = None
     contrast: float | None = None
 
+    @cached_property
+    def pixels(self) -> NDArray[np.float32]:
+        """The picture as float32 [H, W] in [0, 1]; made when it is first asked for."""
+        return to_unit(self.samples)
 
-def check_pixel_count(width: int, height: int, name: str) -> None:
+
+def to_unit(samples: Samples) -> NDArray[np.float32]:
+    """Return samples as float32 in [0, 1]; what is so already is returned itself."""
+    if samples.dtype != np.uint8:
+        return samples.astype(np.float32, copy=False)
+    unit = samples.astype(np.float32)
+    unit /= _EIGHT_BITS
+    return unit
+
+
+def check_pixel_count(width: int, height: int, name: str, *, max_pixels: int | None = None) -> None:
     """Refuse a picture by the size its header gives, before anything is decoded.
 
     Raises:
-        UnreadableImageError: no pixels at all, or more than `MAX_PIXELS`.
+        UnreadableImageError: no pixels at all, or more than `max_pixels`, which can only lower `MAX_PIXELS`.
     """
+    limit = MAX_PIXELS if max_pixels is None else min(max_pixels, MAX_PIXELS)
     if width < 1 or height < 1:
         raise UnreadableImageError(f"{name}: expected a picture, found {width} x {height} pixels")
-    if width * height > MAX_PIXELS:
+    if width * height > limit:
         raise UnreadableImageError(
-            f"{name}: {width} x {height} pixels are more than the {MAX_PIXELS:,} that are read; reduce it first"
+            f"{name}: {width} x {height} pixels are more than the {limit:,} that are read; reduce it first"
         )

@@ -5,6 +5,7 @@ The format is recognised by the file's first bytes, never by its suffix: many pu
 
 from __future__ import annotations
 
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -51,8 +52,10 @@ def read_reduced(path: Path, *, side: int) -> Radiograph:
     return read_image_bytes(_file_bytes(path), str(path), side=side)
 
 
-def read_image_bytes(data: bytes, name: str, *, side: int | None = None) -> Radiograph:
+def read_image_bytes(data: bytes, name: str, *, side: int | None = None, max_pixels: int | None = None) -> Radiograph:
     """Read a picture from memory; `name` stands in messages. As `read_image`, or `read_reduced` where `side` is given.
+
+    `max_pixels` refuses pictures that have more; None leaves it at `pocketcxr.imaging.radiograph.MAX_PIXELS`.
 
     Raises:
         UnreadableImageError: as `read_image`.
@@ -60,11 +63,12 @@ def read_image_bytes(data: bytes, name: str, *, side: int | None = None) -> Radi
     """
     if not data:
         raise UnreadableImageError(f"{name}: the file is empty; copy it again from its source")
-    if len(data) > MAX_FILE_BYTES:
-        raise UnreadableImageError(f"{name}: {len(data):,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
+    _check_size(len(data), name)
     with decoder_warnings_ignored():
         try:
-            return _decode(data, name) if side is None else _decode_reduced(data, name, side)
+            return (
+                _decode(data, name, None, max_pixels) if side is None else _decode_reduced(data, name, side, max_pixels)
+            )
         except PocketCxrError:
             raise
         # The decoders raise nearly every exception there is on damaged bytes. Only its class is told, for pydicom
@@ -75,42 +79,49 @@ def read_image_bytes(data: bytes, name: str, *, side: int | None = None) -> Radi
             ) from None
 
 
-def _decode_reduced(data: bytes, name: str, side: int) -> Radiograph:
+def _decode_reduced(data: bytes, name: str, side: int, max_pixels: int | None) -> Radiograph:
     from pocketcxr.imaging.quality import contrast_in_doubt, contrast_of
 
     try:
-        radiograph = _decode(data, name, side)
+        radiograph = _decode(data, name, side, max_pixels)
     except InDoubtError:
-        return _decode(data, name)
+        return _decode(data, name, None, max_pixels)
     if radiograph.region is None:
         return radiograph
     radiograph = replace(radiograph, contrast=contrast_of(radiograph))
-    return _decode(data, name) if contrast_in_doubt(radiograph) else radiograph
+    return _decode(data, name, None, max_pixels) if contrast_in_doubt(radiograph) else radiograph
 
 
-def _decode(data: bytes, name: str, side: int | None = None) -> Radiograph:
+def _decode(data: bytes, name: str, side: int | None, max_pixels: int | None) -> Radiograph:
     raster = raster_format(data)
     if raster:
         from pocketcxr.imaging.raster import read_raster
 
-        return read_raster(data, raster, name, side=side)
+        return read_raster(data, raster, name, side=side, max_pixels=max_pixels)
     if looks_like_dicom(data):
         from pocketcxr.imaging.dicom import read_dicom  # pydicom takes longer to import than a prediction
 
-        return read_dicom(data, name, side=side)
+        return read_dicom(data, name, side=side, max_pixels=max_pixels)
     raise UnreadableImageError(
         f"{name}: expected DICOM, PNG, JPEG, BMP, TIFF or WebP, found {foreign_format(data)}; export one of those"
     )
 
 
+def _check_size(size: int, name: str) -> None:
+    if size > MAX_FILE_BYTES:
+        raise UnreadableImageError(f"{name}: {size:,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
+
+
 def _file_bytes(path: Path) -> bytes:
     try:
-        if path.is_dir():
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise UnreadableImageError(f"{path}: expected a file, found a folder")
-        if path.exists() and not path.is_file():  # a pipe or device would block or never end
+        if not stat.S_ISREG(status.st_mode):  # a pipe or device would block or never end
             raise UnreadableImageError(f"{path}: expected a regular file")
+        _check_size(status.st_size, str(path))
         with path.open("rb") as stream:
-            return stream.read(MAX_FILE_BYTES + 1)
+            return stream.read(status.st_size + 1)  # a limit, should it grow meanwhile
     except FileNotFoundError:
         raise UnreadableImageError(f"{path}: there is no such file") from None
     except PermissionError:

@@ -16,7 +16,8 @@ a client in single precision stays within 1e-5. This is what Pillow's BILINEAR d
 does it here.
 
 Of a picture that was reduced while it was decoded (see `reduction`), the `region` is resized: ``scale`` is then the
-region's extent over ``m``, and ``centre`` moves by its left or top edge.
+region's extent over ``m``, and ``centre`` moves by its left or top edge. This happens in single precision, as
+`resize_matrices` does it.
 
 ``squash`` takes both axes to ``size``, whatever the picture's shape (most public sets arrive squashed already). ``pad``
 keeps the shape: the longer side becomes ``size``, the shorter ``max(1, floor(shorter * size / longer + 0.5))``, and the
@@ -32,23 +33,25 @@ import numpy as np
 from PIL import Image
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.imaging.radiograph import to_unit
+from pocketcxr.imaging.resize_matrices import resize_region
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pocketcxr.imaging.radiograph import Region
+    from pocketcxr.imaging.radiograph import Region, Samples
 
 ASPECTS = ("squash", "pad")
 """What may become of a picture that is no square."""
 
+_PIXELS_AT_ONCE = 1_000_000
 
-def resize(
-    pixels: NDArray[np.float32], *, size: int, aspect: str = "squash", region: Region | None = None
-) -> NDArray[np.float32]:
+
+def resize(pixels: Samples, *, size: int, aspect: str = "squash", region: Region | None = None) -> NDArray[np.float32]:
     """Resize to a square by the formula above.
 
     Args:
-        pixels: float32 [H, W] in [0, 1].
+        pixels: [H, W], float32 in [0, 1] or uint8; see `radiograph.Samples`.
         size: side of the result in pixels.
         aspect: ``squash`` or ``pad``.
         region: what of `pixels` to resize; None takes all.
@@ -75,7 +78,19 @@ def resize(
     return canvas
 
 
-def _resample(pixels: NDArray[np.float32], height: int, width: int, region: Region | None) -> NDArray[np.float32]:
-    image = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.float32))  # mode "F"
-    resized = np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=region))
+def _resample(pixels: Samples, height: int, width: int, region: Region | None) -> NDArray[np.float32]:
+    if region is not None:
+        return resize_region(pixels, height=height, width=width, region=region)
+    rows = max(1, _PIXELS_AT_ONCE // pixels.shape[1])
+    if rows >= len(pixels):
+        resized = _pillow(to_unit(pixels), height=height, width=width)
+    else:  # Pillow copies what it is given; rows first in strips, then columns, is the same but for the last bit
+        strips = (to_unit(pixels[top : top + rows]) for top in range(0, len(pixels), rows))
+        narrow = np.concatenate([_pillow(strip, height=len(strip), width=width) for strip in strips])
+        resized = _pillow(narrow, height=height, width=width)
     return np.clip(resized, 0, 1, out=resized)
+
+
+def _pillow(pixels: NDArray[np.float32], *, height: int, width: int) -> NDArray[np.float32]:
+    image = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.float32))  # mode "F"
+    return np.array(image.resize((width, height), Image.Resampling.BILINEAR))

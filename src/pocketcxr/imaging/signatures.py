@@ -35,6 +35,8 @@ _VALUE_REPRESENTATIONS = frozenset(
 
 def raster_format(data: bytes) -> str:
     """Name of the raster format that the bytes begin as, or an empty string."""
+    if data[_DICOM_MAGIC_AT : _DICOM_MAGIC_AT + 4] == b"DICM":
+        return ""  # its preamble may be the header of a TIFF (PS3.10 section 7.1), as some writers make it
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     for signature, name in _RASTERS:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.inference.batch import find_images, named_once, printable
-from pocketcxr.inference.identity import identify
+from pocketcxr.inference.identity import read_verified
 from pocketcxr.inference.output import FORMATS, writer_for
 from pocketcxr.inference.predictor import ERROR
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
-    from pocketcxr.bundle.manifest import Manifest
+    from pocketcxr.inference.identity import VerifiedFile
     from pocketcxr.inference.predictor import Prediction
 
 EXIT_ANSWERED = 0
@@ -39,9 +39,7 @@ _LOGGER = logging.getLogger(__name__)
 class _Scoring:
     """How to score: the verified bundle, the reading of all pixels, the heatmap folder, processes and threads."""
 
-    bundle: Path
-    manifest: Manifest
-    identity: str
+    file: VerifiedFile
     exact: bool
     heatmaps: Path | None
     workers: int | None
@@ -91,10 +89,10 @@ def run_predict(
         raise ConfigError(f"workers: expected at least 1, found {workers}")
     if heatmaps is not None:
         _make_folder(heatmaps)  # before the first picture is scored, not after
-    scoring = _Scoring(*identify(bundle), exact, heatmaps, workers, threads)
+    scoring = _Scoring(read_verified(bundle), exact, heatmaps, workers, threads)
     if output is not None:
         return _into_file(paths, output, output_format, scoring)
-    writer = writer_for(output_format or "table", stream, scoring.manifest.labels)
+    writer = writer_for(output_format or "table", stream, scoring.file.manifest.labels)
     writer.begin()
     failed = 0
     with closing(_answers(find_images(paths), scoring)) as answers:
@@ -114,8 +112,8 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
         from pocketcxr.inference.parquet import reopen_parquet
 
         reopen_parquet(output, collected)
-    paths, labels = named_once(paths), scoring.manifest.labels
-    stream, finished = scores_file.open_scores(collected, identity=scoring.identity, labels=labels)
+    paths, labels = named_once(paths), scoring.file.manifest.labels
+    stream, finished = scores_file.open_scores(collected, identity=scoring.file.identity, labels=labels)
     failed = finished.errors
     with stream:
         writer = writer_for("csv" if output_format == "csv" else "jsonl", stream, labels)
@@ -140,17 +138,20 @@ def _answers(files: Iterator[Path], scoring: _Scoring) -> Generator[Prediction]:
     if not first:
         return
     if scoring.workers is None and len(first) <= FEW:
-        from pocketcxr.inference.worker import make_predictor, score_and_draw
+        from pocketcxr.inference.loading import LoadingBundle
 
-        predictor = make_predictor(
-            scoring.bundle, exact=scoring.exact, heatmaps=scoring.heatmaps, threads=scoring.threads
-        )
+        bundle = LoadingBundle(scoring.file, threads=scoring.threads)
+        from pocketcxr.inference.worker import make_predictor, score_and_draw  # while the bundle loads
+
+        predictor = make_predictor(bundle, exact=scoring.exact, heatmaps=scoring.heatmaps)
         for path in first:
-            yield score_and_draw(predictor, path, scoring.heatmaps)
+            answer = score_and_draw(predictor, path, scoring.heatmaps)
+            bundle.loaded()  # a picture that could not be read asked for no bundle, and would hide that it is unusable
+            yield answer
         return
     from pocketcxr.inference.pool import PoolOptions, default_workers, predict_in_processes
 
-    options = PoolOptions(scoring.bundle, scoring.identity, exact=scoring.exact, heatmaps=scoring.heatmaps)
+    options = PoolOptions(scoring.file.path, scoring.file.identity, exact=scoring.exact, heatmaps=scoring.heatmaps)
     workers = min(scoring.workers or default_workers(), len(first))
     yield from predict_in_processes(itertools.chain(first, files), options, workers=workers)
 

@@ -216,7 +216,7 @@ def _speed(bundle: Bundle) -> Check:
 
     def read() -> None:
         radiograph = read_image_bytes(film, "film", side=side)
-        resize(radiograph.pixels, size=size, region=radiograph.region)
+        resize(radiograph.samples, size=size, region=radiograph.region)
 
     reading_ms, network_ms = _median_ms(read), _median_ms(lambda: bundle(image))
     workers = machine.processors()[0]

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pocketcxr.imaging.quality import Reason, refusal_reasons
-from pocketcxr.imaging.reading import read_image, read_reduced
+from pocketcxr.imaging.reading import read_image, read_image_bytes, read_reduced
 from pocketcxr.imaging.reduction import side_for
 from pocketcxr.imaging.resize import resize
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.contract import ModelOutputs
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.imaging.reading import Radiograph
+    from pocketcxr.inference.loading import LoadingBundle
     from pocketcxr.inference.session import Bundle
 
 UNCERTAIN, REFUSED, ERROR = "uncertain", "refused", "error"
@@ -79,7 +81,7 @@ class Prediction:
 class Predictor:
     """Reads, checks, scores and decides with one bundle; holds nothing that changes, so threads may share it."""
 
-    def __init__(self, bundle: Bundle, *, exact: bool = False, smallest_side: int = 0) -> None:
+    def __init__(self, bundle: Bundle | LoadingBundle, *, exact: bool = False, smallest_side: int = 0) -> None:
         """Take a bundle from `pocketcxr.load_bundle`.
 
         Args:
@@ -104,12 +106,26 @@ class Predictor:
         Raises:
             InputError: the file cannot be read as a grey-scale picture.
         """
+        return self._answer(lambda side: read_image(path) if side is None else read_reduced(path, side=side), name)
+
+    def read_bytes_and_predict(
+        self, data: bytes, name: str, *, max_pixels: int | None = None
+    ) -> tuple[Prediction, Radiograph]:
+        """As `read_and_predict`, from memory; `max_pixels` as for `read_image_bytes`.
+
+        Raises:
+            InputError: the bytes cannot be read as a grey-scale picture.
+        """
+        return self._answer(lambda side: read_image_bytes(data, name, side=side, max_pixels=max_pixels), name)
+
+    def _answer(self, read: Callable[[int | None], Radiograph], name: str) -> tuple[Prediction, Radiograph]:
+        """Read reduced and score, and read all pixels (None) where that leaves the decision open."""
         if not self._exact:
-            radiograph = read_reduced(path, side=self._side)
+            radiograph = read(self._side)
             prediction = self.predict_image(radiograph, name)
             if radiograph.region is None or not _in_doubt(prediction, self.bundle.manifest):
                 return prediction, radiograph
-        radiograph = read_image(path)
+        radiograph = read(None)
         return self.predict_image(radiograph, name), radiograph
 
     def predict_image(self, radiograph: Radiograph, name: str) -> Prediction:
@@ -119,7 +135,7 @@ class Predictor:
             return Prediction(name, REFUSED, {}, None, refusals, self.bundle.identity)
         preprocessing = self.bundle.manifest.preprocessing
         image = resize(  # [size, size]
-            radiograph.pixels, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
+            radiograph.samples, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
         )
         outputs = self.bundle(image[None, None])
         assert outputs.novelty is not None  # every bundle has all five outputs; checked when it was loaded

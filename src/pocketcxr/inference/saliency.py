@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,21 @@ def write_heatmap(folder: Path, prediction: Prediction, pixels: NDArray[np.float
     Raises:
         ValueError: the answer has no saliency (refused or not read).
     """
+    png = heatmap_png(prediction, pixels, manifest=manifest)
+    source = Path(prediction.path)
+    digits = hashlib.sha256(str(source.absolute()).encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{source.stem}-{digits}.png"
+    path.write_bytes(png)
+    return path
+
+
+def heatmap_png(prediction: Prediction, pixels: NDArray[np.float32], *, manifest: Manifest) -> bytes:
+    """Return the heatmap of one answer as a PNG; it holds nothing of the file but its pixels.
+
+    Raises:
+        ValueError: the answer has no saliency (refused or not read).
+    """
     if prediction.saliency is None:
         raise ValueError(f"no heatmap for a picture that was not scored (decision {prediction.decision})")
     label = shown_label(prediction, manifest)
@@ -93,12 +109,9 @@ def write_heatmap(folder: Path, prediction: Prediction, pixels: NDArray[np.float
     text.add_text("Title", f"evidence for {label}, full colour at {max(float(evidence.max()), FULL_COLOUR_LOGITS):.2f}")
     text.add_text("Software", prediction.bundle)
     text.add_text("Disclaimer", "research use, not a medical device")
-    source = Path(prediction.path)
-    digits = hashlib.sha256(str(source.absolute()).encode("utf-8", "backslashreplace")).hexdigest()[:8]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{source.stem}-{digits}.png"
-    Image.fromarray(overlay).save(path, pnginfo=text, compress_level=_COMPRESSION)
-    return path
+    stream = io.BytesIO()
+    Image.fromarray(overlay).save(stream, "PNG", pnginfo=text, compress_level=_COMPRESSION)
+    return stream.getvalue()
 
 
 def _over_picture(strength: NDArray[np.float32], rows: int, columns: int, *, aspect: str) -> NDArray[np.float32]:

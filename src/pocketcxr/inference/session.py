@@ -17,9 +17,8 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
 
 from pocketcxr.bundle.contract import INPUT_KIND, INPUT_NAME, OUTPUT_NAMES, ModelOutputs
-from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
 from pocketcxr.errors import BundleError, InputError
-from pocketcxr.inference.identity import identity_of
+from pocketcxr.inference.identity import VerifiedFile, identity_of, read_verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,10 +106,15 @@ def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bund
     Raises:
         BundleError: missing, damaged, changed, of another format version, or a model that does not fit its manifest.
     """
-    path = default_bundle_path() if path is None else path
-    data = read_bundle(path)
-    sha256 = sha256_of(data, str(path))
-    manifest = read_manifest(data, str(path))
+    return load_verified(read_verified(path), threads=threads)
+
+
+def load_verified(file: VerifiedFile, *, threads: int | None = None) -> Bundle:
+    """Load a bundle whose file was read and verified already; otherwise as `load_bundle`.
+
+    Raises:
+        BundleError: a model that the runtime cannot load or that does not fit its manifest.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = _threads() if threads is None else max(1, threads)
     options.inter_op_num_threads = 1
@@ -118,11 +122,12 @@ def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bund
     # threads that spin between two pictures would take the processor from the one that decodes the next
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(file.data, options, providers=["CPUExecutionProvider"])
     except _RUNTIME_ERRORS as error:
         first_line = str(error).strip().splitlines()[0]
-        raise BundleError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({first_line})") from error
-    bundle = Bundle(path=path, manifest=manifest, sha256=sha256, session=session)
+        words = f"{file.path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({first_line})"
+        raise BundleError(words) from error
+    bundle = Bundle(path=file.path, manifest=file.manifest, sha256=file.sha256, session=session)
     _check_fit(bundle)
     return bundle
 

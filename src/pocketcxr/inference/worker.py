@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 from pocketcxr.errors import PocketCxrError
 from pocketcxr.inference.batch import score
 from pocketcxr.inference.predictor import Predictor
-from pocketcxr.inference.session import load_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
+    from pocketcxr.inference.loading import LoadingBundle
     from pocketcxr.inference.predictor import Prediction
+    from pocketcxr.inference.session import Bundle
 
 
 def main() -> None:
@@ -49,20 +50,23 @@ def main() -> None:
 
 def _serve(lines: Iterable[str], answers: TextIO, options: dict[str, Any]) -> None:
     heatmaps = Path(options["heatmaps"]) if options["heatmaps"] else None
-    predictor = make_predictor(Path(options["bundle"]), exact=options["exact"], heatmaps=heatmaps, threads=1)
+    from pocketcxr.inference.session import load_bundle
+
+    bundle = load_bundle(Path(options["bundle"]), threads=1)
+    predictor = make_predictor(bundle, exact=options["exact"], heatmaps=heatmaps)
     _tell(answers, {"ready": True})
     for line in lines:
         _tell(answers, score_and_draw(predictor, Path(json.loads(line)), heatmaps).record())
 
 
-def make_predictor(bundle: Path, *, exact: bool, heatmaps: Path | None, threads: int | None) -> Predictor:
-    """Load a bundle for scoring; with heatmaps, pictures keep as many pixels as those show."""
+def make_predictor(bundle: Bundle | LoadingBundle, *, exact: bool, heatmaps: Path | None) -> Predictor:
+    """Make ready for scoring; with heatmaps, pictures keep as many pixels as those show."""
     smallest_side = 0
     if heatmaps is not None:
         from pocketcxr.inference.saliency import LONGEST_SIDE
 
         smallest_side = LONGEST_SIDE
-    return Predictor(load_bundle(bundle, threads=threads), exact=exact, smallest_side=smallest_side)
+    return Predictor(bundle, exact=exact, smallest_side=smallest_side)
 
 
 def score_and_draw(predictor: Predictor, path: Path, heatmaps: Path | None) -> Prediction:

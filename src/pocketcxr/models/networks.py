@@ -149,6 +149,12 @@ class PooledClassifier(nn.Module):
 Network = Teacher | Student | PooledClassifier
 
 
+def embedding_width(network: Network) -> int:
+    """Width d of the embedding [n, d] that a network gives."""
+    classifier = network.head.classifier if isinstance(network, Teacher) else network.classifier
+    return classifier.in_features
+
+
 def build_network(spec: NetworkSpec) -> Network:
     """Build a network with fresh weights.
 

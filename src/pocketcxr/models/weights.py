@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WEIGHTS_FOLDER = "POCKETCXR_WEIGHTS"
 """Environment variable: a folder of weight files named ``<backbone>….safetensors`` or ``.pth``, looked at first."""
 
+_OWN = "backbone.trunk."  # where a checkpoint of ours keeps the backbone of a student, or of a teacher's stage
 _log = logging.getLogger(__name__)
 
 
@@ -86,14 +87,18 @@ def local_weight_file(name: str) -> Path | None:
 def load_weight_file(name: str, path: Path, *, image_size: int) -> Backbone:
     """Load a timm state dict (RGB or grey) into a fresh backbone; the first convolution is summed over RGB.
 
-    A classifier in the file is ignored. A safetensors file whose metadata say that it expects [-1, 1] sets the
-    normalisation so; otherwise that which timm records for the network stays.
+    A checkpoint of this project that has one such backbone does too. A classifier in the file is ignored. A safetensors
+    file whose metadata say that it expects [-1, 1] sets the normalisation so; otherwise that which timm records for the
+    network stays.
 
     Raises:
         CheckpointError: the file cannot be read, or lacks or misfits a tensor of the network.
     """
     backbone = build_backbone(name, image_size=image_size)
     state, metadata = _read_state(path)
+    if any(key.startswith(_OWN) for key in state):
+        backbone.normalise(float(state["backbone.mean"]), float(state["backbone.std"]))
+        state = {key.removeprefix(_OWN): tensor for key, tensor in state.items()}
     wanted = backbone.trunk.state_dict()
     adapted: dict[str, Tensor] = {}
     for key, expected in wanted.items():

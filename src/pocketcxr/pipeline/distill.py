@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pocketcxr.errors import CheckpointError
+from pocketcxr.models.checkpoints import checkpoint_sha256
 from pocketcxr.pipeline.input_gate import gate_stage
 from pocketcxr.pipeline.judge import compare_on_calibration, evaluate_run, export_run
 from pocketcxr.pipeline.run import log_to, open_run
@@ -14,12 +18,11 @@ from pocketcxr.pipeline.stages import prepare
 from pocketcxr.pipeline.unseen import train_without_sources
 from pocketcxr.training.losses import needs_teacher
 from pocketcxr.training.student import train_student
-from pocketcxr.training.teacher import train_teacher
+from pocketcxr.training.teacher import TEACHER, train_teacher
 from pocketcxr.training.views import cache_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.pipeline.run import Run
@@ -114,11 +117,31 @@ def run_stage(
 
 
 def teacher_stage(run: Run, dataset: Dataset) -> Path:
-    """Train the teacher of a run, or return its checkpoint when that is done."""
+    """Train the teacher of a run, or copy the one that was named; return its checkpoint when that is done."""
     config = run.experiment
+    if config.teacher.checkpoint:
+        return _given_teacher(run, Path(config.teacher.checkpoint))
     return train_teacher(
         dataset, config.teacher, out=run.teacher, augmentation=config.views.augmentation, progress=run.progress
     )
+
+
+def _given_teacher(run: Run, given: Path) -> Path:
+    """Copy of a trained network in the run's folder, where evaluation and audit look for the teacher.
+
+    Raises:
+        CheckpointError: no such file, or the run has another teacher already.
+    """
+    path, sha256 = run.teacher / TEACHER, checkpoint_sha256(given)
+    if path.exists():
+        if checkpoint_sha256(path) != sha256:
+            raise CheckpointError(f"{path} is another teacher than {given}: choose another -o folder")
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    shutil.copyfile(given, partial)
+    partial.replace(path)
+    return path
 
 
 def views_stage(run: Run, dataset: Dataset):  # noqa: ANN201  # TeacherViews

@@ -17,6 +17,7 @@ from pocketcxr.evaluation.evaluate import evaluate_models, score
 from pocketcxr.evaluation.intervals import clusters
 from pocketcxr.evaluation.judged import calibrate, judge
 from pocketcxr.evaluation.metrics import auroc
+from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.export import export_student
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.models.checkpoints import load_network
@@ -88,7 +89,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
     if not isinstance(network, Student):
         raise CheckpointError(f"{checkpoint(run.distilled)}: expected a student, found a {spec.kind}")
     records = {
-        "metrics": _test_figures(run, dataset, as_predict(network)),
+        "metrics": test_figures(run, dataset, as_predict(network)),
         "data": {"fingerprint": dataset.fingerprint, "sources": sorted({row.source for row in dataset.rows})},
         "teacher": {"backbones": list(run.experiment.teacher.backbones)} if _taught(run) else {},
         "run": {
@@ -155,7 +156,9 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         raise CheckpointError(f"{run.folder}: no trained network to evaluate; run  pocketcxr distill -o {run.folder}")
     evaluation = evaluate_models(
         [
-            score(name, predict, dataset, dataset.positions("calibration"), progress=run.progress)
+            score(
+                name, predict, dataset, calibration_positions(dataset, run.experiment.evaluation), progress=run.progress
+            )
             for name, predict in predicts.items()
         ],
         [
@@ -216,9 +219,12 @@ def macro_auroc(scored: Scored) -> float:
     )
 
 
-def _test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
+def test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
+    """Figures of a model on the test split, overall and per source, for a bundle's manifest."""
     config, task, positions = run.experiment.evaluation, dataset.task, dataset.positions("test")
-    calibration = score("student", predict, dataset, dataset.positions("calibration"), progress=run.progress)
+    calibration = score(
+        "student", predict, dataset, calibration_positions(dataset, run.experiment.evaluation), progress=run.progress
+    )
     test = score("student", predict, dataset, positions, progress=run.progress)
     rows = [dataset.rows[i] for i in positions]
     (judged,), _ = judge(

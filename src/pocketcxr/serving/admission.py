@@ -1,29 +1,36 @@
-"""Back-pressure: how many pictures and bytes all requests together may hold; what is beyond is told to come back."""
+"""Back-pressure: how long a line the service lets grow, and how many bytes it holds; what is beyond is told to return.
+
+A line is bounded by the time that its end would wait, because nobody is served by an answer that comes too late, and a
+picture takes 5 ms or 5 s depending on what it is. The pace is measured (`Pool.pace_s`).
+"""
 
 from __future__ import annotations
 
 import math
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pocketcxr.serving.problems import ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from pocketcxr.serving.pool import Pool
     from pocketcxr.serving.settings import Limits
 
-_LONGEST_RETRY_S = 60
+LONGEST_RETRY_S = 60
+"""Most seconds that `Retry-After` tells."""
 
 
 class Admission:
     """Counts what is inside. Used by the event loop alone, so that no lock is needed."""
 
-    def __init__(self, limits: Limits, pool: Pool) -> None:
+    def __init__(self, limits: Limits, pool: Pool, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing is inside."""
         self.pictures = self.bytes = 0
-        self._limits, self._pool = limits, pool
+        self._limits, self._pool, self._clock = limits, pool, clock
+        self._promised = 0.0  # when the last one that was sent away may come
 
     @contextmanager
     def admit(self, size: int) -> Generator[Ticket]:
@@ -39,6 +46,13 @@ class Admission:
         finally:
             self.pictures -= ticket.pictures
             self.bytes -= ticket.bytes
+            if not self.pictures:
+                self._promised = 0.0  # whoever was sent away has come already, or is not coming
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that a picture would wait for its turn if it came now, if the next pictures are like the last."""
+        return max(0, self.pictures - self._pool.size + 1) * self._pool.pace_s
 
     def take(self, pictures: int, size: int) -> None:
         """Count pictures and bytes in, or refuse them.
@@ -46,19 +60,26 @@ class Admission:
         Raises:
             ProblemError: ``busy``.
         """
-        if self.pictures + pictures > self._limits.queue or self.bytes + size > self._limits.held_bytes:
+        limits = self._limits
+        line_is_long = pictures > 0 and self.wait_s > limits.wait_s
+        if line_is_long or self.pictures + pictures > limits.queue or self.bytes + size > limits.held_bytes:
             raise ProblemError(
                 "busy",
-                "as many pictures are waiting as this service holds; send this one again later",
-                headers={"Retry-After": str(self._retry_after_s())},
+                "as many pictures are waiting as this service can score in time; send this one again later",
+                headers={"Retry-After": str(self._retry_after_s(pictures))},
             )
         self.pictures += pictures
         self.bytes += size
 
-    def _retry_after_s(self) -> int:
-        """Whole seconds after which half of the line should be gone."""
-        line_s = self.pictures * self._pool.mean_s / self._pool.size
-        return min(_LONGEST_RETRY_S, max(1, math.ceil(line_s / 2)))
+    def _retry_after_s(self, pictures: int) -> int:
+        """Whole seconds after which there should be room for this one, behind all that were sent away before it.
+
+        If all were told the same second, all would come back in it, and most would be sent away again.
+        """
+        now = self._clock()
+        room = now + max(0.0, self.wait_s - self._limits.wait_s)
+        self._promised = min(max(self._promised, room) + pictures * self._pool.pace_s, now + LONGEST_RETRY_S)
+        return max(1, math.ceil(self._promised - now))
 
 
 class Ticket:

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
-from fastapi.staticfiles import StaticFiles
+from starlette.requests import ClientDisconnect
 
-from pocketcxr.imaging.radiograph import MAX_PIXELS
-from pocketcxr.serving import schemas
+from pocketcxr.serving import examples, schemas
 from pocketcxr.serving.access import check_token
 from pocketcxr.serving.admission import Admission
 from pocketcxr.serving.exchange import Exchange
 from pocketcxr.serving.metrics import Metrics
+from pocketcxr.serving.openapi import complete_openapi, request_body
+from pocketcxr.serving.page import page_at
 from pocketcxr.serving.pool import Abandoned, Pool
 from pocketcxr.serving.problems import KINDS, LIST_PATH, ProblemError, handle_errors, responses_of
 from pocketcxr.serving.uploads import FORM_TYPE, PICTURE_TYPES, expected_size, read_uploads
@@ -55,6 +56,7 @@ def make_service(settings: Settings, manifest: Manifest, *, sha256: str) -> Serv
         sha256=sha256,
         identity=identity,
         timeout_s=settings.limits.picture_timeout_s,
+        max_pixels=settings.limits.pixels,
     )
     admission = Admission(settings.limits, pool)
     metrics = Metrics(admission, pool, model=identity)
@@ -63,6 +65,15 @@ def make_service(settings: Settings, manifest: Manifest, *, sha256: str) -> Serv
 
 def make_app(service: Service) -> Exchange:
     """Return the ASGI application of a service whose pool is running."""
+    return Exchange(_interface(service), service.metrics, token=service.settings.token)
+
+
+def openapi_document(service: Service) -> dict[str, Any]:
+    """Return what ``/v1/openapi.json`` answers; the pool need not run."""
+    return _interface(service).openapi()
+
+
+def _interface(service: Service) -> FastAPI:
     app = FastAPI(
         title="pocketcxr",
         version=__version__,
@@ -73,13 +84,13 @@ def make_app(service: Service) -> Exchange:
         redirect_slashes=False,
     )
     handle_errors(app)
+    complete_openapi(app)
     app.include_router(_health(service))
     guarded = _guarded(service)
     app.include_router(_about(service), **guarded)
     app.include_router(_pictures(service), **guarded)
-    if service.settings.page is not None:
-        app.mount("/", StaticFiles(directory=service.settings.page, html=True), name="page")
-    return Exchange(app, service.metrics, token=service.settings.token)
+    app.router.default = page_at(service.settings.page)  # not a mount, which would take the API's 405 away
+    return app
 
 
 # ----------------------------------------------------------------------------------------------------------- addresses
@@ -111,13 +122,22 @@ def _guarded(service: Service) -> dict[str, Any]:
     guards = [Depends(token_checked)]
     if service.settings.token:
         guards.append(Depends(HTTPBearer(auto_error=False, description="the token that the service was started with")))
-    return {"dependencies": guards, "responses": responses_of("unauthorised") if service.settings.token else {}}
+    return {
+        "dependencies": guards,
+        "responses": responses_of(*(["unauthorised"] if service.settings.token else ["cross-origin", "wrong-host"])),
+    }
 
 
 def _about(service: Service) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/metrics", summary="Counts and times for Prometheus", response_class=Response, tags=["health"])
+    @router.get(
+        "/metrics",
+        summary="Counts and times for Prometheus",
+        response_class=PlainTextResponse,
+        responses={200: {"content": {"text/plain": {"example": examples.METRICS}}}},
+        tags=["health"],
+    )
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -125,11 +145,20 @@ def _about(service: Service) -> APIRouter:
     async def model() -> schemas.Model:
         return _model(service)
 
-    @router.get(LIST_PATH, summary="All problems that a request can meet", tags=["model"])
+    @router.get(
+        LIST_PATH,
+        summary="All problems that a request can meet",
+        responses={200: {"content": {"application/json": {"example": _problem_kinds()[:2]}}}},
+        tags=["model"],
+    )
     async def problems() -> list[schemas.ProblemKind]:
-        return [schemas.ProblemKind(code=code, **dataclasses.asdict(kind)) for code, kind in KINDS.items()]
+        return [schemas.ProblemKind(**kind) for kind in _problem_kinds()]
 
     return router
+
+
+def _problem_kinds() -> list[dict[str, Any]]:
+    return [{"code": code, **dataclasses.asdict(kind)} for code, kind in KINDS.items()]
 
 
 def _pictures(service: Service) -> APIRouter:
@@ -142,7 +171,7 @@ def _pictures(service: Service) -> APIRouter:
         response_model=schemas.Predictions,
         response_model_exclude_unset=True,
         responses=responses_of(*_PICTURE_PROBLEMS),
-        openapi_extra={"requestBody": _body()},
+        openapi_extra={"requestBody": request_body()},
     )
     async def predictions(
         request: Request,
@@ -150,7 +179,7 @@ def _pictures(service: Service) -> APIRouter:
     ) -> Response:
         try:
             answers = await _score(request, service, service.settings.limits, heatmap=heatmap)
-        except Abandoned:
+        except (Abandoned, ClientDisconnect):
             return Response(status_code=_CLIENT_LEFT)
         if len(answers) == 1 and answers[0].failure:
             raise _problem_of(answers[0])
@@ -160,15 +189,18 @@ def _pictures(service: Service) -> APIRouter:
         "/v1/heatmaps",
         summary="Draw where the network looked in one picture",
         response_class=Response,
-        responses={200: {"content": {"image/png": {}}}, **responses_of(*_PICTURE_PROBLEMS, "not-scored")},
-        openapi_extra={"requestBody": _body()},
+        responses={
+            200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+            **responses_of(*_PICTURE_PROBLEMS, "not-scored"),
+        },
+        openapi_extra={"requestBody": request_body()},
     )
     async def heatmaps(request: Request) -> Response:
         try:
             (answer,) = await _score(
                 request, service, dataclasses.replace(service.settings.limits, files=1), heatmap=True
             )
-        except Abandoned:
+        except (Abandoned, ClientDisconnect):
             return Response(status_code=_CLIENT_LEFT)
         if answer.failure:
             raise _problem_of(answer)
@@ -248,20 +280,10 @@ def _model(service: Service) -> schemas.Model:
             file_bytes=limits.file_bytes,
             request_bytes=limits.request_bytes,
             files=limits.files,
-            pixels=MAX_PIXELS,
+            pixels=limits.pixels,
+            wait_s=limits.wait_s,
             upload_timeout_s=limits.upload_timeout_s,
             picture_timeout_s=limits.picture_timeout_s,
             content_types=[FORM_TYPE, *PICTURE_TYPES],
         ),
     )
-
-
-def _body() -> dict[str, Any]:
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
-    form = {"type": "object", "properties": {"files": files}, "required": ["files"], "additionalProperties": False}
-    bare = {"schema": {"type": "string", "format": "binary"}}
-    return {
-        "required": True,
-        "description": "Files in a form, or the bytes of one picture",
-        "content": {FORM_TYPE: {"schema": form}, **dict.fromkeys(PICTURE_TYPES, bare)},
-    }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pocketcxr.serving.app import Service
     from pocketcxr.serving.settings import Settings
 
+_KEEP_ALIVE_S = 75  # longer than clients and proxies wait, so that they close first and never write into a closed line
 _SETTLE_S = 0.3  # after a stop signal: for requests that have arrived and are not yet read
 _LOGGER = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def _serve(service: Service, listener: socket.socket) -> None:
         access_log=False,  # it would hold addresses and queries
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(service.settings.drain_timeout_s),
     )
     # uvicorn raises the signal again when it has finished, for whoever handled it before; a stop is no failure

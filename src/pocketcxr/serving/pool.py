@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import BundleError
+from pocketcxr.imaging.radiograph import MAX_PIXELS
 from pocketcxr.serving.problems import ProblemError
 from pocketcxr.serving.worker import Answer, Started, failed, work
 
@@ -34,9 +35,9 @@ class Abandoned(Exception):  # noqa: N818  # no error of the service: the client
 class Worker:
     """One process and the pipe to it. Methods block; call them from a thread, one at a time."""
 
-    def __init__(self, bundle: Path | None, *, sha256: str) -> None:
+    def __init__(self, bundle: Path | None, *, sha256: str, max_pixels: int = MAX_PIXELS) -> None:
         """Nothing is started yet; `sha256` is the only model that the process may answer with."""
-        self._bundle, self._sha256 = bundle, sha256
+        self._bundle, self._sha256, self._max_pixels = bundle, sha256, max_pixels
         self._lock = threading.Lock()
         self._process: SpawnProcess | None = None
         self._pipe: Any = None  # a Connection; a PipeConnection on Windows
@@ -94,7 +95,7 @@ class Worker:
         self._end()
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, self._bundle), daemon=True)
+        self._process = context.Process(target=work, args=(theirs, self._bundle, self._max_pixels), daemon=True)
         with _stop_signals_held():
             self._process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
@@ -121,12 +122,21 @@ class Worker:
 class Pool:
     """Workers and the line of pictures before them, first come first served."""
 
-    def __init__(self, bundle: Path | None, *, workers: int, sha256: str, identity: str, timeout_s: float) -> None:
-        """Nothing is started yet; `sha256` and `identity` are of the model."""
+    def __init__(
+        self,
+        bundle: Path | None,
+        *,
+        workers: int,
+        sha256: str,
+        identity: str,
+        timeout_s: float,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        """Nothing is started yet; `sha256` and `identity` are of the model, both limits of one picture."""
         self.restarts = 0
         self.mean_s = 0.1
         """Seconds per picture, smoothed; a guess until the first one."""
-        self._workers = [Worker(bundle, sha256=sha256) for _ in range(workers)]
+        self._workers = [Worker(bundle, sha256=sha256, max_pixels=max_pixels) for _ in range(workers)]
         self._identity, self._timeout_s = identity, timeout_s
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="scoring")
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
@@ -136,6 +146,11 @@ class Pool:
     def size(self) -> int:
         """Number of workers."""
         return len(self._workers)
+
+    @property
+    def pace_s(self) -> float:
+        """Seconds after which the next picture of a line leaves it, on average, with all workers busy."""
+        return self.mean_s / self.size
 
     @property
     def running(self) -> int:

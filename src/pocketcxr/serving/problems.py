@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from pocketcxr.serving import schemas
+from pocketcxr.serving import examples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,15 +95,7 @@ def problem_response(problem: ProblemError) -> JSONResponse:
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Have every error of an application answered with its problem document, and its OpenAPI document say so."""
-    described = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = described()
-        document["components"]["schemas"]["Problem"] = schemas.Problem.model_json_schema()
-        return document
-
-    app.openapi = openapi
+    """Have every error of an application answered with its problem document."""
 
     async def problem(request: Request, error: Exception) -> JSONResponse:
         found = _as_problem(error)
@@ -128,8 +120,15 @@ def _as_problem(error: Exception) -> ProblemError:
     return ProblemError("internal", KINDS["internal"].advice)
 
 
+_HEADERS = {
+    401: {"WWW-Authenticate": "`Bearer`"},
+    415: {"Accept-Post": "the content types that are read, where the one that was sent is not"},
+    503: {"Retry-After": "of `busy`: whole seconds after which there should be room"},
+}
+
+
 def responses_of(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """Responses of an address for its OpenAPI document: one per status, with the codes that it can have."""
+    """Responses of an address for its OpenAPI document: one per status, with an example of each code it can have."""
     by_status: dict[int, list[str]] = {}
     for code in codes:
         by_status.setdefault(KINDS[code].status, []).append(code)
@@ -137,7 +136,19 @@ def responses_of(*codes: str) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": "; ".join(f"`{code}`: {KINDS[code].title}" for code in found),
-            "content": {MEDIA_TYPE: {"schema": schema}},
+            "content": {MEDIA_TYPE: {"schema": schema, "examples": {code: _example(code) for code in found}}},
+            **_headers_of(status),
         }
         for status, found in by_status.items()
     }
+
+
+def _headers_of(status: int) -> dict[str, Any]:
+    headers = _HEADERS.get(status, {})
+    described = {name: {"description": words, "schema": {"type": "string"}} for name, words in headers.items()}
+    return {"headers": described} if described else {}
+
+
+def _example(code: str) -> dict[str, Any]:
+    members = {"request": examples.REQUEST_ID, **examples.MEMBERS.get(code, {})}
+    return {"summary": KINDS[code].title, "value": ProblemError(code, examples.DETAILS[code], **members).document()}

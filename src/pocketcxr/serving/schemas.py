@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, Field
 
-_RECORD: dict[str, Any] = {
-    "path": "picture 1",
-    "decision": "covid19",
-    "probabilities": {"normal": 0.03, "pneumonia": 0.06, "covid19": 0.91},
-    "novelty": 0.42,
-    "reasons": [],
-    "bundle": "covid-3class 0.1.0 sha256:1f0c2a9b7d3e",
-}
-_FAILED: dict[str, Any] = {
-    **_RECORD,
-    "path": "picture 2",
-    "decision": "error",
-    "probabilities": {},
-    "novelty": None,
-    "reasons": [{"code": "unreadable", "words": "picture 2: the file is empty; copy it again from its source"}],
-}
+from pocketcxr.serving import examples
 
 
 class Reason(BaseModel):
@@ -48,28 +31,11 @@ class Prediction(BaseModel):
 class Predictions(BaseModel):
     """One record per file, in the order of the files."""
 
-    model_config = {"json_schema_extra": {"examples": [{"predictions": [_RECORD, _FAILED]}]}}
-
     predictions: list[Prediction]
 
 
 class Problem(BaseModel):
     """Problem document (RFC 9457)."""
-
-    model_config = {
-        "json_schema_extra": {
-            "examples": [
-                {
-                    "type": "/v1/problems#unreadable",
-                    "title": "The picture cannot be read",
-                    "status": 422,
-                    "detail": "picture: the file is empty; copy it again from its source",
-                    "code": "unreadable",
-                    "request": "7f6b0d0d5d0e4f1fa1c8b3c1d9a4e2b7",
-                }
-            ]
-        }
-    }
 
     type: str
     title: str
@@ -77,6 +43,7 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(description="stays the same; listed under /v1/problems")
     request: str = Field(description="the request's id, as in the header X-Request-ID and in the log")
+    reasons: list[Reason] = Field(default=[], description="of `not-scored`: why the picture was refused; else absent")
 
 
 class ProblemKind(BaseModel):
@@ -85,7 +52,7 @@ class ProblemKind(BaseModel):
     code: str
     status: int
     title: str
-    advice: str
+    advice: str = Field(description="what the caller can do")
 
 
 class OperatingPoint(BaseModel):
@@ -105,7 +72,8 @@ class ServiceLimits(BaseModel):
     file_bytes: int
     request_bytes: int
     files: int
-    pixels: int
+    pixels: int = Field(description="of one picture")
+    wait_s: float = Field(description="expected wait beyond which a request is told to come back")
     upload_timeout_s: float
     picture_timeout_s: float
     content_types: list[str]
@@ -113,6 +81,8 @@ class ServiceLimits(BaseModel):
 
 class Model(BaseModel):
     """The model that answers, as its manifest describes it, and the limits of the service."""
+
+    model_config = {"json_schema_extra": {"examples": [examples.MODEL]}}
 
     name: str
     version: str
@@ -133,5 +103,7 @@ class Model(BaseModel):
 class Health(BaseModel):
     """State of the service."""
 
-    status: str
+    model_config = {"json_schema_extra": {"examples": [{"status": "ready", "workers": 2}]}}
+
+    status: str = Field(description="`live` or `ready`")
     workers: int = Field(description="worker processes that are up")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.imaging.radiograph import MAX_PIXELS
 
 if TYPE_CHECKING:
     import argparse
@@ -27,24 +28,32 @@ _LARGEST_PORT = 65535
 class Limits:
     """What one request may ask for, and what all together may hold.
 
-    `file_bytes` and `request_bytes` bound one file and one request, `files` the files of one request.
-    `upload_timeout_s` is for receiving a request, `picture_timeout_s` for reading and scoring one picture. At most
-    `queue` pictures wait or are scored and `held_bytes` are in memory for all requests together; beyond, a request is
-    told to come back. Pixels are bounded where pictures are read, by `pocketcxr.imaging.radiograph.MAX_PIXELS`.
+    `file_bytes` and `request_bytes` bound one file and one request, `files` the files of one request, `pixels` one
+    picture (`pocketcxr.imaging.radiograph.MAX_PIXELS` at most). `upload_timeout_s` is for receiving a request,
+    `picture_timeout_s` for reading and scoring one picture. A request is told to come back where it would probably wait
+    longer than `wait_s` for its turn, where `queue` pictures wait or are scored already, or where `held_bytes` are in
+    memory for all requests together.
     """
 
     file_bytes: int = 64 * 2**20
     request_bytes: int = 128 * 2**20
     held_bytes: int = 512 * 2**20
     files: int = 16
-    queue: int = 32
+    pixels: int = MAX_PIXELS
+    wait_s: float = 2.0
+    queue: int = 128
     upload_timeout_s: float = 60.0
     picture_timeout_s: float = 20.0
 
     def __post_init__(self) -> None:
         """Refuse limits that contradict each other."""
-        if min(self.file_bytes, self.files, self.queue) < 1 or min(self.upload_timeout_s, self.picture_timeout_s) <= 0:
+        times = (self.upload_timeout_s, self.picture_timeout_s, self.wait_s)
+        if min(self.file_bytes, self.files, self.pixels, self.queue) < 1 or not all(seconds > 0 for seconds in times):
             raise ConfigError("expected every limit of the service to be above zero: check --max-file-mb and the like")
+        if self.pixels > MAX_PIXELS:
+            raise ConfigError(
+                f"expected at most {MAX_PIXELS:,} pixels, which is all that is ever read, got {self.pixels:,}"
+            )
         if not self.file_bytes <= self.request_bytes <= self.held_bytes:
             raise ConfigError("expected limits in the order bytes of a file <= of a request <= held for all requests")
         if self.queue < self.files:
@@ -103,7 +112,9 @@ def settings_from(options: argparse.Namespace) -> Settings:
         request_bytes=2 * file_bytes,
         held_bytes=8 * file_bytes,
         files=options.max_files,
-        queue=max(16 * workers, options.max_files) if options.queue is None else options.queue,
+        pixels=round(options.max_megapixels * 1e6),
+        wait_s=options.max_wait,
+        queue=max(64 * workers, options.max_files) if options.queue is None else options.queue,
         picture_timeout_s=options.timeout,
     )
     return Settings(
@@ -113,7 +124,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
         workers=workers,
         token=read_token(options.token_file),
         limits=limits,
-        page=PAGE_FOLDER if PAGE_FOLDER.is_dir() else None,
+        page=PAGE_FOLDER if (PAGE_FOLDER / "index.html").is_file() else None,
     )
 
 

@@ -7,7 +7,6 @@ decoders print what they find in headers.
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import signal
@@ -21,8 +20,8 @@ from pocketcxr.errors import InputError, PocketCxrError, UnusableImageError
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from pocketcxr.imaging.reading import Radiograph
-    from pocketcxr.inference.predictor import Prediction, Predictor
+    from pocketcxr.inference.predictor import Predictor
+    from pocketcxr.inference.session import Bundle
 
 _SILENCED = (1, 2)  # standard output and error
 _MOST_PLACES = 6
@@ -51,33 +50,48 @@ class Answer:
     place: str = ""
 
 
-def work(connection: Connection, bundle: Path | None) -> None:
-    """Load the bundle, then answer pairs of messages, ``(name, heatmap)`` and the file, until the pipe closes."""
+def work(connection: Connection, bundle: Path | None, max_pixels: int) -> None:
+    """Load the bundle, then answer pairs of messages, ``(name, heatmap)`` and the file, until the pipe closes.
+
+    Pictures of more than `max_pixels` are refused.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a stop signal to the whole group: the service ends us when all is done
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        predictor = _load(bundle)
+        loaded = _load(bundle)
+        predictors = {heatmap: predictor_for(loaded, heatmap=heatmap) for heatmap in (False, True)}
     except PocketCxrError as error:
         connection.send(Started(failure=str(error)))
         return
     _silence()
-    connection.send(Started(sha256=predictor.bundle.sha256))
+    connection.send(Started(sha256=loaded.sha256))
     while True:
         try:
             name, heatmap = connection.recv()
             data = connection.recv_bytes()
         except EOFError:
             return
-        connection.send(score(predictor, data, name, heatmap=heatmap))
+        connection.send(score(predictors[heatmap], data, name, heatmap=heatmap, max_pixels=max_pixels))
 
 
-def score(predictor: Predictor, data: bytes, name: str, *, heatmap: bool) -> Answer:
+def predictor_for(bundle: Bundle, *, heatmap: bool) -> Predictor:
+    """Return a predictor whose reduced pictures keep as many pixels as a heatmap shows, where one is wanted."""
+    from pocketcxr.inference.predictor import Predictor
+    from pocketcxr.inference.saliency import LONGEST_SIDE
+
+    return Predictor(bundle, smallest_side=LONGEST_SIDE if heatmap else 0)
+
+
+def score(predictor: Predictor, data: bytes, name: str, *, heatmap: bool, max_pixels: int | None = None) -> Answer:
     """Read and score one picture from memory; every failure becomes an answer."""
+    from pocketcxr.inference.saliency import heatmap_png
+
     try:
-        prediction, radiograph = _read_and_predict(predictor, data, name)
-        png = heatmap_png(predictor, prediction, radiograph) if heatmap and prediction.saliency is not None else None
+        prediction, radiograph = predictor.read_bytes_and_predict(data, name, max_pixels=max_pixels)
+        drawn = heatmap and prediction.saliency is not None
+        png = heatmap_png(prediction, radiograph.pixels, manifest=predictor.bundle.manifest) if drawn else None
     except InputError as error:
         code = "unusable" if isinstance(error, UnusableImageError) else "unreadable"
         return failed(name, code, str(error), identity=predictor.bundle.identity)
@@ -104,26 +118,6 @@ def failed(name: str, code: str, words: str, *, identity: str) -> Answer:
     return Answer(record, failure=code)
 
 
-def heatmap_png(predictor: Predictor, prediction: Prediction, radiograph: Radiograph) -> bytes:
-    """PNG of where the network looked, for a prediction with saliency; it holds nothing of the file but its pixels."""
-    from PIL import Image, PngImagePlugin
-
-    from pocketcxr.inference.saliency import FULL_COLOUR_LOGITS, draw_heatmap, evidence_map, shown_label
-
-    manifest = predictor.bundle.manifest
-    assert prediction.saliency is not None
-    label = shown_label(prediction, manifest)
-    evidence = evidence_map(prediction.saliency, manifest.labels.index(label), temperature=manifest.temperature)
-    overlay = draw_heatmap(radiograph.pixels, evidence, aspect=manifest.preprocessing.aspect)
-    text = PngImagePlugin.PngInfo()
-    text.add_text("Title", f"evidence for {label}, full colour at {max(float(evidence.max()), FULL_COLOUR_LOGITS):.2f}")
-    text.add_text("Software", prediction.bundle)
-    text.add_text("Disclaimer", "research use, not a medical device")
-    stream = io.BytesIO()
-    Image.fromarray(overlay).save(stream, "PNG", pnginfo=text, compress_level=2)
-    return stream.getvalue()
-
-
 def place_of(error: BaseException) -> str:
     """Class of an exception and the functions it went through; not its message, which may quote the input."""
     frames = traceback.extract_tb(error.__traceback__)[-_MOST_PLACES:]
@@ -131,7 +125,7 @@ def place_of(error: BaseException) -> str:
     return " < ".join([type(error).__name__, *reversed(places)])
 
 
-def _load(bundle: Path | None) -> Predictor:
+def _load(path: Path | None) -> Bundle:
     import numpy as np
 
     # now rather than while the first picture waits
@@ -140,21 +134,13 @@ def _load(bundle: Path | None) -> Predictor:
 
     import pocketcxr.imaging.dicom
     import pocketcxr.imaging.raster
-    import pocketcxr.inference.saliency  # noqa: F401
-    from pocketcxr.inference.predictor import Predictor
+    import pocketcxr.imaging.reduced_frame  # noqa: F401
     from pocketcxr.inference.session import load_bundle
 
-    predictor = Predictor(load_bundle(bundle, threads=1))
-    size = predictor.bundle.manifest.preprocessing.size
-    predictor.bundle(np.zeros((1, 1, size, size), dtype=np.float32))  # ONNX Runtime prepares itself in the first pass
-    return predictor
-
-
-def _read_and_predict(predictor: Predictor, data: bytes, name: str) -> tuple[Prediction, Radiograph]:
-    from pocketcxr.imaging.reading import read_image_bytes
-
-    radiograph = read_image_bytes(data, name)
-    return predictor.predict_image(radiograph, name), radiograph
+    bundle = load_bundle(path, threads=1)
+    size = bundle.manifest.preprocessing.size
+    bundle(np.zeros((1, 1, size, size), dtype=np.float32))  # ONNX Runtime prepares itself in the first pass
+    return bundle
 
 
 def _silence() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-SAMPLINGS = ("uniform", "class", "class-source")
+SAMPLINGS = ("uniform", "class", "class-source", "class-source-sqrt")
 SELECTIONS = ("auroc", "cross-entropy")
 
 
@@ -46,9 +46,10 @@ class OptimisationConfig:
     """How a network is fitted. Rates are per step after warm-up; `patience` counts epochs, 0 means no early stop.
 
     `ema_decay` 0 means no averaging. `sampling` balances classes, or classes within sources ("class-source": every
-    (class, source) pair is drawn equally often within its class), or nothing. `precision` ``auto`` is bf16 where the
-    hardware multiplies it, else fp32. `select_by` says which figure on the calibration split, taken with the averaged
-    weights, chooses the best epoch and stops early: macro AUROC or cross-entropy.
+    (class, source) pair is drawn equally often within its class; "class-source-sqrt": by the root of its images), or
+    nothing; `source_weights` multiplies a source's share within its classes where sources are balanced. `precision`
+    ``auto`` is bf16 where the hardware multiplies it, else fp32. `select_by` says which figure on the calibration
+    split, taken with the averaged weights, chooses the best epoch and stops early: macro AUROC or cross-entropy.
     """
 
     epochs: int = 20
@@ -61,6 +62,7 @@ class OptimisationConfig:
     gradient_clip: float = 5.0
     precision: str = "auto"
     sampling: str = "class"
+    source_weights: dict[str, float] = field(default_factory=dict)
     select_by: str = "auroc"
     patience: int = 0
     checkpoint_every_steps: int = 100
@@ -75,6 +77,12 @@ class OptimisationConfig:
         _expect(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
         _expect(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
         _expect(self.sampling in SAMPLINGS, "sampling", f"one of {SAMPLINGS}", self.sampling)
+        even = not self.source_weights or self.sampling.startswith("class-source")
+        _expect(
+            even, "source_weights", "sampling that balances sources (class-source, class-source-sqrt)", self.sampling
+        )
+        for source, weight in self.source_weights.items():
+            _expect(weight > 0, f"source_weights.{source}", "above 0", weight)
         _expect(self.select_by in SELECTIONS, "select_by", f"one of {SELECTIONS}", self.select_by)
         _expect(self.checkpoint_every_steps >= 1, "checkpoint_every_steps", "at least 1", self.checkpoint_every_steps)
 
@@ -107,7 +115,10 @@ class TeacherConfig(OptimisationConfig):
     `weights` per backbone: ``scratch``, ``pretrained`` (a file in $POCKETCXR_WEIGHTS, else timm's hub), or a file.
     `staged` trains each backbone with its own head first, then the fusion for `fusion_epochs` on the pooled features
     of `fusion_views` views, which the frozen backbones give once; `finetune_backbones` then trains the whole for as
-    many epochs at a tenth of the rate.
+    many epochs at a tenth of the rate. `frozen_backbones` takes the backbones as their files in `weights` have them and
+    trains the fusion alone: large backbones may have learnt from a small pretrained one with ``train-student``.
+
+    `checkpoint` names a trained network (teacher or student, same classes and image size) that teaches instead.
     """
 
     backbones: tuple[str, ...] = ("vgg19_bn", "resnetv2_50")
@@ -118,6 +129,8 @@ class TeacherConfig(OptimisationConfig):
     fusion_epochs: int = 10
     fusion_views: int = 2
     finetune_backbones: bool = False
+    frozen_backbones: bool = False
+    checkpoint: str = ""
 
     def __post_init__(self) -> None:
         """Check the teacher's own fields too."""
@@ -127,6 +140,13 @@ class TeacherConfig(OptimisationConfig):
             len(self.weights) == len(self.backbones),
             "weights",
             f"one entry per backbone ({len(self.backbones)})",
+            list(self.weights),
+        )
+        files = self.staged and not {"scratch", "pretrained"} & set(self.weights)
+        _expect(
+            files or not self.frozen_backbones,
+            "frozen_backbones",
+            "a file of trained weights for every backbone, and staged = true",
             list(self.weights),
         )
         _expect(self.fusion_epochs >= 1, "fusion_epochs", "at least 1", self.fusion_epochs)

@@ -68,7 +68,12 @@ class Lesson:
     def plan(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions and views of an epoch, balanced as configured."""
         return epoch_plan(
-            self.dataset, self.positions, sampling=self.config.sampling, seed=self.config.seed, epoch=epoch
+            self.dataset,
+            self.positions,
+            sampling=self.config.sampling,
+            seed=self.config.seed,
+            epoch=epoch,
+            source_weights=self.config.source_weights,
         )
 
     def views(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:

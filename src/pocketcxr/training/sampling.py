@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from pocketcxr.data.dataset import Dataset
+
+_EVEN: Mapping[str, float] = MappingProxyType({})
 
 
 def training_positions(dataset: Dataset, *, unlabelled: bool = False) -> NDArray[np.int64]:
@@ -24,13 +27,21 @@ def training_positions(dataset: Dataset, *, unlabelled: bool = False) -> NDArray
 
 
 def epoch_plan(
-    dataset: Dataset, positions: NDArray[np.int64], *, sampling: str, seed: int, epoch: int
+    dataset: Dataset,
+    positions: NDArray[np.int64],
+    *,
+    sampling: str,
+    seed: int,
+    epoch: int,
+    source_weights: Mapping[str, float] = _EVEN,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw one epoch.
 
     ``uniform`` shows each image once. ``class`` shows as many images, the classes equally often; ``class-source`` also
-    the sources of a class. Within its group every image is shown equally often (give or take one). Images without a
-    label are a group that keeps its natural share.
+    the sources of a class; ``class-source-sqrt`` the sources of a class by the square root of their images, between
+    their natural shares and equal ones, so that a handful of films is not shown hundreds of times. Within
+    its group every image is shown equally often (give or take one). Images without a label are a group that keeps its
+    natural share.
 
     Args:
         dataset: labels and sources.
@@ -38,6 +49,8 @@ def epoch_plan(
         sampling: one of `config.SAMPLINGS`.
         seed: of the run.
         epoch: from 0.
+        source_weights: factors on the shares of sources within their classes, where sources are balanced; 1 where a
+            source is not named.
 
     Returns:
         Positions [n] in the order of showing, and the number [n] of each image's view: over epochs an image runs
@@ -45,7 +58,7 @@ def epoch_plan(
     """
     generator = np.random.default_rng((seed, epoch))
     groups = _groups(dataset, positions, sampling)
-    counts = _shares(groups, len(positions))
+    counts = _shares(groups, len(positions), tempered=sampling == "class-source-sqrt", factors=source_weights)
     chosen: list[NDArray[np.int64]] = []
     views: list[NDArray[np.int64]] = []
     for key, count in counts.items():
@@ -66,24 +79,33 @@ def _groups(dataset: Dataset, positions: NDArray[np.int64], sampling: str) -> di
         if sampling == "uniform":
             key = (0, "")
         else:
-            source = dataset.rows[position].source if sampling == "class-source" and label >= 0 else ""
+            source = dataset.rows[position].source if sampling.startswith("class-source") and label >= 0 else ""
             key = (label, source)
         members[key].append(position)
     return {key: np.array(members[key], dtype=np.int64) for key in sorted(members)}
 
 
-def _shares(groups: dict[tuple[int, str], NDArray[np.int64]], total: int) -> dict[tuple[int, str], int]:
+def _shares(
+    groups: dict[tuple[int, str], NDArray[np.int64]], total: int, *, tempered: bool, factors: Mapping[str, float]
+) -> dict[tuple[int, str], int]:
     """How many images each group gives to an epoch of `total`."""
     free = [key for key in groups if key[0] < 0]
     labelled = [key for key in groups if key[0] >= 0]
     counts = {key: len(groups[key]) for key in free}
     classes = sorted({label for label, _ in labelled})
     remaining = total - sum(counts.values())
-    for label, share in zip(classes, _split(remaining, len(classes)), strict=True):
+    for label, share in zip(classes, _split(remaining, [1.0] * len(classes)), strict=True):
         keys = [key for key in labelled if key[0] == label]
-        counts.update(zip(keys, _split(share, len(keys)), strict=True))
+        weights = [factors.get(key[1], 1.0) * (len(groups[key]) ** 0.5 if tempered else 1.0) for key in keys]
+        counts.update(zip(keys, _split(share, weights), strict=True))
     return counts
 
 
-def _split(total: int, parts: int) -> Sequence[int]:
-    return [total // parts + (part < total % parts) for part in range(parts)] if parts else []
+def _split(total: int, weights: Sequence[float]) -> list[int]:
+    """Whole numbers in proportion to the weights that add up to `total`: largest remainders, the first of equals."""
+    exact = [total * weight / sum(weights) for weight in weights]
+    parts = [int(value) for value in exact]
+    by_remainder = sorted(range(len(parts)), key=lambda i: parts[i] - exact[i])
+    for i in by_remainder[: total - sum(parts)]:
+        parts[i] += 1
+    return parts

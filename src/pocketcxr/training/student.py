@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_network
-from pocketcxr.models.networks import NetworkOutputs, NetworkSpec, Student, Teacher, assemble
+from pocketcxr.models.networks import Network, NetworkOutputs, NetworkSpec, Student, assemble, embedding_width
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, image_keys, replay
 from pocketcxr.training.calibration_figures import evaluator
 from pocketcxr.training.engine import Engine
@@ -110,7 +110,14 @@ def train_student(
     keys = image_keys(dataset.rows)
 
     def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        order, turns = epoch_plan(dataset, positions, sampling=config.sampling, seed=config.seed, epoch=epoch)
+        order, turns = epoch_plan(
+            dataset,
+            positions,
+            sampling=config.sampling,
+            seed=config.seed,
+            epoch=epoch,
+            source_weights=config.source_weights,
+        )
         return order, turns % views_config.count
 
     def load(batch: NDArray[np.int64], chosen: NDArray[np.int64]) -> Batch:
@@ -163,7 +170,7 @@ class _Answers:
 
     identity: dict[str, Any]
     embedding_features: int
-    network: Teacher | None = None
+    network: Network | None = None
 
 
 def _answers(
@@ -174,10 +181,10 @@ def _answers(
         return _Answers({"sha256": views.teacher_sha256, "answers": "cached"}, views.embedding_features)
     assert teacher is not None
     network, spec, _ = load_network(teacher)
-    if not isinstance(network, Teacher) or spec.labels != dataset.task.labels:
-        raise ConfigError(f"{teacher}: expected a teacher of {dataset.task.labels}, found {spec.kind} of {spec.labels}")
+    if spec.labels != dataset.task.labels:
+        raise ConfigError(f"{teacher}: expected a teacher of {dataset.task.labels}, found one of {spec.labels}")
     network = network.to(engine.device, memory_format=torch.channels_last).eval().requires_grad_(requires_grad=False)  # pyright: ignore[reportCallIssue]
-    return _Answers({"sha256": checkpoint_sha256(teacher), "answers": "online"}, spec.embedding_features, network)
+    return _Answers({"sha256": checkpoint_sha256(teacher), "answers": "online"}, embedding_width(network), network)
 
 
 def _fresh_student(

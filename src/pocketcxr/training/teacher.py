@@ -95,11 +95,17 @@ def train_teacher(
 
 
 def _train_backbone(lesson: Lesson, number: int) -> Path:
-    """One backbone with a linear head on its pooled features."""
+    """One backbone with a linear head on its pooled features; taken as it is where backbones are frozen."""
     name = lesson.config.backbones[number]
     spec = dataclasses.replace(lesson.spec, kind="backbone", backbones=(name,))
     backbone, weights = lesson.backbone(number)
     network = assemble(spec, [backbone])
+    if lesson.config.frozen_backbones:
+        path = lesson.out / f"backbone-{number + 1}-{name}" / BEST
+        if lesson.engine.main and not path.exists():
+            save_network(path, network, spec, {**lesson.about, "weights": weights})
+        lesson.engine.wait()
+        return path
     return _fit(lesson, network, spec, title=f"teacher {number + 1}/{len(lesson.config.backbones)} {name}",
                 folder=f"backbone-{number + 1}-{name}", config=lesson.config, extra={"weights": weights})  # fmt: skip
 

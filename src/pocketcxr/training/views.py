@@ -14,7 +14,7 @@ import torch
 
 from pocketcxr.errors import CacheError, ConfigError, DataError
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network
-from pocketcxr.models.networks import Teacher
+from pocketcxr.models.networks import embedding_width
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, image_keys, replay
 from pocketcxr.training.config import ViewsConfig, fingerprint
 from pocketcxr.training.engine import Engine
@@ -80,7 +80,7 @@ def cache_views(
 
     Args:
         dataset: its split ``train`` is covered, with images that have no label.
-        teacher: checkpoint.
+        teacher: checkpoint of any trained network: a teacher, or a student that teaches a larger one.
         config: number of views, seed, augmentation, batch size (which is no part of the key).
         out: folder of all caches of a run.
         progress: show a bar.
@@ -92,8 +92,6 @@ def cache_views(
         CacheError: no space.
     """
     network, spec, _ = load_network(teacher)
-    if not isinstance(network, Teacher):
-        raise ConfigError(f"{teacher}: expected a teacher, found a {spec.kind}")
     if spec.labels != dataset.task.labels or spec.image_size != dataset.pixels.shape[-1]:
         raise ConfigError(
             f"{teacher} was trained for {spec.labels} at {spec.image_size} px, but the data are "
@@ -105,7 +103,7 @@ def cache_views(
     digest = checkpoint_sha256(teacher)
     engine = Engine(config.precision)
     key = views_key(digest, dataset, config, precision=engine.precision)
-    classes, width = len(spec.labels), spec.embedding_features
+    classes, width = len(spec.labels), embedding_width(network)
     store = open_store(
         out,
         key,

@@ -1,7 +1,7 @@
 """Fine structure of many pictures at once, and how well pairs of it fall into line.
 
 The measure is that of `pocketcxr.data.hashing.aligned_correlations`, in blocks and in single precision, since an audit
-compares ten times as many pairs as an index; `tests/audit/test_duplicates.py` holds the two together.
+compares ten times as many pairs as an index; `tests/data/test_duplicates.py` holds the two together.
 """
 
 from __future__ import annotations

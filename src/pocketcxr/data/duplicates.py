@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from pocketcxr.audit.alignment import aligned, details
+from pocketcxr.data.alignment import aligned, details
 from pocketcxr.data.hashing import MAX_HAMMING, MIN_CORRELATION, THUMBNAIL_SIZE, connected, perceptual_hash
 from pocketcxr.errors import ConfigError
 

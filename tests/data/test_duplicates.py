@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketcxr.audit.alignment import aligned, details
-from pocketcxr.audit.duplicates import find_pairs
+from pocketcxr.data.alignment import aligned, details
+from pocketcxr.data.duplicates import find_pairs
 from pocketcxr.data.hashing import aligned_correlations, detail, thumbnail
 from pocketcxr.data.phantom import draw_phantom
 from pocketcxr.errors import ConfigError

@@ -1,0 +1,196 @@
+"""Trains everything that the README speaks of again, from the X-rays to the README: ``make reproduce``.
+
+python experiments/reproduce.py --list                          # the steps and how long each takes
+python experiments/reproduce.py -o runs/reproduce               # all of them, from $POCKETCXR_DATA
+python experiments/reproduce.py -o runs/reproduce --only shipped int8
+
+Resumable: a step whose result is there is skipped, a step that was stopped goes on where it was (every training does).
+The test split is asked by the last steps only: the table's, the evaluation, the audit, int8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SOURCES = ("siim", "ieee8023", "cxnet", "radiography", "kermany")
+SEEDS = "0 1 2"
+VARIANTS = ("scratch", "imagenet", "soft", "embedding", "both", "modern")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command; `result`, relative to the output folder, exists once it is done; `minutes` on two CPU cores."""
+
+    name: str
+    what: str
+    minutes: int
+    command: str
+    result: str
+
+
+STEPS = (
+    Step(
+        "index",
+        "list every image, hash it, find near duplicates",
+        5,
+        "pocketcxr index {sources} -o {out}/index.csv",
+        "index.csv",
+    ),
+    Step(
+        "split",
+        "by patient and duplicate group",
+        1,
+        "pocketcxr split {out}/index.csv --task covid-3class -o {out}/splits.csv",
+        "splits.csv",
+    ),
+    Step(
+        "students",
+        "the comparison: six students, three seeds, their teacher",
+        300,
+        "bash {here}/students.sh {out}/splits.csv {out}/table '{seeds}'",
+        "table/modern-s2/student-distilled/finished.json",
+    ),
+    Step(
+        "table",
+        "means, intervals, paired tests; opens the test split",
+        10,
+        "{python} {here}/students_table.py {table} -o {results}/students_table.json --open-test",
+        "students_table.done",
+    ),
+    Step(
+        "shipped",
+        "the student that comes with the package",
+        60,
+        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped.toml -o {out}/shipped",
+        "shipped/student-distilled/finished.json",
+    ),
+    Step(
+        "unseen",
+        "the same without each source in turn",
+        240,
+        "pocketcxr leave-source-out -o {out}/shipped",
+        "shipped/without/without.json",
+    ),
+    Step(
+        "export",
+        "float bundle, before its audit",
+        5,
+        "pocketcxr export -o {out}/shipped --force",
+        "shipped/bundle/covid-3class.onnx",
+    ),
+    Step(
+        "audit",
+        "data and model against the gates; a failed gate is a result",
+        20,
+        "pocketcxr audit {out}/shipped --strangers {strangers}",
+        "shipped/audit/audit.json",
+    ),
+    Step(
+        "mark",
+        "the bundle again, with what the audit found in it",
+        5,
+        "pocketcxr export -o {out}/shipped --force",
+        "mark.done",
+    ),
+    Step(
+        "evaluate",
+        "all networks of the run side by side",
+        10,
+        "pocketcxr evaluate -o {out}/shipped",
+        "shipped/evaluation/evaluation.json",
+    ),
+    Step(
+        "int8",
+        "search for the fastest int8 file within the limits",
+        30,
+        "pocketcxr quantise {out}/shipped -o {out}/int8/covid-3class.onnx --table {results}/quantise.json",
+        "int8.done",
+    ),
+    Step(
+        "frontier",
+        "accuracy, bytes, milliseconds",
+        1,
+        "{python} {here}/frontier.py {bundles} -o {results}/frontier.json",
+        "frontier.done",
+    ),
+    Step("results", "README.md and MODEL_CARD.md", 1, "{python} {here}/results.py keep {out}/shipped", "results.done"),
+)
+_MAY_FAIL = {"audit": (0, 1), "int8": (0, 2)}  # a failed gate, no recipe within the limits: results, not faults
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the steps in order and stop at the first that fails."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/reproduce"))
+    parser.add_argument("--results", type=Path, default=HERE.parent / "docs" / "results")
+    parser.add_argument("--list", action="store_true", help="say the steps and their time, do nothing")
+    parser.add_argument("--only", nargs="+", choices=[step.name for step in STEPS])
+    options = parser.parse_args(arguments)
+    chosen = [step for step in STEPS if options.only is None or step.name in options.only]
+    left = [step for step in chosen if not (options.output / step.result).exists()]
+    for step in chosen:
+        state = "to do" if step in left else "done "
+        _say(f"{state}  {step.name:<9} {step.minutes:>4} min  {step.what}")
+    _say(f"about {sum(step.minutes for step in left) / 60:.1f} hours left on two CPU cores")
+    if options.list:
+        return 0
+    data = os.environ.get("POCKETCXR_DATA", "")
+    if not data or not Path(data).is_dir():
+        _say(
+            "reproduce: expected the folder of the X-rays in POCKETCXR_DATA, found "
+            + (repr(data) if data else "nothing")
+        )
+        return 2
+    options.output.mkdir(parents=True, exist_ok=True)
+    for step in left:
+        status = _run(step, options.output, options.results, Path(data))
+        if status not in _MAY_FAIL.get(step.name, (0,)):
+            _say(f"reproduce: {step.name} ended with status {status}; the same command goes on from here")
+            return 1
+        if step.result.endswith(".done"):
+            (options.output / step.result).touch()
+    return 0
+
+
+def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
+    """The command of a step, with its places filled in."""
+    seeds = SEEDS.split()
+    bundles = [out / "shipped" / "bundle" / "covid-3class.onnx", out / "int8" / "covid-3class.onnx"]
+    words = {
+        "out": _quoted(out),
+        "results": _quoted(results),
+        "here": _quoted(HERE),
+        "python": _quoted(Path(sys.executable)),
+        "seeds": SEEDS,
+        "sources": " ".join(_quoted(data / source) for source in SOURCES),
+        "strangers": _quoted(data / "not_cxr"),
+        "table": " ".join(_quoted(out / "table" / f"{name}-s{seed}") for name in VARIANTS for seed in seeds),
+        "bundles": " ".join(_quoted(path) for path in bundles if path.exists() or step.name != "frontier"),
+    }
+    return shlex.split(step.command.format(**words))
+
+
+def _run(step: Step, out: Path, results: Path, data: Path) -> int:
+    command = command_of(step, out, results, data)
+    _say(f"\n== {step.name} ({step.minutes} min): {shlex.join(command)}")
+    own = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # `pocketcxr` of this environment
+    return subprocess.run(command, env={**os.environ, "PATH": own}, check=False).returncode
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,392 @@
+"""What is known of the student that ships, written into README.md and MODEL_CARD.md from docs/results, nothing by hand.
+
+python experiments/results.py keep runs/shipped    # bundle, evaluation, audit -> docs/results/shipped_student.json
+python experiments/results.py                      # docs/results -> README.md (its markers) and MODEL_CARD.md
+
+Read from docs/results; what is not there is said to be not measured:
+
+  shipped_student.json     `keep`: manifest, the evaluation's models and verdicts, the audit's gates and answers
+  shipped_student_card.md  `keep`: the model card that ``pocketcxr audit`` wrote; MODEL_CARD.md is built upon it
+  students_table.json  experiments/students_table.py: distillation's gain over seeds
+  quantise.json        ``pocketcxr quantise``: int8 candidates, the chosen one, the test split, the audit's gates
+  input_gate.json      experiments/input_gate.py: what the input gate refuses, out of fold
+  frontier.json        experiments/frontier.py: accuracy, bytes and milliseconds of several bundles (with frontier.png)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+BEGIN, END = "<!-- shipped: written by experiments/results.py -->", "<!-- shipped end -->"
+NOT_MEASURED = "not measured"
+SAME_SOURCE = "siim"
+CARD = "shipped_student_card.md"
+
+_KEPT_SECTIONS = ("scorecard", "unseen", "shortcuts", "novelty", "calibration", "conformal")
+_EXPORTED, _TEACHER = "exported file", "teacher"
+_COMMON_PRACTICE = {"auroc": 0.930, "words": "MobileNetV2 from ImageNet weights, 224 px, 8 epochs, no teacher"}
+
+
+def keep(run: Path) -> None:
+    """Keep of a run what README and card need; patients, files and folders of this machine stay out."""
+    from pocketcxr.bundle.format import read_bundle, read_manifest, sha256_of
+
+    bundle = _one(run / "bundle")
+    data = read_bundle(bundle)
+    manifest = json.loads(read_manifest(data, bundle.name).to_json())
+    record: dict[str, Any] = {
+        name: manifest[name]
+        for name in ("name", "version", "task", "labels", "positive", "limits", "operating_points", "metrics")
+    }
+    record |= {
+        "sha256": sha256_of(data, bundle.name),
+        "bytes": len(data),
+        "image_size": manifest["preprocessing"]["size"],
+        "conformal_coverage": manifest["conformal_coverage"],
+        "students": manifest["run"].get("experiment", {}).get("student", {}).get("backbone", ""),
+    }
+    evaluation = _read(run / "evaluation" / "evaluation.json")
+    if evaluation:
+        record["models"] = {
+            name: {"figures": _chosen(of["figures"]), "costs": of["costs"]} for name, of in evaluation["models"].items()
+        }
+        record["verdicts"] = [
+            {key: one[key] for key in ("question", "answer", "words")} for one in evaluation["verdicts"]
+        ]
+    audit = _read(run / "audit" / "audit.json")
+    if audit:
+        record["audit"] = {
+            "headline": audit["verdicts"]["headline"],
+            "gates": [{key: gate[key] for key in ("title", "scope", "outcome", "words")} for gate in audit["gates"]],
+            "sections": {
+                section["key"]: {
+                    "title": section["title"],
+                    "summary": section["summary"],
+                    "measures": {
+                        m["key"]: {k: m[k] for k in ("title", "value", "low", "high", "unit")}
+                        for m in section["measures"]
+                    },
+                }
+                for section in audit["sections"]
+                if section["key"] in _KEPT_SECTIONS
+            },
+        }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "shipped_student.json").write_text(
+        json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    card = run / "audit" / "MODEL_CARD.md"
+    if card.is_file():
+        (RESULTS / CARD).write_text(card.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def block() -> str:
+    """The results as they stand in README.md and MODEL_CARD.md."""
+    shipped = _read(RESULTS / "shipped_student.json") or {}
+    table, quantised = _read(RESULTS / "students_table.json"), _read(RESULTS / "quantise.json")
+    parts = [
+        _headline(shipped),
+        _by_source(shipped),
+        _unseen(shipped),
+        _gain(table),
+        _costs(shipped, quantised),
+        _int8(quantised),
+        _gate(_read(RESULTS / "input_gate.json")),
+        _frontier(_read(RESULTS / "frontier.json")),
+        _not_for(shipped),
+    ]
+    return "\n\n".join(parts)
+
+
+def readme_block() -> str:
+    """The results between their markers."""
+    return f"{BEGIN}\n\n{block()}\n\n{END}"
+
+
+def model_card() -> str:
+    """The audit's card of the run with the results above it, or the results alone where no run was audited."""
+    path = RESULTS / CARD
+    results = f"## Results of the file that ships\n\n{block()}\n"
+    if not path.is_file():
+        return f"# Model card\n\nNo audited run was kept in docs/results.\n\n{results}"
+    card = path.read_text(encoding="utf-8").replace(
+        "](LICENSE.md)", "](src/pocketcxr/bundle/weights/LICENSE-WEIGHTS.md)"
+    )
+    card = card.replace("license_link: LICENSE.md", "license_link: src/pocketcxr/bundle/weights/LICENSE-WEIGHTS.md")
+    before, heading, after = card.partition("## Model details\n")
+    return f"{before}{results}\n{heading}{after}"
+
+
+def write() -> None:
+    """Replace the README's block and the whole of MODEL_CARD.md."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    readme.write_text(before + readme_block() + rest.split(END)[1], encoding="utf-8")
+    (ROOT / "MODEL_CARD.md").write_text(model_card(), encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------------------ parts
+
+
+def _headline(shipped: dict[str, Any]) -> str:
+    metrics = shipped.get("metrics") or {}
+    within = metrics.get("sources", {}).get(SAME_SOURCE, {})
+    name = shipped.get("name", "the student that ships")
+    if not _has(within.get("auroc")):
+        return f"**{name}**: AUROC within one source, typical against negative: {NOT_MEASURED}."
+    value = within["auroc"]["value"]
+    gap = value - _COMMON_PRACTICE["auroc"]
+    said = [
+        f"**{name}** ({shipped['image_size']} px, {shipped['bytes'] / 1e6:.1f} MB).",
+        "The figure to quote, SIIM typical against negative, both from the same hospitals, studies never seen before:",
+        f"**AUROC {_figure(within['auroc'])}**, accuracy {_figure(within.get('accuracy'))},",
+        f"calibration error {_figure(within.get('ece'))}.",
+        f"Common practice ({_COMMON_PRACTICE['words']}) reached {_COMMON_PRACTICE['auroc']:.3f} on other studies",
+        f"of the same set: {abs(gap):.3f} {'less' if gap > 0 else 'more'} than this.",
+    ]
+    return " ".join(said)
+
+
+def _by_source(shipped: dict[str, Any]) -> str:
+    metrics = shipped.get("metrics") or {}
+    if not metrics.get("sources"):
+        return f"By source: {NOT_MEASURED}."
+    lines = [
+        f"Test split, {metrics['images']:,} images, {metrics['interval']}; a merged figure flatters, read the rows:",
+        "",
+        f"| source | AUROC, {shipped['positive']} | accuracy | calibration error |",
+        "| --- | --- | --- | --- |",
+    ]
+    for source, figures in {**metrics["sources"], "all": metrics["overall"]}.items():
+        cells = [_figure(figures.get(name)) for name in ("auroc", "accuracy", "ece")]
+        lines.append(f"| {source} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _unseen(shipped: dict[str, Any]) -> str:
+    section = shipped.get("audit", {}).get("sections", {}).get("unseen")
+    if section is None:
+        return f"At sources that took no part in training: {NOT_MEASURED}."
+    told = [
+        f"{one['title'][0].lower()}{one['title'][1:]}: {_figure(one)}"
+        for key, one in section["measures"].items()
+        if key in {"unseen.auroc", "unseen.accuracy", "unseen.accuracy_drop"} and one["value"] is not None
+    ]
+    words = "; ".join(told) if told else NOT_MEASURED
+    return f"**Sources it never saw** (trained again without each in turn). {words[0].upper()}{words[1:]}."
+
+
+def _gain(table: dict[str, Any] | None) -> str:
+    if table is None:
+        return f"**What distillation gains** over the same student alone, over seeds: {NOT_MEASURED}."
+    split = table["splits"].get("test") or table["splits"]["calibration"]
+    metric = next(iter(split["metrics"]))
+    words = (
+        f"**What distillation gains**, {split['split']} split, {split['images']:,} images; intervals over patients; "
+        f"paired bootstrap, p after Holm. Chosen on the calibration split: {table['chosen_on_calibration']}."
+    )
+    lines = [
+        words,
+        "",
+        f"| student | {split['metrics'][metric]} | seeds | gain over {split['against']} alone | p |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for variant, row in split["variants"].items():
+        difference = split["differences"].get(variant, {}).get(metric)
+        gain = _spread(difference, sign=True) if difference else "–"
+        p = f"{difference['p_holm']:.3f}" if difference else "–"
+        lines.append(f"| {variant} | {_spread(row[metric])} | {len(row[metric]['each'])} | {gain} | {p} |")
+    return "\n".join(lines)
+
+
+def _costs(shipped: dict[str, Any], quantised: dict[str, Any] | None) -> str:
+    models = shipped.get("models", {})
+    teacher, exported = models.get(_TEACHER), models.get(_EXPORTED)
+    if not exported or not exported.get("costs"):
+        return f"**Costs against the teacher**: {NOT_MEASURED}."
+    heavy, light = (teacher or {}).get("costs") or {}, exported["costs"]
+    lines = [
+        "**Costs**, one picture, one thread:",
+        "",
+        "| | teacher | student, float file | ratio |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, words, scale, form in (
+        ("parameters", "parameters, millions", 1e6, "{:.2f}"),
+        ("macs", "multiply-accumulates, millions", 1e6, "{:,.0f}"),
+        ("bytes", "file, MB", 1e6, "{:.1f}"),
+        ("ms", "milliseconds", 1.0, "{:.1f}"),
+    ):
+        pair = [_cost(one, name) for one in (heavy, light)]
+        cells = [form.format(value / scale) if value else NOT_MEASURED for value in pair]
+        ratio = f"1/{pair[0] / pair[1]:.0f}" if pair[0] and pair[1] else "–"
+        lines.append(f"| {words} | {cells[0]} | {cells[1]} | {ratio} |")
+    chosen = _chosen_candidate(quantised)
+    if chosen:
+        lines += ["", f"The int8 file takes {chosen['bytes'] / 1e6:.1f} MB and is {chosen['speed']:.1f} times as fast."]
+    return "\n".join(lines)
+
+
+def _int8(quantised: dict[str, Any] | None) -> str:
+    if quantised is None:
+        return f"**int8**: {NOT_MEASURED}."
+    limits = quantised["limits"]
+    words = (
+        f"**int8**, chosen on the calibration split by speed within the limits: AUROC −{limits['auroc_loss']:g}, "
+        f"calibration error +{limits['ece_rise']:g}, {limits['agreement']:.0%} of decisions as in float, "
+        f"{limits['bytes'] / 1e6:.0f} MB, no saturation on x86 without VNNI:"
+    )
+    lines = [
+        words,
+        "",
+        "| recipe | speed | decisions as in float | AUROC | calibration error | MB | |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for number, one in enumerate(quantised["candidates"]):
+        figures = one["figures"]
+        outcome = "**chosen**" if number == quantised["chosen"] else "passes" if one["passes"] else "misses"
+        cells = [
+            one["words"],
+            f"{one['speed']:.2f}×",
+            f"{figures['agreement']:.1%}",
+            f"{-figures['auroc_loss']:+.4f}",
+            f"{figures['ece_rise']:+.4f}",
+            f"{one['bytes'] / 1e6:.2f}",
+            outcome,
+        ]
+        lines.append(f"| {' | '.join(cells).replace('-', '−')} |")
+    tested = quantised.get("test_split") or {}
+    if tested.get("images"):
+        lines += ["", _tested(tested, quantised)]
+    elif quantised["chosen"] is None:
+        lines += ["", "No recipe keeps all limits: the float file ships."]
+    return "\n".join(lines)
+
+
+def _tested(tested: dict[str, Any], quantised: dict[str, Any]) -> str:
+    figures = tested["int8"]
+    said = (
+        f"Test split ({tested['images']:,} images), looked at once: AUROC {tested['float']['auroc']:.4f} in float and "
+        f"{figures['auroc']:.4f} in int8, calibration error {tested['float']['ece']:.4f} and {figures['ece']:.4f}, "
+        f"{figures['agreement']:.1%} of decisions alike."
+    )
+    if tested["misses"]:
+        said += f" Beyond the limits there: {'; '.join(tested['misses'])}."
+    audit = quantised.get("audit")
+    gates = NOT_MEASURED if not audit else "unchanged" if audit["unchanged"] else "differ, none for the worse"
+    return f"{said} Gates of the audit: {gates}."
+
+
+def _gate(gate: dict[str, Any] | None) -> str:
+    found = (gate or {}).get("out_of_fold") or {}
+    if not found:
+        return f"**Input gate**: {NOT_MEASURED}."
+    lines = ["**Input gate**, pictures it never saw:", "", "| pictures | images | refused |", "| --- | --- | --- |"]
+    for name, one in found.items():
+        if " " in name:  # by source: in the file
+            continue
+        low, high = one["wilson"]
+        lines.append(f"| {name} | {one['images']:,} | {one['share']:.1%} ({low:.1%} to {high:.1%}) |")
+    return "\n".join(lines)
+
+
+def _frontier(frontier: dict[str, Any] | None) -> str:
+    if not frontier or not frontier.get("points"):
+        return f"**Smaller still**, accuracy against bytes and milliseconds: {NOT_MEASURED}."
+    lines = [
+        f"**Smaller still** ({frontier['machine']}; ![plot](docs/results/frontier.png)):",
+        "",
+        "| student | AUROC | MB | ms |",
+        "| --- | --- | --- | --- |",
+    ]
+    for point in frontier["points"]:
+        name = f"{point['backbone'] or point['name']}, {point['image_size']} px, {'int8' if point['int8'] else 'float'}"
+        lines.append(f"| {name} | {_figure(point['auroc'])} | {point['bytes'] / 1e6:.2f} | {point['ms']:.2f} |")
+    return "\n".join(lines)
+
+
+def _not_for(shipped: dict[str, Any]) -> str:
+    from pocketcxr.audit.model_card import OUT_OF_SCOPE
+
+    lines = ["**What it must not be used for**", "", *(f"- {words}" for words in OUT_OF_SCOPE)]
+    audit = shipped.get("audit")
+    if audit is None:
+        return "\n".join([*lines, "", f"Its audit: {NOT_MEASURED}."])
+    for scope, subject in (("model", "The model"), ("data", "The data it learnt from")):
+        gates = [gate for gate in audit["gates"] if gate["scope"] == scope and gate["outcome"] != "not measurable"]
+        bad = [
+            f"{gate['title'][0].lower()}{gate['title'][1:]} ({gate['words']})"
+            for gate in gates
+            if gate["outcome"] == "failed"
+        ]
+        said = (
+            f"{subject} failed {len(bad)} of {len(gates)} gates of the audit" if gates else f"{subject}: {NOT_MEASURED}"
+        )
+        lines += ["", f"{said}{': ' + '; '.join(bad) if bad else ''}."]
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------------------------------------------------- figures
+
+
+def _figure(figure: dict[str, Any] | None) -> str:
+    if not _has(figure):
+        return NOT_MEASURED
+    assert figure is not None
+    percent = figure.get("unit") == "share"
+    form = "{:.1%}" if percent else "{:.3f}"
+    text = form.format(figure["value"])
+    if figure.get("low") is not None:
+        text += f" ({form.format(figure['low'])} to {form.format(figure['high'])})"
+    return text.replace("-", "−")
+
+
+def _spread(row: dict[str, Any], *, sign: bool = False) -> str:
+    form = "{:+.3f}" if sign else "{:.3f}"
+    text = form.format(row["mean"])
+    if row["patients"]:
+        text += " ({} to {})".format(*(form.format(bound) for bound in row["patients"]))
+    return text.replace("-", "−")
+
+
+def _has(figure: dict[str, Any] | None) -> bool:
+    return bool(figure) and figure.get("value") is not None
+
+
+def _cost(costs: dict[str, Any], name: str) -> float | None:
+    return (costs.get("latency") or {}).get("median_ms") if name == "ms" else costs.get(name)
+
+
+def _chosen(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: figures.get(name) for name in ("auroc", "auroc_macro", "accuracy", "ece")}
+
+
+def _chosen_candidate(quantised: dict[str, Any] | None) -> dict[str, Any] | None:
+    if not quantised or quantised["chosen"] is None:
+        return None
+    return quantised["candidates"][quantised["chosen"]]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _one(folder: Path) -> Path:
+    found = [path for path in sorted(folder.glob("*.onnx")) if "int8" not in path.stem]
+    if len(found) != 1:
+        raise SystemExit(f"results: expected one float bundle in {folder}, found {len(found)}: export the run first")
+    return found[0]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["keep"] and len(sys.argv) == 3:  # noqa: PLR2004
+        keep(Path(sys.argv[2]))
+    elif len(sys.argv) > 1:
+        raise SystemExit(__doc__)
+    write()

@@ -1,0 +1,84 @@
+"""The formula of `resize` as products of small matrices: five times faster than Pillow, for pictures read reduced.
+
+Each axis is a matrix whose rows have few weights beside each other. Cut into blocks of eight rows, nearly all that is
+multiplied is weight, and NumPy's matrix product uses every lane of the processor, which Pillow does not. Sums are in
+single precision and columns come before rows, so results differ from Pillow's by 4e-7; and by 2e-6 where a region's
+edge is a fraction, which Pillow holds in single precision (tested).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pocketcxr.imaging.radiograph import Region, Samples
+
+_OUTPUTS_PER_BLOCK = 8  # 4 to 8 are fastest; 16 take twice as long, for most weights in a block are zero then
+_REMEMBERED = 32  # axes: a folder's pictures are of few sizes
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Outputs from `first` on are ``weights @ inputs[start:stop]``; weights float32 [outputs, stop - start]."""
+
+    first: int
+    start: int
+    stop: int
+    weights: NDArray[np.float32]
+
+
+def resize_region(pixels: Samples, *, height: int, width: int, region: Region) -> NDArray[np.float32]:
+    """Resize what stands in `region` to `height` x `width`, by the formula in `pocketcxr.imaging.resize`.
+
+    Args:
+        pixels: [H, W], float32 in [0, 1] or uint8; see `radiograph.Samples`.
+        height: rows of the result.
+        width: columns of the result.
+        region: left, top, right, bottom edge in pixels.
+
+    Returns:
+        float32 [height, width] in [0, 1], a new contiguous array.
+    """
+    left, top, right, bottom = region
+    rows = np.empty((height, pixels.shape[1]), dtype=np.float32)
+    for block in _axis(pixels.shape[0], height, top, bottom):
+        outputs = rows[block.first : block.first + len(block.weights)]
+        np.matmul(block.weights, pixels[block.start : block.stop].astype(np.float32, copy=False), out=outputs)
+    resized = np.empty((height, width), dtype=np.float32)
+    for block in _axis(pixels.shape[1], width, left, right):
+        outputs = resized[:, block.first : block.first + len(block.weights)]
+        np.matmul(rows[:, block.start : block.stop], block.weights.T, out=outputs)
+    if pixels.dtype == np.uint8:
+        resized *= np.float32(1 / 255)
+    return np.clip(resized, 0, 1, out=resized)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _axis(length: int, outputs: int, start: float, stop: float) -> tuple[_Block, ...]:
+    """Weights of one axis of `length` pixels, of which those from `start` to `stop` become `outputs`."""
+    scale = (stop - start) / outputs
+    reach = max(scale, 1.0)
+    centre = start + (np.arange(outputs) + 0.5) * scale
+    first = np.maximum(0, np.floor(centre - reach + 0.5)).astype(np.int64)
+    last = np.minimum(length, np.floor(centre + reach + 0.5)).astype(np.int64)
+    pixel = first[:, None] + np.arange(int((last - first).max()))  # [outputs, most weights of one]
+    weights = np.maximum(0, 1 - np.abs(pixel + 0.5 - centre[:, None]) / reach)
+    weights[pixel >= last[:, None]] = 0
+    weights /= weights.sum(axis=1, keepdims=True)
+    return tuple(
+        _block(place, pixel[place : place + _OUTPUTS_PER_BLOCK], weights[place : place + _OUTPUTS_PER_BLOCK], last)
+        for place in range(0, outputs, _OUTPUTS_PER_BLOCK)
+    )
+
+
+def _block(place: int, pixel: NDArray[np.int64], weights: NDArray[np.float64], last: NDArray[np.int64]) -> _Block:
+    start, stop = int(pixel[0, 0]), int(last[place : place + len(pixel)].max())
+    block = np.zeros((len(pixel), stop - start + pixel.shape[1]), dtype=np.float32)  # room for weights of 0 at the end
+    np.put_along_axis(block, pixel - start, weights.astype(np.float32), axis=1)
+    return _Block(place, start, stop, np.ascontiguousarray(block[:, : stop - start]))

@@ -1,0 +1,57 @@
+"""A bundle that loads while its first picture is read, for a single picture waits for both.
+
+Importing ONNX Runtime and preparing a session take longer than reading a film, and neither needs the other.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pocketcxr.bundle.contract import ModelOutputs
+    from pocketcxr.bundle.manifest import Manifest
+    from pocketcxr.inference.identity import VerifiedFile
+    from pocketcxr.inference.session import Bundle
+
+
+class LoadingBundle:
+    """What a `Predictor` needs of a bundle: manifest and identity at once, answers when a thread has loaded it."""
+
+    def __init__(self, file: VerifiedFile, *, threads: int | None) -> None:
+        self.path: Path = file.path
+        self.manifest: Manifest = file.manifest
+        self.identity = file.identity
+        self._bundle: Bundle | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._load, args=(file, threads), daemon=True)
+        self._thread.start()
+
+    def loaded(self) -> Bundle:
+        """Wait for the bundle.
+
+        Raises:
+            BundleError: it cannot be loaded.
+        """
+        self._thread.join()
+        if self._bundle is None:
+            assert self._error is not None
+            raise self._error
+        return self._bundle
+
+    def __call__(self, images: NDArray[np.float32], /) -> ModelOutputs:
+        """Score images as `pocketcxr.inference.session.Bundle` does."""
+        return self.loaded()(images)
+
+    def _load(self, file: VerifiedFile, threads: int | None) -> None:
+        try:
+            from pocketcxr.inference.session import load_verified
+
+            self._bundle = load_verified(file, threads=threads)
+        except Exception as error:  # noqa: BLE001  # raised again where the bundle is asked for
+            self._error = error

@@ -1,0 +1,76 @@
+"""The reference and the OpenAPI document say what the service does, and every answer has an example."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from pocketcxr.cli import _parser
+from pocketcxr.serving import schemas
+from pocketcxr.serving.examples import DETAILS, MODEL
+from pocketcxr.serving.problems import KINDS
+from pocketcxr.serving.settings import Limits, settings_from
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "write_http.py"
+
+
+@pytest.fixture(scope="module")
+def module():
+    spec = importlib.util.spec_from_file_location("http_reference", REFERENCE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_what_the_service_says_of_itself(module):
+    assert REFERENCE.with_name("http.md").read_text(encoding="utf-8") == module.reference(), (
+        "run  python docs/reference/write_http.py"
+    )
+
+
+def test_every_answer_of_every_address_has_an_example(module):
+    document = module.document()
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                for media_type, content in response["content"].items():
+                    name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+                    of_schema = document["components"]["schemas"].get(name, {}).get("examples")
+                    given = content.get("examples") or content.get("example") or of_schema
+                    assert given or media_type == "image/png", f"{path} {status} {media_type}"
+
+
+def test_examples_are_answers_of_their_type(module):
+    document = module.document()
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for response in operation["responses"].values():
+                problems = response["content"].get("application/problem+json", {}).get("examples", {})
+                for code, example in problems.items():
+                    problem = schemas.Problem.model_validate(example["value"])
+                    assert (problem.code, problem.status) == (code, KINDS[code].status)
+    predictions = document["paths"]["/v1/predictions"]["post"]["responses"]["200"]["content"]["application/json"]
+    decisions = set()
+    for example in predictions["examples"].values():
+        decisions |= {one.decision for one in schemas.Predictions.model_validate(example["value"]).predictions}
+    assert decisions == {"covid19", "uncertain", "refused", "error"}
+    schemas.Model.model_validate(MODEL)
+
+
+def test_every_problem_has_its_example():
+    assert list(DETAILS) == list(KINDS)
+
+
+def test_a_running_service_gives_the_same_document(service, module):
+    assert service.client.get("/v1/openapi.json").json() == module.document()
+
+
+def test_limits_of_the_command_line_are_those_of_the_settings(monkeypatch):
+    monkeypatch.delenv("POCKETCXR_TOKEN", raising=False)
+    limits = settings_from(_parser().parse_args(["serve", "--workers", "2"])).limits
+    assert limits == Limits()
+    options = ["--max-megapixels", "12.5", "--max-wait", "0.5", "--max-file-mb", "8", "--queue", "40"]
+    limits = settings_from(_parser().parse_args(["serve", *options])).limits
+    assert (limits.pixels, limits.wait_s, limits.file_bytes, limits.queue) == (12_500_000, 0.5, 8 * 2**20, 40)

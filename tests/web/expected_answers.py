@@ -1,0 +1,77 @@
+"""Write what Python answers for files, as JSON lines: what the browser client must answer, too.
+
+    python tests/web/expected_answers.py BUNDLE OUT [FOLDER ...]
+
+Draws pictures in all formats that are read, and broken ones, into OUT/files; then scores those and the files of each
+FOLDER with the bundle, reading every pixel (``pocketcxr predict --exact``), into OUT/expected.jsonl: one line per file
+with its path, the record with the file's name for a path, and some pixels. The bundle's golden vectors go into
+OUT/golden.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import drawn_files
+
+from pocketcxr.bundle.golden import golden_path, read_golden
+from pocketcxr.inference.batch import score
+from pocketcxr.inference.predictor import Predictor
+from pocketcxr.inference.session import load_bundle
+
+if TYPE_CHECKING:
+    from pocketcxr.imaging.radiograph import Radiograph
+
+SAMPLED = 500
+
+
+def answers(bundle: Path, folders: list[Path]) -> list[dict[str, object]]:
+    """Score the files that stand in the folders themselves, reading every pixel."""
+    predictor = Predictor(load_bundle(bundle, threads=1), exact=True)
+    found: list[dict[str, object]] = []
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if not path.is_file():
+                continue
+            scored = score(predictor, path)
+            text = json.dumps(scored.prediction.record()).replace(json.dumps(str(path))[1:-1], path.name)
+            found.append({"file": str(path), "expected": json.loads(text), "picture": picture_of(scored.radiograph)})
+    return found
+
+
+def picture_of(radiograph: Radiograph | None) -> dict[str, object] | None:
+    """What was read, whether or not it is scored: size, notes, and pixels here and there."""
+    if radiograph is None:
+        return None
+    pixels = radiograph.pixels.ravel()
+    step = max(1, pixels.size // SAMPLED)
+    facts = radiograph.facts
+    size = {"width": facts.width, "height": facts.height}
+    return {**size, "notes": list(facts.notes), "bits": facts.bits, "step": step, "pixels": pixels[::step].tolist()}
+
+
+def golden(bundle: Path) -> dict[str, list[list[float]]]:
+    """The golden inputs and those outputs that the browser uses, one flat list per picture."""
+    vectors = read_golden(golden_path(bundle))
+    arrays = {name: getattr(vectors.outputs, name, None) for name in ("probabilities", "novelty", "saliency", "input_kind")}
+    flat = {name: array.reshape(len(array), -1).tolist() for name, array in arrays.items() if array is not None}
+    flat["novelty"] = vectors.outputs.novelty.tolist()
+    return {"inputs": vectors.inputs.reshape(len(vectors.inputs), -1).tolist(), **flat}
+
+
+def main() -> None:
+    """Draw, score, write."""
+    bundle, out, *folders = map(Path, sys.argv[1:])
+    drawn = out / "files"
+    drawn.mkdir(parents=True, exist_ok=True)
+    drawn_files.draw(drawn)
+    lines = [json.dumps(answer) for answer in answers(bundle, [drawn, *folders])]
+    (out / "expected.jsonl").write_text("\n".join(lines) + "\n")
+    (out / "golden.json").write_text(json.dumps(golden(bundle)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+/** A parsed DICOM file: its elements as text and numbers, by keyword. */
+
+import { DecodeFault, unreadable } from "../failures";
+import { inflate } from "../raster/inflate";
+import { grouped } from "../python-format";
+import { MAX_FILE_BYTES } from "../radiograph";
+import { latin, VALUE_REPRESENTATIONS } from "../signatures";
+import { ElementReader, type Element, type Elements, type Encoding } from "./stream";
+import { dictionaryVr, TAGS, type Keyword } from "./tags";
+
+const DEFLATED = "1.2.840.10008.1.2.1.99";
+const TEXT = new Set(["AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]);
+const BINARY: Record<string, [number, keyof DataView & `get${string}`]> = {
+  US: [2, "getUint16"], SS: [2, "getInt16"], UL: [4, "getUint32"], SL: [4, "getInt32"],
+  FL: [4, "getFloat32"], FD: [8, "getFloat64"],
+}; // prettier-ignore
+
+// Defined terms of Specific Character Set (PS3.3 C.12.1.1.2) with one code page, as the browser names them
+const CHARACTER_SETS: Record<string, string> = {
+  "ISO_IR 101": "iso-8859-2", "ISO_IR 109": "iso-8859-3", "ISO_IR 110": "iso-8859-4", "ISO_IR 144": "iso-8859-5",
+  "ISO_IR 127": "iso-8859-6", "ISO_IR 126": "iso-8859-7", "ISO_IR 138": "iso-8859-8", "ISO_IR 148": "iso-8859-9",
+  "ISO_IR 166": "windows-874", "ISO_IR 13": "shift_jis", "ISO_IR 192": "utf-8", GB18030: "gb18030", GBK: "gbk",
+}; // prettier-ignore
+
+export class Dataset {
+  readonly #elements: Elements;
+  readonly #parent: Dataset | null;
+
+  constructor(elements: Elements, parent: Dataset | null = null) {
+    this.#elements = elements;
+    this.#parent = parent;
+  }
+
+  get encoding(): Encoding {
+    return this.#elements.encoding;
+  }
+
+  has(keyword: Keyword): boolean {
+    return this.#elements.map.has(TAGS[keyword][0]);
+  }
+
+  element(keyword: Keyword): Element | undefined {
+    return this.#elements.map.get(TAGS[keyword][0]);
+  }
+
+  /** Parts of a text, stripped, joined by a backslash; empty where it is absent. */
+  text(keyword: Keyword): string {
+    return (this.#values(keyword) ?? []).map((part) => String(part).trim()).join("\\");
+  }
+
+  /** Numbers of an element; null where it is absent or empty. */
+  numbers(keyword: Keyword): number[] | null {
+    const values = this.#values(keyword);
+    return values?.length ? values.map(Number) : null;
+  }
+
+  /** The number of an element that has one; null where it is absent or empty. */
+  number(keyword: Keyword): number | null {
+    const numbers = this.numbers(keyword);
+    if (!numbers) return null;
+    if (numbers.length !== 1) throw new DecodeFault("TypeError");
+    return numbers[0]!;
+  }
+
+  /** A number that `header` has found to be there. */
+  need(keyword: Keyword): number {
+    const value = this.number(keyword);
+    if (value === null) throw new DecodeFault("AttributeError");
+    return value;
+  }
+
+  items(keyword: Keyword): Dataset[] {
+    const element = this.element(keyword);
+    if (!element) return [];
+    const { value, encoding } = element;
+    const items = element.items ?? new ElementReader(value, 0).sequence(encoding, value.length);
+    return items.map((item) => new Dataset(item, this));
+  }
+
+  /** Value representation: the file's, or the dictionary's where it is implicit or unknown. */
+  vr(keyword: Keyword): string {
+    const stated = this.element(keyword)?.vr;
+    const vr = stated && stated !== "UN" ? stated : (dictionaryVr(TAGS[keyword][0]) ?? "UN");
+    return vr === "US or SS" ? (this.#signed() ? "SS" : "US") : vr;
+  }
+
+  #signed(): boolean {
+    if (this.has("PixelRepresentation")) return this.number("PixelRepresentation") === 1;
+    return this.#parent ? this.#parent.#signed() : false;
+  }
+
+  #values(keyword: Keyword): (string | number)[] | null {
+    const element = this.element(keyword);
+    if (!element) return null;
+    const vr = this.vr(keyword);
+    const { value, encoding } = element;
+    const binary = BINARY[vr];
+    if (binary) {
+      const [size, getter] = binary;
+      if (value.length % size) throw new DecodeFault("BytesLengthException");
+      const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+      const read = view[getter] as (at: number, little?: boolean) => number;
+      return Array.from({ length: value.length / size }, (_, index) => read.call(view, index * size, encoding.little));
+    }
+    if (vr !== "DS" && vr !== "IS" && !TEXT.has(vr)) throw new DecodeFault("NotImplementedError");
+    const text = this.#decoded(vr, value).replace(/[\0 ]+$/, "");
+    if (!text) return null;
+    const parts = text.split("\\").map((part) => part.replace(/[\0 ]+$/, ""));
+    if (vr === "DS") return parts.map(pythonFloat);
+    return vr === "IS" ? parts.map((part) => wholeNumber(pythonFloat(part))) : parts;
+  }
+
+  #decoded(vr: string, value: Uint8Array): string {
+    let text = "";
+    const page = vr === "CS" || vr === "UI" ? undefined : CHARACTER_SETS[this.#characterSet()];
+    if (page) return new TextDecoder(page).decode(value);
+    for (let at = 0; at < value.length; at += 4096) text += latin(value, at, Math.min(value.length, at + 4096));
+    return text;
+  }
+
+  #characterSet(): string {
+    const own = this.has("SpecificCharacterSet") ? this.text("SpecificCharacterSet").split("\\")[0] : undefined;
+    return own ?? (this.#parent ? this.#parent.#characterSet() : "");
+  }
+}
+
+/** `float(text)` of Python. */
+export function pythonFloat(text: string): number {
+  const plain = text.trim();
+  if (/^[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?$/i.test(plain)) return Number(plain.replaceAll("_", ""));
+  const special = /^([+-]?)(inf|infinity|nan)$/i.exec(plain);
+  if (!special) throw new DecodeFault("ValueError");
+  return special[2]!.toLowerCase() === "nan" ? NaN : special[1] === "-" ? -Infinity : Infinity;
+}
+
+function wholeNumber(value: number): number {
+  if (!Number.isInteger(value)) throw new DecodeFault("TypeError");
+  return value;
+}
+
+export interface DicomFile {
+  dataset: Dataset;
+  transferSyntax: string; // as stated; empty where the file has none
+}
+
+/** Parse a file (PS3.10), with or without its preamble and meta information. */
+export async function parseDicom(data: Uint8Array, name: string): Promise<DicomFile> {
+  const reader = new ElementReader(data, latin(data, 128, 132) === "DICM" ? 132 : 0);
+  const explicit = { implicit: false, little: true };
+  try {
+    reader.dataset({ implicit: true, little: true }, { stop: (tag) => tag > 0xffff }); // command set, group 0000
+    const meta = new Dataset(reader.dataset(explicit, { stop: (tag) => tag >>> 16 !== 2 }));
+    const transferSyntax = meta.text("TransferSyntaxUID");
+    if (transferSyntax === DEFLATED) {
+      const { bytes, fault } = await inflate([data.subarray(reader.position)], MAX_FILE_BYTES, "raw");
+      if (bytes.length >= MAX_FILE_BYTES) {
+        throw unreadable(`${name}: inflates to more than the ${grouped(MAX_FILE_BYTES)} bytes that are read`);
+      }
+      if (fault) throw new DecodeFault("error"); // zlib.error
+      return { dataset: new Dataset(new ElementReader(bytes, 0).dataset(explicit)), transferSyntax };
+    }
+    const encoding = encodingOf(reader, transferSyntax);
+    return { dataset: new Dataset(reader.dataset(encoding)), transferSyntax };
+  } catch (error) {
+    if (!(error instanceof DecodeFault)) throw error;
+    throw unreadable(
+      `${name}: the DICOM file is damaged or ends early (${error.pythonName} while parsing); send it again`,
+    );
+  }
+}
+
+function encodingOf(reader: ElementReader, transferSyntax: string): Encoding {
+  if (transferSyntax) {
+    const little = transferSyntax !== "1.2.840.10008.1.2.2";
+    return { implicit: transferSyntax === "1.2.840.10008.1.2", little };
+  }
+  if (!reader.left) return { implicit: true, little: true };
+  if (reader.left < 6) throw new DecodeFault("error");
+  const { data, position } = reader;
+  if (!VALUE_REPRESENTATIONS.has(latin(data, position + 4, position + 6))) return { implicit: true, little: true };
+  // 0008 of big endian reads as 0800: works for groups up to 00FF, and big endian is retired
+  return { implicit: false, little: data[position]! + data[position + 1]! * 256 < 1024 };
+}

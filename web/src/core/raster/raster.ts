@@ -1,0 +1,193 @@
+/** PNG, JPEG, BMP and WebP -> grey picture, by each format's own definition of its scale (Python: `imaging.raster`). */
+
+import { toGrey } from "../colour";
+import { unreadable, unusable } from "../failures";
+import { checkPixelCount, rasterFacts, type Radiograph } from "../radiograph";
+import type { RasterFormat } from "../signatures";
+import { orientationOf, upright } from "./exif";
+import { decodeJpeg, readJpegHeader } from "./jpeg";
+import { decodePng, paletteTable, type Png } from "./png";
+
+/** Grey pixels [H, W] in [0, 1] before any rotation. */
+interface Grey {
+  pixels: Float32Array;
+  colour: boolean;
+  bits: number;
+  notes: string[];
+}
+
+export async function readRaster(data: Uint8Array, format: RasterFormat, name: string): Promise<Radiograph> {
+  if (format === "TIFF") {
+    throw unreadable(`${name}: TIFF is read by the command line and the service, not here; export it as PNG or DICOM`);
+  }
+  if (format === "PNG") {
+    const png = await decodePng(data, name);
+    return finish("PNG", png, greyOfPng(png, name), orientationOf(png.exif, png.xmp));
+  }
+  if (format === "JPEG") {
+    const header = readJpegHeader(data, name);
+    checkPixelCount(header.width, header.height, name);
+    if (header.components === 4) return readByBrowser(data, format, name); // four inks: rare, and not for libjpeg-turbo
+    const jpeg = await decodeJpeg(data, header, name);
+    const count = jpeg.width * jpeg.height;
+    const { pixels, colour } = jpeg.channels === 1 ? plain(jpeg.samples, 255) : coloured(jpeg.samples, 3, count, 255);
+    return finish("JPEG", jpeg, { pixels, colour, bits: 8, notes: [] }, orientationOf(header.exif, header.xmp));
+  }
+  return readByBrowser(data, format, name);
+}
+
+function finish(
+  format: "PNG" | "JPEG" | "BMP" | "WEBP",
+  size: { width: number; height: number },
+  grey: Grey,
+  orientation: number,
+): Radiograph {
+  const turned = upright(grey.pixels, size, orientation);
+  if (orientation > 1) grey.notes.push(`EXIF orientation ${orientation} turned upright`);
+  const largest = grey.bits > 8 ? 2 ** grey.bits - 1 : 255;
+  const values = new Float32Array(turned.pixels.length); // a plain loop: `map` takes four times as long
+  for (let at = 0; at < values.length; at++) values[at] = turned.pixels[at]! * largest;
+  return {
+    pixels: turned.pixels,
+    values,
+    window: { centre: largest / 2, width: largest, inverted: false },
+    facts: rasterFacts(format, { width: turned.width, height: turned.height }, grey),
+  };
+}
+
+function plain(samples: Uint8Array | Uint16Array, largest: number): { pixels: Float32Array; colour: boolean } {
+  const table = Float32Array.from({ length: largest + 1 }, (_, value) => value / largest);
+  const pixels = new Float32Array(samples.length);
+  for (let at = 0; at < samples.length; at++) pixels[at] = table[samples[at]!]!;
+  return { pixels, colour: false };
+}
+
+function coloured(
+  data: ArrayLike<number>,
+  stride: number,
+  count: number,
+  largest: number,
+): { pixels: Float32Array; colour: boolean } {
+  const { grey, colour } = toGrey({ data, stride, count }, largest);
+  return { pixels: grey, colour };
+}
+
+function greyOfPng(png: Png, name: string): Grey {
+  if (png.colourType === 0) return png.bits === 16 ? grey16(png, name) : grey8(png);
+  const count = png.width * png.height;
+  const notes = png.bits === 16 ? ["16-bit samples read as 8 bits"] : []; // the low byte is dropped, as in Pillow
+  const rgba = channelsOf(png, count);
+  const { pixels, colour } = coloured(rgba.data, rgba.stride, count, 255);
+  const grey = { pixels, colour, bits: png.bits, notes };
+  if (rgba.alpha && drawnOnBlack(pixels, rgba.alpha)) notes.push("transparent parts drawn black");
+  return grey;
+}
+
+/** Eight-bit red, green, blue next to each other, and alpha where the file has any. */
+function channelsOf(png: Png, count: number): { data: Uint8Array; stride: number; alpha: Uint8Array | null } {
+  const { samples, channels } = png;
+  const eight = png.bits === 16 ? Uint8Array.from(samples, (value) => value >> 8) : (samples as Uint8Array);
+  if (png.colourType === 2) return { data: eight, stride: 3, alpha: keyed(png, eight, count) };
+  const data = new Uint8Array(3 * count);
+  const alpha = png.colourType === 3 && !png.transparency ? null : new Uint8Array(count);
+  const palette = png.colourType === 3 ? paletteTable(png) : null;
+  for (let pixel = 0; pixel < count; pixel++) {
+    const at = pixel * channels;
+    for (let channel = 0; channel < 3; channel++) {
+      data[3 * pixel + channel] = palette
+        ? palette[4 * eight[at]! + channel]!
+        : eight[at + (channels === 4 ? channel : 0)]!;
+    }
+    if (alpha) alpha[pixel] = palette ? palette[4 * eight[at]! + 3]! : eight[at + channels - 1]!;
+  }
+  return { data, stride: 3, alpha };
+}
+
+/** Alpha of red, green and blue with one transparent colour; of 16-bit keys Pillow compares the low bytes. */
+function keyed(png: Png, eight: Uint8Array, count: number): Uint8Array | null {
+  const key = png.transparency;
+  if (!key || key.length < 6) return null;
+  const alpha = new Uint8Array(count).fill(255);
+  for (let pixel = 0; pixel < count; pixel++) {
+    const at = 3 * pixel;
+    if (eight[at] === key[1] && eight[at + 1] === key[3] && eight[at + 2] === key[5]) alpha[pixel] = 0;
+  }
+  return alpha;
+}
+
+function drawnOnBlack(pixels: Float32Array, alpha: Uint8Array): boolean {
+  if (alpha.every((value) => value === 255)) return false;
+  for (let at = 0; at < pixels.length; at++) pixels[at]! *= Math.fround(alpha[at]! / 255);
+  return true;
+}
+
+function grey8(png: Png): Grey {
+  const scale = 255 / (2 ** png.bits - 1); // 1, 2 and 4 bits are widened to 0 .. 255
+  const samples = scale === 1 ? (png.samples as Uint8Array) : Uint8Array.from(png.samples, (value) => value * scale);
+  const { pixels } = plain(samples, 255);
+  const grey: Grey = { pixels, colour: false, bits: png.bits, notes: [] };
+  const key = greyKey(png);
+  if (key === null) return grey;
+  // the key stays in the file's own scale, save that of one bit
+  blacken(pixels, samples, png.bits > 1 && png.bits < 8 ? Math.floor((key * 255) / (2 ** png.bits - 1)) : key);
+  grey.notes.push("transparent parts drawn black");
+  return grey;
+}
+
+function grey16(png: Png, name: string): Grey {
+  let bits = 16;
+  let samples = png.samples as Uint16Array;
+  const notes: string[] = [];
+  if (png.significantBits && png.significantBits < bits) {
+    // PNG 13.12: the encoder scaled the samples up, and shifting right recovers the original ones
+    samples = samples.map((value) => value >> (16 - png.significantBits));
+    notes.push(`${png.significantBits} significant bits (sBIT)`);
+    bits = png.significantBits;
+  }
+  const largest = 2 ** bits - 1;
+  if (samples.some((value) => value > largest)) {
+    throw unusable(`${name}: samples exceed the ${bits} bits that the header gives; export it again`);
+  }
+  const { pixels } = plain(samples, largest);
+  const key = greyKey(png);
+  if (key !== null) {
+    blacken(pixels, png.samples, key);
+    notes.push("transparent parts drawn black");
+  }
+  return { pixels, colour: false, bits, notes };
+}
+
+function greyKey({ transparency }: Png): number | null {
+  return transparency && transparency.length >= 2 ? (transparency[0]! << 8) | transparency[1]! : null;
+}
+
+function blacken(pixels: Float32Array, samples: ArrayLike<number>, key: number): void {
+  for (let at = 0; at < pixels.length; at++) if (samples[at] === key) pixels[at] = 0;
+}
+
+/** By the browser's own decoder: formats too rare for X-rays to be worth the bytes of a decoder of ours. */
+async function readByBrowser(data: Uint8Array, format: "BMP" | "WEBP" | "JPEG", name: string): Promise<Radiograph> {
+  let bitmap: ImageBitmap;
+  try {
+    const type = `image/${format.toLowerCase()}`;
+    bitmap = await createImageBitmap(new Blob([data as BlobPart], { type }), {
+      imageOrientation: "none",
+      colorSpaceConversion: "none",
+      premultiplyAlpha: "none",
+    });
+  } catch {
+    const words = "image file is truncated";
+    throw unreadable(`${name}: the ${format} is damaged or ends early (${words}); copy or export it again`);
+  }
+  const { width, height } = bitmap;
+  checkPixelCount(width, height, name);
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  if (!context) throw unreadable(`${name}: this browser cannot read ${format} here; export it as PNG`);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  const rgba = context.getImageData(0, 0, width, height).data;
+  const { pixels, colour } = coloured(rgba, 4, width * height, 255);
+  const alpha = Uint8Array.from({ length: width * height }, (_, pixel) => rgba[4 * pixel + 3]!);
+  const notes = drawnOnBlack(pixels, alpha) ? ["transparent parts drawn black"] : [];
+  return finish(format, { width, height }, { pixels, colour, bits: 8, notes }, 1);
+}

@@ -1,0 +1,97 @@
+/** Answers the files of the list one after another; a file that fails takes no other with it. */
+
+import { InputError, type Picture, type Reason } from "../core/api";
+import { engineOf, type Entry, type Store } from "./state";
+
+const KEPT_PICTURES = 2; // a film of 3000 x 3000 takes 72 MB, a phone has little more
+
+export interface Queue {
+  /** Put files at the end of the list and select the first of them. */
+  add(files: readonly { name: string; blob: Blob }[]): void;
+  remove(id: number): void;
+  removeAll(): void;
+  /** The pixels of a file that was answered; read again where they were let go. */
+  picture(entry: Entry): Promise<Picture>;
+}
+
+export function startQueue(store: Store): Queue {
+  const pictures = new Map<number, Picture>();
+  let nextId = 1;
+  let busy = false;
+
+  function keep(id: number, picture: Picture): void {
+    pictures.delete(id);
+    pictures.set(id, picture);
+    for (const old of [...pictures.keys()].slice(0, -KEPT_PICTURES)) pictures.delete(old);
+  }
+
+  async function work(): Promise<void> {
+    if (busy) return;
+    busy = true;
+    for (;;) {
+      const engine = engineOf(store.state);
+      const entry = store.state.entries.find((one) => one.state === "waiting");
+      if (!engine || !entry) break;
+      store.update(entry.id, { state: "working" });
+      try {
+        const bytes = await entry.blob.arrayBuffer();
+        const sha256 = await hashOf(bytes);
+        const picture = await engine.read(entry.name, bytes);
+        keep(entry.id, picture);
+        const prediction = await engine.predict(picture);
+        store.update(entry.id, { state: "answered", prediction, sha256 });
+      } catch (error) {
+        store.update(entry.id, { state: "failed", failure: reasonOf(error, entry.name) });
+      }
+    }
+    busy = false;
+  }
+
+  store.on(["model", "entries"], () => void work());
+
+  return {
+    add(files) {
+      if (files.length === 0) return;
+      const added = files.map(({ name, blob }): Entry => {
+        const id = nextId++;
+        return { id, name, blob, state: "waiting", prediction: null, failure: null, sha256: null };
+      });
+      store.set({ entries: [...store.state.entries, ...added], selected: added[0]!.id });
+    },
+    remove(id) {
+      const { entries, selected } = store.state;
+      const position = entries.findIndex((entry) => entry.id === id);
+      const left = entries.filter((entry) => entry.id !== id);
+      pictures.delete(id);
+      const neighbour = left[Math.min(position, left.length - 1)]?.id ?? null;
+      store.set({ entries: left, selected: selected === id ? neighbour : selected });
+    },
+    removeAll() {
+      pictures.clear();
+      store.set({ entries: [], selected: null });
+    },
+    async picture(entry) {
+      const kept = pictures.get(entry.id);
+      if (kept) return kept;
+      const engine = engineOf(store.state);
+      if (!engine) throw new Error("no model");
+      const picture = await engine.read(entry.name, await entry.blob.arrayBuffer());
+      keep(entry.id, picture);
+      return picture;
+    },
+  };
+}
+
+function reasonOf(error: unknown, name: string): Reason {
+  if (error instanceof InputError) return { code: error.code, words: error.message };
+  if (error instanceof DOMException && error.name === "NotReadableError") {
+    return { code: "unreadable", words: `${name}: no permission to read it; copy it to this device` };
+  }
+  return { code: "internal", words: `${name}: ${error instanceof Error ? error.message : String(error)}` };
+}
+
+async function hashOf(bytes: ArrayBuffer): Promise<string | null> {
+  if (!globalThis.crypto?.subtle) return null; // plain http beyond this computer
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

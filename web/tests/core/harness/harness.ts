@@ -1,0 +1,38 @@
+/** Hands the core to a test in a real browser. */
+
+import { openEngine } from "../../../src/core/api";
+import { downloadBundle } from "../../../src/core/download";
+import { loadNetwork, startRuntime } from "../../../src/core/session";
+
+interface Golden {
+  inputs: number[][]; // [n, size * size], 0 to 255
+  probabilities: number[][];
+  novelty: number[];
+  saliency: number[][];
+  input_kind?: number[][];
+}
+
+/** Largest difference of each output from the golden vectors. */
+async function checkGolden(options: { modelUrl: string; threads: number; golden: Golden }): Promise<object> {
+  const { modelUrl, threads, golden } = options;
+  await startRuntime(threads);
+  const { bytes, manifest } = await downloadBundle(modelUrl);
+  const network = await loadNetwork(bytes, manifest, "golden");
+  const worst = { probabilities: 0, novelty: 0, saliency: 0, input_kind: 0 };
+  const compare = (key: keyof typeof worst, expected: ArrayLike<number>, found: ArrayLike<number>): void => {
+    if (expected.length !== found.length) throw new Error(`${key}: ${expected.length} numbers, found ${found.length}`);
+    for (let at = 0; at < expected.length; at++) {
+      worst[key] = Math.max(worst[key], Math.abs(expected[at]! - found[at]!));
+    }
+  };
+  for (const [index, picture] of golden.inputs.entries()) {
+    const found = await network(Float32Array.from(picture, (value) => value / 255));
+    compare("probabilities", golden.probabilities[index]!, found.probabilities);
+    compare("novelty", [golden.novelty[index]!], [found.novelty]);
+    compare("saliency", golden.saliency[index]!, found.saliency.data);
+    if (golden.input_kind) compare("input_kind", golden.input_kind[index]!, found.inputKind ?? []);
+  }
+  return { pictures: golden.inputs.length, worst };
+}
+
+Object.assign(globalThis, { openEngine, checkGolden });

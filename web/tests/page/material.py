@@ -1,0 +1,83 @@
+"""Make what the page's tests need: drawn X-rays with Python's answers to them, bad files, and bundles with another manifest.
+
+    python material.py FOLDER BUNDLE
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pocketcxr import load_bundle
+from pocketcxr.bundle.format import MANIFEST_KEY, SHA256_KEY, read_manifest, seal
+from pocketcxr.data.phantom import draw_phantom
+from pocketcxr.errors import InputError
+from pocketcxr.inference.predictor import Predictor
+
+
+def main(folder: Path, bundle: Path) -> None:
+    """Write everything under `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_phantom(folder / "phantom", patients=6, size=320, seed=0)
+    bad_files(folder)
+    variants(bundle, folder)
+    answers = {name: predict(folder, name) for name in ("covid-3class.onnx", "unsure.onnx")}
+    (folder / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
+
+
+def bad_files(folder: Path) -> None:
+    """A preview too small, a coloured photograph, a PNG that ends early, a text, nothing."""
+    drawn = sorted((folder / "phantom" / "images").glob("*.png"))[0]
+    Image.open(drawn).resize((64, 64)).save(folder / "small.png")
+    colours = np.random.default_rng(3).integers(0, 255, size=(8, 8, 3), dtype=np.uint8)
+    Image.fromarray(colours).resize((256, 256)).save(folder / "photo.png")
+    (folder / "cut.png").write_bytes(drawn.read_bytes()[:-2000])
+    (folder / "letter.txt").write_text("Dear colleague, please find the film attached.\n", encoding="utf-8")
+    (folder / "empty.dcm").write_bytes(b"")
+
+
+def variants(bundle: Path, folder: Path) -> None:
+    """The model as it is; one that can hardly ever decide; and a later version that passed its audit."""
+    data = bundle.read_bytes()
+    (folder / "covid-3class.onnx").write_bytes(data)
+    manifest = json.loads(read_manifest(data, bundle.name).to_json())
+    unsure = {**manifest, "conformal_quantile": 0.999, "conformal_coverage": 0.999}
+    (folder / "unsure.onnx").write_bytes(with_manifest(data, unsure))
+    limits = [limit for limit in manifest["limits"] if "FAILED" not in limit]
+    passed = {**manifest, "name": "pocketcxr covid-3class", "version": "0.2.0", "limits": limits, "run": {}}
+    (folder / "next.onnx").write_bytes(with_manifest(data, passed))
+
+
+def with_manifest(data: bytes, manifest: dict[str, object]) -> bytes:
+    """Seal the same network with another manifest."""
+    import onnx
+
+    model = onnx.load_model_from_string(data)
+    kept = [prop for prop in model.metadata_props if prop.key not in {MANIFEST_KEY, SHA256_KEY}]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key=MANIFEST_KEY, value=json.dumps(manifest, sort_keys=True))
+    return seal(model.SerializeToString())
+
+
+def predict(folder: Path, bundle: str) -> dict[str, object]:
+    """Python's answer to every drawn and bad file, by name."""
+    predictor = Predictor(load_bundle(folder / bundle))
+    files = [*sorted((folder / "phantom" / "images").iterdir()), *(p for p in folder.iterdir() if p.suffix != ".onnx")]
+    answers: dict[str, object] = {}
+    for path in files:
+        if not path.is_file() or path.suffix == ".json":
+            continue
+        try:
+            answers[path.name] = predictor.predict_file(path).record()
+        except InputError as error:
+            words = str(error).replace(str(path), path.name)
+            answers[path.name] = {"decision": "error", "reasons": [{"code": "", "words": words}]}
+    return answers
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
