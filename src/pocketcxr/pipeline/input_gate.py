@@ -20,7 +20,7 @@ from pocketcxr.models.input_kind import load_input_gate, save_input_gate
 from pocketcxr.pipeline.run import write_json
 from pocketcxr.training.config import fingerprint
 from pocketcxr.training.input_gate import fit_input_gate, kinds_of, refusal_table
-from pocketcxr.training.input_views import MADE, KnownPictures, make
+from pocketcxr.training.input_views import MADE, VIEWS_VERSION, KnownPictures, make
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,20 +34,21 @@ MOST_FILMS = 4000
 """Frontal films of the train split that the gate learns from, evenly spaced where there are more: they are alike."""
 
 
-def gate_stage(run: Run, *, anew: bool = False) -> Path | None:
+def gate_stage(run: Run) -> Path | None:
     """Fit the gate of a run, or return the one that is there; None where the data hold nothing to refuse.
 
     Args:
         run: with its split table; the student takes no part, so the gate may be fitted before or after it.
-        anew: fit it again though there is one.
     """
     path = run.gate
     run.gate.parent.mkdir(parents=True, exist_ok=True)
     folders = [Path(folder) for folder in run.experiment.gate.strangers]
     rows = with_strangers(read_rows(run.splits), folders, memory=run.gate.with_name("memory.jsonl"))
     size, config = run.experiment.data.image_size, run.experiment.gate
-    key = fingerprint(config, size, run.experiment.data.aspect, sorted((row.sha256, row.split) for row in rows))
-    if path.is_file() and not anew and load_input_gate(path)[2].get("fingerprint") == key:
+    key = fingerprint(
+        VIEWS_VERSION, config, size, run.experiment.data.aspect, sorted((row.sha256, row.split) for row in rows)
+    )
+    if path.is_file() and load_input_gate(path)[2].get("fingerprint") == key:
         return path
     if {kind_of_row(row) for row in rows} <= {"", "frontal"}:
         _LOGGER.info(

@@ -19,6 +19,9 @@ from pocketcxr.data.drawn_strangers import draw_strangers, screenshots
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+VIEWS_VERSION = 2
+"""Raised whenever this module gives other pictures for the same seed, so that gates are fitted again."""
+
 MADE = ("inverted", "turned", "cropped")
 """Kinds that are made of frontal films."""
 
