@@ -104,15 +104,11 @@ def check_golden(predict: Predict, golden: GoldenVectors) -> dict[str, float]:
     found = predict(network_input(golden.inputs))
     differences: dict[str, float] = {}
     for name in (*OUTPUT_NAMES, INPUT_KIND):
-        expected: NDArray[np.float32] | None = getattr(golden.outputs, name)
-        actual: NDArray[np.float32] | None = getattr(found, name)
+        expected, actual = getattr(golden.outputs, name), getattr(found, name)
         if expected is None and actual is None:
             continue
         if expected is None or actual is None or actual.shape != expected.shape:
-            raise BundleError(f"output {name}: expected shape {_shape(expected)}, found {_shape(actual)}")
+            shapes = ["none" if array is None else list(array.shape) for array in (expected, actual)]
+            raise BundleError(f"output {name}: expected shape {shapes[0]}, found {shapes[1]}")
         differences[name] = float(np.max(np.abs(expected - actual)))
     return differences
-
-
-def _shape(array: NDArray[np.float32] | None) -> list[int]:
-    return [] if array is None else list(array.shape)
