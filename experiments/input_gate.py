@@ -80,8 +80,9 @@ def main() -> None:
     outcomes: list[dict[str, Any]] = []
     for fold in range(FOLDS):
         outcomes += one_fold(pictures, folds, fold, options.image_size, options.steps)
-        result["folds_done"], result["out_of_fold"] = fold + 1, summarise(outcomes)
+        result["folds"], result["out_of_fold"] = f"{fold + 1} of {FOLDS}", summarise(outcomes)
         _write(options.out, result)
+    draw(result, options.out.with_suffix(".png"))
     result["left_out_of_training"] = {}
     for name, groups in LEFT_OUT.items():
         result["left_out_of_training"][name] = left_out(pictures, groups, options.image_size, options.steps)
@@ -251,6 +252,41 @@ def _ridge(
     weight = 1 / truth[train].sum(axis=0)[truth[train].argmax(axis=1)]  # every kind counts the same
     gram = (x * weight[:, None]).T @ x + 0.05 * np.eye(x.shape[1])
     return z @ np.linalg.solve(gram, (x * weight[:, None]).T @ (truth[train] - truth[train].mean(axis=0)))
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Refused out of fold by kind and source, with Wilson intervals, against the bars of 99 % and 1 %."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = [(name, row) for name, row in result["out_of_fold"].items() if " " in name]
+    rows.sort(key=lambda item: (item[0].split()[0] != "frontal", item[0]))
+    figure = Figure(figsize=(7.5, 0.27 * len(rows) + 1.1), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for place, (name, row) in enumerate(rows):
+        colour = "#2a6f97" if name.startswith("frontal") else "#9b2226"
+        axes.plot(row["wilson"], [place, place], color=colour, linewidth=2.2, alpha=0.5, solid_capstyle="butt")
+        axes.plot([row["share"]], [place], "o", color=colour, markersize=5)
+        axes.annotate(
+            f"{row['refused']} of {row['images']}",
+            (1.02, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8,
+        )
+    for bar in (0.01, 0.99):
+        axes.axvline(bar, color="#777777", linestyle=":", linewidth=1)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_xlabel(
+        "share refused by the learned gate alone, out of fold; dotted: the bars of 1 % and 99 %", fontsize=8
+    )
+    axes.grid(axis="x", color="#e6e6e6", linewidth=0.7)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path, dpi=140)
 
 
 def _share(count: int, total: int) -> dict[str, Any]:

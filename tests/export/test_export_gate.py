@@ -85,13 +85,20 @@ def test_golden_vectors_hold_the_gates_answers(exported):
     assert check_golden(load_bundle(exported, threads=1), golden)[INPUT_KIND] < 1e-6
 
 
+def test_with_a_gate_before_it_novelty_refuses_fewer_films(case, exported, tmp_path):
+    plain = load_bundle(_export(case, tmp_path / "plain.onnx", None), threads=1)
+    assert plain.manifest.data["novelty"]["cut_off"].startswith("percentile 99 ")
+    gated = load_bundle(exported, threads=1)
+    assert gated.manifest.data["novelty"]["cut_off"].startswith("percentile 99.8 ")
+
+
 def test_without_a_gate_the_other_outputs_are_the_same(case, exported, tmp_path):
     plain = load_bundle(_export(case, tmp_path / "plain.onnx", None), threads=1)
     assert plain.outputs == OUTPUT_NAMES
     assert plain.manifest.input_gate is None
     images = network_input(drawn_inputs(32))
     gated = load_bundle(exported, threads=1)(images)
-    for name in OUTPUT_NAMES:
+    for name in OUTPUT_NAMES:  # of 15 calibration images either percentile is the largest
         np.testing.assert_allclose(getattr(plain(images), name), getattr(gated, name), atol=1e-5)
 
 

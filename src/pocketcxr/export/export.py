@@ -100,7 +100,7 @@ def export_student(
         BundleError: the exported graph does not give what PyTorch gives.
     """
     require_extra("train", "torch", "onnx", "onnxscript", "scipy", "sklearn")
-    from pocketcxr.export.novelty import fit_novelty
+    from pocketcxr.export.novelty import CUT_OFF_PERCENTILE, GATED_CUT_OFF_PERCENTILE, fit_novelty
     from pocketcxr.export.onnx_export import core_graph
     from pocketcxr.export.onnx_tail import attach_tail, halve_weights
     from pocketcxr.export.parity import GraphRun, check_halves, check_parity, torch_outputs
@@ -121,7 +121,8 @@ def export_student(
     known = run(dataset, evenly(splits.train, MOST_REFERENCE_IMAGES), progress=progress, what="novelty reference")
     own = np.isin(splits.calibration, splits.fitted)  # of the source that is calibrated on, or all
     temperature = fit_temperature(seen.logits[own], dataset.labels[splits.fitted])
-    reference = fit_novelty(known.embedding, seen.embedding)
+    percentile = CUT_OFF_PERCENTILE if gate is None else GATED_CUT_OFF_PERCENTILE
+    reference = fit_novelty(known.embedding, seen.embedding, percentile=percentile)
 
     pictures = np.concatenate([drawn_inputs(size), dataset.pixels[evenly(splits.calibration, _PARITY_IMAGES)]])
     expected = torch_outputs(network, pictures, temperature=temperature, reference=reference, input_gate=gate)
@@ -234,14 +235,12 @@ def _tables(
     reference: NoveltyReference,
 ) -> dict[str, dict[str, Any]]:
     """The manifest's free tables: what the caller recorded, and what this export knows."""
-    from pocketcxr.export.novelty import CUT_OFF_PERCENTILE
-
     tables: dict[str, dict[str, Any]] = {table: dict(records.get(table, {})) for table in RECORDS}
     tables["data"] |= {
         "fingerprint": dataset.fingerprint,
         "images": {"train": len(splits.train), "calibration": len(splits.fitted)},
         "novelty": {
-            "cut_off": f"percentile {CUT_OFF_PERCENTILE:g} of the calibration split",
+            "cut_off": f"percentile {reference.percentile:g} of the calibration split",
             "reference_images": min(len(splits.train), MOST_REFERENCE_IMAGES),
             "directions": reference.directions.shape[1],
         },

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CUT_OFF_PERCENTILE = 99.0
+GATED_CUT_OFF_PERCENTILE = 99.8
+"""Where a learned gate stands before it: each of the two may refuse its share of good films, together at most 1 %."""
 MOST_DIRECTIONS = 128
 EXPLAINED_VARIANCE = 0.95
 _FEWEST_IMAGES = 3
@@ -31,7 +33,7 @@ class NoveltyReference:
 
     `mean` [features]; `directions` [features, k], about orthonormal; `inverse_spread` [k], one over the standard
     deviation along each; `inverse_rest` one over the standard deviation along any other direction; `cut_off` the
-    distance that becomes 1.0.
+    distance that becomes 1.0, at this `percentile` of the calibration images.
     """
 
     mean: NDArray[np.float32]
@@ -39,14 +41,18 @@ class NoveltyReference:
     inverse_spread: NDArray[np.float32]
     inverse_rest: float
     cut_off: float
+    percentile: float = CUT_OFF_PERCENTILE
 
 
-def fit_novelty(train: NDArray[np.float32], calibration: NDArray[np.float32]) -> NoveltyReference:
+def fit_novelty(
+    train: NDArray[np.float32], calibration: NDArray[np.float32], *, percentile: float = CUT_OFF_PERCENTILE
+) -> NoveltyReference:
     """Fit the reference to the train embeddings and take its cut-off on the calibration embeddings.
 
     Args:
         train: embeddings [n, features]; n may be below the number of features.
         calibration: embeddings [m, features] of images that took no part in training.
+        percentile: of the calibration images, where the cut-off lies.
 
     Raises:
         DataError: fewer than three train images, no calibration image, or embeddings that are all alike or not finite.
@@ -67,8 +73,9 @@ def fit_novelty(train: NDArray[np.float32], calibration: NDArray[np.float32]) ->
         inverse_spread=(1 / np.sqrt(kept)).astype(np.float32),
         inverse_rest=float(1 / np.sqrt(rest)),
         cut_off=1.0,
+        percentile=percentile,
     )
-    cut_off = float(np.percentile(novelty(calibration, reference), CUT_OFF_PERCENTILE, method="higher"))
+    cut_off = float(np.percentile(novelty(calibration, reference), percentile, method="higher"))
     return NoveltyReference(**{**reference.__dict__, "cut_off": max(cut_off, float(np.finfo(np.float32).tiny))})
 
 

@@ -32,7 +32,7 @@ from pocketcxr.evaluation.calibration import (
 )
 from pocketcxr.evaluation.metrics import auroc
 from pocketcxr.evaluation.scoring import calibration_positions
-from pocketcxr.export.novelty import fit_novelty
+from pocketcxr.export.novelty import CUT_OFF_PERCENTILE, GATED_CUT_OFF_PERCENTILE, fit_novelty
 from pocketcxr.export.onnx_tail import attach_tail, halve_weights
 from pocketcxr.export.quantise_core import clipped_tensors, equalised, float_core, trunk
 from pocketcxr.export.quantise_recipe import Quantiser, Recipe, layers_in_float, portable
@@ -214,7 +214,9 @@ class Bench:
         truth = self.dataset.labels[self.fitted]
         temperature = fit_temperature(logits[own], truth)
         known = self.run(graph, self.fitting if reference is None else reference, "embedding")[0]
-        novelty = fit_novelty(known, seen)
+        gated = getattr(self.manifest, "input_gate", None) is not None
+        percentile = GATED_CUT_OFF_PERCENTILE if gated else CUT_OFF_PERCENTILE
+        novelty = fit_novelty(known, seen, percentile=percentile)
         probabilities = softmax(logits[own], temperature)
         return Fitted(
             model=_with_tail(core, temperature=temperature, reference=novelty),

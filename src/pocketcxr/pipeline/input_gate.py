@@ -20,7 +20,7 @@ from pocketcxr.models.input_kind import load_input_gate, save_input_gate
 from pocketcxr.pipeline.run import write_json
 from pocketcxr.training.config import fingerprint
 from pocketcxr.training.input_gate import fit_input_gate, kinds_of, refusal_table
-from pocketcxr.training.input_views import MADE, KnownPictures, make
+from pocketcxr.training.input_views import MADE, VIEWS_VERSION, KnownPictures, make
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,20 +34,21 @@ MOST_FILMS = 4000
 """Frontal films of the train split that the gate learns from, evenly spaced where there are more: they are alike."""
 
 
-def gate_stage(run: Run, *, anew: bool = False) -> Path | None:
+def gate_stage(run: Run) -> Path | None:
     """Fit the gate of a run, or return the one that is there; None where the data hold nothing to refuse.
 
     Args:
         run: with its split table; the student takes no part, so the gate may be fitted before or after it.
-        anew: fit it again though there is one.
     """
     path = run.gate
     run.gate.parent.mkdir(parents=True, exist_ok=True)
     folders = [Path(folder) for folder in run.experiment.gate.strangers]
     rows = with_strangers(read_rows(run.splits), folders, memory=run.gate.with_name("memory.jsonl"))
     size, config = run.experiment.data.image_size, run.experiment.gate
-    key = fingerprint(config, size, run.experiment.data.aspect, sorted((row.sha256, row.split) for row in rows))
-    if path.is_file() and not anew and load_input_gate(path)[2].get("fingerprint") == key:
+    key = fingerprint(
+        VIEWS_VERSION, config, size, run.experiment.data.aspect, sorted((row.sha256, row.split) for row in rows)
+    )
+    if path.is_file() and load_input_gate(path)[2].get("fingerprint") == key:
         return path
     if {kind_of_row(row) for row in rows} <= {"", "frontal"}:
         _LOGGER.info(
@@ -88,10 +89,10 @@ def load_known(
 ) -> tuple[KnownPictures, np.ndarray]:
     """Pictures of known kind with their split; of the films of each split at most so many, evenly spaced."""
     splits = np.array(gate_splits(rows))
-    kinds = np.array([kind_of_row(row) for row in rows])
-    wanted = [i for i, kind in enumerate(kinds.tolist()) if kind and kind != "frontal"]
+    kinds = [kind_of_row(row) for row in rows]
+    wanted = [i for i, kind in enumerate(kinds) if kind and kind != "frontal"]
     for split in ("train", "calibration", "test"):
-        films = [i for i in np.flatnonzero((kinds == "frontal") & (splits == split)).tolist() if rows[i].split]
+        films = [i for i, row in enumerate(rows) if kinds[i] == "frontal" and row.split == split]
         films.sort(key=lambda i: (rows[i].source, rows[i].sha256))
         wanted += films if len(films) <= most_films else [films[i] for i in _evenly(len(films), most_films).tolist()]
     kept: list[int] = []
@@ -105,7 +106,7 @@ def load_known(
         kept.append(i)
         pixels.append(np.round(picture * 255).astype(np.uint8))
     sources = np.array([rows[i].source for i in kept])
-    return KnownPictures(np.stack(pixels), kinds[kept], sources), splits[kept]
+    return KnownPictures(np.stack(pixels), np.array(kinds)[kept], sources), splits[kept]
 
 
 def with_made(pictures: KnownPictures, *, seed: int, most: int = 400) -> KnownPictures:
