@@ -335,15 +335,19 @@ def _headers() -> Iterator[tuple[str, bytes]]:
     report = dataset_of(deep, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
     del report.PixelData
     yield "report.dcm", bytes_of(report)
-    yield "implicit-luts.dcm", bytes_of(
-        dataset_of(deep, syntax=ImplicitVRLittleEndian, **about, VOILUTSequence=[_lut(rising, 0, 12)])
+    yield (
+        "implicit-luts.dcm",
+        bytes_of(dataset_of(deep, syntax=ImplicitVRLittleEndian, **about, VOILUTSequence=[_lut(rising, 0, 12)])),
     )
     one = dataset_of(np.array([[7]], dtype=np.uint8))
     yield "pixel.dcm", bytes_of(one)
     flat = dataset_of(np.full((200, 200), 900, np.uint16), BitsStored=12)
     yield "flat.dcm", bytes_of(flat)
-    yield "unknown-syntax.dcm", bytes_of(dataset_of(deep, **about)).replace(
-        b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x14\x001.2.840.10008.1.2.7\0"
+    yield (
+        "unknown-syntax.dcm",
+        bytes_of(dataset_of(deep, **about)).replace(
+            b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x14\x001.2.840.10008.1.2.7\0"
+        ),
     )
 
 

@@ -56,7 +56,9 @@ def picture_of(radiograph: Radiograph | None) -> dict[str, object] | None:
 def golden(bundle: Path) -> dict[str, list[list[float]]]:
     """The golden inputs and those outputs that the browser uses, one flat list per picture."""
     vectors = read_golden(golden_path(bundle))
-    arrays = {name: getattr(vectors.outputs, name, None) for name in ("probabilities", "novelty", "saliency", "input_kind")}
+    arrays = {
+        name: getattr(vectors.outputs, name, None) for name in ("probabilities", "novelty", "saliency", "input_kind")
+    }
     flat = {name: array.reshape(len(array), -1).tolist() for name, array in arrays.items() if array is not None}
     flat["novelty"] = vectors.outputs.novelty.tolist()
     return {"inputs": vectors.inputs.reshape(len(vectors.inputs), -1).tolist(), **flat}

@@ -427,7 +427,7 @@ def _largest(core: onnx.ModelProto, images: NDArray[np.float32]) -> dict[str, ND
     for start in range(0, len(images), _BATCH):
         for name, maps in zip(names, graph.run(names, {INPUT_NAME: images[start : start + _BATCH]}), strict=True):
             peak = np.asarray(maps).max(axis=(0, 2, 3))
-            found[name] = np.maximum(found.get(name, peak), peak)
+            found[name] = np.maximum(found[name], peak) if name in found else peak
     return found
 
 
