@@ -6,7 +6,8 @@ Starts the service on a free port of 127.0.0.1 and asks in three ways. *Calm*: a
 for its answer: the capacity. *Overload*: pictures at a fixed multiple of that rate, whether or not any were answered;
 who is sent away does not return. *Rush*: so many clients at once, each with one picture, who all come back after the
 seconds that `Retry-After` told. Every answer is compared with the one that `Predictor` gives. Requests are bounded in
-number and time. Latencies are those of the service's log (first byte of the request to last of the answer), and those
+number and time. The capacity is measured before and after, and goodput is compared with the mean, for other programs
+come and go; the load average tells of them. Latencies are those of the service's log (first byte of the request to last of the answer), and those
 that this process saw, which shares the processors with the service and is slow for that reason, too.
 Prints a table, writes JSON, and exits with 1 where an answer was wrong or was neither 200 nor 503.
 """
@@ -257,24 +258,27 @@ def run_load(
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with running_service(bundle, workers=workers, log=log) as (url, pid):
+            busy_before = os.getloadavg()[0]
             capacity = asyncio.run(measure_capacity(url, calm, clients=workers, seconds=max(3.0, seconds / 4)))
             before = resident_mb(pid)
             calm_logged, _, end = logged_seconds(log, 0)
             with Memory(pid) as memory:
                 sent = asyncio.run(overload(url, tally, rate=factor * capacity, seconds=seconds))
             answered, refused, _ = logged_seconds(log, end)
-            again = asyncio.run(measure_capacity(url, after, clients=workers, seconds=3))
+            again = asyncio.run(measure_capacity(url, after, clients=workers, seconds=max(3.0, seconds / 4)))
             rush_figures = asyncio.run(rush(url, rushed, clients=round(10 * capacity)))
     goodput = tally.statuses["200"] / seconds
     return {
         "workers": workers,
         "bytes_per_picture": round(statistics.mean(map(len, pictures))),
-        "capacity_per_s": round(capacity, 1),
+        "processors": len(os.sched_getaffinity(0)),
+        "load_average_before": round(busy_before, 1),
+        "capacity_per_s": {"before": round(capacity, 1), "after": round(again, 1)},
         "sent_per_s": round(sent, 1),
         "seconds": seconds,
         "statuses": dict(tally.statuses),
         "answered_per_s": round(goodput, 1),
-        "goodput_over_capacity": round(goodput / capacity, 2),
+        "goodput_over_capacity": round(2 * goodput / (capacity + again), 2),
         "wrong": calm.wrong + tally.wrong + after.wrong + rushed.wrong,
         "busy_without_retry_after": tally.unmannered + rushed.unmannered,
         "latency_s_in_the_log": {
@@ -284,7 +288,7 @@ def run_load(
         },
         "latency_s_as_clients_saw_it": {"calm": percentiles(calm.seconds), "overload": percentiles(tally.seconds)},
         "calm_statuses": dict(calm.statuses),
-        "after": {"statuses": dict(after.statuses), "answered_per_s": round(again, 1)},
+        "after_statuses": dict(after.statuses),
         "rush": rush_figures,
         "rush_statuses": dict(rushed.statuses),
         "memory_mb": {"before": round(before), "peak": round(max(memory.samples)), "end": round(memory.samples[-1])},
@@ -293,7 +297,7 @@ def run_load(
 
 def good(figures: dict) -> bool:
     """Whether every request was answered or told to come back, and no answer was wrong."""
-    every = (figures["statuses"], figures["calm_statuses"], figures["after"]["statuses"], figures["rush_statuses"])
+    every = (figures["statuses"], figures["calm_statuses"], figures["after_statuses"], figures["rush_statuses"])
     statuses = {status for found in every for status in found}
     return statuses <= {"200", "503"} and not figures["wrong"] and not figures["busy_without_retry_after"]
 

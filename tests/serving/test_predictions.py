@@ -150,6 +150,7 @@ def test_health_and_metrics_tell_the_state(service, pictures):
     assert service.metric("pocketcxr_workers") == 2
     assert service.metric("pocketcxr_pictures_held") == 0
     assert service.metric("pocketcxr_bytes_held") == 0
+    assert service.metric("pocketcxr_wait_seconds") == 0
 
 
 def test_every_answer_carries_an_id_and_headers_that_keep_browsers_careful(service):

@@ -188,11 +188,14 @@ def input_gate(record: RunRecord) -> Fact | None:
     if record.bundle is None:
         return None
     cut = record.bundle.manifest.data.get("novelty", {}).get("cut_off", "")
+    learned = record.bundle.manifest.input_gate
+    kinds = ", ".join(kind for kind in learned.kinds if kind != learned.accept) if learned else ""
     return Fact(
         "Unreadable files give an error. DICOM headers that name another body part, view or modality, and pictures "
         "without "
         "usable grey values, are refused with the reason; so are pictures whose novelty exceeds 1"
-        f"{f' (cut-off: {cut})' if cut else ''}.",
+        f"{f' (cut-off: {cut})' if cut else ''}."
+        f"{f' A learned gate refuses what it takes for one of: {kinds}.' if kinds else ''}",
         f"{manifest_source(record)}; pocketcxr predict",
     )
 

@@ -107,9 +107,8 @@ def check_golden(predict: Predict, golden: GoldenVectors) -> dict[str, float]:
         expected, actual = getattr(golden.outputs, name), getattr(found, name)
         if expected is None and actual is None:
             continue
-        if np.shape(actual) != np.shape(expected):
-            raise BundleError(
-                f"output {name}: expected shape {list(np.shape(expected))}, found {list(np.shape(actual))}"
-            )
+        if expected is None or actual is None or actual.shape != expected.shape:
+            shapes = ["none" if array is None else list(array.shape) for array in (expected, actual)]
+            raise BundleError(f"output {name}: expected shape {shapes[0]}, found {shapes[1]}")
         differences[name] = float(np.max(np.abs(expected - actual)))
     return differences

@@ -123,7 +123,9 @@ class Manifest:
             table["preprocessing"] = Preprocessing(**table["preprocessing"])
             table["operating_points"] = tuple(OperatingPoint(**point) for point in table["operating_points"])
             gate = table.get("input_gate")
-            table["input_gate"] = None if gate is None else InputGate(**{**gate, "kinds": tuple(gate["kinds"])})
+            if gate is not None:
+                gate["kinds"] = tuple(gate["kinds"])
+                table["input_gate"] = InputGate(**gate)
             return cls(**table)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"bundle manifest cannot be read ({error}): export the bundle again") from error

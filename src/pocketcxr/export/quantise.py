@@ -439,7 +439,7 @@ def _largest(core: onnx.ModelProto, images: NDArray[np.float32]) -> dict[str, ND
     del watched.graph.output[:]
     watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     graph = session(watched)
-    found: dict[str, NDArray[np.float32]] = {}
+    found: dict[str, Any] = {}
     for start in range(0, len(images), _BATCH):
         for name, maps in zip(names, graph.run(names, {INPUT_NAME: images[start : start + _BATCH]}), strict=True):
             peak = np.asarray(maps).max(axis=(0, 2, 3))

@@ -169,10 +169,8 @@ class Quantiser:
 
     def _rounded(self, recipe: Recipe, convolutions: frozenset[str]) -> Rounded:
         data = self._ranges_of(recipe.calibration).data
-        ranges: dict[str, tuple[float, float]] = {}
-        for name, one in data.items():
-            low, high = one.range_value
-            ranges[name] = (float(np.ravel(low)[0]), float(np.ravel(high)[0]))
+        ends = {name: [float(np.ravel(value)[0]) for value in one.range_value] for name, one in data.items()}
+        ranges = {name: (low, high) for name, (low, high) in ends.items()}
         ranges[PADDED] = (0.0, 1.0)
         quantised = _quantised_tensors(self.core, self.trunk, convolutions)
         return fit_rounding(

@@ -1,9 +1,10 @@
 """The input gate: why a picture may not be scored, in words that a radiographer understands.
 
 Only what the header says and what a few plain numbers show. A grey knee or CT slice without a DICOM header passes here;
-the bundle's novelty score is there for those. Limits were set on 11,569 frontal chest X-rays of five public sets
-(reduced to 320 pixels), of which they refuse 4: two nearly white films and two strips that cut off half of the lungs.
-Of 250 photographs they refuse 241, of 120 unlabelled CT slices 10, of 150 knees none.
+the bundle's learned gate (`bundle.manifest.InputGate`) and its novelty score are there for those. Limits were set on
+11,569 frontal chest X-rays of five public sets (reduced to 320 pixels), of which they refuse 4: two nearly white films
+and two strips that cut off half of the lungs. Of 250 photographs they refuse 241, of 120 unlabelled CT slices 10, of
+150 knees none.
 """
 
 from __future__ import annotations

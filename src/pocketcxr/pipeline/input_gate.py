@@ -89,11 +89,11 @@ def load_known(
     """Pictures of known kind with their split; of the films of each split at most so many, evenly spaced."""
     splits = np.array(gate_splits(rows))
     kinds = np.array([kind_of_row(row) for row in rows])
-    wanted = [i for i, kind in enumerate(kinds) if kind and kind != "frontal"]
+    wanted = [i for i, kind in enumerate(kinds.tolist()) if kind and kind != "frontal"]
     for split in ("train", "calibration", "test"):
-        films = [i for i in np.flatnonzero((kinds == "frontal") & (splits == split)) if rows[i].split]
+        films = [i for i in np.flatnonzero((kinds == "frontal") & (splits == split)).tolist() if rows[i].split]
         films.sort(key=lambda i: (rows[i].source, rows[i].sha256))
-        wanted += films if len(films) <= most_films else [films[i] for i in _evenly(len(films), most_films)]
+        wanted += films if len(films) <= most_films else [films[i] for i in _evenly(len(films), most_films).tolist()]
     kept: list[int] = []
     pixels: list[np.ndarray] = []
     for i in tqdm(wanted, desc="reading for the input gate", unit="picture", disable=not progress, leave=False):

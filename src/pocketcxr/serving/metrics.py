@@ -43,6 +43,7 @@ class Metrics:
         )
         gauges = {
             "pocketcxr_pictures_held": ("Pictures that wait or are scored", lambda: admission.pictures),
+            "pocketcxr_wait_seconds": ("Expected wait of a picture that comes now", lambda: admission.wait_s),
             "pocketcxr_bytes_held": ("Bytes of requests in memory", lambda: admission.bytes),
             "pocketcxr_workers": ("Worker processes that are up", lambda: pool.running),
             "pocketcxr_worker_restarts": ("Worker processes that were replaced", lambda: pool.restarts),

@@ -125,7 +125,8 @@ def _fitted(spec: InputKindSpec, train: KnownPictures, config: GateConfig, *, pr
         schedule.step()
         average.update_parameters(network)
         bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
-    return average.module.to(memory_format=torch.contiguous_format).eval()
+    network.load_state_dict(average.module.state_dict())
+    return network.to(memory_format=torch.contiguous_format).eval()
 
 
 def _rate(step: int, steps: int) -> float:
