@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pocketcxr.inference.session import Bundle
 
 SAME_SOURCE = "siim"
+_TICKS = (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50)
 _COLOURS = ("#1f5fa8", "#b2182b", "#1b7837", "#8c510a", "#762a83", "#4d4d4d")
 
 
@@ -125,14 +126,18 @@ def plot(points: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.annotate(str(number), (x, value), ha="center", va="center", fontsize=7.5, color=tint, zorder=4)
         axes.set_xscale("log")
         low, high = axes.get_xlim()
-        axes.set_xlim(low / 1.15, high * 1.15)
-        ticks = [t for t in (0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100) if low / 1.15 <= t <= high * 1.15]
+        axes.set_xlim(low / 1.4, high * 1.4)
+        ticks = [t for t in _TICKS if low / 1.4 <= t <= high * 1.4]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         axes.set_xlabel(words)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(points[0]["metric"])
-    names = [f"{number}  {label(point)}" for number, point in enumerate(points, start=1)]
+    labels = [label(point) for point in points]
+    shown = [
+        f"{one} ({point['file']})" if labels.count(one) > 1 else one for one, point in zip(labels, points, strict=True)
+    ]
+    names = [f"{number}  {one}" for number, one in enumerate(shown, start=1)]
     panels[1].text(1.03, 1.0, "\n".join(names), transform=panels[1].transAxes, va="top", fontsize=9, linespacing=1.6)
     panels[1].text(1.03, 0.0, "filled: int8, hollow: float\nbars: 95 % over patients", transform=panels[1].transAxes,
                    va="bottom", fontsize=8, color="#555555")  # fmt: skip

@@ -175,7 +175,7 @@ def test_core_is_the_bundle_without_tail_and_normalisation(core, float_bundle, d
     names = ["logits", "embedding", "saliency"]
     expected = session(float_bundle.read_bytes()).run(names, {INPUT_NAME: images})
     for one, other in zip(session(core).run(names, {INPUT_NAME: images}), expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-5)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
 def test_equalised_core_gives_the_same_answers_with_wider_channels(core, dataset):

@@ -9,6 +9,7 @@ features are enough. Divided by a cut-off taken on the calibration split, 1.0 me
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,8 +76,14 @@ def fit_novelty(
         cut_off=1.0,
         percentile=percentile,
     )
-    cut_off = float(np.percentile(novelty(calibration, reference), percentile, method="higher"))
-    return NoveltyReference(**{**reference.__dict__, "cut_off": max(cut_off, float(np.finfo(np.float32).tiny))})
+    return with_cut_off(reference, calibration)
+
+
+def with_cut_off(reference: NoveltyReference, calibration: NDArray[np.float32]) -> NoveltyReference:
+    """The same reference with its cut-off taken anew, at its percentile, on calibration embeddings [n, features]."""
+    plain = dataclasses.replace(reference, cut_off=1.0)
+    cut_off = float(np.percentile(novelty(calibration, plain), reference.percentile, method="higher"))
+    return dataclasses.replace(reference, cut_off=max(cut_off, float(np.finfo(np.float32).tiny)))
 
 
 def novelty(embeddings: NDArray[np.float32], reference: NoveltyReference) -> NDArray[np.float32]:

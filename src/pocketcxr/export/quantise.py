@@ -21,7 +21,7 @@ import onnx
 import onnxruntime
 from tqdm import tqdm
 
-from pocketcxr.bundle.contract import INPUT_NAME, OUTPUT_NAMES
+from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.bundle.format import sha256_of
 from pocketcxr.evaluation.calibration import (
     conformal_quantile,
@@ -32,9 +32,9 @@ from pocketcxr.evaluation.calibration import (
 )
 from pocketcxr.evaluation.metrics import auroc
 from pocketcxr.evaluation.scoring import calibration_positions
-from pocketcxr.export.novelty import CUT_OFF_PERCENTILE, GATED_CUT_OFF_PERCENTILE, fit_novelty
+from pocketcxr.export.novelty import CUT_OFF_PERCENTILE, GATED_CUT_OFF_PERCENTILE, NoveltyReference, fit_novelty, with_cut_off
 from pocketcxr.export.onnx_tail import attach_tail, halve_weights
-from pocketcxr.export.quantise_core import clipped_tensors, equalised, float_core, trunk
+from pocketcxr.export.quantise_core import clipped_tensors, constants, equalised, float_core, trunk
 from pocketcxr.export.quantise_recipe import Quantiser, Recipe, layers_in_float, portable
 
 if TYPE_CHECKING:
@@ -45,14 +45,12 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.evaluation.config import EvaluationConfig
-    from pocketcxr.export.novelty import NoveltyReference
 
 _LOGGER = logging.getLogger("pocketcxr")
 
 UNCERTAIN, NOVEL = -1, -2
-_PIXELS = 1_700_000  # of all calibration pictures together: 64 of 160 pixels; the layers' outputs are held in memory
+_PIXELS = 3_400_000  # of all calibration pictures together: 66 of 224 pixels take about 1.5 GB while rounding
 _PICTURES = (32, 192)
-_FITTING_IMAGES = 400  # of the train split, for the novelty reference while searching
 _SWEEP_IMAGES = 96
 _ROUNDS = 40
 _SLOWEST = 1.15  # times as fast as float: with more layers in float int8 no longer pays
@@ -169,7 +167,7 @@ class Bench:
         self.quantiser = Quantiser(self.core, self.trunk, images, seed=seed)
         self.pictures = len(pictures)
         self.float_session = session(data)
-        self.fitting = _evenly(self.train, _FITTING_IMAGES)
+        self.float_reference = _reference_of(model, gated=getattr(manifest, "input_gate", None) is not None)
         self._sweep = _evenly(self.calibration, _SWEEP_IMAGES)
         self._sweep_logits = self.run(self.float_session, self._sweep, "logits")[0]
         self.truth = self.answers(self.float_session, manifest.conformal_quantile, self.calibration)
@@ -206,17 +204,22 @@ class Bench:
         return float(np.sqrt(np.square(change - change.mean(axis=0)).mean()) / self._sweep_logits.std())
 
     def fit(self, recipe: Recipe, *, reference: NDArray[np.int64] | None = None) -> Fitted:
-        """Quantise, then fit temperature, conformal quantile and novelty on what comes out."""
+        """Quantise, then fit temperature, conformal quantile and novelty on what comes out.
+
+        Without train pictures for a `reference`, novelty is the float graph's with a cut-off of its own: near enough
+        while searching, and the train split need not be looked at for every recipe.
+        """
         core = _halved(self.quantiser(recipe))
         graph = session(core)
         logits, seen = self.run(graph, self.calibration, "logits", "embedding")
         own = np.isin(self.calibration, self.fitted)  # of the source that is calibrated on, or all
         truth = self.dataset.labels[self.fitted]
         temperature = fit_temperature(logits[own], truth)
-        known = self.run(graph, self.fitting if reference is None else reference, "embedding")[0]
-        gated = getattr(self.manifest, "input_gate", None) is not None
-        percentile = GATED_CUT_OFF_PERCENTILE if gated else CUT_OFF_PERCENTILE
-        novelty = fit_novelty(known, seen, percentile=percentile)
+        if reference is None:
+            novelty = with_cut_off(self.float_reference, seen)
+        else:
+            known = self.run(graph, reference, "embedding")[0]
+            novelty = fit_novelty(known, seen, percentile=self.float_reference.percentile)
         probabilities = softmax(logits[own], temperature)
         return Fitted(
             model=_with_tail(core, temperature=temperature, reference=novelty),
@@ -351,12 +354,12 @@ def golden_tolerance(fitted: Fitted, images: NDArray[np.float32]) -> dict[str, f
     Integer products are exact everywhere once nothing saturates; what differs between runtimes is a value that falls
     on the edge between two levels. The largest difference over the pictures, doubled.
     """
-    outputs = [
-        session(fitted.model, fused=fused).run(list(OUTPUT_NAMES), {INPUT_NAME: images}) for fused in (True, False)
-    ]
+    graphs = [session(fitted.model, fused=fused) for fused in (True, False)]
+    names = [output.name for output in graphs[0].get_outputs()]
+    outputs = [graph.run(names, {INPUT_NAME: images}) for graph in graphs]
     return {
         name: float(2 * np.abs(np.asarray(one) - np.asarray(other)).max())
-        for name, one, other in zip(OUTPUT_NAMES, *outputs, strict=True)
+        for name, one, other in zip(names, *outputs, strict=True)
     }
 
 
@@ -418,6 +421,19 @@ def _speed(
     return ratio, statistics.median(int8), statistics.median(exact)
 
 
+def _reference_of(model: onnx.ModelProto, *, gated: bool) -> NoveltyReference:
+    """The novelty reference in the tail of a float bundle."""
+    stored = {name.removeprefix("pocketcxr.").removesuffix(".half"): of for name, of in constants(model).items()}
+    return NoveltyReference(
+        mean=stored["mean"].ravel(),
+        directions=stored["directions"].astype(np.float32),
+        inverse_spread=stored["inverse_spread"].ravel(),
+        inverse_rest=float(stored["inverse_rest"].ravel()[0]),
+        cut_off=float(stored["cut_off"].ravel()[0]),
+        percentile=GATED_CUT_OFF_PERCENTILE if gated else CUT_OFF_PERCENTILE,
+    )
+
+
 def _largest(core: onnx.ModelProto, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """Largest value of each channel behind every clip, on pictures."""
     watched = copy.deepcopy(core)
@@ -429,7 +445,7 @@ def _largest(core: onnx.ModelProto, images: NDArray[np.float32]) -> dict[str, ND
     for start in range(0, len(images), _BATCH):
         for name, maps in zip(names, graph.run(names, {INPUT_NAME: images[start : start + _BATCH]}), strict=True):
             peak = np.asarray(maps).max(axis=(0, 2, 3))
-            found[name] = np.maximum(found.get(name, peak), peak)
+            found[name] = np.maximum(found[name], peak) if name in found else peak
     return found
 
 

@@ -63,8 +63,8 @@ def float_core(model: onnx.ModelProto) -> onnx.ModelProto:
         node.name = node.name or f"node.{number}"
     _drop_tail(core)
     _widen(core)
-    _exact_pixels(core)
     _give_biases(core)
+    _exact_pixels(core)
     used = {name for node in core.graph.node for name in node.input}
     kept = [one for one in core.graph.initializer if one.name in used]
     del core.graph.initializer[:]

@@ -76,10 +76,11 @@ class _Reader(CalibrationDataReader):
         self._images, self._next = images, 0
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Give the next batch, None after the last."""
+        """Give the next batch, None after the last; a short last one is left out, the collectors want equal shapes."""
         batch = self._images[self._next : self._next + _BATCH]
+        short = self._next > 0 and len(batch) < _BATCH
         self._next += _BATCH
-        return {INPUT_NAME: batch} if len(batch) else None
+        return None if short else {INPUT_NAME: batch}
 
 
 @dataclass

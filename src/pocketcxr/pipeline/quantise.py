@@ -210,6 +210,7 @@ def _write(
         ),
         reference_images=len(reference),
     )
+    _check_again(fitted, bench, limits, chosen)
     tested = _tested(fitted, bench, limits, size=chosen.bytes)
     write_bundle(fitted.model, manifest, out)
     metrics = test_figures(run, dataset, load_bundle(out, threads=1))
@@ -221,6 +222,19 @@ def _write(
     write_bundle(fitted.model, manifest, out)
     write_golden_vectors(out, drawn_inputs(dataset.pixels.shape[1]))
     return {"test_split": tested, "bytes": out.stat().st_size, "golden_tolerance": record["golden_tolerance"]}
+
+
+def _check_again(fitted: Fitted, bench: Bench, limits: Limits, chosen: Candidate) -> None:
+    """Hold the finished graph against the limits: its novelty was fitted on more pictures than while searching.
+
+    Raises:
+        GateError: it breaks one.
+    """
+    found = bench.answers(session(fitted.model), fitted.quantile, bench.calibration)
+    figures = compared(bench.truth, found, bench.manifest)
+    said = misses(figures, limits, size=chosen.bytes, can_travel=chosen.portable)
+    if said:
+        raise GateError(f"{chosen.recipe.words}: passed while searching, misses when finished: {'; '.join(said)}")
 
 
 def _tested(fitted: Fitted, bench: Bench, limits: Limits, *, size: int) -> dict[str, Any]:
