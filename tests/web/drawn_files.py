@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gdcm
 import numpy as np
 from PIL import Image, PngImagePlugin
 from pydicom.dataset import Dataset
@@ -25,13 +24,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a script like this one has no test runner to find it
+
+from dicom_files import bytes_of, compressed, dataset_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_spec = importlib.util.spec_from_file_location("imaging_conftest", Path(__file__).parents[1] / "imaging/conftest.py")
-_conftest = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_conftest)
-dataset_of, bytes_of = _conftest.dataset_of, _conftest.bytes_of
 
 JPEG_LOSSLESS_SV1, JPEG_LS, JPEG_LS_LOSSY = "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"
 
@@ -184,27 +182,6 @@ def _others() -> Iterator[tuple[str, bytes]]:
     yield "flat.png", _encoded(image.point(lambda value: 100 + value // 12), "PNG")
 
 
-def _by_gdcm(dataset: Dataset, syntax: str, folder: Path) -> bytes:
-    source, target = folder / "native.tmp", folder / "compressed.tmp"
-    source.write_bytes(bytes_of(dataset))
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(source))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    writer.SetFileName(str(target))
-    assert writer.Write()
-    data = target.read_bytes()
-    source.unlink()
-    target.unlink()
-    return data
-
-
 def _jpeg_dicom(samples: np.ndarray, photometric: str | None = None) -> bytes:
     dataset = dataset_of(samples, syntax=JPEGBaseline8Bit, BodyPartExamined="CHEST", ViewPosition="PA")
     dataset.PixelData = encapsulate([_encoded(Image.fromarray(samples), "JPEG", quality=95, subsampling=0)])
@@ -215,8 +192,6 @@ def _jpeg_dicom(samples: np.ndarray, photometric: str | None = None) -> bytes:
 
 
 def _dicoms() -> Iterator[tuple[str, bytes]]:
-    import tempfile
-
     about = {"BodyPartExamined": "CHEST", "ViewPosition": "PA"}
     grey, deep = _grey(), _grey(12)
     signed = (_grey(16).astype(np.int32) - 32768).astype(np.int16)
@@ -239,17 +214,12 @@ def _dicoms() -> Iterator[tuple[str, bytes]]:
     yield "tiff-preamble.dcm", b"II*\0" + bytes_of(dataset_of(deep, **twelve))[4:]
     yield "signed16.dcm", bytes_of(dataset_of(signed, **about))
     yield "signed12.dcm", bytes_of(dataset_of(signed12, **twelve, WindowCenter=0, WindowWidth=4096))
-    for syntax, name in ((RLELossless, "rle"), (JPEG2000Lossless, "jpeg2000")):
+    for syntax, name in (
+        (RLELossless, "rle"), (JPEG2000Lossless, "jpeg2000"), (JPEG_LOSSLESS_SV1, "jpeg-lossless"),
+        (JPEG_LS, "jpeg-ls"), (JPEG_LS_LOSSY, "jpeg-near"),
+    ):  # fmt: skip
         for pixels, kind, bits in ((grey, "8", 8), (deep, "12", 12), (signed12, "signed12", 12)):
-            dataset = dataset_of(pixels, **{**about, "BitsStored": bits})
-            plugin = "pydicom" if syntax == RLELossless else "pylibjpeg"
-            dataset.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
-            yield f"{name}-{kind}.dcm", bytes_of(dataset)
-    with tempfile.TemporaryDirectory() as folder:
-        for syntax, name in ((JPEG_LOSSLESS_SV1, "jpeg-lossless"), (JPEG_LS, "jpeg-ls"), (JPEG_LS_LOSSY, "jpeg-near")):
-            for pixels, kind, bits in ((grey, "8", 8), (deep, "12", 12), (signed12, "signed12", 12)):
-                dataset = dataset_of(pixels, **{**about, "BitsStored": bits})
-                yield f"{name}-{kind}.dcm", _by_gdcm(dataset, syntax, Path(folder))
+            yield f"{name}-{kind}.dcm", compressed(dataset_of(pixels, **{**about, "BitsStored": bits}), syntax)
     yield "jpeg-baseline.dcm", _jpeg_dicom(grey)
     yield "jpeg-colour.dcm", _jpeg_dicom(rgb, "YBR_FULL_422")
     yield "jpeg-colour-called-rgb.dcm", _jpeg_dicom(rgb)

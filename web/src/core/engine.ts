@@ -7,7 +7,7 @@ import { BundleError, InputError } from "./failures";
 import type { Call, Prepared, Reply, Request, Result } from "./protocol";
 
 const MOST_THREADS = 4; // one picture through a small network gains nothing from more
-const PATIENCE_MS = 15_000; // threads that have not started by then never will (some phones); one thread always does
+const PATIENCE_MS = 10_000; // threads that have not started by then never will (some phones); one thread always does
 
 /**
  * Open a model: fetch it, verify its seal, start the runtime.
@@ -17,8 +17,9 @@ const PATIENCE_MS = 15_000; // threads that have not started by then never will 
 export async function openEngine({ modelUrl, threads = "auto", onProgress }: OpenOptions): Promise<Engine> {
   const url = new URL(modelUrl, globalThis.location.href).href;
   const download = downloadBundle(url, onProgress);
-  download.catch(() => undefined); // awaited below; the runtime may fail first
-  const { worker, threads: used } = await startWorker(threadsFor(threads));
+  // a connection that has brought the model has brought the runtime, too, which is smaller
+  const brought = download.then(nothing, nothing);
+  const { worker, threads: used } = await startWorker(threadsFor(threads), brought);
   try {
     const { bytes, manifest, sha256 } = await download;
     await worker.ask({ kind: "load", model: bytes, manifest, name: nameOf(url) });
@@ -40,24 +41,30 @@ function threadsFor(asked: number | "auto"): number {
   return asked === "auto" ? available : Math.max(1, Math.floor(asked));
 }
 
-/** A worker with a running runtime: with several threads, or with one where those do not start. */
-async function startWorker(threads: number): Promise<{ worker: WorkerLine; threads: number }> {
+const nothing = (): void => undefined;
+
+/** A worker with a running runtime: with several threads, or with one where those do not start in time. */
+async function startWorker(threads: number, brought: Promise<void>): Promise<{ worker: WorkerLine; threads: number }> {
   const worker = new WorkerLine();
   try {
     const started = worker.ask({ kind: "start", threads });
-    await (threads > 1 ? within(started, PATIENCE_MS) : started);
+    await (threads > 1 ? within(started, brought, PATIENCE_MS) : started);
     return { worker, threads };
   } catch (error) {
     worker.close();
-    if (threads > 1) return startWorker(1);
+    if (threads > 1) return startWorker(1, brought);
     const words = error instanceof Error ? error.message.split("\n")[0] : String(error);
     throw new BundleError(`the runtime cannot start in this browser (${words}); use a newer one`);
   }
 }
 
-function within<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
+/** Wait for a promise, but no longer than so many milliseconds after another has settled. */
+function within<T>(promise: Promise<T>, other: Promise<void>, milliseconds: number): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("timed out")), milliseconds);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    void other.then(() => {
+      timer = setTimeout(() => reject(new Error("timed out")), milliseconds);
+    });
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

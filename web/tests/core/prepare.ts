@@ -36,7 +36,7 @@ export default function prepare(): void {
   const script = join(PROJECT, "tests/web/expected_answers.py");
   const path = [join(PROJECT, "src"), process.env["PYTHONPATH"]].filter(Boolean).join(delimiter);
   execFileSync(python(), [script, join(WEIGHTS, BUNDLE), SCRATCH, ...realFolders()], {
-    stdio: ["ignore", "inherit", "pipe"], // decoders print remarks on damaged files
+    stdio: ["ignore", "inherit", "inherit"],
     env: { ...process.env, PYTHONPATH: path, OMP_NUM_THREADS: "1" },
   });
 }

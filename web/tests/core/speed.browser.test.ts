@@ -72,8 +72,8 @@ for (const isolated of [false, true]) {
     const ms = (value: number): string => `${value.toFixed(0)} ms`;
     const spent = [used[1]! - used[0]!, (used[2]! - used[1]!) / ROUNDS].map((seconds) => ms(seconds * 1000));
     console.log(
-      `${first.threads} thread(s), empty cache: first answer ${ms(clock.first)} (processor ${spent[0]}), of which model ` +
-        `and runtime ${ms(first.open)}; next ${ms(middle(clock.next))} (processor ${spent[1]}), of which reading ` +
+      `${first.threads} thread(s), empty cache: first answer ${ms(clock.first)} (processor ${spent[0]}), ` +
+        `of which model and runtime ${ms(first.open)}; next ${ms(middle(clock.next))} (processor ${spent[1]}), of which reading ` +
         ms(middle(clock.read)),
     );
     expect(clock.next).toHaveLength(ROUNDS);
