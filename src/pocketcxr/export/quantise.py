@@ -32,7 +32,13 @@ from pocketcxr.evaluation.calibration import (
 )
 from pocketcxr.evaluation.metrics import auroc
 from pocketcxr.evaluation.scoring import calibration_positions
-from pocketcxr.export.novelty import CUT_OFF_PERCENTILE, GATED_CUT_OFF_PERCENTILE, NoveltyReference, fit_novelty, with_cut_off
+from pocketcxr.export.novelty import (
+    CUT_OFF_PERCENTILE,
+    GATED_CUT_OFF_PERCENTILE,
+    NoveltyReference,
+    fit_novelty,
+    with_cut_off,
+)
 from pocketcxr.export.onnx_tail import attach_tail, halve_weights
 from pocketcxr.export.quantise_core import clipped_tensors, constants, equalised, float_core, trunk
 from pocketcxr.export.quantise_recipe import Quantiser, Recipe, layers_in_float, portable
