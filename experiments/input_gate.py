@@ -82,6 +82,9 @@ def main() -> None:
         outcomes += one_fold(pictures, folds, fold, options.image_size, options.steps)
         result["folds"], result["out_of_fold"] = f"{fold + 1} of {FOLDS}", summarise(outcomes)
         _write(options.out, result)
+        if options.pictures:  # positions in that file, to look at what went wrong
+            wrong = [one for one in outcomes if one["picture"] >= 0 and one["refused"] == (one["kind"] == "frontal")]
+            _write(options.pictures.with_suffix(".wrong.json"), {"wrong": wrong})
     draw(result, options.out.with_suffix(".png"))
     result["left_out_of_training"] = {}
     for name, groups in LEFT_OUT.items():
@@ -194,12 +197,7 @@ def summarise(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
         groups[f"{one['kind']} {one['source']}"].append(one)
     return {
         name: _share(sum(one["refused"] for one in group), len(group))
-        | {
-            "with_its_reason": sum(one["refused"] and one["reason"] == one["kind"] for one in group),
-            "wrong": [
-                one["picture"] for one in group if one["picture"] >= 0 and one["refused"] == (one["kind"] == "frontal")
-            ],
-        }
+        | {"with_its_reason": sum(one["refused"] and one["reason"] == one["kind"] for one in group)}
         for name, group in sorted(groups.items())
     }
 
@@ -259,7 +257,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [(name, row) for name, row in result["out_of_fold"].items() if " " in name]
+    rows = [(name, row) for name, row in result["out_of_fold"].items() if " " in name and row["images"] >= 10]  # noqa: PLR2004
     rows.sort(key=lambda item: (item[0].split()[0] != "frontal", item[0]))
     figure = Figure(figsize=(7.5, 0.27 * len(rows) + 1.1), layout="constrained")
     FigureCanvasAgg(figure)
