@@ -230,6 +230,14 @@ def test_portable_weights_cannot_saturate_and_plain_ones_can(core, dataset):
         assert np.minimum(pairs, 0).sum(axis=-1).min() * 255 >= -32768
 
 
+@pytest.mark.parametrize("calibration", ["percentile", "entropy"])
+def test_every_way_to_find_ranges_takes_any_number_of_pictures(core, dataset, capsys, calibration):
+    quantiser = Quantiser(core, trunk(core), dataset.images(dataset.positions("train")[:21]))
+    model = quantiser(Recipe(calibration=calibration))
+    assert session(model).run(["logits"], {INPUT_NAME: dataset.images(np.arange(3))})[0].shape == (3, 3)
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     "pair, group, expected",
     [((64, 64), 1, True), ((100, 29), 1, False), ((-127, -2), 1, False), ((127, -127), 1, True)],

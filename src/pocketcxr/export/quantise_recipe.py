@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import io
 import logging
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,17 +71,17 @@ class Recipe:
 
 
 class _Reader(CalibrationDataReader):
-    """Pictures in batches, as ONNX Runtime's calibrators want them."""
+    """Pictures in batches of one size: ONNX Runtime's histograms stumble over a smaller last one, which is left out."""
 
     def __init__(self, images: NDArray[np.float32]) -> None:
-        self._images, self._next = images, 0
+        self._batch, self._next = min(_BATCH, len(images)), 0
+        self._images = images[: len(images) // self._batch * self._batch]
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Give the next batch, None after the last; a short last one is left out, the collectors want equal shapes."""
-        batch = self._images[self._next : self._next + _BATCH]
-        short = self._next > 0 and len(batch) < _BATCH
-        self._next += _BATCH
-        return None if short else {INPUT_NAME: batch}
+        """Give the next batch, None after the last."""
+        batch = self._images[self._next : self._next + self._batch]
+        self._next += self._batch
+        return {INPUT_NAME: batch} if len(batch) else None
 
 
 @dataclass
@@ -234,10 +235,11 @@ def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep the quantiser's advice out of our log: it writes to the root logger."""
+    """Keep the quantiser's advice out of our log and output: it writes to the root logger, and prints."""
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.getLogger().setLevel(level)
