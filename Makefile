@@ -32,7 +32,7 @@ else
 	$(BIN)/pocketcxr distill --data $(DATA) --task $(TASK) -o $(RUN)
 endif
 
-test: setup lint pytest web-test ## lint, types, import contract, tests, those of the browser client too
+test: setup lint web-test pytest ## lint, types, import contract, tests, those of the browser client too
 
 lint: setup ## format, lint, types, layers, dependencies
 	$(BIN)/ruff format --check --quiet src tests benchmarks experiments

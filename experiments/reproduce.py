@@ -65,11 +65,26 @@ STEPS = (
         "students_table.done",
     ),
     Step(
+        "first",
+        "first stage of the student that comes with the package, 160 px",
+        25,
+        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped.toml -o {out}/first",
+        "first/student-distilled/finished.json",
+    ),
+    Step(
         "shipped",
-        "the student that comes with the package",
-        60,
-        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped.toml -o {out}/shipped",
+        "second stage, 224 px",
+        30,
+        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_224.toml"
+        " --set student.weights={first} -o {out}/shipped",
         "shipped/student-distilled/finished.json",
+    ),
+    Step(
+        "gate",
+        "what is no frontal chest X-ray",
+        5,
+        "pocketcxr train-gate --strangers {strangers} -o {out}/shipped",
+        "shipped/gate/gate.safetensors",
     ),
     Step(
         "unseen",
@@ -169,6 +184,7 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
         "here": _quoted(HERE),
         "python": _quoted(Path(sys.executable)),
         "seeds": SEEDS,
+        "first": _quoted(out / "first" / "student-distilled" / "best.safetensors"),
         "sources": " ".join(_quoted(data / source) for source in SOURCES),
         "strangers": _quoted(data / "not_cxr"),
         "table": " ".join(_quoted(out / "table" / f"{name}-s{seed}") for name in VARIANTS for seed in seeds),
