@@ -99,7 +99,7 @@ def test_pictures_that_cannot_be_read_are_left_out(table, strangers, tmp_path, c
     broken.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     rows.append(dataclasses.replace(rows[-1], path=str(broken), sha256="0"))
     with caplog.at_level(logging.INFO, logger="pocketcxr"):
-        pictures, splits = stage.load_known(rows, size=32, aspect="squash", progress=False, most_films=7)
+        pictures, splits, groups = stage.load_known(rows, size=32, aspect="squash", progress=False, most_films=7)
     assert "left out of the input gate" in caplog.text
     films = pictures.kinds == "frontal"
     assert {split: int((films & (splits == split)).sum()) for split in ("train", "calibration", "test")} == {
@@ -109,4 +109,5 @@ def test_pictures_that_cannot_be_read_are_left_out(table, strangers, tmp_path, c
     }
     assert (~films).sum() == 40
     assert pictures.pixels.shape == (61, 32, 32)
+    assert len(groups) == 61
     assert pictures.pixels.dtype == np.uint8

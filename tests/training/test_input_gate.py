@@ -14,6 +14,7 @@ from pocketcxr.training.input_gate import (  # noqa: E402
     fit_input_gate,
     judged,
     kinds_of,
+    limit_for,
     probabilities,
     refusal_table,
 )
@@ -86,6 +87,15 @@ def test_the_limit_refuses_the_share_of_calibration_films_that_was_asked_for(fit
     accepted = probabilities(network, _chests(80, 1))[:, 0]
     assert (accepted < spec.threshold).sum() <= 1  # half a per cent of 80
     assert 0.01 <= spec.threshold <= 0.95
+
+
+def test_a_patient_counts_once_for_the_limit():
+    accepted = np.array([0.1, 0.2, 0.3, 0.4, 0.9, 0.8, 0.7, 0.6], np.float32)
+    assert limit_for(accepted, np.arange(8), 0.25) == pytest.approx(0.3)  # two of eight films lie below
+    one_odd = np.array(["a", "a", "a", "b", "c", "d", "e", "f"])  # three films of one of six patients
+    assert limit_for(accepted, one_odd, 0.2) == pytest.approx(0.4)
+    assert limit_for(accepted, one_odd, 0.0) == pytest.approx(0.1)
+    assert limit_for(accepted, one_odd, 0.1) == pytest.approx(0.2)  # one of a's three films is half of that share
 
 
 def test_the_same_seed_gives_the_same_gate():

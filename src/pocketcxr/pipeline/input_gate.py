@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from pocketcxr.data.kinds import gate_splits, kind_of_row
+from pocketcxr.data.kinds import gate_groups, gate_splits, kind_of_row
 from pocketcxr.data.rows import read_rows
 from pocketcxr.data.strangers import with_strangers
 from pocketcxr.errors import PocketCxrError
@@ -56,15 +56,23 @@ def gate_stage(run: Run) -> Path | None:
             "name some with  --set 'gate.strangers=[\"FOLDER\"]'"
         )
         return None
-    pictures, splits = load_known(
+    pictures, splits, groups = load_known(
         rows, size=max(size, config.pixels), aspect=run.experiment.data.aspect, progress=run.progress
     )
     train = pictures.of(splits == "train")
     if not kinds_of(train):
         _LOGGER.info("no input gate: too few strangers; none of them is in the train split")
         return None
-    calibration = pictures.of((splits == "calibration") & (pictures.kinds == "frontal"))
-    network, spec = fit_input_gate(train, calibration.pixels, image_size=size, config=config, progress=run.progress)
+    held = (splits == "calibration") & (pictures.kinds == "frontal")
+    calibration = pictures.of(held)
+    network, spec = fit_input_gate(
+        train,
+        calibration.pixels,
+        image_size=size,
+        config=config,
+        patients=groups[held].tolist(),
+        progress=run.progress,
+    )
     tested = refusal_table(network, spec, with_made(pictures.of(splits == "test"), seed=config.seed))
     record = {
         "fingerprint": key,
@@ -86,8 +94,8 @@ def gate_of(run: Run) -> tuple[InputKindNetwork, InputKindSpec, dict[str, Any]] 
 
 def load_known(
     rows: Sequence[IndexRow], *, size: int, aspect: str, progress: bool, most_films: int = MOST_FILMS
-) -> tuple[KnownPictures, np.ndarray]:
-    """Pictures of known kind with their split; of the films of each split at most so many, evenly spaced."""
+) -> tuple[KnownPictures, np.ndarray, np.ndarray]:
+    """Pictures of known kind, the split and the group (patient) of each; of a split's films at most so many."""
     splits = np.array(gate_splits(rows))
     kinds = [kind_of_row(row) for row in rows]
     wanted = [i for i, kind in enumerate(kinds) if kind and kind != "frontal"]
@@ -106,7 +114,11 @@ def load_known(
         kept.append(i)
         pixels.append(np.round(picture * 255).astype(np.uint8))
     sources = np.array([rows[i].source for i in kept])
-    return KnownPictures(np.stack(pixels), np.array(kinds)[kept], sources), splits[kept]
+    return (
+        KnownPictures(np.stack(pixels), np.array(kinds)[kept], sources),
+        splits[kept],
+        np.array(gate_groups(rows))[kept],
+    )
 
 
 def with_made(pictures: KnownPictures, *, seed: int, most: int = 400) -> KnownPictures:

@@ -22,6 +22,8 @@ from pocketcxr.training.environment import multiplies_bf16
 from pocketcxr.training.input_views import MADE, Batches, KnownPictures, with_drawn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from pocketcxr.training.config import GateConfig
@@ -46,7 +48,13 @@ def kinds_of(pictures: KnownPictures) -> tuple[str, ...]:
 
 
 def fit_input_gate(
-    train: KnownPictures, films: NDArray[np.uint8], *, image_size: int, config: GateConfig, progress: bool = True
+    train: KnownPictures,
+    films: NDArray[np.uint8],
+    *,
+    image_size: int,
+    config: GateConfig,
+    patients: Sequence[str] | None = None,
+    progress: bool = True,
 ) -> tuple[InputKindNetwork, InputKindSpec]:
     """Fit the network to pictures of every kind, and its limit to films that took no part.
 
@@ -55,6 +63,8 @@ def fit_input_gate(
         films: calibration films uint8 [n, s, s], frontal chest X-rays all of them.
         image_size: of the student's input, in pixels.
         config: steps, batch size, seed, and the share of films that may be refused.
+        patients: of each calibration film: a patient counts once for the limit, however many films there are; None
+            counts films. One odd patient with five films would otherwise move it for all.
         progress: show a bar on stderr.
 
     Returns:
@@ -73,8 +83,17 @@ def fit_input_gate(
         torch.manual_seed(config.seed)
         network = _fitted(spec, with_drawn(train, seed=config.seed), config, progress=progress)
     accepted = probabilities(network, films)[:, 0]
-    threshold = float(np.clip(np.quantile(accepted, config.refused_films, method="lower"), *_limits()))
+    names = np.arange(len(films)) if patients is None else np.array(patients)
+    threshold = float(np.clip(limit_for(accepted, names, config.refused_films), *_limits()))
     return network, InputKindSpec(kinds, image_size, threshold)
+
+
+def limit_for(accepted: NDArray[np.float32], groups: NDArray[Any], share: float) -> float:
+    """Largest limit below which at most this share of the groups lies; films of a group share its one vote."""
+    _, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.argsort(accepted, kind="stable")
+    votes = np.cumsum(1 / counts[which[order]]) / len(counts)
+    return float(accepted[order][np.searchsorted(votes, share, side="right")])
 
 
 def probabilities(network: InputKindNetwork, pictures: NDArray[np.uint8], *, batch: int = 128) -> NDArray[np.float32]:

@@ -19,8 +19,8 @@ from pocketcxr.data.drawn_strangers import draw_strangers, screenshots
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VIEWS_VERSION = 2
-"""Raised whenever this module gives other pictures for the same seed, so that gates are fitted again."""
+VIEWS_VERSION = 3
+"""Raised whenever gates come out otherwise for the same seed and settings, so that they are fitted again."""
 
 MADE = ("inverted", "turned", "cropped")
 """Kinds that are made of frontal films."""
