@@ -203,6 +203,11 @@ class Bench:
         names = {one.name for one in graph.get_outputs()}
         return ["input_kind"] if "input_kind" in names and getattr(self.manifest, "input_gate", None) else []
 
+    def weights_of(self, group: str) -> int:
+        """Number of weights in a group of layers."""
+        stored, names = constants(self.core), self.trunk.groups[group]
+        return sum(stored[node.input[1]].size for node in self.core.graph.node if node.name in names)
+
     def move(self, recipe: Recipe) -> float:
         """Root mean square change of the logits by a recipe, as part of their spread: the sweep's quick measure."""
         logits = self.run(session(self.quantiser(recipe)), self._sweep, "logits")[0]
@@ -317,12 +322,15 @@ def search(bench: Bench, limits: Limits, *, quick: bool = False, progress: bool 
         if limits.portable_only and not quick:
             measure(dataclasses.replace(fitted, portable=False))
         sensitivity = {} if quick and candidates[0].passes else _sensitivity(bench, fitted)
-        recipe = fitted
+        recipe, size = fitted, candidates[0].bytes
         for group in sensitivity:
-            if any(one.passes for one in tried) or tried[-1].speed < _SLOWEST:
+            if any(one.passes for one in tried):
                 break
-            recipe = layers_in_float(recipe, group)
-            measure(recipe)
+            if size + bench.weights_of(group) > limits.bytes:  # half precision takes a byte more each
+                continue
+            wider = measure(layers_in_float(recipe, group))
+            if wider.speed >= _SLOWEST:
+                recipe, size = wider.recipe, wider.bytes
     passing = [one for one in tried if one.passes]
     return Search(
         candidates=tuple(tried),
