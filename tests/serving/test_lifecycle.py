@@ -84,11 +84,11 @@ def _ask(worker, data) -> Answer | None:
 
 
 def test_worker_that_dies_over_a_picture_says_so_and_the_next_one_is_answered(worker, pictures):
-    data = large(pictures, 0.8)
     victim = worker._process.pid
-    killer = threading.Timer(0.05, os.kill, (victim, signal.SIGKILL))
+    os.kill(victim, signal.SIGSTOP)  # so that it cannot be done before it dies, however fast the machine
+    killer = threading.Timer(0.2, os.kill, (victim, signal.SIGKILL))
     killer.start()
-    assert _ask(worker, data) is None
+    assert _ask(worker, pictures.raster(0.8)) is None
     killer.join()
     assert _ask(worker, pictures.raster(0.8)).record["decision"] == "bright"
     assert worker._process.pid != victim
