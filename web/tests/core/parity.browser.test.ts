@@ -67,9 +67,14 @@ async function answerFor(page: Page, { file, picture: expected }: Expected): Pro
   );
 }
 
-/** How far a decoder came before a file ended is the decoder's business. */
+/** How far a decoder came before a file ended, and what the browser's own says of WebP, is the decoder's business. */
 function withoutCount(words: string): string {
-  return words.replace(/ \(\d+ bytes not processed\)/, "");
+  return words.replace(/ \(\d+ bytes not processed\)/, "").replace(/(the WEBP is damaged or ends early) \(.+?\)/, "$1");
+}
+
+/** TIFF is read by Python alone; here it gets a line that says where. */
+function isTiff(file: string): boolean {
+  return file.endsWith(".tif");
 }
 
 function differences(found: Found, { expected, picture }: Expected): string[] {
@@ -78,7 +83,9 @@ function differences(found: Found, { expected, picture }: Expected): string[] {
   const words = [expected, found].map(({ reasons }) =>
     reasons.map((reason) => `${reason.code}: ${withoutCount(reason.words)}`).join(" | "),
   );
-  if (words[0] !== words[1]) faults.push(`reasons\n      python  ${words[0]}\n      browser ${words[1]}`);
+  if (isTiff(expected.path) && expected.decision === "error") {
+    if (!words[1]!.includes("TIFF is read by the command line and the service")) faults.push(`TIFF: ${words[1]}`);
+  } else if (words[0] !== words[1]) faults.push(`reasons\n      python  ${words[0]}\n      browser ${words[1]}`);
   if (found.bundle !== expected.bundle) faults.push(`bundle ${found.bundle}`);
   if (!picture || !found.picture) return faults;
   for (const key of ["width", "height", "bits"] as const) {

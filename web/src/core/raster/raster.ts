@@ -5,6 +5,7 @@ import { unreadable, unusable } from "../failures";
 import { checkPixelCount, rasterFacts, type Radiograph } from "../radiograph";
 import type { RasterFormat } from "../signatures";
 import { orientationOf, upright } from "./exif";
+import { frameCount } from "./frames";
 import { decodeJpeg, readJpegHeader } from "./jpeg";
 import { decodePng, paletteTable, type Png } from "./png";
 
@@ -19,6 +20,10 @@ interface Grey {
 export async function readRaster(data: Uint8Array, format: RasterFormat, name: string): Promise<Radiograph> {
   if (format === "TIFF") {
     throw unreadable(`${name}: TIFF is read by the command line and the service, not here; export it as PNG or DICOM`);
+  }
+  const frames = frameCount(data, format);
+  if (frames > 1) {
+    throw unusable(`${name}: expected one picture, found ${frames} frames or pages; export the one to score`);
   }
   if (format === "PNG") {
     const png = await decodePng(data, name);
