@@ -120,6 +120,16 @@ def test_graph_is_plain_folded_and_tells_nothing_of_the_machine(exported):
     assert b".py" not in data
 
 
+def test_records_keep_names_of_files_and_lose_the_folders(case, tmp_path):
+    records = {
+        "run": {"weights": "/a/machine/best.safetensors", "strangers": ["C:\\x-rays\\knees", "runs/mine"], "rate": 0.1}
+    }
+    manifest = load_bundle(_export(case, tmp_path / "toy.onnx", records=records)).manifest
+    assert manifest.run["weights"] == "best.safetensors"
+    assert manifest.run["strangers"] == ["knees", "runs/mine"]
+    assert manifest.run["rate"] == 0.1
+
+
 def test_calibration_is_that_of_the_shipped_graph_on_the_calibration_split(case, bundle):
     positions = case.dataset.positions("calibration")
     outputs, labels = bundle(case.dataset.images(positions)), case.dataset.labels[positions]

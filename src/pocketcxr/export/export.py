@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -250,7 +251,12 @@ def _tables(
 
 
 def write_bundle(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
-    """Put the manifest into the model, seal it, and let the file appear whole or not at all."""
+    """Put the manifest into the model, seal it, and let the file appear whole or not at all.
+
+    Records keep the names of the files they speak of and lose the folders: a bundle travels, and tells nothing of the
+    machine that made it.
+    """
+    manifest = dataclasses.replace(manifest, **{table: _without_folders(getattr(manifest, table)) for table in RECORDS})
     for older in [one for one in model.metadata_props if one.key == MANIFEST_KEY]:
         model.metadata_props.remove(older)
     entry = model.metadata_props.add()
@@ -259,6 +265,17 @@ def write_bundle(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
     partial = out.with_name(out.name + ".partial")
     partial.write_bytes(seal(model.SerializeToString(deterministic=True)))
     partial.replace(out)
+
+
+def _without_folders(value: Any) -> Any:
+    """The same plain value with every absolute path in it cut to its last name."""
+    if isinstance(value, dict):
+        return {key: _without_folders(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(part) for part in value]
+    if isinstance(value, str) and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()):
+        return PurePath(value.replace("\\", "/")).name
+    return value
 
 
 def write_golden_vectors(out: Path, inputs: NDArray[np.uint8]) -> None:
