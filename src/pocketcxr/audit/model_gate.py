@@ -18,6 +18,7 @@ from tqdm import tqdm
 from pocketcxr.audit.findings import Measure, Section, Table
 from pocketcxr.audit.model_charts import bars
 from pocketcxr.audit.model_words import missing, percent
+from pocketcxr.data.dataset import evenly
 from pocketcxr.data.kinds import kind_of_row
 from pocketcxr.errors import PocketCxrError
 from pocketcxr.imaging.radiograph import ImageFacts, Radiograph
@@ -134,7 +135,7 @@ def _chosen(rows: Sequence[IndexRow], most: int) -> Iterable[tuple[str, IndexRow
 
 
 def _evenly(rows: Sequence[IndexRow], most: int) -> list[IndexRow]:
-    return [rows[i] for i in np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
+    return [rows[i] for i in evenly(np.arange(len(rows)), most).tolist()]
 
 
 def _answers(decide: Decide, rows: Sequence[tuple[str, IndexRow]], progress: bool) -> Iterable[_Asked]:

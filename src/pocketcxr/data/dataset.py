@@ -37,3 +37,10 @@ class Dataset:
     def images(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Images as a network takes them: float32 [n, 1, size, size] in [0, 1]."""
         return self.pixels[positions][:, None].astype(np.float32) / np.float32(255)
+
+
+def evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many positions, evenly spaced, so that every source of a sorted table is among them."""
+    if len(positions) <= most:
+        return positions
+    return positions[np.linspace(0, len(positions) - 1, most).round().astype(np.int64)]

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.data.hashing import HASH_BITS, THUMBNAIL_SIZE, connected, duplicate_pairs, thumbnail
+from pocketcxr.data.hashing import (
+    HASH_BITS,
+    THUMBNAIL_SIZE,
+    candidate_pairs,
+    confirmed_pairs,
+    connected,
+    detail,
+    thumbnail,
+)
 from pocketcxr.data.parallel import ordered_map
 from pocketcxr.errors import DataError, InputError, require_extra
 from pocketcxr.imaging.reading import read_image
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
 def duplicate_groups(rows: Sequence[IndexRow], *, progress: bool = False) -> list[str]:
     """Name the group of copies of every row; images that have none are a group of their own.
 
-    Every image is opened again, for a thumbnail of 9 kB. Files with equal bytes are one group without looking.
+    Every image is opened once more, for a thumbnail of 9 kB. Files with equal bytes are one group without looking.
 
     Returns:
         One name per row, in order: the first digits of the smallest sha256 in the group, so that it depends neither on
@@ -45,10 +53,15 @@ def duplicate_groups(rows: Sequence[IndexRow], *, progress: bool = False) -> lis
         if len(row.perceptual_hash) != HASH_BITS // 4 or not row.sha256:
             raise DataError(f"{row.path}: the index holds no hash of this image; run  pocketcxr index  again")
     thumbnails = np.zeros((len(rows), THUMBNAIL_SIZE, THUMBNAIL_SIZE), np.uint8)
+    candidates = candidate_pairs(rows)
+    close = {i for pair in candidates for i in pair}
+    details: dict[int, NDArray[np.float32]] = {}
     for i, small in enumerate(ordered_map(_thumbnail_of, rows)):
-        thumbnails[i] = small
+        thumbnails[i] = np.round(small * 255)
+        if i in close:
+            details[i] = detail(small)
     changed = find_pairs(thumbnails, sha256=[row.sha256 for row in rows], progress=progress)
-    pairs = [*duplicate_pairs(rows), *((pair.first, pair.second) for pair in changed)]
+    pairs = [*confirmed_pairs(rows, candidates, details), *((pair.first, pair.second) for pair in changed)]
     roots = connected(len(rows), pairs)
     smallest: dict[int, str] = {}
     for root, row in zip(roots, rows, strict=True):
@@ -65,9 +78,8 @@ def with_duplicate_groups(rows: Sequence[IndexRow], *, progress: bool = False) -
     return [dataclasses.replace(row, duplicate_group=groups.get(i, "")) for i, row in enumerate(rows)]
 
 
-def _thumbnail_of(row: IndexRow) -> NDArray[np.uint8]:
+def _thumbnail_of(row: IndexRow) -> NDArray[np.float32]:
     try:
-        small = thumbnail(read_image(Path(row.path)).pixels)
+        return thumbnail(read_image(Path(row.path)).pixels)
     except InputError as error:
         raise DataError(f"{error}; it was readable when indexed: run  pocketcxr index  again") from error
-    return np.round(small * 255).astype(np.uint8)

@@ -10,18 +10,15 @@ people soon prevail. A group too many only keeps two images on one side of a spl
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pocketcxr.data.parallel import ordered_map
-from pocketcxr.errors import DataError, InputError
-from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -139,16 +136,26 @@ def _peak(product: NDArray[np.complex64]) -> float:
     return float(overlap[:, near][:, :, near].max())
 
 
-def duplicate_pairs(rows: Sequence[IndexRow]) -> list[tuple[int, int]]:
-    """Positions of the pairs of rows that show the same picture, confirmed; the smaller position first."""
-    candidates = [(int(a), int(b)) for a, b in close_pairs([row.perceptual_hash for row in rows])]
+def candidate_pairs(rows: Sequence[IndexRow]) -> list[tuple[int, int]]:
+    """Positions of the pairs of rows whose hashes are close; the smaller position first."""
+    return [(int(a), int(b)) for a, b in close_pairs([row.perceptual_hash for row in rows])]
+
+
+def confirmed_pairs(
+    rows: Sequence[IndexRow], candidates: Sequence[tuple[int, int]], details: Mapping[int, NDArray[np.float32]]
+) -> list[tuple[int, int]]:
+    """Those of `candidate_pairs` that show the same picture.
+
+    Args:
+        rows: of the index.
+        candidates: pairs of positions in it; files with equal bytes are one picture without looking.
+        details: fine structure, from `detail`, of every position that stands in `candidates`.
+    """
     equal = [(a, b) for a, b in candidates if rows[a].sha256 == rows[b].sha256]
     others: dict[int, list[int]] = defaultdict(list)
     for a, b in candidates:
         if rows[a].sha256 != rows[b].sha256:
             others[a].append(b)
-    opened = sorted({*others, *(b for members in others.values() for b in members)})
-    details = dict(zip(opened, ordered_map(lambda i: _detail_of(rows[i]), opened), strict=True))
 
     def confirmed(item: tuple[int, list[int]]) -> list[tuple[int, int]]:
         a, members = item
@@ -172,13 +179,6 @@ def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
         low, high = sorted((root(a), root(b)))
         parent[high] = low
     return [root(node) for node in range(count)]
-
-
-def _detail_of(row: IndexRow) -> NDArray[np.float32]:
-    try:
-        return detail(thumbnail(read_image(Path(row.path)).pixels))
-    except InputError as error:
-        raise DataError(f"{error}; it was readable when indexed: run  pocketcxr index  again") from error
 
 
 def _local_mean(image: NDArray[np.float32], radius: int) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ import numpy as np
 from pocketcxr.bundle.format import MANIFEST_KEY, seal
 from pocketcxr.bundle.golden import drawn_inputs, golden_path, write_golden
 from pocketcxr.bundle.manifest import InputGate, Manifest, Preprocessing
+from pocketcxr.data.dataset import evenly
 from pocketcxr.errors import ConfigError, DataError, require_extra
 from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature, softmax
 from pocketcxr.evaluation.operating_points import choose_operating_points
@@ -177,13 +178,6 @@ def _splits(dataset: Dataset, evaluation: EvaluationConfig) -> _Splits:
         if len(getattr(splits, split)) == 0:
             raise DataError(f"cannot export: the split {split} has no labelled image; split the index again")
     return splits
-
-
-def evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most so many positions, evenly spaced, so that every source of a sorted table is among them."""
-    if len(positions) <= most:
-        return positions
-    return positions[np.linspace(0, len(positions) - 1, most).round().astype(np.int64)]
 
 
 def _manifest(

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.bundle.format import sha256_of
+from pocketcxr.data.dataset import evenly
 from pocketcxr.evaluation.calibration import (
     conformal_quantile,
     conformal_sets,
@@ -167,14 +168,14 @@ class Bench:
         self.train = dataset.positions("train")
         size = manifest.preprocessing.size
         fewest, most = _PICTURES
-        pictures = _evenly(self.train, max(fewest, min(most, _PIXELS // size**2)))
+        pictures = evenly(self.train, max(fewest, min(most, _PIXELS // size**2)))
         images = dataset.images(pictures)
         self.core = equalised(self.core, _largest(self.core, images))
         self.quantiser = Quantiser(self.core, self.trunk, images, seed=seed)
         self.pictures = len(pictures)
         self.float_session = session(data)
         self.float_reference = _reference_of(model, gated=getattr(manifest, "input_gate", None) is not None)
-        self._sweep = _evenly(self.calibration, _SWEEP_IMAGES)
+        self._sweep = evenly(self.calibration, _SWEEP_IMAGES)
         self._sweep_logits = self.run(self.float_session, self._sweep, "logits")[0]
         self.truth = self.answers(self.float_session, manifest.conformal_quantile, self.calibration)
 
@@ -475,9 +476,3 @@ def _with_tail(core: onnx.ModelProto, *, temperature: float, reference: NoveltyR
     present = {one.name for one in model.graph.output}
     model.graph.output.extend(one for one in core.graph.output if one.name not in present)
     return model
-
-
-def _evenly(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    if len(positions) <= most:
-        return positions
-    return positions[np.linspace(0, len(positions) - 1, most).round().astype(np.int64)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from pocketcxr.data.dataset import evenly
 from pocketcxr.data.kinds import gate_groups, gate_splits, kind_of_row
 from pocketcxr.data.rows import read_rows
 from pocketcxr.data.strangers import with_strangers
@@ -102,7 +103,7 @@ def load_known(
     for split in ("train", "calibration", "test"):
         films = [i for i, row in enumerate(rows) if kinds[i] == "frontal" and row.split == split]
         films.sort(key=lambda i: (rows[i].source, rows[i].sha256))
-        wanted += films if len(films) <= most_films else [films[i] for i in _evenly(len(films), most_films).tolist()]
+        wanted += evenly(np.array(films, dtype=np.int64), most_films).tolist()
     kept: list[int] = []
     pixels: list[np.ndarray] = []
     for i in tqdm(wanted, desc="reading for the input gate", unit="picture", disable=not progress, leave=False):
@@ -124,7 +125,7 @@ def load_known(
 def with_made(pictures: KnownPictures, *, seed: int, most: int = 400) -> KnownPictures:
     """Add what is made of films, for judging: inverted, turned and cropped ones, at most so many of each."""
     films = pictures.of(np.flatnonzero(pictures.kinds == "frontal"))
-    films = films.of(_evenly(len(films.kinds), min(most, len(films.kinds))))
+    films = films.of(evenly(np.arange(len(films.kinds)), most))
     made = [make(films.pixels, kind, seed=seed) for kind in MADE] if len(films.kinds) else []
     return KnownPictures(
         np.concatenate([pictures.pixels, *made]),
@@ -142,7 +143,3 @@ def describe(table: dict[str, dict[str, Any]]) -> str:
         counts[1] += row["images"]
     parts = (f"{kind} {refused} of {images}" for kind, (refused, images) in totals.items())
     return f"refused on the test split: {', '.join(parts)}"
-
-
-def _evenly(count: int, most: int) -> np.ndarray:
-    return np.linspace(0, count - 1, most).round().astype(np.int64)

@@ -14,9 +14,10 @@ import onnxruntime
 
 from pocketcxr.bundle.format import read_bundle, read_manifest, verify
 from pocketcxr.bundle.golden import drawn_inputs, golden_path, network_input
+from pocketcxr.data.dataset import evenly
 from pocketcxr.errors import ConfigError, GateError
 from pocketcxr.evaluation.operating_points import choose_operating_points
-from pocketcxr.export.export import MOST_REFERENCE_IMAGES, evenly, write_bundle, write_golden_vectors
+from pocketcxr.export.export import MOST_REFERENCE_IMAGES, write_bundle, write_golden_vectors
 from pocketcxr.export.quantise import (
     Bench,
     Limits,
