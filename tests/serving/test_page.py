@@ -39,6 +39,12 @@ def paged(start, folder):
     return start(page=str(folder), token=TOKEN)
 
 
+@pytest.fixture(scope="module")
+def pageless(start):
+    """A service without a page, also where `make web` has built one into this tree."""
+    return start()
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_has_its_media_type_its_cache_and_all_headers(paged, name):
     media_type, cache = FILES[name]
@@ -92,15 +98,15 @@ def test_nothing_outside_the_folder_is_reached(paged, path):
     assert "not part" not in response.text
 
 
-def test_without_a_page_the_address_says_how_to_get_one_and_where_the_interface_is(service):
-    response = service.client.get("/")
+def test_without_a_page_the_address_says_how_to_get_one_and_where_the_interface_is(pageless):
+    response = pageless.client.get("/")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     for word in ("make web", "/v1/predictions", "/v1/openapi.json", "Research use only"):
         assert word in response.text
-    assert service.client.head("/").status_code == 200
-    assert service.client.post("/").json()["code"] == "not-found"
-    assert service.client.get("/index.html").json()["code"] == "not-found"
+    assert pageless.client.head("/").status_code == 200
+    assert pageless.client.post("/").json()["code"] == "not-found"
+    assert pageless.client.get("/index.html").json()["code"] == "not-found"
 
 
 @pytest.mark.parametrize(
