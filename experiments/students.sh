@@ -1,38 +1,52 @@
 #!/usr/bin/env bash
 # Trains every student of the comparison (students_64px.toml): one split, one budget, several seeds. Resumable: what is done is skipped.
 #
-#   experiments/students.sh splits.csv runs/table "0 1 2"
+#   experiments/students.sh siim_splits.csv runs/table "0 1 2"
 #
 # imagenet, scratch   the student on labels alone, from ImageNet weights and from scratch
 # first teacher       the student from ImageNet weights teaches ResNet50V2 and VGG19, for which there are no ImageNet weights
 # teacher             both, fused: VGG19 ‖ ResNet50V2
-# soft, embedding, both, modern   taught by that teacher
+# soft, embedding, both, modern   taught by that teacher; modern: with relations between images, and unlabelled films
+# ensemble            as modern, taught by the students from ImageNet weights themselves, fused
 #
-# About 4 minutes a student, 10 for ResNet50V2, 40 for VGG19 on one free CPU core. POCKETCXR_WEIGHTS names a folder with
-# mobilenetv2_100.*.safetensors where timm's hub is out of reach.
+# POCKETCXR_WEIGHTS names a folder with mobilenetv2_100.*.safetensors where timm's hub is out of reach.
 set -euo pipefail
 splits=$1 out=$2 seeds=${3:-0 1 2} here=$(dirname "$0")
+shared=(--splits "$splits" --task "$here/siim_two.toml" --experiment "$here/students_64px.toml")
 student() { # NAME OPTIONS...
   local name=$1
   shift
-  pocketcxr train-student --splits "$splits" --experiment "$here/students_64px.toml" -o "$out/$name" "$@"
+  mkdir -p "$out/views" "$out/$name"
+  ln -sfn ../views "$out/$name/views" # a teacher's answers are computed once; their keys say whose they are
+  pocketcxr train-student "${shared[@]}" -o "$out/$name" "$@"
+}
+teacher() { # NAME BACKBONES WEIGHTS
+  pocketcxr train-teacher "${shared[@]}" -o "$out/$1" \
+    --set teacher.backbones="$2" --set teacher.weights="$3" --set teacher.frozen_backbones=true
 }
 for seed in $seeds; do student "imagenet-s$seed" --alone --set student.seed="$seed"; done
 for seed in $seeds; do student "scratch-s$seed" --alone --set student.seed="$seed" --set student.weights=scratch; done
 
 first="$out/imagenet-s${seeds%% *}/student-alone/best.safetensors"
-large=(--set student.weights=scratch --set student.precision=auto --set teacher.checkpoint="$first" --set student.unlabelled=true)
-student first-resnet "${large[@]}" --set student.backbone=resnetv2_50 --set student.epochs=6
-student first-vgg "${large[@]}" --set student.backbone=vgg19_bn --set student.epochs=4
-trained="[\"$out/first-vgg/student-distilled/best.safetensors\", \"$out/first-resnet/student-distilled/best.safetensors\"]"
-pocketcxr train-teacher --splits "$splits" --experiment "$here/students_64px.toml" -o "$out/teacher" \
-  --set teacher.weights="$trained" --set teacher.frozen_backbones=true
+large=(--set student.weights=scratch --set teacher.checkpoint="$first" --set student.unlabelled=true)
+student first-resnet "${large[@]}" --set student.backbone=resnetv2_50 --set student.epochs=10
+student first-vgg "${large[@]}" --set student.backbone=vgg19_bn --set student.epochs=6
+teacher teacher '["vgg19_bn", "resnetv2_50"]' \
+  "[\"$out/first-vgg/student-distilled/best.safetensors\", \"$out/first-resnet/student-distilled/best.safetensors\"]"
 
+modern='student.losses={hard=0.5, soft=1.0, embedding=1.0, similarity=1.0}'
 taught=(--set teacher.checkpoint="$out/teacher/teacher/teacher.safetensors")
 for seed in $seeds; do
   student "soft-s$seed" "${taught[@]}" --set student.seed="$seed" --set 'student.losses={hard=0.5, soft=1.0}'
   student "embedding-s$seed" "${taught[@]}" --set student.seed="$seed" --set 'student.losses={hard=0.5, embedding=1.0}'
   student "both-s$seed" "${taught[@]}" --set student.seed="$seed"
-  student "modern-s$seed" "${taught[@]}" --set student.seed="$seed" --set student.unlabelled=true \
-    --set 'student.losses={hard=0.5, dkd=1.0, embedding=1.0, similarity=1.0}'
+  student "modern-s$seed" "${taught[@]}" --set student.seed="$seed" --set student.unlabelled=true --set "$modern"
+done
+
+own=() names=()
+for seed in $seeds; do own+=("\"$out/imagenet-s$seed/student-alone/best.safetensors\"") names+=('"mobilenetv2_100"'); done
+teacher teacher-ensemble "[$(IFS=,; echo "${names[*]}")]" "[$(IFS=,; echo "${own[*]}")]"
+for seed in $seeds; do
+  student "ensemble-s$seed" --set teacher.checkpoint="$out/teacher-ensemble/teacher/teacher.safetensors" \
+    --set student.seed="$seed" --set student.unlabelled=true --set "$modern"
 done

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.models.networks import NetworkOutputs
+from pocketcxr.training.depthwise import depthwise_in_float32
 from pocketcxr.training.environment import multiplies_bf16
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ class Engine:
     def autocast(self) -> torch.autocast:
         """Context in which forward passes and losses run."""
         return torch.autocast(self.device.type, dtype=_TYPES[self.precision], enabled=self.precision != "fp32")
+
+    def ready(self, network: nn.Module) -> nn.Module:
+        """Bring a network that is to be trained to the device, in the memory format and precision that are fastest."""
+        network = network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        return depthwise_in_float32(network) if self.precision == "bf16" and self.device.type == "cpu" else network
 
     def distribute(self, network: nn.Module) -> nn.Module:
         """Wrap a network for several processes; one process gets it back as it is."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pocketcxr.training.config import OptimisationConfig
     from pocketcxr.training.engine import Engine
 
-_CODE_VERSION = 1
+_CODE_VERSION = 2
 """Raised when the same configuration would give other weights."""
 
 
@@ -108,7 +108,7 @@ def fit(stage: Stage, config: OptimisationConfig, *, engine: Engine, out: Path, 
 
     order, views = stage.plan(0)
     per_epoch = _steps_per_epoch(stage, len(order), config, engine)
-    network = stage.network.to(engine.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network = engine.ready(stage.network)
     run = _Run(
         network=network,
         distributed=engine.distribute(network),
