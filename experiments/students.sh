@@ -29,8 +29,8 @@ for seed in $seeds; do student "scratch-s$seed" --alone --set student.seed="$see
 
 first="$out/imagenet-s${seeds%% *}/student-alone/best.safetensors"
 large=(--set student.weights=scratch --set teacher.checkpoint="$first" --set student.unlabelled=true)
-student first-resnet "${large[@]}" --set student.backbone=resnetv2_50 --set student.epochs=10
-student first-vgg "${large[@]}" --set student.backbone=vgg19_bn --set student.epochs=6
+student first-resnet "${large[@]}" --set student.backbone=resnetv2_50 --set student.epochs=6
+student first-vgg "${large[@]}" --set student.backbone=vgg19_bn --set student.epochs=4
 teacher teacher '["vgg19_bn", "resnetv2_50"]' \
   "[\"$out/first-vgg/student-distilled/best.safetensors\", \"$out/first-resnet/student-distilled/best.safetensors\"]"
 
