@@ -150,6 +150,7 @@ def _split(options: argparse.Namespace) -> int:
         seed=options.seed,
         folds=options.folds,
         level=options.level,
+        like=options.like,
     )
     print(text)
     return EXIT_OK
@@ -472,7 +473,8 @@ def _add_index_and_split(commands: argparse._SubParsersAction) -> None:
         "split",
         "assign train, calibration and test by patient and near-duplicate group",
         "  pocketcxr split index.csv --task covid-3class -o splits.csv\n"
-        "  pocketcxr split index.csv --task siim-appearance --folds 5 -o folds.csv",
+        "  pocketcxr split index.csv --task siim-appearance --folds 5 -o folds.csv\n"
+        "  pocketcxr split siim.csv --as splits.csv -o siim_splits.csv    each image on the side it has in splits.csv",
     )
     split.add_argument("index", type=Path)
     split.add_argument("--task", default="covid-3class", help="name, or a .toml file of your own")
@@ -481,6 +483,13 @@ def _add_index_and_split(commands: argparse._SubParsersAction) -> None:
     split.add_argument("--folds", type=int, default=0, help="number of cross-validation folds instead of one split")
     split.add_argument("--level", choices=("patient", "image"), default="patient", help="what a fold keeps together")
     split.add_argument("--seed", type=int, default=0)
+    split.add_argument(
+        "--as",
+        dest="like",
+        type=Path,
+        metavar="SPLITS",
+        help="deal nothing out: take every image's side from this table",
+    )
     split.set_defaults(run=_split)
 
 

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.labels import Task
 
-__all__ = ["FRACTIONS", "assign_folds", "assign_splits", "check_leakage", "fold_splits", "label_rows"]
+__all__ = [
+    "FRACTIONS",
+    "assign_folds",
+    "assign_splits",
+    "check_classes",
+    "check_leakage",
+    "fold_splits",
+    "label_rows",
+    "with_unlabelled",
+]
 
 FRACTIONS = (0.7, 0.1, 0.2)
 """Shares of train, calibration and test where nothing is said."""
@@ -79,10 +88,10 @@ def assign_splits(
         _check_enough(labelled, components, task, parts=sum(share > 0 for share in shares), what="splits")
         dealt = _deal(labelled, components, shares, seed)
         parts = {i: SPLITS[part] for part, component in zip(dealt, components, strict=True) for i in component}
-    parts = _with_unlabelled(labelled, parts)
+    parts = with_unlabelled(labelled, parts)
     result = [dataclasses.replace(row, split=parts.get(i, "")) for i, row in enumerate(labelled)]
     check_leakage(result)
-    _check_classes(result, task, [name for name, share in zip(SPLITS, shares, strict=True) if share > 0])
+    check_classes(result, task, [name for name, share in zip(SPLITS, shares, strict=True) if share > 0])
     return result
 
 
@@ -140,7 +149,7 @@ def fold_splits(rows: Sequence[IndexRow], fold: int, *, calibration: float = 0.1
     dealt = _deal(rows, components, [1 - calibration, calibration], seed)
     parts = dict.fromkeys(tested, SPLITS[2])
     parts |= {i: SPLITS[part] for part, component in zip(dealt, components, strict=True) for i in component}
-    parts = parts if by_image else _with_unlabelled(rows, parts)
+    parts = parts if by_image else with_unlabelled(rows, parts)
     result = [dataclasses.replace(row, split=parts.get(i, "")) for i, row in enumerate(rows)]
     check_leakage(result)
     return result
@@ -177,12 +186,16 @@ def _deal(rows: Sequence[IndexRow], components: Sequence[Component], shares: Seq
     return dealt
 
 
-def _with_unlabelled(rows: Sequence[IndexRow], parts: dict[int, str]) -> dict[int, str]:
-    """Add the frontal radiographs without a class: to the side of their component, or to train."""
+def with_unlabelled(rows: Sequence[IndexRow], parts: dict[int, str]) -> dict[int, str]:
+    """Add the frontal radiographs without a class: to the side of their component, else the table's, else train.
+
+    `parts` are the sides of the labelled images, by position.
+    """
     frontal = [i for i, row in enumerate(rows) if is_frontal_xray(row)]
     placed = dict(parts)
     for component in components_of(rows, frontal):
-        sides = {parts[i] for i in component if i in parts} or {SPLITS[0]}
+        sides = {parts[i] for i in component if i in parts}
+        sides = sides or {rows[i].split for i in component if rows[i].split} or {SPLITS[0]}
         if len(sides) == 1:  # two sides: a chain through unlabelled images joins splits that were kept; leave those out
             placed.update(dict.fromkeys((i for i in component if i not in parts), *sides))
     return placed
@@ -216,7 +229,7 @@ def _checked_fractions(fractions: Sequence[float]) -> list[float]:
     return shares
 
 
-def _check_classes(rows: Sequence[IndexRow], task: Task, parts: Sequence[str]) -> None:
+def check_classes(rows: Sequence[IndexRow], task: Task, parts: Sequence[str]) -> None:
     """Refuse a split without some class: few large components, or splits that were kept."""
     held = {(row.split, row.label) for row in rows}
     absent = [f"{part} has no {label}" for part in parts for label in task.labels if (part, label) not in held]

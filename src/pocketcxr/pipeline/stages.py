@@ -12,7 +12,8 @@ from pocketcxr.data.describe import describe, describe_index
 from pocketcxr.data.index import build_index
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows, write_rows
-from pocketcxr.data.splits import assign_folds, assign_splits
+from pocketcxr.data.shared_splits import splits_as
+from pocketcxr.data.splits import FRACTIONS, LEVELS, assign_folds, assign_splits
 from pocketcxr.errors import ConfigError
 from pocketcxr.labels import load_task
 from pocketcxr.pipeline.run import write_json
@@ -58,14 +59,24 @@ def split_index(
     task: Task,
     output: Path,
     *,
-    fractions: tuple[float, ...] = (0.7, 0.1, 0.2),
+    fractions: tuple[float, ...] = FRACTIONS,
     seed: int = 0,
     folds: int = 0,
-    level: str = "patient",
+    level: str = LEVELS[0],
+    like: Path | None = None,
 ) -> str:
-    """Split an index for a task and return the table of what went where."""
+    """Split an index for a task, or take its sides from the table `like`; return the table of what went where.
+
+    Raises:
+        ConfigError: `like` together with a setting that deals images out.
+        DataError, LeakError: see `assign_splits`, `assign_folds`, `splits_as`.
+    """
+    if like is not None and (tuple(fractions), seed, folds, level) != (FRACTIONS, 0, 0, LEVELS[0]):
+        raise ConfigError(f"--as takes every side from {like}: leave out --fractions, --seed, --folds and --level")
     rows = read_rows(index)
-    if folds:
+    if like is not None:
+        done = splits_as(rows, task, read_rows(like), name=str(like))
+    elif folds:
         done = assign_folds(rows, task, folds=folds, seed=seed, level=level)
     else:
         done = assign_splits(rows, task, fractions=fractions, seed=seed)
