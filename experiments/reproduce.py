@@ -11,6 +11,7 @@ The test split is asked by the last steps only: the table's, the evaluation, the
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SOURCES = ("siim", "ieee8023", "cxnet", "radiography", "kermany")
 SEEDS = "0 1 2"
-VARIANTS = ("scratch", "imagenet", "soft", "embedding", "both", "modern")
+VARIANTS = ("scratch", "imagenet", "soft", "embedding", "both", "modern", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,49 @@ STEPS = (
         "splits.csv",
     ),
     Step(
+        "siim-index",
+        "the source whose classes come from the same hospitals, alone",
+        2,
+        "pocketcxr index {siim} -o {out}/siim_index.csv",
+        "siim_index.csv",
+    ),
+    Step(
+        "siim-split",
+        "its images on the sides that they have above",
+        1,
+        "pocketcxr split {out}/siim_index.csv --task {here}/siim_two.toml --as {out}/splits.csv"
+        " -o {out}/siim_splits.csv",
+        "siim_splits.csv",
+    ),
+    Step(
         "students",
-        "the comparison: six students, three seeds, their teacher",
-        300,
-        "bash {here}/students.sh {out}/splits.csv {out}/table '{seeds}'",
-        "table/modern-s2/student-distilled/finished.json",
+        "the comparison: seven students, three seeds, their teachers",
+        90,
+        "bash {here}/students.sh {out}/siim_splits.csv {out}/table '{seeds}'",
+        "table/ensemble-s2/student-distilled/finished.json",
     ),
     Step(
         "table",
         "means, intervals, paired tests; opens the test split",
-        10,
+        5,
         "{python} {here}/students_table.py {table} -o {results}/students_table.json --open-test",
         "students_table.done",
+    ),
+    Step(
+        "common",
+        "common practice on the same split, to be compared with; also a teacher",
+        15,
+        "pocketcxr train-student --alone --splits {out}/siim_splits.csv --experiment {here}/common_practice.toml"
+        " -o {out}/common-s0",
+        "common-s0/student-alone/finished.json",
+    ),
+    Step(
+        "expert",
+        "another teacher on SIIM alone",
+        15,
+        "pocketcxr train-student --alone --splits {out}/siim_splits.csv --experiment {here}/siim_expert.toml"
+        " -o {out}/expert",
+        "expert/student-alone/finished.json",
     ),
     Step(
         "first",
@@ -72,11 +104,20 @@ STEPS = (
         "first/student-distilled/finished.json",
     ),
     Step(
-        "shipped",
+        "second",
         "second stage, 224 px",
         30,
         "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_224.toml"
-        " --set student.weights={first} -o {out}/shipped",
+        " --set student.weights={first} -o {out}/second",
+        "second/student-distilled/finished.json",
+    ),
+    Step(
+        "shipped",
+        "third stage: taught by the second, by common practice and by the expert, fused",
+        75,
+        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
+        " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={second}"
+        " -o {out}/shipped",
         "shipped/student-distilled/finished.json",
     ),
     Step(
@@ -120,6 +161,22 @@ STEPS = (
         10,
         "pocketcxr evaluate -o {out}/shipped",
         "shipped/evaluation/evaluation.json",
+    ),
+    Step(
+        "against",
+        "common practice on the same test films",
+        2,
+        "{python} {here}/against_common_practice.py {out}/shipped/bundle/covid-3class.onnx {out}/common-s0"
+        " -o {results}/common_practice.json",
+        "against.done",
+    ),
+    Step(
+        "appearances",
+        "indeterminate and atypical films, asked of the student that never saw their labels",
+        2,
+        "{python} {here}/appearances.py {out}/shipped/bundle/covid-3class.onnx {out}/splits.csv"
+        " -o {results}/appearances.json --cache {out}/appearances",
+        "appearances.done",
     ),
     Step(
         "int8",
@@ -178,6 +235,8 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
     """The command of a step, with its places filled in."""
     seeds = SEEDS.split()
     bundles = [out / "shipped" / "bundle" / "covid-3class.onnx", out / "int8" / "covid-3class.onnx"]
+    second = out / "second" / "student-distilled" / "best.safetensors"
+    alone = [out / name / "student-alone" / "best.safetensors" for name in ("common-s0", "expert")]
     words = {
         "out": _quoted(out),
         "results": _quoted(results),
@@ -185,6 +244,9 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
         "python": _quoted(Path(sys.executable)),
         "seeds": SEEDS,
         "first": _quoted(out / "first" / "student-distilled" / "best.safetensors"),
+        "second": _quoted(second),
+        "teachers": shlex.quote(json.dumps([str(path) for path in (second, *alone)])),
+        "siim": _quoted(data / "siim"),
         "sources": " ".join(_quoted(data / source) for source in SOURCES),
         "strangers": _quoted(data / "not_cxr"),
         "table": " ".join(_quoted(out / "table" / f"{name}-s{seed}") for name in VARIANTS for seed in seeds),

@@ -42,7 +42,7 @@ REFERENCE = "imagenet"
 SAME_SOURCE = "siim"
 """The source in which both classes come from the same hospitals: the headline is taken on it, where it is present."""
 
-ORDER = ("scratch", "imagenet", "soft", "embedding", "both", "modern")
+ORDER = ("scratch", "imagenet", "soft", "embedding", "both", "modern", "ensemble")
 WORDS = {
     "auroc_same_source": f"AUROC of the positive class against the negative, within {SAME_SOURCE}",
     "auroc_macro": "mean AUROC over classes, all sources",
