@@ -98,25 +98,18 @@ STEPS = (
     ),
     Step(
         "first",
-        "first stage of the student that comes with the package, 160 px",
+        "first stage of the student that comes with the package: all sources",
         25,
-        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped.toml -o {out}/first",
+        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped.toml"
+        " --set student.weights={common} -o {out}/first",
         "first/student-distilled/finished.json",
     ),
     Step(
-        "second",
-        "second stage, 224 px",
-        30,
-        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_224.toml"
-        " --set student.weights={first} -o {out}/second",
-        "second/student-distilled/finished.json",
-    ),
-    Step(
         "shipped",
-        "third stage: taught by the second, by common practice and by the expert, fused",
-        75,
+        "second stage: taught by the first and by the expert, fused, unlabelled films included",
+        45,
         "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
-        " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={second}"
+        " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={first}"
         " -o {out}/shipped",
         "shipped/student-distilled/finished.json",
     ),
@@ -235,17 +228,17 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
     """The command of a step, with its places filled in."""
     seeds = SEEDS.split()
     bundles = [out / "shipped" / "bundle" / "covid-3class.onnx", out / "int8" / "covid-3class.onnx"]
-    second = out / "second" / "student-distilled" / "best.safetensors"
-    alone = [out / name / "student-alone" / "best.safetensors" for name in ("common-s0", "expert")]
+    first = out / "first" / "student-distilled" / "best.safetensors"
+    common, expert = (out / name / "student-alone" / "best.safetensors" for name in ("common-s0", "expert"))
     words = {
         "out": _quoted(out),
         "results": _quoted(results),
         "here": _quoted(HERE),
         "python": _quoted(Path(sys.executable)),
         "seeds": SEEDS,
-        "first": _quoted(out / "first" / "student-distilled" / "best.safetensors"),
-        "second": _quoted(second),
-        "teachers": shlex.quote(json.dumps([str(path) for path in (second, *alone)])),
+        "first": _quoted(first),
+        "common": _quoted(common),
+        "teachers": shlex.quote(json.dumps([str(first), str(expert)])),
         "siim": _quoted(data / "siim"),
         "sources": " ".join(_quoted(data / source) for source in SOURCES),
         "strangers": _quoted(data / "not_cxr"),

@@ -4,10 +4,11 @@
 #   experiments/students.sh siim_splits.csv runs/table "0 1 2"
 #
 # imagenet, scratch   the student on labels alone, from ImageNet weights and from scratch
-# first teacher       the student from ImageNet weights teaches ResNet50V2 and VGG19, for which there are no ImageNet weights
+# teacher-ensemble    the students from ImageNet weights themselves, fused
+# first-*, second-*   a student from ImageNet weights, then the ensemble, teach VGG19 and ResNet50V2, for which there are no such weights
 # teacher             both, fused: VGG19 ‖ ResNet50V2
 # soft, embedding, both, modern   taught by that teacher; modern: with relations between images, and unlabelled films
-# ensemble            as modern, taught by the students from ImageNet weights themselves, fused
+# ensemble            as modern, taught by teacher-ensemble
 #
 # POCKETCXR_WEIGHTS names a folder with mobilenetv2_100.*.safetensors where timm's hub is out of reach.
 set -euo pipefail
@@ -27,12 +28,19 @@ teacher() { # NAME BACKBONES WEIGHTS
 for seed in $seeds; do student "imagenet-s$seed" --alone --set student.seed="$seed"; done
 for seed in $seeds; do student "scratch-s$seed" --alone --set student.seed="$seed" --set student.weights=scratch; done
 
+own=() names=()
+for seed in $seeds; do own+=("\"$out/imagenet-s$seed/student-alone/best.safetensors\"") names+=('"mobilenetv2_100"'); done
+teacher teacher-ensemble "[$(IFS=,; echo "${names[*]}")]" "[$(IFS=,; echo "${own[*]}")]"
+
 first="$out/imagenet-s${seeds%% *}/student-alone/best.safetensors"
 large=(--set student.weights=scratch --set teacher.checkpoint="$first" --set student.unlabelled=true)
 student first-resnet "${large[@]}" --set student.backbone=resnetv2_50 --set student.epochs=6
 student first-vgg "${large[@]}" --set student.backbone=vgg19_bn --set student.epochs=4
+student second-vgg --set student.weights="$out/first-vgg/student-distilled/best.safetensors" \
+  --set student.backbone=vgg19_bn --set student.epochs=5 --set student.learning_rate=5e-4 --set student.unlabelled=true \
+  --set teacher.checkpoint="$out/teacher-ensemble/teacher/teacher.safetensors"
 teacher teacher '["vgg19_bn", "resnetv2_50"]' \
-  "[\"$out/first-vgg/student-distilled/best.safetensors\", \"$out/first-resnet/student-distilled/best.safetensors\"]"
+  "[\"$out/second-vgg/student-distilled/best.safetensors\", \"$out/first-resnet/student-distilled/best.safetensors\"]"
 
 modern='student.losses={hard=0.5, soft=1.0, embedding=1.0, similarity=1.0}'
 taught=(--set teacher.checkpoint="$out/teacher/teacher/teacher.safetensors")
@@ -43,9 +51,6 @@ for seed in $seeds; do
   student "modern-s$seed" "${taught[@]}" --set student.seed="$seed" --set student.unlabelled=true --set "$modern"
 done
 
-own=() names=()
-for seed in $seeds; do own+=("\"$out/imagenet-s$seed/student-alone/best.safetensors\"") names+=('"mobilenetv2_100"'); done
-teacher teacher-ensemble "[$(IFS=,; echo "${names[*]}")]" "[$(IFS=,; echo "${own[*]}")]"
 for seed in $seeds; do
   student "ensemble-s$seed" --set teacher.checkpoint="$out/teacher-ensemble/teacher/teacher.safetensors" \
     --set student.seed="$seed" --set student.unlabelled=true --set "$modern"

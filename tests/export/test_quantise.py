@@ -22,6 +22,7 @@ from pocketcxr.data.rows import IndexRow, write_rows  # noqa: E402
 from pocketcxr.errors import BundleError, GateError  # noqa: E402
 from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature  # noqa: E402
 from pocketcxr.evaluation.config import EvaluationConfig  # noqa: E402
+from pocketcxr.export import quantise_distil  # noqa: E402
 from pocketcxr.export.export import export_student  # noqa: E402
 from pocketcxr.export.quantise import Bench, Limits, misses, search, session  # noqa: E402
 from pocketcxr.export.quantise_core import constants, equalised, float_core, trunk  # noqa: E402
@@ -195,6 +196,10 @@ def _expanded(core) -> set[str]:
     return {n.input[0] for n in core.graph.node if n.op_type == "Conv" and stored[n.input[1]].shape[:2] == (48, 1)}
 
 
+def quantiser_of(core, dataset, positions) -> Quantiser:
+    return Quantiser(core, trunk(core), dataset.images(positions), np.array(dataset.pixels[positions]))
+
+
 def test_trunk_is_everything_before_the_embedding(core):
     found = trunk(core)
     assert len(found.convolutions) == 5
@@ -205,7 +210,7 @@ def test_trunk_is_everything_before_the_embedding(core):
 
 def test_fitted_rounding_is_closer_to_float_than_the_nearest_level(core, dataset):
     train, test = dataset.positions("train"), dataset.images(dataset.positions("test"))
-    quantiser = Quantiser(core, trunk(core), dataset.images(train))
+    quantiser = quantiser_of(core, dataset, train)
     expected = session(core).run(["logits"], {INPUT_NAME: test})[0]
 
     def error(recipe: Recipe) -> float:
@@ -217,8 +222,60 @@ def test_fitted_rounding_is_closer_to_float_than_the_nearest_level(core, dataset
     assert error(Recipe(rounding="fitted", portable=True)) < 0.5 * float(expected.std())
 
 
+def test_distilled_rounding_is_closer_to_float_than_the_fitted_it_starts_from(core, dataset):
+    train, test = dataset.positions("train"), dataset.images(dataset.positions("test"))
+    quantiser = quantiser_of(core, dataset, train)
+    expected = session(core).run(["logits", "embedding"], {INPUT_NAME: test})
+
+    def errors(recipe: Recipe) -> list[float]:
+        model = quantiser(recipe)
+        assert portable(model)
+        found = session(model).run(["logits", "embedding"], {INPUT_NAME: test})
+        return [float(np.sqrt(np.square(a - b).mean())) for a, b in zip(found, expected, strict=True)]
+
+    fitted = Recipe(rounding="fitted", portable=True)
+    before, after = errors(fitted), errors(dataclasses.replace(fitted, rounding="distilled"))
+    assert after[0] < 0.9 * before[0]
+    assert after[1] < 0.9 * before[1]
+
+
+def test_what_is_distilled_is_the_graph_that_ships(core, dataset):
+    quantiser = quantiser_of(core, dataset, dataset.positions("train"))
+    recipe = Recipe(rounding="fitted", portable=True)
+    model = quantiser(recipe)
+    convolutions = frozenset(trunk(core).convolutions)
+    start = quantiser._rounded(recipe, convolutions)
+    images = dataset.images(dataset.positions("test"))
+    graph = quantise_distil._Graph(core, start, quantiser._quantised_ranges(recipe, convolutions), portable=True)
+    with torch.no_grad():
+        rounded = graph.run(torch.from_numpy(images), rounded=True)[0].numpy()
+        exact = graph.run(torch.from_numpy(images), rounded=False)[0].numpy()
+    shipped = session(model).run(["logits"], {INPUT_NAME: images})[0]
+    assert np.abs(exact - session(core).run(["logits"], {INPUT_NAME: images})[0]).max() < 1e-4
+    off = np.sqrt(np.square(rounded - exact).mean())
+    # biases are rounded too, and a value on the edge of two levels falls either way; another graph would be 1.4 off
+    assert np.sqrt(np.square(rounded - shipped).mean()) < 0.4 * off
+
+
+def test_weights_that_are_distilled_stay_within_their_pairs():
+    levels = torch.tensor([[100.0, 90.0, -100.0, 20.0, -90.0]]).reshape(1, 5, 1, 1)
+    found = quantise_distil._within_pairs(levels).flatten().tolist()
+    assert found == [69.0, 59.0, -100.0, 20.0, -90.0]
+
+
+def test_an_operator_that_distillation_does_not_know_is_named(core, dataset):
+    quantiser = quantiser_of(core, dataset, dataset.positions("train")[:21])
+    strange = onnx.ModelProto()
+    strange.CopyFrom(core)
+    next(node for node in strange.graph.node if node.op_type == "Clip").op_type = "HardSwish"
+    convolutions = frozenset(trunk(core).convolutions)
+    start = quantiser._rounded(Recipe(rounding="fitted"), convolutions)
+    with pytest.raises(BundleError, match="HardSwish"):
+        quantise_distil._Graph(strange, start, {}, portable=False)
+
+
 def test_portable_weights_cannot_saturate_and_plain_ones_can(core, dataset):
-    quantiser = Quantiser(core, trunk(core), dataset.images(dataset.positions("train")))
+    quantiser = quantiser_of(core, dataset, dataset.positions("train"))
     model = quantiser(Recipe(rounding="fitted", portable=True))
     assert portable(model)
     assert not portable(quantiser(Recipe()))
@@ -232,7 +289,7 @@ def test_portable_weights_cannot_saturate_and_plain_ones_can(core, dataset):
 
 @pytest.mark.parametrize("calibration", ["percentile", "entropy"])
 def test_every_way_to_find_ranges_takes_any_number_of_pictures(core, dataset, capsys, calibration):
-    quantiser = Quantiser(core, trunk(core), dataset.images(dataset.positions("train")[:21]))
+    quantiser = quantiser_of(core, dataset, dataset.positions("train")[:21])
     model = quantiser(Recipe(calibration=calibration))
     assert session(model).run(["logits"], {INPUT_NAME: dataset.images(np.arange(3))})[0].shape == (3, 3)
     assert capsys.readouterr().out == ""
@@ -264,7 +321,7 @@ def test_bundle_is_calibrated_on_its_own_outputs(quantised, dataset):
     assert outputs.novelty.max() == pytest.approx(1.0, abs=1e-3)
     assert manifest.name == "toy, int8"
     assert manifest.metrics["split"] == "test"
-    assert manifest.run["quantisation"]["words"].endswith("fitted, portable")
+    assert manifest.run["quantisation"]["words"].endswith(", portable")
     golden = read_golden(golden_path(out))
     tolerance = manifest.run["quantisation"]["golden_tolerance"]
     for name, difference in check_golden(bundle, golden).items():
@@ -293,7 +350,7 @@ def test_record_holds_every_candidate_and_the_plot_is_drawn(quantised, run):
 
 def test_nothing_is_written_where_no_recipe_keeps_the_limits(run, tmp_path):
     out, record = tmp_path / "x.onnx", tmp_path / "x.json"
-    with pytest.raises(GateError, match=r"no int8 recipe of \d+ keeps all limits.*at most 1,000 allowed.*distillation"):
+    with pytest.raises(GateError, match=r"no int8 recipe of \d+ keeps all limits.*at most 1,000 allowed.*loosen the limit"):
         run_quantise(run, out=out, record=record, limits=Limits(bytes=1000), audit=False, quick=True, progress=False)
     assert not out.exists()
     assert json.loads(record.read_text(encoding="utf-8"))["chosen"] is None

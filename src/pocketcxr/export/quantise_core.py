@@ -95,7 +95,7 @@ def trunk(core: onnx.ModelProto) -> Trunk:
     Raises:
         BundleError: no convolution leads to the embedding.
     """
-    wanted = _ancestors(core, {"embedding"})
+    wanted = ancestors(core, {"embedding"})
     nodes = [node for node in core.graph.node if node.name in wanted]
     made_by = {output: node.op_type for node in nodes for output in node.output}
     convolutions = [node for node in nodes if node.op_type == "Conv"]
@@ -128,13 +128,13 @@ def _drop_tail(core: onnx.ModelProto) -> None:
     kept = [output for output in core.graph.output if output.name not in TAIL_OUTPUTS]
     del core.graph.output[:]
     core.graph.output.extend(kept)
-    wanted = _ancestors(core, {output.name for output in kept})
+    wanted = ancestors(core, {output.name for output in kept})
     nodes = [node for node in core.graph.node if node.name in wanted]
     del core.graph.node[:]
     core.graph.node.extend(nodes)
 
 
-def _ancestors(model: onnx.ModelProto, outputs: set[str]) -> set[str]:
+def ancestors(model: onnx.ModelProto, outputs: set[str]) -> set[str]:
     """Names of the nodes that some tensors depend on; nodes stand in topological order."""
     needed, found = set(outputs), set()
     for node in reversed(model.graph.node):
@@ -160,7 +160,7 @@ def _widen(core: onnx.ModelProto) -> None:
 
 def _give_biases(core: onnx.ModelProto) -> None:
     """Give every convolution of the trunk a bias of its own: rounding corrects the mean of each channel with it."""
-    wanted, stored = _ancestors(core, {"embedding"}), constants(core)
+    wanted, stored = ancestors(core, {"embedding"}), constants(core)
     for node in core.graph.node:
         if node.op_type == "Conv" and node.name in wanted and len(node.input) < 3:  # noqa: PLR2004
             zeros = np.zeros(len(stored[node.input[1]]), dtype=np.float32)
@@ -174,7 +174,7 @@ def _exact_pixels(core: onnx.ModelProto) -> None:
     The convolution pads with zero after the normalisation, which is `mean` before it: hence a border of its own.
     """
     nodes, stored = list(core.graph.node), constants(core)
-    wanted = _ancestors(core, {"embedding"})  # another network of the same graph, an input gate, reads the image too
+    wanted = ancestors(core, {"embedding"})  # another network of the same graph, an input gate, reads the image too
     first = [node for node in nodes if node.name in wanted and INPUT_NAME in node.input]
     if len(first) != 1:
         return

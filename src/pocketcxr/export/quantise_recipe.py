@@ -20,6 +20,7 @@ from onnxruntime.quantization.quantize import save_tensors_data
 
 from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.export.quantise_core import PADDED, attributes, constants, replace_constant
+from pocketcxr.export.quantise_distil import distil_rounding
 from pocketcxr.export.quantise_rounding import Rounded, fit_rounding, is_portable
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ _BATCH = 8
 class Recipe:
     """One way to quantise.
 
-    `weights` are scaled per ``channel`` or per ``tensor`` and rounded to the ``nearest`` level or ``fitted`` on
-    pictures (`pocketcxr.export.quantise_rounding`); `portable` keeps fitted weights small enough for x86 without VNNI;
-    `calibration` of the activations' ranges is ``min-max``, ``percentile`` or ``entropy``; `activations` are
-    ``unsigned`` or ``signed``, `symmetric` or not; `reduce_range` is ONNX Runtime's seven-bit weights; the groups
+    `weights` are scaled per ``channel`` or per ``tensor`` and rounded to the ``nearest`` level, ``fitted`` on pictures
+    (`pocketcxr.export.quantise_rounding`), or ``distilled`` after that (`pocketcxr.export.quantise_distil`);
+    `portable` keeps fitted weights small enough for x86 without VNNI; `calibration` of the activations' ranges is
+    ``min-max``, ``percentile`` or ``entropy``; `activations` are ``unsigned`` or ``signed``, `symmetric` or not;
+    `reduce_range` is ONNX Runtime's seven-bit weights; the groups
     `in_float` (see `pocketcxr.export.quantise_core.Trunk`) stay in float.
     """
 
@@ -65,7 +67,8 @@ class Recipe:
         said = [f"per {self.weights}", self.calibration, self.activations]
         said += ["symmetric"] if self.symmetric else []
         said += ["reduced range"] if self.reduce_range else []
-        said += ["fitted, portable" if self.portable else "fitted"] if self.rounding == "fitted" else []
+        if self.rounding != "nearest":
+            said.append(f"{self.rounding}, portable" if self.portable else self.rounding)
         said += [f"float {', '.join(self.in_float)}"] if self.in_float else []
         return "; ".join(said)
 
@@ -88,16 +91,19 @@ class _Reader(CalibrationDataReader):
 class Quantiser:
     """Makes int8 graphs of one float core; ranges are found once for each method and kept.
 
-    `images` float32 [n, 1, size, size] of the train split.
+    `images` float32 [n, 1, size, size] and `pictures` uint8 [m, size, size], many more, are of the train split.
     """
 
     core: onnx.ModelProto
     trunk: Trunk
     images: NDArray[np.float32]
+    pictures: NDArray[np.uint8]
     seed: int = 0
+    progress: bool = False
 
     def __post_init__(self) -> None:
         self._ranges: dict[str, TensorsData] = {}
+        self._kept: dict[Recipe, Rounded] = {}
 
     def __call__(self, recipe: Recipe) -> onnx.ModelProto:
         """Quantise the core; outputs keep their names, the classifier and the maps stay in float."""
@@ -110,7 +116,7 @@ class Quantiser:
         )
         if recipe.activations == "signed" or recipe.symmetric:
             overrides = {}
-        if recipe.rounding == "fitted":
+        if recipe.rounding != "nearest":
             core, scales = self._on_grid(recipe, frozenset(convolutions))
             for name, values in scales.items():
                 overrides[name] = [
@@ -170,19 +176,41 @@ class Quantiser:
         return core, rounded.scales
 
     def _rounded(self, recipe: Recipe, convolutions: frozenset[str]) -> Rounded:
+        """Rounded weights of a recipe; kept, because the finished file asks for those of the search again."""
+        if recipe not in self._kept:
+            self._kept[recipe] = self._round(recipe, convolutions)
+        return self._kept[recipe]
+
+    def _round(self, recipe: Recipe, convolutions: frozenset[str]) -> Rounded:
+        ranges = self._quantised_ranges(recipe, convolutions)
+        if recipe.rounding == "distilled":
+            start = self._rounded(dataclasses.replace(recipe, rounding="fitted"), convolutions)
+            return distil_rounding(
+                self.core,
+                self.pictures,
+                start=start,
+                ranges=ranges,
+                portable=recipe.portable,
+                seed=self.seed,
+                progress=self.progress,
+            )
+        return fit_rounding(
+            self.core,
+            self.images,
+            ranges=ranges,
+            convolutions=convolutions,
+            portable=recipe.portable,
+            seed=self.seed,
+        )
+
+    def _quantised_ranges(self, recipe: Recipe, convolutions: frozenset[str]) -> dict[str, tuple[float, float]]:
+        """Least and largest value of every activation that is rounded with these convolutions in int8."""
         data = self._ranges_of(recipe.calibration).data
         ends = {name: [float(np.ravel(value)[0]) for value in one.range_value] for name, one in data.items()}
         ranges = {name: (low, high) for name, (low, high) in ends.items()}
         ranges[PADDED] = (0.0, 1.0)
         quantised = _quantised_tensors(self.core, self.trunk, convolutions)
-        return fit_rounding(
-            self.core,
-            self.images,
-            ranges={name: bounds for name, bounds in ranges.items() if name in quantised},
-            convolutions=convolutions,
-            portable=recipe.portable,
-            seed=self.seed,
-        )
+        return {name: bounds for name, bounds in ranges.items() if name in quantised}
 
 
 def portable(model: onnx.ModelProto) -> bool:

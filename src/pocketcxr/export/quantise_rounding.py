@@ -96,13 +96,13 @@ def fit_rounding(
     with torch.inference_mode():
         for number, node in enumerate(core.graph.node[: last + 1]):
             output = node.output[0]
-            exact[output] = _OPERATORS[node.op_type](node, exact)
+            exact[output] = OPERATORS[node.op_type](node, exact)
             if node.name in convolutions:
                 layer = _observed(node, rough, exact, stored, generator)
                 _round_layer(node, layer, found, portable=portable)
                 rough[node.input[1]] = torch.from_numpy(found.weights[node.input[1]])
                 rough[node.input[2]] = torch.from_numpy(found.biases[node.input[2]])
-            rough[output] = _OPERATORS[node.op_type](node, rough)
+            rough[output] = OPERATORS[node.op_type](node, rough)
             if output in ranges and output not in clipped:
                 rough[output] = _quantised(rough[output], *ranges[output])
             for name in node.input:
@@ -113,16 +113,21 @@ def fit_rounding(
 
 def is_portable(weights: NDArray[np.integer[Any]], *, group: int) -> bool:
     """Whether the integers [out, in / group, rows, columns] of a convolution can never saturate without VNNI."""
-    if group > 1 and weights.shape[1] == 1:
+    if is_depthwise(weights.shape, group):
         return True
     table = weights.reshape(len(weights), -1).astype(np.int64)
-    if _any_pair(weights.shape):
+    if any_pair(weights.shape):
         return bool(2 * np.abs(table).max() <= PAIR_SUM)
     pairs = _pairs(table)
     return all(int(np.maximum(s * pairs, 0).sum(axis=-1).max()) <= PAIR_SUM for s in (1, -1))
 
 
-def _any_pair(shape: tuple[int, ...]) -> bool:
+def is_depthwise(shape: tuple[int, ...], group: int) -> bool:
+    """Whether weights [out, in / group, rows, columns] belong to a depthwise convolution, summed in 32 bits."""
+    return group > 1 and shape[1] == 1
+
+
+def any_pair(shape: tuple[int, ...]) -> bool:
     """Whether any two inputs may be neighbours: kernels put channels or places first, as they like."""
     return shape[1] > 1 and shape[2] * shape[3] > 1
 
@@ -186,8 +191,8 @@ def _round_layer(node: onnx.NodeProto, layer: _Layer, found: Rounded, *, portabl
     spread += ridge[:, None, None] * np.eye(inputs)
     moved = np.linalg.solve(spread, centred @ missing.transpose(0, 2, 1) / places).transpose(0, 2, 1)
     target = layer.weight + moved
-    paired = portable and not (group > 1 and inputs == np.prod(shape[2:]))  # depthwise: one channel each
-    largest = PAIR_SUM // 2 if paired and _any_pair(shape) else LARGEST
+    paired = portable and not is_depthwise(shape, group)
+    largest = PAIR_SUM // 2 if paired and any_pair(shape) else LARGEST
     scales = _scales(target, spread, paired=paired, largest=largest)
     levels = _rounded(target, spread, scales, paired=paired, largest=largest)
     weights = levels * scales[..., None]
@@ -279,7 +284,7 @@ def _pad(node: onnx.NodeProto, values: dict[str, torch.Tensor]) -> torch.Tensor:
     return functional.pad(values[node.input[0]], (left, right, top, bottom), value=float(values[node.input[2]]))
 
 
-_OPERATORS = {
+OPERATORS = {
     "Conv": _convolution,
     "Clip": _clip,
     "Pad": _pad,

@@ -98,7 +98,7 @@ def run_quantise(
     verify(data, str(source))
     manifest = read_manifest(data, str(source))
     opened, dataset = _dataset(folder, manifest, progress=progress)
-    bench = Bench(data, manifest, dataset, opened.experiment.evaluation, seed=seed)
+    bench = Bench(data, manifest, dataset, opened.experiment.evaluation, seed=seed, progress=progress)
     found = search(bench, limits, quick=quick, progress=progress)
     record = record or folder / RECORD
     picture = record.with_suffix(".png")
@@ -170,8 +170,8 @@ def _nothing_passed(found: Search, record: Path) -> str:
     closest = found.closest
     return (
         f"no int8 recipe of {len(found.candidates)} keeps all limits; the closest ({closest.recipe.words}) misses: "
-        f"{'; '.join(closest.misses)}. Nothing was written but {record}. Next: fine-tune the student through int8 "
-        "rounding (quantisation-aware distillation from the float student), which this program does not do"
+        f"{'; '.join(closest.misses)}. Nothing was written but {record}. Next: loosen the limit that is missed, or "
+        "train a student that decides less often by a hair's breadth"
     )
 
 
