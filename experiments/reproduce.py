@@ -77,7 +77,8 @@ STEPS = (
         "table",
         "means, intervals, paired tests; opens the test split",
         5,
-        "{python} {here}/students_table.py {table} -o {results}/students_table.json --open-test",
+        "{python} {here}/students_table.py {table} -o {results}/students_table.json --open-test"
+        " --teachers {out}/table/teacher {out}/table/teacher-ensemble",
         "students_table.done",
     ),
     Step(

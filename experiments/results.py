@@ -29,6 +29,7 @@ SAME_SOURCE = "siim"
 CARD = "shipped_student_card.md"
 
 _KEPT_SECTIONS = ("scorecard", "unseen", "shortcuts", "novelty", "calibration", "conformal")
+_AS_GOOD = -0.005
 _EXPORTED, _TEACHER = "exported file", "teacher"
 _COMMON_PRACTICE = {
     "auroc": 0.930,
@@ -226,8 +227,26 @@ def _gain(table: dict[str, Any] | None) -> str:
         difference = split["differences"].get(variant, {}).get(metric)
         gain = _spread(difference, sign=True) if difference else "–"
         p = f"{difference['p_holm']:.3f}" if difference else "–"
-        lines.append(f"| {variant} | {_spread(row[metric])} | {len(row[metric]['each'])} | {gain} | {p} |")
-    return "\n".join(lines)
+        seeds = "one network" if variant in table.get("teachers", ()) else len(row[metric]["each"])
+        lines.append(f"| {variant} | {_spread(row[metric])} | {seeds} | {gain} | {p} |")
+    return "\n".join([*lines, *_from_teacher(table, split, metric)])
+
+
+def _from_teacher(table: dict[str, Any], split: dict[str, Any], metric: str) -> list[str]:
+    """How the chosen student stands to the teacher VGG19 ‖ ResNet50V2, in a sentence."""
+    chosen = table["chosen_on_calibration"]
+    row = split.get("differences_from_teacher", {}).get(chosen, {}).get(metric)
+    if row is None:
+        return []
+    low = row["patients"][0] if row["patients"] else None
+    equal = low is not None and low > _AS_GOOD
+    said = "at least its equal" if equal else "not shown to be its equal"
+    limit = f"{_AS_GOOD:.3f}".replace("-", "−")
+    words = (
+        f"Against the teacher (VGG19 ‖ ResNet50V2), “{chosen}” differs by {_spread(row, sign=True)}: {said} "
+        f"(a lower bound above {limit} is wanted)."
+    )
+    return ["", words]
 
 
 def _costs(shipped: dict[str, Any], quantised: dict[str, Any] | None) -> str:

@@ -1,11 +1,14 @@
-"""The comparison of students over seeds: means, intervals, paired tests against the student that nobody taught.
+r"""The comparison of students over seeds: means, intervals, paired tests against the student that nobody taught.
 
 python experiments/students_table.py runs/table/*-s[0-9]* -o docs/results/students_table.json
-python experiments/students_table.py runs/table/*-s[0-9]* -o docs/results/students_table.json --open-test
+python experiments/students_table.py runs/table/*-s[0-9]* -o docs/results/students_table.json --open-test \
+    --teachers runs/table/teacher runs/table/teacher-ensemble
 
 A run's folder is called VARIANT-sSEED (imagenet-s0, both-s2) and holds ``student-distilled`` or ``student-alone``. All
-runs must stand on the same images and splits. The winner is chosen on the calibration split; the test split is asked
-only with --open-test, which leaves a line with date and hash of the runs in ``test_split_opened.log`` beside the table.
+runs must stand on the same images and splits. Teachers are runs of ``train-teacher``, one network for all seeds;
+students are held against the one called ``teacher``, too. The winner is chosen on the calibration split; the test split
+is asked only with --open-test, which leaves a line with date and hash of the runs in ``test_split_opened.log`` beside
+the table.
 
 Beside the JSON a plot is drawn, ``….png``. Scores are kept in each run (``students_table.SPLIT.npz``), so that a second
 call is quick; --scores DIR keeps them elsewhere.
@@ -39,10 +42,11 @@ if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
 
 REFERENCE = "imagenet"
+TEACHER = "teacher"
 SAME_SOURCE = "siim"
 """The source in which both classes come from the same hospitals: the headline is taken on it, where it is present."""
 
-ORDER = ("scratch", "imagenet", "soft", "embedding", "both", "modern", "ensemble")
+ORDER = ("scratch", "imagenet", "soft", "embedding", "both", "modern", "ensemble", TEACHER, "teacher-ensemble")
 WORDS = {
     "auroc_same_source": f"AUROC of the positive class against the negative, within {SAME_SOURCE}",
     "auroc_macro": "mean AUROC over classes, all sources",
@@ -94,7 +98,7 @@ def table(scores: Sequence[Scores], split: Split, *, bootstrap: int = 1000, seed
     seeds = {v: sorted(one.seed for one in scores if one.variant == v) for v in variants}
     patients = int(split.members.max()) + 1
     rows = {v: {n: _row(v, n, seeds[v], values, replicates, patients) for n in metrics} for v in variants}
-    differences = _differences(variants, seeds, metrics, values, replicates, patients)
+    measured = (variants, seeds, metrics, values, replicates, patients)
     return {
         "split": split.name,
         "images": len(split.truth),
@@ -104,7 +108,8 @@ def table(scores: Sequence[Scores], split: Split, *, bootstrap: int = 1000, seed
         "seeds": seeds,
         "variants": rows,
         "against": REFERENCE if REFERENCE in variants else None,
-        "differences": differences,
+        "differences": _differences(*measured, reference=REFERENCE),
+        "differences_from_teacher": _differences(*measured, reference=TEACHER),
     }
 
 
@@ -134,17 +139,19 @@ def _differences(
     values: Mapping[tuple[str, int], dict[str, float]],
     replicates: Mapping[tuple[str, int], dict[str, NDArray[np.float64]]],
     patients: int,
+    *,
+    reference: str,
 ) -> dict[str, dict[str, Any]]:
-    if REFERENCE not in variants:
+    if reference not in variants:
         return {}
-    found: dict[str, dict[str, Any]] = {variant: {} for variant in variants if variant != REFERENCE}
+    found: dict[str, dict[str, Any]] = {variant: {} for variant in variants if variant != reference}
     for name in metrics:
         for variant, of in found.items():
-            shared = [one for one in seeds[variant] if one in seeds[REFERENCE]]
+            shared = [one for one in seeds[variant] if one in seeds[reference]]
             if not shared:
                 continue
-            each = [values[variant, one][name] - values[REFERENCE, one][name] for one in shared]
-            moved = np.mean([replicates[variant, s][name] - replicates[REFERENCE, s][name] for s in shared], axis=0)
+            each = [values[variant, one][name] - values[reference, one][name] for one in shared]
+            moved = np.mean([replicates[variant, s][name] - replicates[reference, s][name] for s in shared], axis=0)
             exist = moved[np.isfinite(moved)]
             figure = interval("difference", float(np.mean(each)), moved, patients=patients)
             tail = min(int((exist <= 0).sum()), int((exist >= 0).sum()))
@@ -217,15 +224,17 @@ def _ordered(variants: Iterable[str]) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------- the runs
 
 
-def collect(folders: Sequence[Path], split: str, *, scores: Path | None) -> tuple[list[Scores], Split]:
-    """Score the runs on a split; logits that were kept are taken from there.
+def collect(
+    folders: Sequence[Path], split: str, *, scores: Path | None, teachers: Sequence[Path] = ()
+) -> tuple[list[Scores], Split]:
+    """Score the runs on a split; logits that were kept are taken from there. A teacher answers for every seed.
 
     Raises:
         ConfigError: a folder that is no run of the table, or runs on different images.
     """
     found, first = [], None
-    for folder in folders:
-        variant, seed = name_of(folder)
+    students = [name_of(folder) for folder in folders]
+    for folder in (*folders, *teachers):
         dataset = _dataset(folder)
         if first is None:
             first = dataset
@@ -234,7 +243,9 @@ def collect(folders: Sequence[Path], split: str, *, scores: Path | None) -> tupl
         calibration = _logits(folder, dataset, "calibration", scores)
         temperature = fit_temperature(calibration, dataset.labels[dataset.positions("calibration")])
         logits = calibration if split == "calibration" else _logits(folder, dataset, split, scores)
-        found.append(Scores(variant, seed, logits, temperature))
+        names = [(folder.name, seed) for seed in sorted({s for _, s in students})]
+        names = names if folder in teachers else [name_of(folder)]
+        found += [Scores(variant, seed, logits, temperature) for variant, seed in names]
         print(f"{folder.name}: {split} split scored", file=sys.stderr)  # noqa: T201
     assert first is not None
     positions = first.positions(split)
@@ -263,15 +274,15 @@ def name_of(folder: Path) -> tuple[str, int]:
 
 
 def checkpoint_of(folder: Path) -> Path:
-    """The student of a run.
+    """The student of a run, or its teacher where it has no student.
 
     Raises:
         ConfigError: there is none.
     """
-    for name in ("student-distilled", "student-alone"):
-        path = folder / name / "best.safetensors"
-        if path.is_file():
-            return path
+    names = ("student-distilled/best.safetensors", "student-alone/best.safetensors", "teacher/teacher.safetensors")
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
     raise ConfigError(f"{folder}: expected a trained student in student-distilled or student-alone, found none")
 
 
@@ -371,22 +382,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--open-test", action="store_true", help="ask the test split too; leaves a line in the log")
     parser.add_argument("--bootstrap", type=int, default=1000)
     parser.add_argument("--scores", type=Path, help="keep scores here instead of in the runs")
+    parser.add_argument("--teachers", nargs="+", type=Path, default=[], help="runs of train-teacher")
     options = parser.parse_args(arguments)
     try:
         made = {"calibration": _made(options, "calibration")}
+        digest = hash_of([*options.runs, *options.teachers])
         log = options.output.with_name(_LOG)
         if options.open_test:
             stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
             options.output.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8") as stream:  # before anything is seen of it
-                stream.write(f"{stamp} test split opened for {len(options.runs)} students, {hash_of(options.runs)}\n")
+                stream.write(f"{stamp} test split opened for {len(options.runs)} students, {digest}\n")
             made["test"] = _made(options, "test")
     except PocketCxrError as error:
         print(f"students_table: {error}", file=sys.stderr)  # noqa: T201
         return 2
     metric = next(iter(made["calibration"]["metrics"]))
-    chosen = max(made["calibration"]["variants"].items(), key=lambda item: item[1][metric]["mean"])[0]
-    record = {"chosen_on_calibration": chosen, "metric": metric, "runs_hash": hash_of(options.runs), "splits": made}
+    teachers = {path.resolve().name for path in options.teachers}
+    students = {name: row for name, row in made["calibration"]["variants"].items() if name not in teachers}
+    chosen = max(students.items(), key=lambda item: item[1][metric]["mean"])[0]
+    record = {
+        "chosen_on_calibration": chosen,
+        "teachers": sorted(teachers),
+        "metric": metric,
+        "runs_hash": digest,
+        "splits": made,
+    }
     if log.is_file():
         record["test_opened"] = log.read_text(encoding="utf-8").splitlines()
     write_json(options.output, record)
@@ -397,7 +418,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _made(options: argparse.Namespace, split: str) -> dict[str, Any]:
-    scores, described = collect(options.runs, split, scores=options.scores)
+    scores, described = collect(options.runs, split, scores=options.scores, teachers=options.teachers)
     return table(scores, described, bootstrap=options.bootstrap)
 
 

@@ -99,3 +99,18 @@ def test_bad_input_gets_one_line_and_leaves_the_test_split_closed(module, tmp_pa
     assert module.main([str(folder), "-o", str(tmp_path / "t.json"), "--open-test"]) == 2
     assert "holds no run" in capsys.readouterr().err
     assert not (tmp_path / "test_split_opened.log").exists()
+
+
+def test_students_are_held_against_the_teacher_too(module):
+    generator = np.random.default_rng(1)
+    truth = np.arange(200) % 2
+    split = module.Split("calibration", truth, np.array(["siim"] * 200), np.arange(200), ("a", "b"), 1)
+    scores = []
+    for variant, strength in (("imagenet", 1.0), ("both", 2.0), ("teacher", 2.0)):
+        noise = generator.normal(0, 1, 200) if variant != "teacher" else noise  # noqa: F821  # the teacher errs as `both`
+        logit = strength * (2 * truth - 1) + noise
+        scores += [module.Scores(variant, seed, np.stack([-logit, logit], 1), 1.0) for seed in (0, 1)]
+    found = module.table(scores, split, bootstrap=50)
+    assert found["differences_from_teacher"]["both"]["auroc_same_source"]["mean"] == 0
+    assert found["differences_from_teacher"]["imagenet"]["auroc_same_source"]["mean"] < -0.05
+    assert "teacher" not in found["differences_from_teacher"]

@@ -350,7 +350,9 @@ def test_record_holds_every_candidate_and_the_plot_is_drawn(quantised, run):
 
 def test_nothing_is_written_where_no_recipe_keeps_the_limits(run, tmp_path):
     out, record = tmp_path / "x.onnx", tmp_path / "x.json"
-    with pytest.raises(GateError, match=r"no int8 recipe of \d+ keeps all limits.*at most 1,000 allowed.*loosen the limit"):
+    with pytest.raises(
+        GateError, match=r"no int8 recipe of \d+ keeps all limits.*at most 1,000 allowed.*loosen the limit"
+    ):
         run_quantise(run, out=out, record=record, limits=Limits(bytes=1000), audit=False, quick=True, progress=False)
     assert not out.exists()
     assert json.loads(record.read_text(encoding="utf-8"))["chosen"] is None
