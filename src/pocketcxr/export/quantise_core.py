@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+import onnxruntime
+from onnx import helper, numpy_helper
 
 from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.errors import BundleError
+from pocketcxr.models.stored_weights import widened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,12 +59,11 @@ def float_core(model: onnx.ModelProto) -> onnx.ModelProto:
         raise BundleError("expected a float bundle, found one that is quantised already: give the one it was made from")
     if "BatchNormalization" in kinds:
         raise BundleError("expected batch norms folded into convolutions, found BatchNormalization: export it again")
-    core = copy.deepcopy(model)
+    core = widened(model)
     del core.metadata_props[:]
     for number, node in enumerate(core.graph.node):
         node.name = node.name or f"node.{number}"
     _drop_tail(core)
-    _widen(core)
     _give_biases(core)
     _exact_pixels(core)
     used = {name for node in core.graph.node for name in node.input}
@@ -84,6 +85,17 @@ def replace_constant(model: onnx.ModelProto, name: str, values: NDArray[Any]) ->
     found.CopyFrom(numpy_helper.from_array(values, name))
 
 
+def session(model: onnx.ModelProto | bytes, *, fused: bool = True) -> onnxruntime.InferenceSession:
+    """Load a graph as the program does, on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    if not fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """A node's attributes as Python values."""
     return {one.name: helper.get_attribute_value(one) for one in node.attribute}
@@ -95,7 +107,7 @@ def trunk(core: onnx.ModelProto) -> Trunk:
     Raises:
         BundleError: no convolution leads to the embedding.
     """
-    wanted = _ancestors(core, {"embedding"})
+    wanted = ancestors(core, {"embedding"})
     nodes = [node for node in core.graph.node if node.name in wanted]
     made_by = {output: node.op_type for node in nodes for output in node.output}
     convolutions = [node for node in nodes if node.op_type == "Conv"]
@@ -128,13 +140,13 @@ def _drop_tail(core: onnx.ModelProto) -> None:
     kept = [output for output in core.graph.output if output.name not in TAIL_OUTPUTS]
     del core.graph.output[:]
     core.graph.output.extend(kept)
-    wanted = _ancestors(core, {output.name for output in kept})
+    wanted = ancestors(core, {output.name for output in kept})
     nodes = [node for node in core.graph.node if node.name in wanted]
     del core.graph.node[:]
     core.graph.node.extend(nodes)
 
 
-def _ancestors(model: onnx.ModelProto, outputs: set[str]) -> set[str]:
+def ancestors(model: onnx.ModelProto, outputs: set[str]) -> set[str]:
     """Names of the nodes that some tensors depend on; nodes stand in topological order."""
     needed, found = set(outputs), set()
     for node in reversed(model.graph.node):
@@ -144,23 +156,9 @@ def _ancestors(model: onnx.ModelProto, outputs: set[str]) -> set[str]:
     return found
 
 
-def _widen(core: onnx.ModelProto) -> None:
-    """Replace every stored tensor that is only cast by its float32 values: half-precision weights, constants."""
-    stored = {one.name: one for one in core.graph.initializer}
-    rest: list[onnx.NodeProto] = []
-    for node in core.graph.node:
-        if node.op_type == "Cast" and node.input[0] in stored and attributes(node)["to"] == TensorProto.FLOAT:
-            values = numpy_helper.to_array(stored[node.input[0]]).astype(np.float32)
-            core.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-        else:
-            rest.append(node)
-    del core.graph.node[:]
-    core.graph.node.extend(rest)
-
-
 def _give_biases(core: onnx.ModelProto) -> None:
     """Give every convolution of the trunk a bias of its own: rounding corrects the mean of each channel with it."""
-    wanted, stored = _ancestors(core, {"embedding"}), constants(core)
+    wanted, stored = ancestors(core, {"embedding"}), constants(core)
     for node in core.graph.node:
         if node.op_type == "Conv" and node.name in wanted and len(node.input) < 3:  # noqa: PLR2004
             zeros = np.zeros(len(stored[node.input[1]]), dtype=np.float32)
@@ -174,7 +172,7 @@ def _exact_pixels(core: onnx.ModelProto) -> None:
     The convolution pads with zero after the normalisation, which is `mean` before it: hence a border of its own.
     """
     nodes, stored = list(core.graph.node), constants(core)
-    wanted = _ancestors(core, {"embedding"})  # another network of the same graph, an input gate, reads the image too
+    wanted = ancestors(core, {"embedding"})  # another network of the same graph, an input gate, reads the image too
     first = [node for node in nodes if node.name in wanted and INPUT_NAME in node.input]
     if len(first) != 1:
         return
