@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import ConfigError, PocketCxrError, require_extra
+from pocketcxr.export.storages import BYTES, STORAGES
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ def _stage(options: argparse.Namespace) -> int:
             alone=getattr(options, "alone", False),
             online=getattr(options, "online", False),
             force=getattr(options, "force", False),
+            storage=getattr(options, "storage", BYTES),
             progress=not options.quiet,
         )
     )
@@ -521,6 +523,13 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         if name == "export":
             parser.add_argument(
                 "--force", action="store_true", help="export a student that failed its audit too, marked as failed"
+            )
+            parser.add_argument(
+                "--storage",
+                choices=STORAGES,
+                default=BYTES,
+                help="of the weights, computed in float32: 8-bit (default) rounds large layers until the file is below "
+                "3 MB; half is kept where that would move a probability by more than 0.02",
             )
         _add_run_options(parser)
         parser.set_defaults(run=_stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 
 from pocketcxr.export import onnx_export, onnx_tail, parity  # noqa: E402
 from pocketcxr.export.export import export_student  # noqa: E402
+from pocketcxr.models.backbones import Backbone  # noqa: E402
+from pocketcxr.models.networks import Student  # noqa: E402
 
 _CORE_GRAPH = onnx_export.core_graph
 PLAIN_OPERATORS = (
@@ -88,12 +91,13 @@ def test_half_weights_bundle_equals_pytorch_with_its_weights_rounded(case, bundl
 
 
 def test_full_weights_bundle_equals_pytorch_as_trained(case, tmp_path):
-    bundle = load_bundle(_export(case, tmp_path / "full.onnx", half_weights=False), threads=1)
+    bundle = load_bundle(_export(case, tmp_path / "full.onnx", storage="float32"), threads=1)
     images = network_input(drawn_inputs(32))
     with torch.no_grad():
         expected = onnx_export.cpu_copy(case.network)(torch.from_numpy(images))
     np.testing.assert_allclose(bundle(images).logits, expected.logits, atol=1e-4)
     assert list(bundle.manifest.run["parity_with_pytorch"]) == ["graph"]
+    assert bundle.manifest.run["storage"] == {"stored": "float32"}
 
 
 def test_half_weights_halve_the_bytes_of_the_weights(case, exported):
@@ -172,7 +176,8 @@ def test_manifest_holds_what_was_given_and_what_was_found(bundle):
     assert "not a medical device" in manifest.intended_use
     assert any("children" in limit for limit in manifest.limits)
     assert any("CC0-1.0" in limit for limit in manifest.limits)
-    assert set(manifest.run["parity_with_pytorch"]) == {"graph", "half_weights"}
+    assert set(manifest.run["parity_with_pytorch"]) == {"graph", "stored_weights"}
+    assert manifest.run["storage"] == {"stored": "half"}  # small enough: nothing had to be rounded
 
 
 def test_golden_vectors_fit_and_hold_no_patient_by_default(case, exported, bundle):
@@ -203,8 +208,8 @@ def test_graph_that_differs_from_the_network_is_not_written(case, tmp_path):
 
 
 def test_rounding_that_moves_a_probability_too_far_is_refused(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(parity, "HALF_PROBABILITY_TOLERANCE", 1e-9)
-    with pytest.raises(BundleError, match="half_weights=False"):
+    monkeypatch.setattr(parity, "STORED_PROBABILITY_TOLERANCE", 1e-9)
+    with pytest.raises(BundleError, match="expected at most 1e-09: export with storage='float32'"):
         _export(case, tmp_path / "x.onnx")
 
 
@@ -215,6 +220,11 @@ def test_rounding_that_moves_a_probability_too_far_is_refused(case, tmp_path, mo
         ({"labels": ("a", "b", "c")}, {}, "student has labels"),
         ({"image_size": 64}, {}, "student takes 64 pixels"),
         ({}, {"records": {"metric": {}}}, "records: expected some of"),
+        (
+            {},
+            {"storage": "int8"},
+            "storage of the weights: expected one of .*, found 'int8'",
+        ),
     ],
 )
 def test_contradictions_are_refused_before_any_work(case, tmp_path, spec, changes, message):
@@ -270,3 +280,85 @@ def test_mobilenet_of_full_size_becomes_a_plain_graph_of_half_the_bytes():
     halved = onnx_tail.halve_weights(core)
     assert len(halved.SerializeToString()) < 0.53 * len(core.SerializeToString())
     onnx.checker.check_model(halved, full_check=True)
+
+
+class Wide(torch.nn.Module):
+    """A small stem, then two layers of 0.9 million weights each: more than 3 MB in half precision."""
+
+    pretrained_cfg: ClassVar[dict] = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    num_features = 950
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(1, 950, 8, stride=8)
+        self.first, self.second = (torch.nn.Conv2d(950, 950, 1) for _ in range(2))
+        generator = torch.Generator().manual_seed(1)
+        for parameter in self.parameters():
+            fan = parameter[0].numel() if parameter.ndim > 1 else 100
+            parameter.data = torch.randn(parameter.shape, generator=generator) * (2 / fan) ** 0.5
+
+    def forward_features(self, images):
+        maps = self.stem(images)
+        for layer in (self.first, self.second):
+            maps = layer(torch.relu(maps))
+        return torch.relu(maps)
+
+    def forward_head(self, maps, pre_logits):
+        return maps.mean((2, 3))
+
+
+@pytest.fixture(scope="module")
+def wide_case(case):
+    torch.manual_seed(0)
+    network = Student(Backbone("wide", Wide(), image_size=32), classes=3, dropout=0.0).eval()
+    return dataclasses.replace(case, network=network, spec=dataclasses.replace(case.spec, backbones=("wide",)))
+
+
+@pytest.fixture
+def _wide_core(wide_case, monkeypatch, wide_graph):
+    monkeypatch.setattr(onnx_export, "core_graph", lambda *_, **__: wide_graph)
+
+
+@pytest.fixture(scope="module")
+def wide_graph(wide_case):
+    return _CORE_GRAPH(wide_case.network, image_size=32)
+
+
+@pytest.mark.usefixtures("_wide_core")
+def test_a_large_student_becomes_a_file_below_three_megabytes_that_says_how(wide_case, tmp_path):
+    path = _export(wide_case, tmp_path / "wide.onnx")
+    assert 1_700_000 < path.stat().st_size < 3_000_000
+    run = load_bundle(path, threads=1).manifest.run
+    assert run["storage"] == {"stored": "8-bit", "layers_in_8_bits": 1}
+    moves = run["parity_with_pytorch"]["calibration_split"]
+    assert 0 < moves["mean_move"] <= moves["percentile_99"] <= moves["largest_move"] <= 0.02
+    assert moves["class_agreement"] >= 0.995
+
+
+@pytest.mark.usefixtures("_wide_core")
+def test_where_eight_bits_move_answers_too_far_half_precision_stays_and_one_line_says_so(
+    wide_case, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(parity, "LEAST_CLASS_AGREEMENT", 1.1)
+    with caplog.at_level("WARNING", logger="pocketcxr"):
+        path = _export(wide_case, tmp_path / "half.onnx")
+    (record,) = caplog.records
+    assert "expected at least 110.0%; the weights stay in half precision" in record.getMessage()
+    assert path.stat().st_size > 3_000_000
+    assert load_bundle(path, threads=1).manifest.run["storage"] == {"stored": "half"}
+
+
+def test_moves_and_limits_are_counted_by_hand():
+    exact = np.log(np.array([[0.6, 0.4], [0.52, 0.48], [0.2, 0.8], [0.9, 0.1]]))
+    found = np.log(np.array([[0.61, 0.39], [0.495, 0.505], [0.2, 0.8], [0.9, 0.1]]))
+    moves = parity.moves(found, exact, 1.0)
+    assert moves["largest_move"] == pytest.approx(0.025)
+    assert moves["mean_move"] == pytest.approx(0.035 / 4)
+    assert moves["class_agreement"] == 0.75
+    assert parity.moves(2 * found, 2 * exact, 2.0) == pytest.approx(moves)
+    assert "moves a probability by 0.025, expected at most 0.02" in parity.moved_too_far({"calibration_split": moves})
+    few = {"calibration_split": moves | {"largest_move": 0.01}}
+    assert "keeps the class of 75.00% of the calibration split" in parity.moved_too_far(few)
+    assert parity.moved_too_far({"stored_weights": {"probabilities": 0.001, "input_kind": 0.03, "logits": 9.0}})
+    assert parity.moved_too_far({"stored_weights": {"probabilities": 0.02, "logits": 9.0}}) == ""
+    assert parity.moved_too_far({"graph": {"probabilities": 1.0}}) == ""

@@ -1,15 +1,16 @@
 """From a trained student to a sealed bundle: calibrate, export, compare with PyTorch, write golden vectors.
 
 Everything that is fitted here (temperature, conformal quantile, operating points, novelty) is fitted on the outputs of
-the very graph that ships, half-precision weights included, and on the calibration split only; the novelty reference
-also sees the train split's embeddings. The test split is never touched.
+the very graph that ships, with its weights as they are stored, and on the calibration split only; the novelty reference
+and the rounding of weights see the train split. The test split is never touched.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from dataclasses import dataclass
+import logging
+from functools import partial
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,12 @@ from pocketcxr.bundle.format import MANIFEST_KEY, seal
 from pocketcxr.bundle.golden import drawn_inputs, golden_path, write_golden
 from pocketcxr.bundle.manifest import InputGate, Manifest, Preprocessing
 from pocketcxr.data.dataset import evenly
-from pocketcxr.errors import ConfigError, DataError, require_extra
-from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature, softmax
+from pocketcxr.errors import BundleError, ConfigError, DataError, require_extra
+from pocketcxr.evaluation.calibration import conformal_quantile, softmax
 from pocketcxr.evaluation.operating_points import choose_operating_points
 from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.statements import intended_use, limits
+from pocketcxr.export.storages import BYTES, FLOAT, HALF, STORAGES
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.labels import INPUT_KINDS
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.evaluation.config import EvaluationConfig
-    from pocketcxr.export.novelty import NoveltyReference
+    from pocketcxr.export.calibrated import Calibrated, Splits
     from pocketcxr.models.input_kind import InputKindNetwork, InputKindSpec
     from pocketcxr.models.networks import NetworkSpec, Student
 
@@ -45,14 +47,7 @@ RECORDS = ("metrics", "data", "teacher", "run")
 MOST_REFERENCE_IMAGES = 5000
 """Train images that the novelty reference looks at, evenly spaced over the split where there are more."""
 
-_PARITY_IMAGES = 8
-
-
-@dataclass(frozen=True)
-class _Splits:
-    train: NDArray[np.int64]
-    calibration: NDArray[np.int64]
-    fitted: NDArray[np.int64]
+_LOGGER = logging.getLogger("pocketcxr")
 
 
 def export_student(
@@ -67,7 +62,7 @@ def export_student(
     licence: str,
     records: dict[str, Any],
     aspect: str = "squash",
-    half_weights: bool = True,
+    storage: str = BYTES,
     golden_images: int = 0,
     warnings: tuple[str, ...] = (),
     input_gate: tuple[InputKindNetwork, InputKindSpec] | None = None,
@@ -86,7 +81,9 @@ def export_student(
         licence: see `name`.
         records: tables for the manifest, by the names in `RECORDS`.
         aspect: how the dataset's pictures were made square; see `pocketcxr.bundle.manifest.Preprocessing`.
-        half_weights: store weights in half precision; half the bytes, float32 arithmetic.
+        storage: of the weights, one of `STORAGES`; the arithmetic is float32. ``8-bit`` rounds as many large layers as
+            a file of 3,000,000 bytes asks for; where that moves the answers too far, a warning says so and the weights
+            stay in half precision.
         golden_images: calibration images to add to the drawn golden inputs. They leave with the bundle: only where
             their licence and their patients allow it.
         warnings: sentences that stand before all other limits in the manifest, such as the outcome of an audit.
@@ -102,51 +99,45 @@ def export_student(
         BundleError: the exported graph does not give what PyTorch gives.
     """
     require_extra("train", "torch", "onnx", "onnxscript", "scipy", "sklearn")
-    from pocketcxr.export.novelty import CUT_OFF_PERCENTILE, GATED_CUT_OFF_PERCENTILE, fit_novelty
+    from pocketcxr.export.calibrated import Splits, calibrated
     from pocketcxr.export.onnx_export import core_graph
-    from pocketcxr.export.onnx_tail import attach_tail, halve_weights
-    from pocketcxr.export.parity import GraphRun, check_halves, check_parity, torch_outputs
 
-    _check(spec, dataset, out=out, records=records)
+    _check(spec, dataset, out=out, records=records, storage=storage)
     gate, gate_spec = input_gate or (None, None)
     if gate_spec is not None and gate_spec.image_size != spec.image_size:
         raise ConfigError(
             f"input gate was trained for {gate_spec.image_size} pixels, the student takes {spec.image_size}: "
             "run  pocketcxr train-gate  again"
         )
-    splits = _splits(dataset, evaluation)
+    splits = Splits(
+        train=_labelled(dataset, "train"),
+        calibration=_labelled(dataset, "calibration"),
+        fitted=calibration_positions(dataset, evaluation),
+        reference=evenly(dataset.positions("train"), MOST_REFERENCE_IMAGES),
+    )
     size = dataset.pixels.shape[1]
     full = core_graph(network, image_size=size, input_gate=gate)
-    core = halve_weights(full) if half_weights else full
-    run = GraphRun(core)
-    seen = run(dataset, splits.calibration, progress=progress, what="calibrating")
-    known = run(dataset, evenly(splits.train, MOST_REFERENCE_IMAGES), progress=progress, what="novelty reference")
+    fit = partial(calibrated, network, full, dataset, splits, gate=gate, progress=progress)
+    found, moved = fit(storage)
+    if moved and storage == BYTES:
+        _LOGGER.warning("%s; the weights stay in half precision", moved)
+        found, moved = fit(HALF)
+    if moved:
+        raise BundleError(f"{moved}: export with storage={FLOAT!r}")
+
     own = np.isin(splits.calibration, splits.fitted)  # of the source that is calibrated on, or all
-    temperature = fit_temperature(seen.logits[own], dataset.labels[splits.fitted])
-    percentile = CUT_OFF_PERCENTILE if gate is None else GATED_CUT_OFF_PERCENTILE
-    reference = fit_novelty(known.embedding, seen.embedding, percentile=percentile)
-
-    pictures = np.concatenate([drawn_inputs(size), dataset.pixels[evenly(splits.calibration, _PARITY_IMAGES)]])
-    expected = torch_outputs(network, pictures, temperature=temperature, reference=reference, input_gate=gate)
-    parts = {"temperature": temperature, "reference": reference}
-    model = attach_tail(core, **parts, half_weights=half_weights)
-    exact = attach_tail(full, **parts, half_weights=half_weights) if half_weights else model
-    parity = {"graph": check_parity(exact, pictures, expected)}
-    if half_weights:
-        parity["half_weights"] = check_halves(model, pictures, expected)
-
-    probabilities = softmax(seen.logits[own], temperature)
+    probabilities = softmax(found.logits[own], found.temperature)
     manifest = _manifest(dataset, splits, probabilities, evaluation=evaluation, aspect=aspect, licence=licence)
     manifest = dataclasses.replace(
         manifest,
         name=name,
         version=version,
-        temperature=temperature,
+        temperature=found.temperature,
         limits=(*warnings, *manifest.limits),
         input_gate=None if gate_spec is None else _input_gate(gate_spec),
-        **_tables(records, dataset, splits, parity, reference),
+        **_tables(records, dataset, splits, found),
     )
-    write_bundle(model, manifest, out)
+    write_bundle(found.model, manifest, out)
     inputs = drawn_inputs(size)
     if golden_images:
         inputs = np.concatenate([inputs, dataset.pixels[evenly(splits.calibration, golden_images)]])
@@ -154,7 +145,9 @@ def export_student(
     return out
 
 
-def _check(spec: NetworkSpec, dataset: Dataset, *, out: Path, records: dict[str, Any]) -> None:
+def _check(spec: NetworkSpec, dataset: Dataset, *, out: Path, records: dict[str, Any], storage: str) -> None:
+    if storage not in STORAGES:
+        raise ConfigError(f"storage of the weights: expected one of {list(STORAGES)}, found {storage!r}")
     if out.suffix != ".onnx":
         raise ConfigError(f"bundle file: expected a name that ends in .onnx, found {out.name!r}")
     if spec.kind != "student":
@@ -168,21 +161,16 @@ def _check(spec: NetworkSpec, dataset: Dataset, *, out: Path, records: dict[str,
         raise ConfigError(f"records: expected some of {list(RECORDS)}, found {unknown}")
 
 
-def _splits(dataset: Dataset, evaluation: EvaluationConfig) -> _Splits:
-    splits = _Splits(
-        train=dataset.positions("train"),
-        calibration=dataset.positions("calibration"),
-        fitted=calibration_positions(dataset, evaluation),
-    )
-    for split in ("train", "calibration"):
-        if len(getattr(splits, split)) == 0:
-            raise DataError(f"cannot export: the split {split} has no labelled image; split the index again")
-    return splits
+def _labelled(dataset: Dataset, split: str) -> NDArray[np.int64]:
+    positions = dataset.positions(split)
+    if len(positions) == 0:
+        raise DataError(f"cannot export: the split {split} has no labelled image; split the index again")
+    return positions
 
 
 def _manifest(
     dataset: Dataset,
-    splits: _Splits,
+    splits: Splits,
     probabilities: NDArray[np.float64],
     *,
     evaluation: EvaluationConfig,
@@ -225,9 +213,8 @@ def _input_gate(spec: InputKindSpec) -> InputGate:
 def _tables(
     records: dict[str, Any],
     dataset: Dataset,
-    splits: _Splits,
-    parity: dict[str, dict[str, float]],
-    reference: NoveltyReference,
+    splits: Splits,
+    found: Calibrated,
 ) -> dict[str, dict[str, Any]]:
     """The manifest's free tables: what the caller recorded, and what this export knows."""
     tables: dict[str, dict[str, Any]] = {table: dict(records.get(table, {})) for table in RECORDS}
@@ -235,12 +222,12 @@ def _tables(
         "fingerprint": dataset.fingerprint,
         "images": {"train": len(splits.train), "calibration": len(splits.fitted)},
         "novelty": {
-            "cut_off": f"percentile {reference.percentile:g} of the calibration split",
-            "reference_images": min(len(splits.train), MOST_REFERENCE_IMAGES),
-            "directions": reference.directions.shape[1],
+            "cut_off": f"percentile {found.reference.percentile:g} of the calibration split",
+            "reference_images": len(splits.reference),
+            "directions": found.reference.directions.shape[1],
         },
     }
-    tables["run"] |= {"parity_with_pytorch": parity}
+    tables["run"] |= {"parity_with_pytorch": found.parity, "storage": found.weights}
     return tables
 
 
@@ -256,9 +243,9 @@ def write_bundle(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
     entry = model.metadata_props.add()
     entry.key, entry.value = MANIFEST_KEY, manifest.to_json()
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    partial.write_bytes(seal(model.SerializeToString(deterministic=True)))
-    partial.replace(out)
+    unfinished = out.with_name(out.name + ".partial")
+    unfinished.write_bytes(seal(model.SerializeToString(deterministic=True)))
+    unfinished.replace(out)
 
 
 def _without_folders(value: Any) -> Any:

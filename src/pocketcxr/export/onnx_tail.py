@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pocketcxr.export.novelty import NoveltyReference
 
 _HALVED_FROM = 256  # numbers in a tensor: smaller ones (biases, constants) save nothing
-_PREFIX = "pocketcxr"  # of the names that this module adds to a graph
+PREFIX = "pocketcxr"
+"""Of the names of nodes and constants that an export adds to a graph."""
 
 
 def halve_weights(model: onnx.ModelProto, *, only: frozenset[str] | None = None) -> onnx.ModelProto:
@@ -44,7 +45,7 @@ def halve_weights(model: onnx.ModelProto, *, only: frozenset[str] | None = None)
             continue
         name, half = initializer.name, f"{initializer.name}.half"
         initializer.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), half))
-        casts.append(helper.make_node("Cast", [half], [name], f"{_PREFIX}.widen.{name}", to=TensorProto.FLOAT))
+        casts.append(helper.make_node("Cast", [half], [name], f"{PREFIX}.widen.{name}", to=TensorProto.FLOAT))
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
@@ -91,15 +92,13 @@ class _Tail:
         self.initializers: list[onnx.TensorProto] = []
 
     def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        name = output or f"{_PREFIX}.{operator.lower()}.{len(self.nodes)}"
-        self.nodes.append(
-            helper.make_node(operator, list(inputs), [name], f"{_PREFIX}.{len(self.nodes)}", **attributes)
-        )
+        name = output or f"{PREFIX}.{operator.lower()}.{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], f"{PREFIX}.{len(self.nodes)}", **attributes))
         return name
 
     def constant(self, name: str, values: Sequence[float] | NDArray[np.generic], *, half: bool = False) -> str:
         array = values if isinstance(values, np.ndarray) else np.array(values, dtype=np.float32)
-        name = f"{_PREFIX}.{name}"
+        name = f"{PREFIX}.{name}"
         if not half:
             self.initializers.append(numpy_helper.from_array(array, name))
             return name

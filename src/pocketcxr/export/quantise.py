@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from tqdm import tqdm
 
 from pocketcxr.bundle.contract import INPUT_NAME
@@ -41,13 +40,15 @@ from pocketcxr.export.novelty import (
     with_cut_off,
 )
 from pocketcxr.export.onnx_tail import attach_tail, halve_weights
-from pocketcxr.export.quantise_core import clipped_tensors, constants, equalised, float_core, trunk
+from pocketcxr.export.quantise_core import clipped_tensors, constants, equalised, float_core, session, trunk
 from pocketcxr.export.quantise_distil import BATCH, STEPS
 from pocketcxr.export.quantise_recipe import Quantiser, Recipe, layers_in_float, portable
+from pocketcxr.models.stored_weights import widened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import onnxruntime
     from numpy.typing import NDArray
 
     from pocketcxr.bundle.manifest import Manifest
@@ -407,17 +408,6 @@ def line(candidate: Candidate) -> str:
     )
 
 
-def session(model: onnx.ModelProto | bytes, *, fused: bool = True) -> onnxruntime.InferenceSession:
-    """Load a graph as the program does, on one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    if not fused:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    data = model if isinstance(model, bytes) else model.SerializeToString()
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-
 def _settings(*, quick: bool) -> Sequence[Recipe]:
     plain = Recipe()
     if quick:
@@ -458,7 +448,7 @@ def _speed(
 
 def _reference_of(model: onnx.ModelProto, *, gated: bool) -> NoveltyReference:
     """The novelty reference in the tail of a float bundle."""
-    stored = {name.removeprefix("pocketcxr.").removesuffix(".half"): of for name, of in constants(model).items()}
+    stored = {name.removeprefix("pocketcxr."): of for name, of in constants(widened(model)).items()}
     return NoveltyReference(
         mean=stored["mean"].ravel(),
         directions=stored["directions"].astype(np.float32),

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+import onnxruntime
+from onnx import helper, numpy_helper
 
 from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.errors import BundleError
+from pocketcxr.models.stored_weights import widened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,12 +59,11 @@ def float_core(model: onnx.ModelProto) -> onnx.ModelProto:
         raise BundleError("expected a float bundle, found one that is quantised already: give the one it was made from")
     if "BatchNormalization" in kinds:
         raise BundleError("expected batch norms folded into convolutions, found BatchNormalization: export it again")
-    core = copy.deepcopy(model)
+    core = widened(model)
     del core.metadata_props[:]
     for number, node in enumerate(core.graph.node):
         node.name = node.name or f"node.{number}"
     _drop_tail(core)
-    _widen(core)
     _give_biases(core)
     _exact_pixels(core)
     used = {name for node in core.graph.node for name in node.input}
@@ -82,6 +83,17 @@ def replace_constant(model: onnx.ModelProto, name: str, values: NDArray[Any]) ->
     """Store other values under the name of a tensor."""
     found = next(one for one in model.graph.initializer if one.name == name)
     found.CopyFrom(numpy_helper.from_array(values, name))
+
+
+def session(model: onnx.ModelProto | bytes, *, fused: bool = True) -> onnxruntime.InferenceSession:
+    """Load a graph as the program does, on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    if not fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -142,20 +154,6 @@ def ancestors(model: onnx.ModelProto, outputs: set[str]) -> set[str]:
             needed |= set(node.input)
             found.add(node.name)
     return found
-
-
-def _widen(core: onnx.ModelProto) -> None:
-    """Replace every stored tensor that is only cast by its float32 values: half-precision weights, constants."""
-    stored = {one.name: one for one in core.graph.initializer}
-    rest: list[onnx.NodeProto] = []
-    for node in core.graph.node:
-        if node.op_type == "Cast" and node.input[0] in stored and attributes(node)["to"] == TensorProto.FLOAT:
-            values = numpy_helper.to_array(stored[node.input[0]]).astype(np.float32)
-            core.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-        else:
-            rest.append(node)
-    del core.graph.node[:]
-    core.graph.node.extend(rest)
 
 
 def _give_biases(core: onnx.ModelProto) -> None:

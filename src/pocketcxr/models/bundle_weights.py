@@ -15,12 +15,12 @@ from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.bundle.format import read_bundle, verify
 from pocketcxr.errors import CheckpointError
 from pocketcxr.models.backbones import Backbone, build_backbone
+from pocketcxr.models.stored_weights import widened
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _PLACE = "network.backbone."  # where the exporter keeps the student's backbone; see `pocketcxr.export.onnx_export`
-_HALF = ".half"  # suffix of tensors stored in half precision; see `pocketcxr.export.onnx_tail`
 
 
 def load_bundle_backbone(name: str, path: Path, *, image_size: int) -> Backbone:
@@ -41,7 +41,7 @@ def load_bundle_backbone(name: str, path: Path, *, image_size: int) -> Backbone:
     """
     data = read_bundle(path)
     verify(data, str(path))
-    graph = onnx.load_from_string(data).graph
+    graph = widened(onnx.load_from_string(data)).graph
     tensors = _tensors(graph)
     backbone = build_backbone(name, image_size=image_size)
     _fill(backbone.trunk, name, tensors, path)
@@ -55,7 +55,7 @@ def _tensors(graph: onnx.GraphProto) -> dict[str, Tensor]:
     for tensor in graph.initializer:
         if tensor.name.startswith(_PLACE):
             values = numpy_helper.to_array(tensor).astype(np.float32)
-            found[tensor.name.removeprefix(_PLACE).removesuffix(_HALF)] = torch.from_numpy(values)
+            found[tensor.name.removeprefix(_PLACE)] = torch.from_numpy(values)
     return found
 
 

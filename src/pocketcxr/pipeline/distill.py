@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import CheckpointError
+from pocketcxr.export.storages import BYTES
 from pocketcxr.models.checkpoints import checkpoint_sha256
 from pocketcxr.pipeline.input_gate import gate_stage
 from pocketcxr.pipeline.judge import compare_on_calibration, evaluate_run, export_run
@@ -96,6 +97,7 @@ def run_stage(
     alone: bool = False,
     online: bool = False,
     force: bool = False,
+    storage: str = BYTES,
     progress: bool = True,
 ) -> str:
     """Do one stage of a run (a command of the command line) and say where its work is."""
@@ -110,7 +112,7 @@ def run_stage(
             "leave-source-out": lambda: "\n".join(
                 f"without {source}: {path}" for source, path in train_without_sources(run, dataset).items()
             ),
-            "export": lambda: export_run(run, dataset, force=force),
+            "export": lambda: export_run(run, dataset, force=force, storage=storage),
             "evaluate": lambda: evaluate_run(run, dataset),
         }
         return str(stages[command]())

@@ -19,6 +19,7 @@ from pocketcxr.evaluation.judged import calibrate, judge
 from pocketcxr.evaluation.metrics import auroc
 from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.export import export_student
+from pocketcxr.export.storages import BYTES
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
@@ -78,11 +79,12 @@ def compare_on_calibration(run: Run, dataset: Dataset) -> None:
         )
 
 
-def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
+def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str = BYTES) -> Path:
     """Turn the distilled student into a bundle, with its test figures, data, run and audit on record inside.
 
     Raises:
         GateError: the student failed its audit and is not exported by force.
+        BundleError: its weights cannot be in half precision either, where `storage` is not ``float32``.
     """
     mark = audit_mark(run, force=force)
     network, spec, record = load_network(checkpoint(run.distilled))
@@ -115,6 +117,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False) -> Path:
         warnings=mark.limits,
         input_gate=None if gate is None else gate[:2],
         aspect=run.experiment.data.aspect,
+        storage=storage,
         progress=run.progress,
     )
     _LOGGER.info("bundle: %s (%.1f MB)", path, path.stat().st_size / 1e6)

@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from pocketcxr.bundle.contract import INPUT_NAME, OUTPUT_NAMES, ModelOutputs
 from pocketcxr.bundle.format import read_bundle, verify
 from pocketcxr.errors import BundleError
+from pocketcxr.models.stored_weights import widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,7 +54,7 @@ def randomised_bundle(path: Path, *, seed: int = 0) -> Callable[[], Iterable[tup
     """
     data = read_bundle(path)
     verify(data, str(path))
-    model = onnx.load_model_from_string(data)
+    model = widened(onnx.load_model_from_string(data))  # weights, not the whole numbers some are stored as
     layers = _layers(model)
     if len(layers) < 2:  # noqa: PLR2004
         raise BundleError(f"{path}: expected a network of several layers, found {len(layers)}: nothing to randomise")

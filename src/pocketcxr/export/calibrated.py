@@ -1,0 +1,101 @@
+"""An exported graph with its weights stored, calibrated on its own outputs and compared with PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pocketcxr.bundle.golden import drawn_inputs
+from pocketcxr.data.dataset import evenly
+from pocketcxr.evaluation.calibration import fit_temperature
+from pocketcxr.export.novelty import CUT_OFF_PERCENTILE, GATED_CUT_OFF_PERCENTILE, NoveltyReference, fit_novelty
+from pocketcxr.export.onnx_tail import attach_tail
+from pocketcxr.export.parity import GraphRun, check_parity, differences, moved_too_far, moves, torch_outputs
+from pocketcxr.export.storages import FLOAT
+from pocketcxr.export.weight_storage import PICTURES, store_weights
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.models.input_kind import InputKindNetwork
+    from pocketcxr.models.networks import Student
+
+_PARITY_IMAGES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Positions in a dataset: of two splits, of what temperature and thresholds are fitted on, of what is known."""
+
+    train: NDArray[np.int64]
+    calibration: NDArray[np.int64]
+    fitted: NDArray[np.int64]
+    reference: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A graph with its tail, its logits on the calibration split, what was fitted on them, and what is on record."""
+
+    model: onnx.ModelProto
+    logits: NDArray[np.float32]
+    temperature: float
+    reference: NoveltyReference
+    parity: dict[str, dict[str, float]]
+    weights: dict[str, Any]
+
+
+def calibrated(
+    network: Student,
+    full: onnx.ModelProto,
+    dataset: Dataset,
+    splits: Splits,
+    storage: str,
+    *,
+    gate: InputKindNetwork | None,
+    progress: bool,
+) -> tuple[Calibrated, str]:
+    """Store the weights, fit what is fitted on the outputs, compare with PyTorch.
+
+    Args:
+        network: that was exported.
+        full: its core graph, float32.
+        dataset: see `splits`.
+        splits: the pictures to look at.
+        storage: of the weights, one of `pocketcxr.export.storages.STORAGES`.
+        gate: the input gate in the graph.
+        progress: show bars on stderr.
+
+    Returns:
+        The graph, and in words whether storing its weights so moves answers too far; "" where it does not.
+
+    Raises:
+        BundleError: the float32 graph does not give what PyTorch gives.
+    """
+    stored = store_weights(full, storage, lambda: dataset.images(evenly(splits.train, PICTURES)))
+    run = partial(GraphRun(stored.model), dataset, progress=progress)
+    seen = run(splits.calibration, what="calibrating")
+    known = run(splits.reference, what="novelty reference")
+    own = np.isin(splits.calibration, splits.fitted)  # of the source that is calibrated on, or all
+    temperature = fit_temperature(seen.logits[own], dataset.labels[splits.fitted])
+    percentile = CUT_OFF_PERCENTILE if gate is None else GATED_CUT_OFF_PERCENTILE
+    reference = fit_novelty(known.embedding, seen.embedding, percentile=percentile)
+    attach = partial(attach_tail, temperature=temperature, reference=reference, half_weights=storage != FLOAT)
+    model = attach(stored.model)
+
+    size = dataset.pixels.shape[1]
+    pictures = np.concatenate([drawn_inputs(size), dataset.pixels[evenly(splits.calibration, _PARITY_IMAGES)]])
+    expected = torch_outputs(network, pictures, temperature=temperature, reference=reference, input_gate=gate)
+    parity = {"graph": check_parity(attach(full), pictures, expected)}
+    if storage != FLOAT:
+        parity["stored_weights"] = differences(model, pictures, expected)
+    if stored.layers:
+        exact = GraphRun(full)(dataset, splits.calibration, progress=progress, what="float against 8-bit")
+        parity["calibration_split"] = moves(seen.logits, exact.logits, temperature)
+    found = Calibrated(model, seen.logits, temperature, reference, parity, stored.record)
+    return found, moved_too_far(parity)
