@@ -529,7 +529,7 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
                 choices=STORAGES,
                 default=BYTES,
                 help="of the weights, computed in float32: 8-bit (default) rounds large layers until the file is below "
-                "3 MB; half is kept where that would move a probability by more than 0.02",
+                "3 MB; half is kept where that would move more than one probability in a hundred by 0.02",
             )
         _add_run_options(parser)
         parser.set_defaults(run=_stage)

@@ -356,8 +356,12 @@ def test_moves_and_limits_are_counted_by_hand():
     assert moves["mean_move"] == pytest.approx(0.035 / 4)
     assert moves["class_agreement"] == 0.75
     assert parity.moves(2 * found, 2 * exact, 2.0) == pytest.approx(moves)
-    assert "moves a probability by 0.025, expected at most 0.02" in parity.moved_too_far({"calibration_split": moves})
-    few = {"calibration_split": moves | {"largest_move": 0.01}}
+    assert parity.moved_too_far({"calibration_split": moves | {"percentile_99": 0.019, "class_agreement": 1.0}}) == ""
+    many = parity.moved_too_far({"calibration_split": moves | {"percentile_99": 0.025}})
+    assert "moves a probability by 0.025, expected at most 0.02" in many
+    one = parity.moved_too_far({"calibration_split": moves | {"percentile_99": 0.0, "largest_move": 0.06}})
+    assert "of one picture by 0.06, expected at most 0.05" in one
+    few = {"calibration_split": moves | {"largest_move": 0.01, "percentile_99": 0.01}}
     assert "keeps the class of 75.00% of the calibration split" in parity.moved_too_far(few)
     assert parity.moved_too_far({"stored_weights": {"probabilities": 0.001, "input_kind": 0.03, "logits": 9.0}})
     assert parity.moved_too_far({"stored_weights": {"probabilities": 0.02, "logits": 9.0}}) == ""

@@ -4,7 +4,7 @@ The arithmetic is float32 in any case. Eight bits are whole numbers with one sca
 graph by a Cast and a Mul, which runtimes compute once, when they load the file: a picture takes the time that it takes
 with float32 weights. Hence no DequantizeLinear, which ONNX Runtime keeps. Only as many layers are rounded as the file's
 limit asks for, those first whose rounding costs least per byte: a few projections make nine tenths of the harm
-(decision 0012). Needs onnx, not PyTorch.
+(decision 0012). They are rounded on pictures (`pocketcxr.export.quantise_rounding`), activations in float.
 """
 
 from __future__ import annotations
@@ -83,9 +83,25 @@ def store_weights(
     chosen = _chosen(model, excess, pictures)
     if not chosen:
         return Stored(halved, HALF)
-    weights = {node.input[1]: _nearest(constants(model)[node.input[1]]) for node in chosen}
+    weights = _rounded(model, chosen, pictures)
     rest = frozenset(one.name for one in model.graph.initializer if one.name not in weights)
     return Stored(_narrowed(halve_weights(model, only=rest), weights), BYTES, tuple(weights))
+
+
+def _rounded(
+    model: onnx.ModelProto, layers: Sequence[onnx.NodeProto], pictures: Callable[[], NDArray[np.float32]] | None
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Levels and scales by the name of a weight: fitted on pictures, where there are any; biases go into `model`."""
+    if pictures is None or any(len(node.input) < 3 for node in layers):  # noqa: PLR2004  # no bias to correct
+        return {node.input[1]: _nearest(constants(model)[node.input[1]]) for node in layers}
+    from pocketcxr.export.quantise_rounding import fit_rounding
+
+    names = frozenset(node.name for node in layers)
+    found = fit_rounding(model, pictures(), ranges={}, convolutions=names, portable=False)
+    for name, bias in found.biases.items():
+        replace_constant(model, name, bias)
+    scales = {name: of[:, None, None, None] for name, of in found.scales.items()}
+    return {name: (np.rint(of / scales[name]), scales[name]) for name, of in found.weights.items()}
 
 
 def _chosen(
