@@ -53,6 +53,7 @@ web: web/node_modules/.ready ## the browser client: web/dist to serve from anywh
 	cd web && npm run --silent build
 	rm -rf src/pocketcxr/serving/static
 	cp -R web/dist src/pocketcxr/serving/static
+	rm src/pocketcxr/serving/static/assets/*.wasm  # their .br and .gz stay: the service inflates for whoever takes neither
 
 web-test: setup ## types, unit tests and Chromium tests of the browser client
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web-test-all; \

@@ -22,6 +22,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
@@ -41,6 +42,7 @@ COMPRESSED = {
 }  # fmt: skip
 CHEST = {"Modality": "CR", "BodyPartExamined": "CHEST", "ViewPosition": "PA"}
 PATIENT = {"PatientName": "Pocketova^Zuzana", "PatientID": "ZZ-4711-0815"}
+INFLATED_BYTES = 6 * 64_000_000 + 32 * 2**20  # that are read: the largest picture's samples, and a header
 _QUOTED = re.compile(r"ends early \(.+\);|\(\w+ while (decoding|parsing)\)|supported \(\w+\);")
 
 
@@ -129,6 +131,7 @@ def _damaged():
             found[f"other-size-{name}.dcm"] = bytes_of(whole)
     found["too-many-pixels.dcm"] = film(Rows=60_000, Columns=60_000)
     found["no-rows.dcm"] = film(Rows=0)
+    found["inflates-to-one-byte-too-many.dcm"] = inflating_to(INFLATED_BYTES + 1)
     video = dataset_of(soft(), syntax="1.2.840.10008.1.2.4.103", **CHEST)
     video.PixelData = encapsulate([bytes(100)])
     found["unsupported-transfer-syntax.dcm"] = bytes_of(video)
@@ -245,6 +248,24 @@ def _gated_films():
             ("too-small", "aspect", "modality", "body-part", "view"),
         ),
     }
+
+
+def inflating_to(size):
+    """A deflated film with zeros behind it, so that it inflates to `size` bytes."""
+    whole = bytes_of(dataset_of(soft(), syntax=DeflatedExplicitVRLittleEndian, **CHEST, **PATIENT))
+    start = 144 + int.from_bytes(whole[140:144], "little")
+    content = zlib.decompress(whole[start:], wbits=-15)
+    blocks, rest = divmod(size - len(content), 2**20)
+    first, block, last = (zlib.compressobj(9, zlib.DEFLATED, -15) for _ in range(3))
+    # a full flush ends a block that refers to none before it, so that it can be repeated
+    return b"".join(
+        [
+            whole[:start],
+            first.compress(content) + first.flush(zlib.Z_FULL_FLUSH),
+            (block.compress(bytes(2**20)) + block.flush(zlib.Z_FULL_FLUSH)) * blocks,
+            last.compress(bytes(rest)) + last.flush(),
+        ]
+    )
 
 
 def png_of(width, height, picture_data, bits=8):

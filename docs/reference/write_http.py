@@ -72,6 +72,9 @@ for its turn. `Retry-After` is when there should be room, behind all that were s
 
 `X-Request-ID` is new for every request; one that the client sends is not taken over.
 
+The page's files are sent by Brotli or gzip to whoever takes them (`Accept-Encoding`, weights heeded), each form with an `ETag` of its own and
+`Vary: Accept-Encoding`; a request for a part (`Range`) is answered from the plain file, or with all of it where only compressed forms are kept.
+
 """
 
 

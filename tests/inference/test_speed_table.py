@@ -11,12 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def predict_table():
-    spec = importlib.util.spec_from_file_location("predict_table", ROOT / "benchmarks" / "predict_table.py")
+def benchmark(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def predict_table():
+    return benchmark("predict_table")
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +43,10 @@ def test_a_bar_is_judged_by_the_median_ratio_of_processor_time(predict_table, re
     texts = [predict_table.tables({**record, "networks": {name: one}}) for one in (slow, fast)]
     assert "8: missed" in texts[0]
     assert "8: met" in texts[1]
+
+
+def test_the_record_of_runtimes_shows_what_was_measured():
+    found = json.loads((ROOT / "docs" / "results" / "network_runtimes.json").read_text(encoding="utf-8"))
+    page = next((ROOT / "docs" / "decisions").glob("0013-*.md")).read_text(encoding="utf-8")
+    shown = page.partition("network_runtimes.json -->\n")[2].partition("\n<!-- runtimes end -->")[0]
+    assert shown.strip() == benchmark("network_runtimes").tables(found)

@@ -41,7 +41,7 @@ export function offlinePlugin(): Plugin {
 /** What the service worker must know of the built files; same files, same text. */
 export function tableOf(folder: string): string {
   const files = filesUnder(folder)
-    .filter((path) => path !== WORKER && !path.endsWith(".map"))
+    .filter((path) => path !== WORKER && !/\.(br|gz|map)$/.test(path))
     .map((path) => ({ path, sha256: sha256(readFileSync(join(folder, path))) }));
   const model = files.find(({ path }) => path.endsWith(".onnx"));
   return JSON.stringify({

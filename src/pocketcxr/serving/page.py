@@ -1,26 +1,30 @@
 """The web page at ``/``: static files without any data, with the headers that a browser needs to keep pictures inside.
 
 Cross-origin isolation (COOP and COEP) gives the page threads; the content policy allows nothing but the page's own
-files, so that no script could send a picture elsewhere.
+files, so that no script could send a picture elsewhere. `make web` puts compressed forms beside the files (`.br`,
+`.gz`), and those are sent to whoever takes them.
 """
 
 from __future__ import annotations
 
+import gzip
+import mimetypes
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
-from starlette.staticfiles import StaticFiles
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
+
+from pocketcxr.serving.encodings import IDENTITY, SUFFIXES, chosen_encoding
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 PAGE_HEADERS: Mapping[str, str] = MappingProxyType(
@@ -60,6 +64,7 @@ _MEDIA_TYPES = {
 _HASHED = re.compile(r"-(?=[\w-]*[A-Z0-9_])[\w-]{8}\.\w+$")
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
+_BLOCK_BYTES = 1 << 18
 
 _NOT_BUILT = (
     "pocketcxr scores chest X-rays over HTTP: POST a DICOM, PNG or JPEG file to /v1/predictions; the interface is "
@@ -74,19 +79,80 @@ def page_at(folder: Path | None) -> ASGIApp:
 
 
 class Page(StaticFiles):
-    """Static files with the headers above, caches that never show an old page, and media types of our own."""
+    """Static files with the headers above, compressed where the client wants it, caches that never show an old page."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Return a file's place; of one that is kept compressed only, the place where it would be."""
+        if path.endswith(tuple(SUFFIXES.values())):  # forms of files, not files
+            return "", None
+        found, status = super().lookup_path(path)
+        if status is not None:
+            return found, status
+        found, status = super().lookup_path(f"{path}{SUFFIXES['gzip']}")
+        return found.removesuffix(SUFFIXES["gzip"]), status
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
-        """Return the file, or that it has not changed."""
-        response = super().file_response(full_path, stat_result, scope, status_code)
-        file = PurePath(full_path)
-        response.headers.update(PAGE_HEADERS)
+        """Return the file in the form that the client wants, or that it has not changed."""
+        file, headers = Path(full_path), Headers(scope=scope)
+        forms = {name: place for name, suffix in SUFFIXES.items() if (place := Path(f"{file}{suffix}")).is_file()}
+        # a part of a file is a part of the file itself
+        encoding = IDENTITY if "range" in headers else chosen_encoding(headers.get("accept-encoding"), forms)
+        if encoding == IDENTITY:
+            response = self._plain(file, stat_result, status_code, head=scope["method"] == "HEAD")
+        else:
+            response = FileResponse(forms[encoding], status_code=status_code)
+            response.set_stat_headers(forms[encoding].stat())
+            response.headers.update({"Content-Encoding": encoding, "Accept-Ranges": "none"})
+            response.headers["ETag"] = _tag_of(response, encoding)
         response.headers["Cache-Control"] = _FOR_EVER if is_hashed(file) and status_code == 200 else _ASK_AGAIN  # noqa: PLR2004
-        if "content-type" in response.headers and file.suffix.lower() in _MEDIA_TYPES:
-            response.headers["Content-Type"] = _MEDIA_TYPES[file.suffix.lower()]
+        response.headers["Content-Type"] = _media_type(file)
+        if forms:
+            response.headers["Vary"] = "Accept-Encoding"
+        if self.is_not_modified(response.headers, headers):
+            response = NotModifiedResponse(response.headers)
+        response.headers.update(PAGE_HEADERS)
         return response
+
+    @staticmethod
+    def _plain(file: Path, status: os.stat_result, status_code: int, *, head: bool) -> Response:
+        if file.is_file():
+            return FileResponse(file, status_code=status_code, stat_result=status)
+        packed = Path(f"{file}{SUFFIXES['gzip']}")
+        facts = FileResponse(packed, stat_result=status)
+        headers = {
+            "Content-Length": str(_inflated_size(packed)),
+            "Accept-Ranges": "none",
+            "Last-Modified": facts.headers["last-modified"],
+            "ETag": _tag_of(facts, IDENTITY),
+        }
+        if head:
+            return Response(status_code=status_code, headers=headers)
+        return StreamingResponse(_inflated(packed), status_code=status_code, headers=headers)
+
+
+def _tag_of(response: Response, encoding: str) -> str:
+    plain = response.headers["etag"].strip('"')
+    return f'"{plain}-{encoding}"'
+
+
+def _media_type(file: PurePath) -> str:
+    known = _MEDIA_TYPES.get(file.suffix.lower())
+    return known or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+
+
+def _inflated_size(packed: Path) -> int:
+    with packed.open("rb") as stream:  # RFC 1952, section 2.3.1: ISIZE, the last four bytes
+        stream.seek(-4, 2)
+        return int.from_bytes(stream.read(4), "little")
+
+
+def _inflated(packed: Path) -> Iterator[bytes]:
+    """Bytes of a file that is kept compressed only; Starlette reads them in a thread."""
+    with gzip.open(packed) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            yield block
 
 
 def is_hashed(file: PurePath) -> bool:

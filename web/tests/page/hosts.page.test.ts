@@ -1,9 +1,11 @@
 /** The same page at its other homes: `pocketcxr serve`, and a plain http address of a local network. */
 
-import { spawn, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { cpSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { chromium } from "@playwright/test";
 import { add, answer, decided, drawn, drawnWith, expect, open, test } from "./opened";
-import { BUILT, python, pythonEnvironment } from "./prepare";
+import { BUILT, python, pythonEnvironment, SCRATCH, WEB } from "./prepare";
 import { modelFile } from "../../scripts/offline-plugin";
 
 const SERVE = `
@@ -14,9 +16,20 @@ from pocketcxr.serving.settings import Settings
 run_serve(Settings(bundle=Path(sys.argv[1]), page=Path(sys.argv[2]), port=0, workers=1))
 `;
 
-/** Start the HTTP service with the built page; the address stands in its log. */
-function service(): Promise<{ process: ChildProcess; url: string }> {
-  const process = spawn(python(), ["-c", SERVE, modelFile(), BUILT], { env: pythonEnvironment() });
+/** The page as `make web` packs it into the package: compressed forms, of WebAssembly nothing else; less squeezed, for time. */
+function packed(): string {
+  const folder = join(SCRATCH, "packed");
+  rmSync(folder, { recursive: true, force: true });
+  cpSync(BUILT, folder, { recursive: true });
+  execFileSync("node", [join(WEB, "scripts/compress.mjs"), folder, "4"]);
+  const assets = join(folder, "assets");
+  for (const name of readdirSync(assets)) if (name.endsWith(".wasm")) rmSync(join(assets, name));
+  return folder;
+}
+
+/** Start the HTTP service with a page; the address stands in its log. */
+function service(page: string): Promise<{ process: ChildProcess; url: string }> {
+  const process = spawn(python(), ["-c", SERVE, modelFile(), page], { env: pythonEnvironment() });
   return new Promise((resolve, reject) => {
     let log = "";
     const read = (chunk: Buffer): void => {
@@ -31,15 +44,24 @@ function service(): Promise<{ process: ChildProcess; url: string }> {
 }
 
 test("pocketcxr serve gives the same page, with threads at once, and is asked for no prediction", async ({ page }) => {
-  const { process, url } = await service();
+  const { process, url } = await service(packed());
   try {
     const asked: string[] = [];
+    const encodings = new Map<string, string | undefined>();
     page.on("request", (request) => asked.push(`${request.method()} ${new URL(request.url()).pathname}`));
+    page.on("response", (response) => {
+      encodings.set(new URL(response.url()).pathname, response.headers()["content-encoding"]);
+    });
     await open(page, url);
     expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
     await add(page, drawn(drawnWith(decided)));
     await expect(answer(page)).toHaveAttribute("data-tone", "decided");
     expect(asked.filter((line) => !line.startsWith("GET ") || line.includes("/v1/"))).toEqual([]);
+    const runtime = [...encodings].filter(([path]) => path.endsWith(".wasm"));
+    expect(runtime.some(([path]) => path.includes("ort-wasm"))).toBe(true);
+    for (const [path, encoding] of runtime) expect(encoding, path).toBe("br"); // Chromium takes it from this computer or over TLS
+    expect(encodings.has("/model.onnx")).toBe(true);
+    expect(encodings.get("/model.onnx")).toBeUndefined();
   } finally {
     process.kill();
   }

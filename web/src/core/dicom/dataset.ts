@@ -3,12 +3,14 @@
 import { DecodeFault, unreadable } from "../failures";
 import { inflate } from "../raster/inflate";
 import { grouped } from "../python-format";
-import { MAX_FILE_BYTES } from "../radiograph";
+import { MAX_PIXELS } from "../radiograph";
 import { latin, VALUE_REPRESENTATIONS } from "../signatures";
 import { ElementReader, type Element, type Elements, type Encoding } from "./stream";
 import { dictionaryVr, TAGS, type Keyword } from "./tags";
 
 const DEFLATED = "1.2.840.10008.1.2.1.99";
+// what the largest picture needs (Python: `imaging.dicom`): three samples of 16 bits a pixel, and a header
+const MAX_INFLATED_BYTES = 6 * MAX_PIXELS + (32 << 20);
 const TEXT = new Set(["AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]);
 const BINARY: Record<string, [number, keyof DataView & `get${string}`]> = {
   US: [2, "getUint16"], SS: [2, "getInt16"], UL: [4, "getUint32"], SL: [4, "getInt32"],
@@ -152,9 +154,9 @@ export async function parseDicom(data: Uint8Array, name: string): Promise<DicomF
     const meta = new Dataset(reader.dataset(explicit, { stop: (tag) => tag >>> 16 !== 2 }));
     const transferSyntax = meta.text("TransferSyntaxUID");
     if (transferSyntax === DEFLATED) {
-      const { bytes, fault } = await inflate([data.subarray(reader.position)], MAX_FILE_BYTES, "raw");
-      if (bytes.length >= MAX_FILE_BYTES) {
-        throw unreadable(`${name}: inflates to more than the ${grouped(MAX_FILE_BYTES)} bytes that are read`);
+      const { bytes, fault } = await inflate([data.subarray(reader.position)], MAX_INFLATED_BYTES + 1, "raw");
+      if (bytes.length > MAX_INFLATED_BYTES) {
+        throw unreadable(`${name}: inflates to more than the ${grouped(MAX_INFLATED_BYTES)} bytes that are read`);
       }
       if (fault === "damaged") {
         throw unreadable(`${name}: the picture is damaged (error while decoding); export it again`); // zlib.error
