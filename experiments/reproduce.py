@@ -186,6 +186,13 @@ STEPS = (
         "{python} {here}/frontier.py {bundles} -o {results}/frontier.json",
         "frontier.done",
     ),
+    Step(
+        "costs",
+        "what the heavy teacher costs beside the files",
+        2,
+        "{python} {here}/teacher_costs.py {bundles} -o {results}/teacher_costs.json",
+        "costs.done",
+    ),
     Step("results", "README.md and MODEL_CARD.md", 1, "{python} {here}/results.py keep {out}/shipped", "results.done"),
 )
 _MAY_FAIL = {"audit": (0, 1), "int8": (0, 2)}  # a failed gate, no recipe within the limits: results, not faults
@@ -244,7 +251,9 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
         "sources": " ".join(_quoted(data / source) for source in SOURCES),
         "strangers": _quoted(data / "not_cxr"),
         "table": " ".join(_quoted(out / "table" / f"{name}-s{seed}") for name in VARIANTS for seed in seeds),
-        "bundles": " ".join(_quoted(path) for path in bundles if path.exists() or step.name != "frontier"),
+        "bundles": " ".join(
+            _quoted(path) for path in bundles if path.exists() or step.name not in {"frontier", "costs"}
+        ),
     }
     return shlex.split(step.command.format(**words))
 

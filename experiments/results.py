@@ -11,6 +11,7 @@ Read from docs/results; what is not there is said to be not measured:
   quantise.json        ``pocketcxr quantise``: int8 candidates, the chosen one, the test split, the audit's gates
   input_gate.json      experiments/input_gate.py: what the input gate refuses, out of fold
   common_practice.json experiments/against_common_practice.py: the same films asked of common practice
+  teacher_costs.json   experiments/teacher_costs.py: parameters, arithmetic, bytes, milliseconds of the heavy teacher
   frontier.json        experiments/frontier.py: accuracy, bytes and milliseconds of several bundles (with frontier.png)
 """
 
@@ -30,7 +31,6 @@ CARD = "shipped_student_card.md"
 
 _KEPT_SECTIONS = ("scorecard", "unseen", "shortcuts", "novelty", "calibration", "conformal")
 _AS_GOOD = -0.005
-_EXPORTED, _TEACHER = "exported file", "teacher"
 _COMMON_PRACTICE = {
     "auroc": 0.930,
     "accuracy": 0.85,
@@ -100,7 +100,7 @@ def block() -> str:
         _by_source(shipped),
         _unseen(shipped),
         _gain(table),
-        _costs(shipped, quantised),
+        _costs(_read(RESULTS / "teacher_costs.json")),
         _int8(quantised),
         _gate(_read(RESULTS / "input_gate.json")),
         _frontier(_read(RESULTS / "frontier.json")),
@@ -249,31 +249,32 @@ def _from_teacher(table: dict[str, Any], split: dict[str, Any], metric: str) -> 
     return ["", words]
 
 
-def _costs(shipped: dict[str, Any], quantised: dict[str, Any] | None) -> str:
-    models = shipped.get("models", {})
-    teacher, exported = models.get(_TEACHER), models.get(_EXPORTED)
-    if not exported or not exported.get("costs"):
+def _costs(found: dict[str, Any] | None) -> str:
+    if found is None:
         return f"**Costs against the teacher**: {NOT_MEASURED}."
-    heavy, light = (teacher or {}).get("costs") or {}, exported["costs"]
+    heavy, light = found["teacher"], found["student"]
+    exact = next(one for one in found["bundles"] if not one["int8"])
+    rows: list[tuple[str, float, float, str]] = [
+        ("parameters, millions", heavy["parameters"] / 1e6, light["parameters"] / 1e6, "{:.1f}"),
+        ("multiply-accumulates, millions", heavy["macs"] / 1e6, light["macs"] / 1e6, "{:,.0f}"),
+        ("file, MB", heavy["bytes"] / 1e6, exact["bytes"] / 1e6, "{:.1f}"),
+        ("milliseconds, teacher in PyTorch", heavy["ms_pytorch"], exact["ms"], "{:.1f}"),
+        ("milliseconds, teacher in ONNX Runtime", heavy["ms_onnxruntime"], exact["ms"], "{:.1f}"),
+    ]
+    for small in (one for one in found["bundles"] if one["int8"]):
+        rows += [
+            ("int8 file, MB", heavy["bytes"] / 1e6, small["bytes"] / 1e6, "{:.1f}"),
+            ("int8 file, milliseconds, teacher in PyTorch", heavy["ms_pytorch"], small["ms"], "{:.1f}"),
+        ]
     lines = [
-        "**Costs**, one picture, one thread:",
+        f"**Costs against the teacher** (VGG19 ‖ ResNet50V2 at {found['image_size']} px), one picture, one thread:",
         "",
-        "| | teacher | student, float file | ratio |",
+        "| | teacher | student | ratio |",
         "| --- | --- | --- | --- |",
     ]
-    for name, words, scale, form in (
-        ("parameters", "parameters, millions", 1e6, "{:.2f}"),
-        ("macs", "multiply-accumulates, millions", 1e6, "{:,.0f}"),
-        ("bytes", "file, MB", 1e6, "{:.1f}"),
-        ("ms", "milliseconds", 1.0, "{:.1f}"),
-    ):
-        pair = [_cost(one, name) for one in (heavy, light)]
-        cells = [form.format(value / scale) if value else NOT_MEASURED for value in pair]
-        ratio = f"1/{pair[0] / pair[1]:.0f}" if pair[0] and pair[1] else "–"
-        lines.append(f"| {words} | {cells[0]} | {cells[1]} | {ratio} |")
-    chosen = _chosen_candidate(quantised)
-    if chosen:
-        lines += ["", f"The int8 file takes {chosen['bytes'] / 1e6:.1f} MB and is {chosen['speed']:.1f} times as fast."]
+    lines += [
+        f"| {words} | {form.format(one)} | {form.format(two)} | 1/{one / two:.0f} |" for words, one, two, form in rows
+    ]
     return "\n".join(lines)
 
 
@@ -403,18 +404,8 @@ def _has(figure: dict[str, Any] | None) -> bool:
     return bool(figure) and figure.get("value") is not None
 
 
-def _cost(costs: dict[str, Any], name: str) -> float | None:
-    return (costs.get("latency") or {}).get("median_ms") if name == "ms" else costs.get(name)
-
-
 def _chosen(figures: dict[str, Any]) -> dict[str, Any]:
     return {name: figures.get(name) for name in ("auroc", "auroc_macro", "accuracy", "ece")}
-
-
-def _chosen_candidate(quantised: dict[str, Any] | None) -> dict[str, Any] | None:
-    if not quantised or quantised["chosen"] is None:
-        return None
-    return quantised["candidates"][quantised["chosen"]]
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 python experiments/summarise.py runs/siim siim_cpu    # the run's evaluation.json -> docs/results/siim_cpu.json
 python experiments/summarise.py                       # docs/results/*.json -> README.md, between its markers
-python experiments/summarise.py audit runs/shipped_224 # the run's audit.json -> docs/results/audit_shipped.md
+python experiments/summarise.py audit runs/shipped    # the run's audit.json -> docs/results/audit_shipped.md
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ BEGIN, END = "<!-- results: written by experiments/summarise.py -->", "<!-- resu
 _AUDIT_HEAD = """# What the audit found in the student that ships
 
 Written by `experiments/summarise.py audit` from the `audit.json` of
-`pocketcxr audit runs/shipped_224 --strangers $POCKETCXR_DATA/not_cxr`, on the run of
-[shipped_224.toml](../../experiments/shipped_224.toml); no student was trained without a source in turn.
+`pocketcxr audit runs/shipped --strangers $POCKETCXR_DATA/not_cxr`, on the run of
+[shipped_distilled.toml](../../experiments/shipped_distilled.toml); no student was trained without a source in turn.
 """
 _FIGURES = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
 
