@@ -366,3 +366,14 @@ def test_moves_and_limits_are_counted_by_hand():
     assert parity.moved_too_far({"stored_weights": {"probabilities": 0.001, "input_kind": 0.03, "logits": 9.0}})
     assert parity.moved_too_far({"stored_weights": {"probabilities": 0.02, "logits": 9.0}}) == ""
     assert parity.moved_too_far({"graph": {"probabilities": 1.0}}) == ""
+
+
+def test_the_figures_of_the_manifest_are_asked_of_the_finished_file(case, tmp_path):
+    def measure(bundle):
+        assert bundle.manifest.temperature > 0
+        return {"images": len(bundle(case.dataset.images(np.arange(3))).logits)}
+
+    path = _export(case, tmp_path / "measured.onnx", measure=measure)
+    bundle = load_bundle(path, threads=1)
+    assert bundle.manifest.metrics == {"images": 3}
+    assert max(check_golden(bundle, read_golden(golden_path(path))).values()) < 1e-4

@@ -30,6 +30,7 @@ from pocketcxr.inference.session import load_bundle
 from pocketcxr.labels import INPUT_KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import onnx
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.evaluation.config import EvaluationConfig
     from pocketcxr.export.calibrated import Calibrated, Splits
+    from pocketcxr.inference.session import Bundle
     from pocketcxr.models.input_kind import InputKindNetwork, InputKindSpec
     from pocketcxr.models.networks import NetworkSpec, Student
 
@@ -66,6 +68,7 @@ def export_student(
     golden_images: int = 0,
     warnings: tuple[str, ...] = (),
     input_gate: tuple[InputKindNetwork, InputKindSpec] | None = None,
+    measure: Callable[[Bundle], dict[str, Any]] | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a student as a sealed bundle, with golden vectors beside it.
@@ -88,6 +91,7 @@ def export_student(
             their licence and their patients allow it.
         warnings: sentences that stand before all other limits in the manifest, such as the outcome of an audit.
         input_gate: the learned gate (`pocketcxr.training.input_gate`) to ship in the same graph.
+        measure: gives the manifest's `metrics` of the finished file; they are those of the file, not of the network.
         progress: show a bar on stderr.
 
     Returns:
@@ -138,6 +142,8 @@ def export_student(
         **_tables(records, dataset, splits, found),
     )
     write_bundle(found.model, manifest, out)
+    if measure is not None:
+        write_bundle(found.model, dataclasses.replace(manifest, metrics=measure(load_bundle(out))), out)
     inputs = drawn_inputs(size)
     if golden_images:
         inputs = np.concatenate([inputs, dataset.pixels[evenly(splits.calibration, golden_images)]])

@@ -91,7 +91,6 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
     if not isinstance(network, Student):
         raise CheckpointError(f"{checkpoint(run.distilled)}: expected a student, found a {spec.kind}")
     records = {
-        "metrics": test_figures(run, dataset, as_predict(network)),
         "data": {"fingerprint": dataset.fingerprint, "sources": sorted({row.source for row in dataset.rows})},
         "teacher": {"backbones": list(run.experiment.teacher.backbones)} if _taught(run) else {},
         "run": {
@@ -118,6 +117,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
         input_gate=None if gate is None else gate[:2],
         aspect=run.experiment.data.aspect,
         storage=storage,
+        measure=lambda bundle: test_figures(run, dataset, bundle),  # of the file, not of the network it was made from
         progress=run.progress,
     )
     _LOGGER.info("bundle: %s (%.1f MB)", path, path.stat().st_size / 1e6)
