@@ -22,7 +22,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SOURCES = ("siim", "ieee8023", "cxnet", "radiography", "kermany")
 SEEDS = "0 1 2"
-VARIANTS = ("scratch", "imagenet", "soft", "embedding", "both", "modern", "ensemble")
+VARIANTS = (
+    *("scratch", "scratch-soft", "scratch-embedding", "scratch-both"),
+    *("imagenet", "soft", "embedding", "both", "modern", "ensemble"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ STEPS = (
     ),
     Step(
         "students",
-        "the comparison: seven students, three seeds, their teachers",
-        90,
+        "the comparison: ten students, three seeds, their teachers",
+        120,
         "bash {here}/students.sh {out}/siim_splits.csv {out}/table '{seeds}'",
         "table/ensemble-s2/student-distilled/finished.json",
     ),
@@ -161,7 +164,7 @@ STEPS = (
         "common practice on the same test films",
         2,
         "{python} {here}/against_common_practice.py {out}/shipped/bundle/covid-3class.onnx {out}/common-s0"
-        " -o {results}/common_practice.json",
+        " -o {results}/against_common_practice.json",
         "against.done",
     ),
     Step(

@@ -8,6 +8,7 @@
 # first-*, second-*   a student from ImageNet weights, then the ensemble, teach VGG19 and ResNet50V2, for which there are no such weights
 # teacher             both, fused: VGG19 ‖ ResNet50V2
 # soft, embedding, both, modern   taught by that teacher; modern: with relations between images, and unlabelled films
+# scratch-soft, -embedding, -both the same for the student from scratch
 # ensemble            as modern, taught by teacher-ensemble
 #
 # POCKETCXR_WEIGHTS names a folder with mobilenetv2_100.*.safetensors where timm's hub is out of reach.
@@ -48,6 +49,10 @@ for seed in $seeds; do
   student "soft-s$seed" "${taught[@]}" --set student.seed="$seed" --set 'student.losses={hard=0.5, soft=1.0}'
   student "embedding-s$seed" "${taught[@]}" --set student.seed="$seed" --set 'student.losses={hard=0.5, embedding=1.0}'
   student "both-s$seed" "${taught[@]}" --set student.seed="$seed"
+  scratch=(--set student.weights=scratch --set student.seed="$seed")
+  student "scratch-soft-s$seed" "${taught[@]}" "${scratch[@]}" --set 'student.losses={hard=0.5, soft=1.0}'
+  student "scratch-embedding-s$seed" "${taught[@]}" "${scratch[@]}" --set 'student.losses={hard=0.5, embedding=1.0}'
+  student "scratch-both-s$seed" "${taught[@]}" "${scratch[@]}"
   student "modern-s$seed" "${taught[@]}" --set student.seed="$seed" --set student.unlabelled=true --set "$modern"
 done
 

@@ -43,10 +43,24 @@ if TYPE_CHECKING:
 
 REFERENCE = "imagenet"
 TEACHER = "teacher"
+SCRATCH = "scratch"
 SAME_SOURCE = "siim"
 """The source in which both classes come from the same hospitals: the headline is taken on it, where it is present."""
 
-ORDER = ("scratch", "imagenet", "soft", "embedding", "both", "modern", "ensemble", TEACHER, "teacher-ensemble")
+ORDER = (
+    "scratch",
+    "scratch-soft",
+    "scratch-embedding",
+    "scratch-both",
+    "imagenet",
+    "soft",
+    "embedding",
+    "both",
+    "modern",
+    "ensemble",
+    TEACHER,
+    "teacher-ensemble",
+)
 WORDS = {
     "auroc_same_source": f"AUROC of the positive class against the negative, within {SAME_SOURCE}",
     "auroc_macro": "mean AUROC over classes, all sources",
@@ -110,6 +124,9 @@ def table(scores: Sequence[Scores], split: Split, *, bootstrap: int = 1000, seed
         "against": REFERENCE if REFERENCE in variants else None,
         "differences": _differences(*measured, reference=REFERENCE),
         "differences_from_teacher": _differences(*measured, reference=TEACHER),
+        "differences_from_scratch": _differences(
+            [name for name in variants if name.startswith(SCRATCH)], *measured[1:], reference=SCRATCH
+        ),
     }
 
 
