@@ -333,7 +333,7 @@ def search(bench: Bench, limits: Limits, *, quick: bool = False, progress: bool 
         candidates = [measure(fitted)]
         if limits.portable_only and not quick:
             measure(dataclasses.replace(fitted, portable=False))
-        if not quick or not candidates[0].passes:
+        if not candidates[0].passes:
             measure(dataclasses.replace(fitted, rounding="distilled"))
         sensitivity = {} if quick and candidates[0].passes else _sensitivity(bench, fitted)
         recipe, size = fitted, candidates[0].bytes
