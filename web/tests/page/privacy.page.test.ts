@@ -11,7 +11,8 @@ import { BUILT } from "./prepare";
 
 // Chromium calls its maker for updates, accounts and form filling whatever the page; refused here, and none is the page's:
 // the policy lets it reach its own address only, as the next test shows.
-const CHROMIUMS_OWN = /^[\w.-]+\.(google|googleapis|gvt1|gstatic)\.com:443$/;
+const CHROMIUMS_OWN =
+  /^([\w.-]+\.(google|googleapis|gvt1|gstatic)\.com:443|http:\/\/update\.googleapis\.com\/service\/update2\/json\?\S*)$/;
 
 interface Seen {
   readonly method: string;
