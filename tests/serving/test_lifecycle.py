@@ -65,7 +65,8 @@ def test_workers_end_with_a_service_that_was_killed(start):
 
 def test_picture_that_takes_too_long_ends_its_worker_and_not_the_service(start, pictures):
     service = start(limits={"picture_timeout_s": 0.02})
-    response = service.post(large(pictures, 0.8), "image/png")
+    slow = pictures.raster(0.8, shape=(6000, 6000))  # far beyond, also where the service itself is woken late
+    response = service.post(slow, "image/png")
     assert (response.status_code, response.json()["code"]) == (422, "picture-timeout")
     wait_for(lambda: service.client.get("/health/ready").status_code == 200)
     wait_for(lambda: service.metric("pocketcxr_worker_restarts") == 1)

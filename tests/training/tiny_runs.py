@@ -32,6 +32,7 @@ STUDENT = StudentConfig(
     epochs=3,
     batch_size=16,
     ema_decay=0.9,
+    precision="fp32",  # as VIEWS: "auto" is bf16 on some processors
     checkpoint_every_steps=2,
     unlabelled=True,
 )
@@ -44,6 +45,7 @@ TEACHER = TeacherConfig(
     embedding_features=24,
     fusion_epochs=3,
     ema_decay=0.9,
+    precision="fp32",
     checkpoint_every_steps=2,
 )
 
