@@ -16,6 +16,7 @@ import datetime as dt
 import hashlib
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import ConfigError, PocketCxrError
 from pocketcxr.evaluation.calibration import fit_temperature, softmax
-from pocketcxr.evaluation.intervals import clusters, interval, resamples
+from pocketcxr.evaluation.comparisons import paired_difference
+from pocketcxr.evaluation.intervals import bootstrap, clusters, interval
 from pocketcxr.evaluation.metrics import figures
 from pocketcxr.evaluation.scoring import score
 from pocketcxr.inference.session import load_bundle
@@ -79,37 +81,35 @@ def compare(
         seed: of the resampling.
     """
     models = {"bundle": [bundle], "common_practice": list(rivals)}
+
+    def mean(of: Sequence[Answers], weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        found = [one.measured(weights) for one in of]
+        return {name: np.mean([one[name] for one in found], axis=0) for name in METRICS}
+
     ones = np.ones((1, len(members)))
-    values = {
-        who: [{k: float(v[0]) for k, v in one.measured(ones).items()} for one in of] for who, of in models.items()
-    }
-    draws: dict[str, dict[str, list[NDArray[np.float64]]]] = {who: {name: [] for name in METRICS} for who in models}
-    for weights in resamples(members, count=count, seed=seed):
-        for who, of in models.items():
-            found = [one.measured(weights) for one in of]
-            for name in METRICS:
-                draws[who][name].append(np.mean([one[name] for one in found], axis=0))
     patients = int(members.max()) + 1
-    moved = {who: {name: np.concatenate(parts) for name, parts in of.items()} for who, of in draws.items()}
-    means = {who: {name: float(np.mean([one[name] for one in of])) for name in METRICS} for who, of in values.items()}
+    draws = bootstrap({who: partial(mean, of) for who, of in models.items()}, members, count=count, seed=seed)
+    figures_of = {
+        who: {
+            name: interval(name, float(value[0]), draws[who][name], patients=patients)
+            for name, value in mean(of, ones).items()
+        }
+        for who, of in models.items()
+    }
+    each = {who: [one.measured(ones) for one in of] for who, of in models.items()}
     rows = {
         who: {
-            name: {
-                **interval(name, means[who][name], moved[who][name], patients=patients).as_json(),
-                "each": [one[name] for one in values[who]],
-            }
+            name: {**figures_of[who][name].as_json(), "each": [float(one[name][0]) for one in each[who]]}
             for name in METRICS
         }
         for who in models
     }
     differences = {}
     for name in METRICS:
-        gap = moved["bundle"][name] - moved["common_practice"][name]
-        figure = interval(
-            f"difference of {name}", means["bundle"][name] - means["common_practice"][name], gap, patients=patients
-        )
-        tail = min(int((gap <= 0).sum()), int((gap >= 0).sum()))
-        differences[name] = {**figure.as_json(), "p": min(1.0, 2 * (tail + 1) / (len(gap) + 1))}
+        pair = (figures_of["bundle"][name], figures_of["common_practice"][name])
+        moved = (draws["bundle"][name], draws["common_practice"][name])
+        found = paired_difference(name, pair, moved, patients=patients)
+        differences[name] = {**found.figure.as_json(), "p": found.p}
     return {"images": len(members), "patients": patients, "models": rows, "differences": differences}
 
 

@@ -27,7 +27,7 @@ from pocketcxr.export.export import export_student  # noqa: E402
 from pocketcxr.export.quantise import Bench, Limits, misses, search, session  # noqa: E402
 from pocketcxr.export.quantise_core import constants, equalised, float_core, trunk  # noqa: E402
 from pocketcxr.export.quantise_recipe import Quantiser, Recipe, portable  # noqa: E402
-from pocketcxr.export.quantise_rounding import PAIR_SUM, is_portable  # noqa: E402
+from pocketcxr.export.quantise_rounding import PAIR_SUM, is_portable, within_pairs  # noqa: E402
 from pocketcxr.inference.session import load_bundle  # noqa: E402
 from pocketcxr.labels import load_task  # noqa: E402
 from pocketcxr.models.backbones import Backbone  # noqa: E402
@@ -197,7 +197,7 @@ def _expanded(core) -> set[str]:
 
 
 def quantiser_of(core, dataset, positions) -> Quantiser:
-    return Quantiser(core, trunk(core), dataset.images(positions), np.array(dataset.pixels[positions]))
+    return Quantiser(core, trunk(core), dataset.images(positions), lambda: np.array(dataset.pixels[positions]))
 
 
 def test_trunk_is_everything_before_the_embedding(core):
@@ -258,8 +258,8 @@ def test_what_is_distilled_is_the_graph_that_ships(core, dataset):
 
 
 def test_weights_that_are_distilled_stay_within_their_pairs():
-    levels = torch.tensor([[100.0, 90.0, -100.0, 20.0, -90.0]]).reshape(1, 5, 1, 1)
-    found = quantise_distil._within_pairs(levels).flatten().tolist()
+    levels = np.array([[100.0, 90.0, -100.0, 20.0, -90.0]], dtype=np.float32)
+    found = within_pairs(levels).ravel().tolist()
     assert found == [69.0, 59.0, -100.0, 20.0, -90.0]
 
 

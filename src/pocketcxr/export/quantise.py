@@ -181,14 +181,17 @@ class Bench:
         pictures = evenly(self.train, max(fewest, min(most, _PIXELS // size**2)))
         images = dataset.images(pictures)
         self.core = equalised(self.core, _largest(self.core, images))
-        many = dataset.pixels[np.sort(evenly(self.train, STEPS * BATCH))]
-        self.quantiser = Quantiser(self.core, self.trunk, images, many, seed=seed, progress=progress)
+        self.quantiser = Quantiser(self.core, self.trunk, images, self._many, seed=seed, progress=progress)
         self.pictures = len(pictures)
         self.float_session = session(data)
         self.float_reference = _reference_of(model, gated=getattr(manifest, "input_gate", None) is not None)
         self._sweep = evenly(self.calibration, _SWEEP_IMAGES)
         self._sweep_logits = self.run(self.float_session, self._sweep, "logits")[0]
         self.truth = self.answers(self.float_session, manifest.conformal_quantile, self.calibration)
+
+    def _many(self) -> NDArray[np.uint8]:
+        """Pictures of the train split to distil on; 200 MB at 224 pixels, so only where a recipe asks for them."""
+        return self.dataset.pixels[np.sort(evenly(self.train, STEPS * BATCH))]
 
     def run(self, graph: onnxruntime.InferenceSession, positions: NDArray[np.int64], *names: str) -> list[Any]:
         """Outputs of a graph for pictures of the data set."""

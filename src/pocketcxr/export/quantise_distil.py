@@ -21,7 +21,15 @@ from tqdm import tqdm
 from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.errors import BundleError
 from pocketcxr.export.quantise_core import ancestors, attributes, constants
-from pocketcxr.export.quantise_rounding import LARGEST, OPERATORS, PAIR_SUM, Rounded, any_pair, is_depthwise
+from pocketcxr.export.quantise_rounding import (
+    LARGEST,
+    OPERATORS,
+    PAIR_SUM,
+    Rounded,
+    any_pair,
+    is_depthwise,
+    within_pairs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,19 +176,8 @@ class _Graph:
         with torch.no_grad():
             whole = levels.round().clamp(-largest, largest)
             if paired:
-                whole = _within_pairs(whole)
+                whole = torch.from_numpy(within_pairs(whole.flatten(1).numpy())).reshape(levels.shape)
         return (levels + (whole - levels).detach()) * self._scales[name]
-
-
-def _within_pairs(levels: Tensor) -> Tensor:
-    """Levels [out, in, rows, columns]; what neighbours of one sign sum to above `PAIR_SUM` is taken from both alike."""
-    table = levels.flatten(1)
-    inputs = table.shape[1]
-    pairs = torch.nn.functional.pad(table, (0, inputs % 2)).unflatten(1, (-1, 2))
-    for sign in (1, -1):
-        excess = ((sign * pairs).clamp_min(0).sum(dim=-1, keepdim=True) - PAIR_SUM).clamp_min(0)
-        pairs = pairs - sign * (excess / 2).ceil()
-    return pairs.flatten(1)[:, :inputs].reshape(levels.shape)
 
 
 def _rounded(values: Tensor, low: float, high: float) -> Tensor:

@@ -24,7 +24,7 @@ from pocketcxr.export.quantise_distil import distil_rounding
 from pocketcxr.export.quantise_rounding import Rounded, fit_rounding, is_portable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -91,13 +91,13 @@ class _Reader(CalibrationDataReader):
 class Quantiser:
     """Makes int8 graphs of one float core; ranges are found once for each method and kept.
 
-    `images` float32 [n, 1, size, size] and `pictures` uint8 [m, size, size], many more, are of the train split.
+    `images` float32 [n, 1, size, size] are of the train split; `pictures` gives many more of it, uint8 [m, size, size].
     """
 
     core: onnx.ModelProto
     trunk: Trunk
     images: NDArray[np.float32]
-    pictures: NDArray[np.uint8]
+    pictures: Callable[[], NDArray[np.uint8]]
     seed: int = 0
     progress: bool = False
 
@@ -187,7 +187,7 @@ class Quantiser:
             start = self._rounded(dataclasses.replace(recipe, rounding="fitted"), convolutions)
             return distil_rounding(
                 self.core,
-                self.pictures,
+                self.pictures(),
                 start=start,
                 ranges=ranges,
                 portable=recipe.portable,

@@ -212,13 +212,13 @@ def _scales(
     for span in _PAIRED_SPANS if paired else _SPANS:
         scales = np.maximum(whole * span, _SMALLEST_SCALE)
         levels = np.clip(np.round(target / scales[..., None]), -largest, largest)
-        rounded = (_within_pairs(levels) if paired else levels) * scales[..., None]
+        rounded = (within_pairs(levels) if paired else levels) * scales[..., None]
         cost = (np.square(rounded - target) * importance).sum(axis=-1)
         best, error = np.where(cost < error, scales, best), np.minimum(cost, error)
     return np.maximum(best, _SMALLEST_SCALE).astype(np.float32).astype(np.float64)
 
 
-def _within_pairs(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+def within_pairs(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Levels [..., inputs] with what neighbours of one sign sum to above `PAIR_SUM` taken from both alike."""
     pairs = _pairs(levels)
     for sign in (1, -1):
