@@ -44,6 +44,12 @@ examples:
 Research use only; not a medical device.
 """
 
+_STAGE_EXAMPLES = {
+    "leave-source-out": "  pocketcxr leave-source-out -o runs/mine\n"
+    "  pocketcxr leave-source-out -o runs/mine --set student.weights=pretrained       not from weights that saw them\n"
+    "  pocketcxr leave-source-out -o runs/mine --source siim       one of them, another process does the others\n",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its status: 0 done, 1 some pictures failed, 2 one-line error, 130 interrupted."""
@@ -211,6 +217,7 @@ def _stage(options: argparse.Namespace) -> int:
             online=getattr(options, "online", False),
             force=getattr(options, "force", False),
             storage=getattr(options, "storage", BYTES),
+            only=getattr(options, "source", ()),
             progress=not options.quiet,
         )
     )
@@ -506,11 +513,24 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
         "evaluate": "evaluate all networks of a run side by side and write the report",
     }
     for name, summary in stages.items():
-        parser = _command(commands, name, summary, f"  pocketcxr {name} --splits splits.csv -o runs/mine")
+        parser = _command(
+            commands,
+            name,
+            summary,
+            _STAGE_EXAMPLES.get(name, f"  pocketcxr {name} --splits splits.csv -o runs/mine"),
+        )
         parser.add_argument("--splits", type=Path, help="a table that `pocketcxr split` wrote (default: the run's own)")
         if name == "train-student":
             parser.add_argument("--alone", action="store_true", help="labels only, no teacher")
             parser.add_argument("--online", action="store_true", help="run the teacher in every step")
+        if name == "leave-source-out":
+            parser.add_argument(
+                "--source",
+                nargs="+",
+                default=(),
+                metavar="NAME",
+                help="leave out these only, such as one for each of several processes (default: each source in turn)",
+            )
         if name == "train-gate":
             parser.add_argument(
                 "--strangers",

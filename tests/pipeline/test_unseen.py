@@ -2,16 +2,18 @@
 
 import csv
 import dataclasses
+import json
+import logging
 
 import numpy as np
 import pytest
 
 from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.rows import IndexRow
-from pocketcxr.errors import DataError
+from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.labels import TASKS
 from pocketcxr.models.checkpoints import read_record
-from pocketcxr.pipeline.run import Run
+from pocketcxr.pipeline.run import Run, open_run
 from pocketcxr.pipeline.unseen import leave_out, students_without, train_without_sources
 from pocketcxr.training.config import load_experiment
 
@@ -91,3 +93,35 @@ def test_images_of_the_source_are_not_counted_in_an_epoch(tmp_path):
     with (tmp_path / "without" / "a" / "metrics.csv").open() as stream:
         steps = len(list(csv.DictReader(stream)))
     assert steps == len(leave_out(dataset, "a").positions("train")) // 16
+
+
+def test_sources_can_be_left_out_one_process_each_and_the_record_holds_those_that_are_done(tmp_path):
+    dataset = make_dataset()
+    run = Run(tmp_path, load_experiment(None, SETTINGS), progress=False)
+    assert set(train_without_sources(run, dataset, only=["b"])) == {"b"}
+    assert set(students_without(run, dataset)) == {"b"}
+    assert set(train_without_sources(run, dataset, only=["a"])) == {"a", "b"}
+    record = json.loads((tmp_path / "without" / "without.json").read_text())
+    assert set(record["students"]) == {"a", "b"}
+    assert record["student"]["backbone"] == "mobilenetv2_035"
+    with pytest.raises(ConfigError, match="--source c: expected some of a, b"):
+        train_without_sources(run, dataset, only=["c"])
+
+
+def test_first_weights_that_may_have_seen_the_sources_are_said(tmp_path, caplog):
+    dataset = make_dataset()
+    run = Run(tmp_path / "first", load_experiment(None, SETTINGS), progress=False)
+    with caplog.at_level(logging.WARNING):
+        first = train_without_sources(run, dataset, only=["a"])["a"]
+        assert "flatters" not in caplog.text
+        later = load_experiment(None, (*SETTINGS, f'student.weights="{first}"'))
+        train_without_sources(Run(tmp_path / "later", later, progress=False), dataset, only=["a"])
+    assert "which may have seen the sources left out here: that flatters" in caplog.text
+
+
+def test_settings_of_the_students_without_a_source_leave_the_record_of_the_run_alone(tmp_path):
+    open_run(tmp_path, load_experiment(None, SETTINGS))
+    before = (tmp_path / "experiment.json").read_bytes()
+    other = load_experiment(None, (*SETTINGS, "student.epochs=3"))
+    assert open_run(tmp_path, other, record=False).experiment.student.epochs == 3
+    assert (tmp_path / "experiment.json").read_bytes() == before

@@ -98,10 +98,11 @@ def run_stage(
     online: bool = False,
     force: bool = False,
     storage: str = BYTES,
+    only: Sequence[str] = (),
     progress: bool = True,
 ) -> str:
     """Do one stage of a run (a command of the command line) and say where its work is."""
-    run = open_run(folder, experiment, progress=progress)
+    run = open_run(folder, experiment, progress=progress, record=command != "leave-source-out")
     with log_to(run):
         dataset = prepare(run, splits=splits)
         stages: dict[str, Callable[[], object]] = {
@@ -110,7 +111,7 @@ def run_stage(
             "train-student": lambda: student_stage(run, dataset, alone=alone, online=online),
             "train-gate": lambda: gate_stage(run) or "no input gate",
             "leave-source-out": lambda: "\n".join(
-                f"without {source}: {path}" for source, path in train_without_sources(run, dataset).items()
+                f"without {source}: {path}" for source, path in train_without_sources(run, dataset, only=only).items()
             ),
             "export": lambda: export_run(run, dataset, force=force, storage=storage),
             "evaluate": lambda: evaluate_run(run, dataset),

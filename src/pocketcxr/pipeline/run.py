@@ -79,8 +79,14 @@ class Run:
         return self.folder / "evaluation"
 
 
-def open_run(folder: Path, experiment: Experiment, *, progress: bool = True) -> Run:
+def open_run(folder: Path, experiment: Experiment, *, progress: bool = True, record: bool = True) -> Run:
     """Create or reopen a run's folder and save the effective configuration in it.
+
+    Args:
+        folder: the run's.
+        experiment: all settings, those of today included.
+        progress: show progress bars.
+        record: False leaves the configuration of a run that is there as it was: for what is made beside its student.
 
     Raises:
         ConfigError: the folder holds a run on other data settings; its splits would silently be the wrong ones.
@@ -94,7 +100,8 @@ def open_run(folder: Path, experiment: Experiment, *, progress: bool = True) -> 
                 raise ConfigError(
                     f"{folder} holds a run with data.{name} = {before[name]!r}, not {value!r}: choose another -o folder"
                 )
-    write_json(saved, dataclasses.asdict(experiment))
+    if record or not saved.is_file():
+        write_json(saved, dataclasses.asdict(experiment))
     return Run(folder, experiment, progress)
 
 

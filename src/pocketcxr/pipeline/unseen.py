@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.errors import DataError
+from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.evaluation.calibration import fit_temperature
 from pocketcxr.evaluation.scoring import score
 from pocketcxr.evaluation.tables import slug
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.run import write_json
+from pocketcxr.training.record import finished
 from pocketcxr.training.student import train_student
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pocketcxr.bundle.contract import Predict
@@ -27,53 +29,71 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("pocketcxr")
 _RECORD = "without.json"
+BEST = "best.safetensors"
 LEAST_TEST_IMAGES = 20
 """Test images of a source below which it is not worth a training of its own."""
 
 
-def train_without_sources(run: Run, dataset: Dataset) -> dict[str, Path]:
+def train_without_sources(run: Run, dataset: Dataset, *, only: Sequence[str] = ()) -> dict[str, Path]:
     """Train the light network again without each source in turn, on labels only; resumable, done ones are kept.
 
     The student alone, not the distilled one: the teacher has seen every source and would tell of it. For the same
-    reason first weights must not come from a network that has seen these sources; where the run's come from a bundle, a
-    warning says so. Of a source neither training nor calibration images are used.
+    reason first weights must not come from a network that has seen these sources; where they come from a file that was
+    trained on X-rays, a warning says so. Of a source neither training nor calibration images are used.
 
     Args:
         run: whose ``student`` settings are taken; results lie in its folder ``without/<source>``.
         dataset: all of it; its test split is not touched.
+        only: sources to leave out now, such as one for each of several processes or machines; all where empty.
 
     Returns:
-        Source to the checkpoint of the student that never saw it.
+        Source to the checkpoint of the student that never saw it, for all that are trained so far.
 
     Raises:
+        ConfigError: `only` names a source that cannot be left out.
         DataError: no source has enough test images, or without any of them a class is lost.
     """
-    weights = run.experiment.student.weights
-    if weights == "bundled" or weights.endswith(".onnx"):
-        _LOGGER.warning("students start from a bundle, which may have seen the sources left out here: it may flatter")
     config = dataclasses.replace(run.experiment.student, losses={"hard": 1.0})
-    found: dict[str, Path] = {}
-    skipped: dict[str, str] = {}
-    for source in _sources(dataset):
-        rest = leave_out(dataset, source)
-        missing = sorted(
-            set(dataset.task.labels) - {dataset.task.labels[label] for label in rest.labels[rest.positions("train")]}
+    if config.weights.endswith((".onnx", ".safetensors")) or config.weights == "bundled":
+        _LOGGER.warning(
+            "students start from %s, which may have seen the sources left out here: that flatters; "
+            "--set student.weights=pretrained starts from ImageNet",
+            config.weights,
         )
-        if missing:
-            skipped[source] = f"no other source has training images of {', '.join(missing)}"
-            _LOGGER.info("without %s: left out, %s", source, skipped[source])
-            continue
-        _LOGGER.info("student without %s: %d training images", source, len(rest.positions("train")))
-        out = run.folder / "without" / slug(source)
-        found[source] = train_student(rest, config, out=out, views_config=run.experiment.views, progress=run.progress)
-    if not found:
+    skipped = {source: reason for source in _sources(dataset) if (reason := _lost(dataset, source))}
+    usable = [source for source in _sources(dataset) if source not in skipped]
+    for source, reason in skipped.items():
+        _LOGGER.info("without %s: left out, %s", source, reason)
+    if not usable:
         raise DataError(
             f"{run.folder}: no source can be left out ({skipped or f'none has {LEAST_TEST_IMAGES} test images'}); "
             "add a source that has the same classes"
         )
+    if unknown := sorted(set(only) - set(usable)):
+        raise ConfigError(f"--source {', '.join(unknown)}: expected some of {', '.join(usable)}")
+    for source in only or usable:
+        rest = leave_out(dataset, source)
+        _LOGGER.info("student without %s: %d training images", source, len(rest.positions("train")))
+        train_student(rest, config, out=_folder(run, source), views_config=run.experiment.views, progress=run.progress)
+    found = {source: _folder(run, source) / BEST for source in usable if finished(_folder(run, source)) is not None}
     record = {source: str(path.relative_to(run.folder)) for source, path in found.items()}
-    write_json(run.folder / "without" / _RECORD, {"students": record, "left_out": skipped})
+    write_json(
+        run.folder / "without" / _RECORD,
+        {"students": record, "left_out": skipped, "student": dataclasses.asdict(config)},
+    )
     return found
+
+
+def _folder(run: Run, source: str) -> Path:
+    return run.folder / "without" / slug(source)
+
+
+def _lost(dataset: Dataset, source: str) -> str:
+    """Why a source cannot be left out; empty where it can."""
+    rest = leave_out(dataset, source)
+    present = {dataset.task.labels[label] for label in rest.labels[rest.positions("train")]}
+    missing = sorted(set(dataset.task.labels) - present)
+    return f"no other source has training images of {', '.join(missing)}" if missing else ""
 
 
 def students_without(run: Run, dataset: Dataset) -> dict[str, Predict]:
