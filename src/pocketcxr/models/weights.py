@@ -19,6 +19,7 @@ from pocketcxr.bundle.format import default_bundle_path
 from pocketcxr.errors import CheckpointError, ConfigError
 from pocketcxr.models.backbones import Backbone, build_backbone, build_trunk, check_name
 from pocketcxr.models.bundle_weights import load_bundle_backbone
+from pocketcxr.models.slimming import FAMILY, is_wider, slim
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +88,8 @@ def local_weight_file(name: str) -> Path | None:
 def load_weight_file(name: str, path: Path, *, image_size: int) -> Backbone:
     """Load a timm state dict (RGB or grey) into a fresh backbone; the first convolution is summed over RGB.
 
-    A checkpoint of this project that has one such backbone does too. A classifier in the file is ignored. A safetensors
+    A checkpoint of this project that has one such backbone does too, and for a MobileNetV2 one of a wider MobileNetV2,
+    whose strongest channels are taken. A classifier in the file is ignored. A safetensors
     file whose metadata say that it expects [-1, 1] sets the normalisation so; otherwise that which timm records for the
     network stays.
 
@@ -100,6 +102,9 @@ def load_weight_file(name: str, path: Path, *, image_size: int) -> Backbone:
         backbone.normalise(float(state["backbone.mean"]), float(state["backbone.std"]))
         state = {key.removeprefix(_OWN): tensor for key, tensor in state.items()}
     wanted = backbone.trunk.state_dict()
+    if name.startswith(FAMILY) and is_wider(state, wanted):
+        state = slim(state, wanted)
+        _log.info("%s starts from the strongest channels of the wider network in %s", name, path.name)
     adapted: dict[str, Tensor] = {}
     for key, expected in wanted.items():
         if key not in state:
