@@ -16,8 +16,10 @@ faster.
 Rivals run in turn, over several rounds, and the median ratio counts: a slow minute of the machine hits all alike. Other
 programs on the machine distort elapsed time all the same, so the ratio of processor time is given beside it: it is what
 would count on an idle machine. Start-up is left out for all in the second comparison; for `pocketcxr predict`, that is
-the time for eight films, taken off. Films are drawn, 2000 x 2000 with grain, about as many bytes as real ones. A
-network of random weights is exported (as fast as any), and the bundles named with `--bundle` are measured after it.
+the time for eight films, taken off. Films are 2000 x 2000 with grain, about as many bytes as real ones: drawn, or, with
+`--films`, X-rays of a folder enlarged. Drawn ones leave a trained network undecided, so that `predict` reads all of
+them twice; give it real ones. A network of random weights is exported (as fast as any), and the bundles named with
+`--bundle` are measured after it.
 `--table FILE` prints what a result says.
 """
 
@@ -44,13 +46,15 @@ from predict_table import tables
 RIVALS = Path(__file__).with_name("predict_rivals.py")
 SIDE = 2000
 FEW = 8  # films of the run that tells what our start costs
-DISTINCT = 24  # films that differ; more are copies, which cost a decoder just as much
+DISTINCT = 24  # drawn films that differ; more are copies, which cost a decoder just as much
+REAL = 400  # real ones: as many are undecided, and read twice, as elsewhere
 
 
 def main() -> int:
     """Run the comparison and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=300, help="in the folder (torchxrayvision gets a tenth)")
+    parser.add_argument("--films", type=Path, metavar="FOLDER", help="real X-rays (JPEG or PNG), instead of drawn ones")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--starts", type=int, default=7, help="rounds of the first comparison")
@@ -77,13 +81,18 @@ def _compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.setdefault("PYTHONPYCACHEPREFIX", str(folder / "compiled"))
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-    _draw(folder / "films", options.files)
+    (folder / "films").mkdir()
+    if options.films:
+        _enlarge(options.films, folder / "films", options.files)
+    else:
+        _draw(folder / "films", options.files)
     _copy_few(folder)
     networks = {f"random weights, {options.size} px": _random_bundle(folder, options.size)} if options.size else {}
-    networks |= {f"{bundle.stem}, {_size_of(bundle)} px": bundle for bundle in options.bundle}
+    networks |= {_name_of(bundle): bundle for bundle in options.bundle}
     return {
         "date": time.strftime("%Y-%m-%d"),
         "side": SIDE,
+        "films": "real X-rays, enlarged" if options.films else "drawn",
         "files": options.files,
         "workers": options.workers,
         "processors": len(os.sched_getaffinity(0)),
@@ -164,6 +173,14 @@ def _traced(folder: Path, size: int) -> Path:
     return path
 
 
+def _name_of(bundle: Path) -> str:
+    from pocketcxr.inference.identity import read_verified
+
+    manifest = read_verified(bundle).manifest
+    kind = ", int8" if "quantisation" in manifest.run else ""
+    return f"{bundle.stem}, {manifest.preprocessing.size} px{kind}"
+
+
 def _size_of(bundle: Path) -> int:
     from pocketcxr.inference.identity import read_verified
 
@@ -172,7 +189,6 @@ def _size_of(bundle: Path) -> int:
 
 def _draw(folder: Path, files: int) -> None:
     """Ovals, ribs and grain: what matters here is how much a decoder has to do."""
-    folder.mkdir()
     generator = np.random.default_rng(0)
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE
     drawn = []
@@ -180,11 +196,33 @@ def _draw(folder: Path, files: int) -> None:
         lungs = sum(np.exp(-(((x - c) / 0.15) ** 2) - ((y - 0.45) / 0.28) ** 2) for c in (0.3, 0.7))
         film = 175 + 10 * np.sin(60 * y + 4 * np.cos(6 * x) + number) - 115 * lungs
         film += generator.normal(0, 3.2, film.shape)
-        path = folder / f"{number:05}.jpg"
-        Image.fromarray(np.clip(film, 0, 255).astype(np.uint8)).save(path, quality=90)
-        drawn.append(path.read_bytes())
-    for number in range(DISTINCT, files):
-        (folder / f"{number:05}.jpg").write_bytes(drawn[number % DISTINCT])
+        drawn.append(_save(film, folder / f"{number:05}.jpg"))
+    _repeat(drawn, folder, files)
+
+
+def _enlarge(source: Path, folder: Path, files: int) -> None:
+    """Real X-rays, evenly from a folder, brought to the size of a detector with the grain that reduction took away."""
+    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    if not found:
+        raise SystemExit(f"{source}: expected JPEG or PNG files, found none")
+    chosen = found[:: max(1, len(found) // min(files, REAL))][: min(files, REAL)]
+    generator = np.random.default_rng(0)
+    made = []
+    for number, path in enumerate(chosen):
+        with Image.open(path) as image:
+            film = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float32)
+        made.append(_save(film + generator.normal(0, 3.2, film.shape), folder / f"{number:05}.jpg"))
+    _repeat(made, folder, files)
+
+
+def _save(film: Any, path: Path) -> bytes:
+    Image.fromarray(np.clip(film, 0, 255).astype(np.uint8)).save(path, quality=90)
+    return path.read_bytes()
+
+
+def _repeat(made: list[bytes], folder: Path, files: int) -> None:
+    for number in range(len(made), files):
+        (folder / f"{number:05}.jpg").write_bytes(made[number % len(made)])
 
 
 def _mean_kb(folder: Path) -> float:

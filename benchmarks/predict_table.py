@@ -47,7 +47,8 @@ def _network(name: str, found: dict[str, Any], record: dict[str, Any]) -> str:
         ratios = [ratio(times[key], ours[key]) for key in ("s", "cpu_s")]
         values = [f"{statistics.median(times[key]):.2f}" for key in ("s", "cpu_s")]
         lines.append(_row(rival, values, ratios, BARS.get(("start", rival))))
-    films = f"{record['files']:,} such films, {record['mean_kb_per_film']} KB each, {record['workers']} processes"
+    kind = f"{record['mean_kb_per_film']} KB each, {record['films']}"
+    films = f"{record['files']:,} such films ({kind}), {record['workers']} processes"
     lines += ["", f"| {films} | per s | processor ms each | {_RATIOS} |", _SIX_COLUMNS]
     ours = found["folder"]["pocketcxr"]
     for rival, rates in found["folder"].items():

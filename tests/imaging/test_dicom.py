@@ -72,6 +72,22 @@ def test_a_deflated_bomb_is_refused(make_dicom, ramp16, monkeypatch):
         read_image_bytes(bomb, "film", max_pixels=ramp16.size)
 
 
+def test_zeros_are_refused_before_they_are_walked_one_by_one(make_dicom, ramp16):
+    data = make_dicom(ramp16)
+    start = 144 + int.from_bytes(data[140:144], "little")
+    with pytest.raises(UnreadableImageError, match="damaged or ends early"):
+        read(data[:start] + bytes(300_000_000))
+
+    deflated = make_dicom(ramp16, syntax=DeflatedExplicitVRLittleEndian)
+    start = 144 + int.from_bytes(deflated[140:144], "little")
+    inflated = zlib.decompress(deflated[start:], -15)
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    first = inflated[: inflated.index(b"\x28\x00\x02\x00US")]  # whole elements, then zeros up to the limit
+    bomb = deflated[:start] + deflater.compress(first + bytes(300_000_000)) + deflater.flush()
+    with pytest.raises(UnreadableImageError, match="damaged or ends early"):
+        read(bomb)
+
+
 @pytest.mark.parametrize("stored", [8, 10, 12, 15, 16])
 @pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda uid: uid.keyword)
 def test_lossless_compression_gives_the_native_pixels(syntax, stored, make_dataset, to_bytes, compress):

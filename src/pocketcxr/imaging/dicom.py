@@ -5,13 +5,14 @@ Nothing here decides whether the picture is a chest: `quality` does, from the fa
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydicom
 from pydicom.encaps import get_frame
+from pydicom.filereader import read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import get_expected_length
@@ -40,8 +41,11 @@ from pocketcxr.imaging.reduced_frame import REDUCIBLE, decode_reduced
 from pocketcxr.imaging.reduction import factor_for, region_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from pydicom.dataset import FileDataset
+    from pydicom.tag import BaseTag
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 _JPEG_2000 = frozenset(JPEG2000TransferSyntaxes)
@@ -62,6 +66,8 @@ _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # Digital X-Ray Image Storage
 _DEEPEST_PIXEL_BYTES = 6  # three samples of 16 bits
 _HEADER_BYTES = 32 << 20  # more than any header with its icons and overlays
 _INFLATED_AT_ONCE = 1 << 20
+_MOST_ELEMENTS = 65_536  # outside sequences; real headers have some hundreds
+_ZEROS = 1024  # no element of a header starts with as many
 _META_LENGTH_VALUE = slice(140, 144)  # PS3.10 table 7.1-1: (0002,0000) follows the mark at 128
 
 
@@ -118,11 +124,32 @@ def _decode_reduced(dataset: FileDataset, syntax: UID, factor: int, name: str) -
 
 def _parse(data: bytes, name: str) -> FileDataset:
     try:
-        return pydicom.dcmread(BytesIO(data), force=True)  # pyright: ignore[reportUnknownMemberType]
+        _check_start(data)
+        return read_partial(BytesIO(data), _count_elements(), force=True)
     except Exception as error:  # noqa: BLE001  # any, on damaged bytes; its text may quote a patient's name
         raise UnreadableImageError(
             f"{name}: the DICOM file is damaged or ends early ({type(error).__name__} while parsing); send it again"
         ) from None
+
+
+def _check_start(data: bytes) -> None:
+    """Refuse a data set that starts with zeros, which pydicom would take for millions of empty elements."""
+    start = _META_LENGTH_VALUE.stop + int.from_bytes(data[_META_LENGTH_VALUE], "little")
+    if data[128:132] == b"DICM" and len(data) >= start + _ZEROS and not any(data[start : start + _ZEROS]):
+        raise ValueError
+
+
+def _count_elements() -> Callable[[BaseTag, str | None, int], bool]:
+    """Stop condition for pydicom that never stops it, but raises where there are more elements than any header has."""
+    counter = itertools.count()
+
+    def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
+        del tag, vr, length
+        if next(counter) > _MOST_ELEMENTS:
+            raise ValueError
+        return False
+
+    return stop
 
 
 def _check_deflated(data: bytes, name: str, max_pixels: int | None) -> None:
