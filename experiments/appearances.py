@@ -7,8 +7,9 @@ python experiments/appearances.py BUNDLE.onnx splits.csv -o … --mapping left-o
 Negative and typical films are those of the calibration split; the two others are in no class of the task, so no part of
 the bundle's labels came from them. For each appearance: how often the bundle calls it each class, and how well its
 probability of COVID-19 tells it from negative and from typical films. With --mapping, students that were trained with
-one mapping or another (``siim_two.toml``, ``siim_indeterminate.toml``, ``siim_any_opacity.toml``) are compared by what
-all of them are asked for: typical against negative on the calibration split of the first. The test split is not used.
+one mapping or another (``siim_two.toml``, ``siim_indeterminate.toml``, ``siim_any_opacity.toml``, ``siim_four.toml``)
+are compared by what all of them are asked for: typical against negative on the calibration split of the first. The test
+split is not used.
 """
 
 from __future__ import annotations
@@ -92,7 +93,6 @@ def of_mappings(runs: Sequence[tuple[str, Path]]) -> dict[str, Any]:
     Raises:
         ConfigError: a run without a trained student.
     """
-    from pocketcxr.evaluation.scoring import score
     from pocketcxr.models.checkpoints import load_network
     from pocketcxr.models.predict import as_predict
     from pocketcxr.training.config import load_experiment
@@ -108,8 +108,8 @@ def of_mappings(runs: Sequence[tuple[str, Path]]) -> dict[str, Any]:
         checkpoint = run / "student-alone" / "best.safetensors"
         if not checkpoint.is_file():
             raise ConfigError(f"{run}: expected a student trained with --alone, found none")
-        logits = score(name, as_predict(load_network(checkpoint)[0]), data, positions).logits
-        each[name].append(logits[:, 1] - logits[:, 0])
+        logits = _logits(as_predict(load_network(checkpoint)[0]), data, positions)
+        each[name].append(logits[:, -1] - logits[:, 0])  # every mapping has negative first and typical last
     draws: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for weights in resamples(np.arange(len(truth)), count=1000, seed=0):
         for name, scores in each.items():
@@ -129,11 +129,14 @@ def of_mappings(runs: Sequence[tuple[str, Path]]) -> dict[str, Any]:
     return {"images": len(truth), "split": "calibration", "students": report}
 
 
+def _logits(predict: Any, data: Dataset, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.concatenate(
+        [predict(data.images(positions[start : start + _BATCH])).logits for start in range(0, len(positions), _BATCH)]
+    )
+
+
 def _probabilities(bundle: Any, data: Dataset, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    logits = [
-        bundle(data.images(positions[start : start + _BATCH])).logits for start in range(0, len(positions), _BATCH)
-    ]
-    return softmax(np.concatenate(logits), bundle.manifest.temperature)
+    return softmax(_logits(bundle, data, positions), bundle.manifest.temperature)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

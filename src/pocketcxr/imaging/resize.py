@@ -16,8 +16,9 @@ a client in single precision stays within 1e-5. This is what Pillow's BILINEAR d
 does it here.
 
 Of a picture that was reduced while it was decoded (see `reduction`), the `region` is resized: ``scale`` is then the
-region's extent over ``m``, and ``centre`` moves by its left or top edge. This happens in single precision, as
-`resize_matrices` does it.
+region's extent over ``m``, ``centre`` moves by its left or top edge, and a pixel that lies in the region in part counts
+by that part, at the middle of it; ``reach`` is ``sqrt(max(scale ** 2 - 0.4, 1))``, for averaging has blurred already.
+This happens in single precision, as `resize_matrices` does it.
 
 ``squash`` takes both axes to ``size``, whatever the picture's shape (most public sets arrive squashed already). ``pad``
 keeps the shape: the longer side becomes ``size``, the shorter ``max(1, floor(shorter * size / longer + 0.5))``, and the

@@ -34,7 +34,6 @@ UNCERTAIN, REFUSED, ERROR = "uncertain", "refused", "error"
 TOLERANCE = 0.005
 """Most by which probabilities from a reduced picture may differ from those of the whole one; tested on real files."""
 
-_LEAST_SURE = 0.6  # of the likeliest class: a probability in the middle moves most for the same change of a picture
 _NOVELTY_TOLERANCE = 0.05
 _GATE_TOLERANCE = 0.05  # of the learned gate's probability, which is steep where pictures are doubtful
 _NOVELTY_CUT_OFF = 1.0  # the graph divides by the bundle's cut-off
@@ -168,12 +167,11 @@ class Predictor:
 
 
 def _in_doubt(prediction: Prediction, manifest: Manifest) -> bool:
-    """Whether the tolerance could carry the answer across a limit, or an undecided one may move by more than it."""
+    """Whether the tolerance could carry the answer across a limit."""
     if prediction.novelty is None:
         return False  # refused by the input gate, whose own doubts were settled when the file was read
     needed = 1 - manifest.conformal_quantile
     close = any(abs(probability - needed) <= TOLERANCE for probability in prediction.probabilities.values())
-    close = close or max(prediction.probabilities.values(), default=1.0) < _LEAST_SURE
     gate = manifest.input_gate
     if gate is not None and prediction.accepted is not None:
         close = close or not abs(prediction.accepted - gate.threshold) > _GATE_TOLERANCE
