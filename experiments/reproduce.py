@@ -27,6 +27,12 @@ VARIANTS = (
     *("imagenet", "soft", "embedding", "both", "modern", "ensemble"),
 )
 
+NARROW = (
+    ("w050", "half as wide", "student.backbone=mobilenetv2_050", "student.epochs=6", "student.learning_rate=1e-3"),
+    ("w035", "0.35 as wide", "student.backbone=mobilenetv2_035", "student.epochs=6", "student.learning_rate=1e-3"),
+    ("px160", "160 px", "data.image_size=160"),
+)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -84,13 +90,16 @@ STEPS = (
         " --teachers {out}/table/teacher {out}/table/teacher-ensemble",
         "students_table.done",
     ),
-    Step(
-        "common",
-        "common practice on the same split, to be compared with; also a teacher",
-        15,
-        "pocketcxr train-student --alone --splits {out}/siim_splits.csv --experiment {here}/common_practice.toml"
-        " -o {out}/common-s0",
-        "common-s0/student-alone/finished.json",
+    *(
+        Step(
+            f"common-{seed}",
+            "common practice on the same split, to be compared with" + (", and a teacher" if seed == "0" else ""),
+            15,
+            "pocketcxr train-student --alone --splits {out}/siim_splits.csv --experiment {here}/common_practice.toml"
+            f" --set student.seed={seed} --set views.seed={seed} -o {{out}}/common-s{seed}",
+            f"common-s{seed}/student-alone/finished.json",
+        )
+        for seed in SEEDS.split()
     ),
     Step(
         "expert",
@@ -126,9 +135,10 @@ STEPS = (
     ),
     Step(
         "unseen",
-        "the same without each source in turn",
-        240,
-        "pocketcxr leave-source-out -o {out}/shipped",
+        "without each source in turn, from ImageNet weights, labels only",
+        60,
+        "pocketcxr leave-source-out -o {out}/shipped --set student.weights=pretrained --set student.epochs=3"
+        " --set student.learning_rate=7e-4 --set views.count=8",
         "shipped/without/without.json",
     ),
     Step(
@@ -163,7 +173,7 @@ STEPS = (
         "against",
         "common practice on the same test films",
         2,
-        "{python} {here}/against_common_practice.py {out}/shipped/bundle/covid-3class.onnx {out}/common-s0"
+        "{python} {here}/against_common_practice.py {out}/shipped/bundle/covid-3class.onnx {commons}"
         " -o {results}/against_common_practice.json",
         "against.done",
     ),
@@ -181,6 +191,28 @@ STEPS = (
         30,
         "pocketcxr quantise {out}/shipped -o {out}/int8/covid-3class.onnx --table {results}/quantise.json",
         "int8.done",
+    ),
+    *(
+        step
+        for name, words, *settings in NARROW
+        for step in (
+            Step(
+                name,
+                f"the student that ships, {words}: taught by the same teacher, from the shipped one's weights",
+                45,
+                "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
+                " --set teacher.checkpoint={teacher} --set student.weights={shipped}"
+                f" {' '.join(f'--set {one}' for one in settings)} -o {{out}}/{name}",
+                f"{name}/student-distilled/finished.json",
+            ),
+            Step(
+                f"{name}-file",
+                "its bundle, never audited: for the frontier",
+                5,
+                f"pocketcxr export -o {{out}}/{name} --force",
+                f"{name}/bundle/covid-3class.onnx",
+            ),
+        )
     ),
     Step(
         "frontier",
@@ -238,7 +270,8 @@ def main(arguments: list[str] | None = None) -> int:
 def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
     """The command of a step, with its places filled in."""
     seeds = SEEDS.split()
-    bundles = [out / "shipped" / "bundle" / "covid-3class.onnx", out / "int8" / "covid-3class.onnx"]
+    runs = ("shipped", *(name for name, *_ in NARROW)) if step.name == "frontier" else ("shipped",)
+    bundles = [*(out / run / "bundle" / "covid-3class.onnx" for run in runs), out / "int8" / "covid-3class.onnx"]
     first = out / "first" / "student-distilled" / "best.safetensors"
     common, expert = (out / name / "student-alone" / "best.safetensors" for name in ("common-s0", "expert"))
     words = {
@@ -249,10 +282,13 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
         "seeds": SEEDS,
         "first": _quoted(first),
         "common": _quoted(common),
+        "shipped": _quoted(out / "shipped" / "student-distilled" / "best.safetensors"),
+        "teacher": _quoted(out / "shipped" / "teacher" / "teacher.safetensors"),
         "teachers": shlex.quote(json.dumps([str(first), str(expert)])),
         "siim": _quoted(data / "siim"),
         "sources": " ".join(_quoted(data / source) for source in SOURCES),
         "strangers": _quoted(data / "not_cxr"),
+        "commons": " ".join(_quoted(out / f"common-s{seed}") for seed in seeds),
         "table": " ".join(_quoted(out / "table" / f"{name}-s{seed}") for name in VARIANTS for seed in seeds),
         "bundles": " ".join(
             _quoted(path) for path in bundles if path.exists() or step.name not in {"frontier", "costs"}

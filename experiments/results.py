@@ -64,6 +64,10 @@ def keep(run: Path) -> None:
         record["verdicts"] = [
             {key: one[key] for key in ("question", "answer", "words")} for one in evaluation["verdicts"]
         ]
+    without = _read(run / "without" / "without.json")
+    if without:
+        chosen = ("weights", "epochs", "learning_rate", "losses")
+        record["without"] = {key: without["student"][key] for key in chosen}
     audit = _read(run / "audit" / "audit.json")
     if audit:
         record["audit"] = {
@@ -77,6 +81,7 @@ def keep(run: Path) -> None:
                         m["key"]: {k: m[k] for k in ("title", "value", "low", "high", "unit")}
                         for m in section["measures"]
                     },
+                    "tables": section.get("tables", []) if section["key"] == "unseen" else [],
                 }
                 for section in audit["sections"]
                 if section["key"] in _KEPT_SECTIONS
@@ -205,7 +210,15 @@ def _unseen(shipped: dict[str, Any]) -> str:
         if key in {"unseen.auroc", "unseen.accuracy", "unseen.accuracy_drop"} and one["value"] is not None
     ]
     words = "; ".join(told) if told else NOT_MEASURED
-    return f"**Sources it never saw** (trained again without each in turn). {words[0].upper()}{words[1:]}."
+    how = "trained again without each in turn"
+    if recipe := shipped.get("without"):
+        start = "ImageNet weights" if recipe["weights"] == "pretrained" else recipe["weights"]
+        how += f", from {start}, on labels only, {recipe['epochs']} epochs: nothing that saw the source had a part"
+    lines = [f"**Sources it never saw** ({how}). {words[0].upper()}{words[1:]}."]
+    for table in section.get("tables", [])[:1] if told else []:
+        lines += ["", f"| {' | '.join(table['columns'])} |", f"|{' --- |' * len(table['columns'])}"]
+        lines += [f"| {' | '.join('–' if cell is None else str(cell) for cell in row)} |" for row in table["rows"]]
+    return "\n".join(lines)
 
 
 def _gain(table: dict[str, Any] | None) -> str:
