@@ -169,8 +169,8 @@ def test_bytes_are_resized_as_their_255ths(region, aspect):
     np.testing.assert_allclose(resize(samples, size=48, aspect=aspect, region=region), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(1000, 999), (1000, 3001)])  # at once, in strips
+@pytest.mark.parametrize("shape", [(1000, 999), (1000, 3001), (40, 30)])
 def test_a_large_picture_is_resized_as_pillow_does(shape):
     pixels = np.random.default_rng(0).random(shape, dtype=np.float32)
     square = np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR))
-    np.testing.assert_allclose(resize(pixels, size=64), square, atol=2e-7, rtol=0)
+    np.testing.assert_allclose(resize(pixels, size=64), square, atol=4e-7, rtol=0)

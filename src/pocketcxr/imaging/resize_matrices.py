@@ -1,4 +1,4 @@
-"""The formula of `resize` as products of small matrices: five times faster than Pillow, for pictures read reduced.
+"""The formula of `resize` as products of small matrices: four times faster than Pillow.
 
 Each axis is a matrix whose rows have few weights beside each other. Cut into blocks of eight rows, nearly all that is
 multiplied is weight, and NumPy's matrix product uses every lane of the processor, which Pillow does not. Sums are in
@@ -40,25 +40,26 @@ class _Block:
     weights: NDArray[np.float32]
 
 
-def resize_region(pixels: Samples, *, height: int, width: int, region: Region) -> NDArray[np.float32]:
+def resize_region(pixels: Samples, *, height: int, width: int, region: Region | None) -> NDArray[np.float32]:
     """Resize what stands in `region` to `height` x `width`, by the formula in `pocketcxr.imaging.resize`.
 
     Args:
         pixels: [H, W], float32 in [0, 1] or uint8; see `radiograph.Samples`.
         height: rows of the result.
         width: columns of the result.
-        region: left, top, right, bottom edge in pixels.
+        region: left, top, right, bottom edge in pixels of a picture that was reduced; None for all of one that was not.
 
     Returns:
         float32 [height, width] in [0, 1], a new contiguous array.
     """
-    left, top, right, bottom = region
+    left, top, right, bottom = region or (0, 0, pixels.shape[1], pixels.shape[0])
+    blurred = _ALREADY_BLURRED if region else 0.0
     rows = np.empty((height, pixels.shape[1]), dtype=np.float32)
-    for block in _axis(pixels.shape[0], height, top, bottom):
+    for block in _axis(pixels.shape[0], height, top, bottom, blurred):
         outputs = rows[block.first : block.first + len(block.weights)]
         np.matmul(block.weights, pixels[block.start : block.stop].astype(np.float32, copy=False), out=outputs)
     resized = np.empty((height, width), dtype=np.float32)
-    for block in _axis(pixels.shape[1], width, left, right):
+    for block in _axis(pixels.shape[1], width, left, right, blurred):
         outputs = resized[:, block.first : block.first + len(block.weights)]
         np.matmul(rows[:, block.start : block.stop], block.weights.T, out=outputs)
     if pixels.dtype == np.uint8:
@@ -67,10 +68,10 @@ def resize_region(pixels: Samples, *, height: int, width: int, region: Region) -
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _axis(length: int, outputs: int, start: float, stop: float) -> tuple[_Block, ...]:
+def _axis(length: int, outputs: int, start: float, stop: float, blurred: float) -> tuple[_Block, ...]:
     """Weights of one axis of `length` pixels, of which those from `start` to `stop` become `outputs`."""
     scale = (stop - start) / outputs
-    reach = math.sqrt(max(scale**2 - _ALREADY_BLURRED, 1.0))
+    reach = math.sqrt(max(scale**2 - blurred, 1.0))
     centre = start + (np.arange(outputs) + 0.5) * scale
     first = np.maximum(math.floor(start), np.floor(centre - reach + 0.5)).astype(np.int64)
     last = np.minimum(min(length, math.ceil(stop)), np.floor(centre + reach + 0.5)).astype(np.int64)
