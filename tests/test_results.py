@@ -96,3 +96,17 @@ def test_every_part_that_is_there_is_shown(results, tmp_path, monkeypatch):
     assert "| ct | 250 | 99.6% (98.0% to 99.9%) |" in text
     assert "ct ieee8023" not in text
     assert "| m, 160 px, int8 | 0.900 | 2.60 | 1.20 |" in text
+
+
+def test_unseen_sources_are_told_one_by_one_with_their_recipe(results):
+    figure = {"title": "Accuracy at them", "value": 0.5, "low": 0.4, "high": 0.6, "unit": "share"}
+    table = {"columns": ["source", "accuracy, not seen", "AUROC"], "rows": [["there", "0.50 (0.40 to 0.60)", None]]}
+    shipped = {
+        "without": {"weights": "pretrained", "epochs": 3, "learning_rate": 1e-3, "losses": {"hard": 1.0}},
+        "audit": {"sections": {"unseen": {"measures": {"unseen.accuracy": figure}, "tables": [table]}}},
+    }
+    text = results._unseen(shipped)
+    assert "from ImageNet weights, on labels only, 3 epochs" in text
+    assert "| there | 0.50 (0.40 to 0.60) | – |" in text
+    shipped["audit"]["sections"]["unseen"]["measures"]["unseen.accuracy"]["value"] = None
+    assert "| there |" not in results._unseen(shipped)  # the table is then the stand-in's
