@@ -17,10 +17,9 @@ Rivals run in turn, over several rounds, and the median ratio counts: a slow min
 programs on the machine distort elapsed time all the same, so the ratio of processor time is given beside it: it is what
 would count on an idle machine. Start-up is left out for all in the second comparison; for `pocketcxr predict`, that is
 the time for eight films, taken off. Films are 2000 x 2000 with grain, about as many bytes as real ones: drawn, or, with
-`--films`, X-rays of a folder enlarged. Drawn ones leave a trained network undecided, so that `predict` reads all of
-them twice; give it real ones. A network of random weights is exported (as fast as any), and the bundles named with
-`--bundle` are measured after it.
-`--table FILE` prints what a result says.
+`--films`, X-rays of a folder enlarged. `predict` reads a film twice where its answer stands at a limit; what a trained
+network says of drawings tells nothing of how often, so give it real ones. A network of random weights is exported (as
+fast as any), and the bundles named with `--bundle` are measured after it. `--table FILE` prints what a result says.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ RIVALS = Path(__file__).with_name("predict_rivals.py")
 SIDE = 2000
 FEW = 8  # films of the run that tells what our start costs
 DISTINCT = 24  # drawn films that differ; more are copies, which cost a decoder just as much
-REAL = 400  # real ones: as many are undecided, and read twice, as elsewhere
+REAL = 400  # real ones: as large a share stands at a limit, and is read twice, as elsewhere
 
 
 def main() -> int:
@@ -174,17 +173,19 @@ def _traced(folder: Path, size: int) -> Path:
 
 
 def _name_of(bundle: Path) -> str:
-    from pocketcxr.inference.identity import read_verified
-
-    manifest = read_verified(bundle).manifest
+    manifest = _manifest_of(bundle)
     kind = ", int8" if "quantisation" in manifest.run else ""
     return f"{bundle.stem}, {manifest.preprocessing.size} px{kind}"
 
 
 def _size_of(bundle: Path) -> int:
+    return _manifest_of(bundle).preprocessing.size
+
+
+def _manifest_of(bundle: Path) -> Any:
     from pocketcxr.inference.identity import read_verified
 
-    return read_verified(bundle).manifest.preprocessing.size
+    return read_verified(bundle).manifest
 
 
 def _draw(folder: Path, files: int) -> None:

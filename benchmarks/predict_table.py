@@ -47,7 +47,7 @@ def _network(name: str, found: dict[str, Any], record: dict[str, Any]) -> str:
         ratios = [ratio(times[key], ours[key]) for key in ("s", "cpu_s")]
         values = [f"{statistics.median(times[key]):.2f}" for key in ("s", "cpu_s")]
         lines.append(_row(rival, values, ratios, BARS.get(("start", rival))))
-    kind = f"{record['mean_kb_per_film']} KB each, {record.get('films', 'drawn')}"
+    kind = f"{record['mean_kb_per_film']} KB each, {record['films']}"
     films = f"{record['files']:,} such films ({kind}), {record['workers']} processes"
     lines += ["", f"| {films} | per s | processor ms each | {_RATIOS} |", _SIX_COLUMNS]
     ours = found["folder"]["pocketcxr"]

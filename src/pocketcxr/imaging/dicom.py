@@ -134,9 +134,14 @@ def _parse(data: bytes, name: str) -> FileDataset:
 
 def _check_start(data: bytes) -> None:
     """Refuse a data set that starts with zeros, which pydicom would take for millions of empty elements."""
-    start = _META_LENGTH_VALUE.stop + int.from_bytes(data[_META_LENGTH_VALUE], "little")
+    start = _start_of_data_set(data)
     if data[128:132] == b"DICM" and len(data) >= start + _ZEROS and not any(data[start : start + _ZEROS]):
         raise ValueError
+
+
+def _start_of_data_set(data: bytes) -> int:
+    """Where the file's meta information ends, in a file with the mark ``DICM``."""
+    return _META_LENGTH_VALUE.stop + int.from_bytes(data[_META_LENGTH_VALUE], "little")
 
 
 def _count_elements() -> Callable[[BaseTag, str | None, int], bool]:
@@ -156,7 +161,7 @@ def _check_deflated(data: bytes, name: str, max_pixels: int | None) -> None:
     """Inflate a deflated data set up to what the largest picture needs, for pydicom does it without a limit."""
     if data[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in data[:1024]:
         return
-    start = _META_LENGTH_VALUE.stop + int.from_bytes(data[_META_LENGTH_VALUE], "little")
+    start = _start_of_data_set(data)
     limit = _DEEPEST_PIXEL_BYTES * (MAX_PIXELS if max_pixels is None else min(max_pixels, MAX_PIXELS)) + _HEADER_BYTES
     inflater, pending, found = zlib.decompressobj(-zlib.MAX_WBITS), data[start:], 0
     while pending and not inflater.eof and found <= limit:  # a stream that has ended keeps what follows it pending

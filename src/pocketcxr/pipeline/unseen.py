@@ -15,6 +15,7 @@ from pocketcxr.evaluation.scoring import score
 from pocketcxr.evaluation.tables import slug
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
+from pocketcxr.pipeline.judge import checkpoint
 from pocketcxr.pipeline.run import write_json
 from pocketcxr.training.record import finished
 from pocketcxr.training.student import train_student
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("pocketcxr")
 _RECORD = "without.json"
-BEST = "best.safetensors"
 LEAST_TEST_IMAGES = 20
 """Test images of a source below which it is not worth a training of its own."""
 
@@ -60,8 +60,9 @@ def train_without_sources(run: Run, dataset: Dataset, *, only: Sequence[str] = (
             "--set student.weights=pretrained starts from ImageNet",
             config.weights,
         )
-    skipped = {source: reason for source in _sources(dataset) if (reason := _lost(dataset, source))}
-    usable = [source for source in _sources(dataset) if source not in skipped]
+    sources = _sources(dataset)
+    skipped = {source: reason for source in sources if (reason := _lost(dataset, source))}
+    usable = [source for source in sources if source not in skipped]
     for source, reason in skipped.items():
         _LOGGER.info("without %s: left out, %s", source, reason)
     if not usable:
@@ -75,7 +76,9 @@ def train_without_sources(run: Run, dataset: Dataset, *, only: Sequence[str] = (
         rest = leave_out(dataset, source)
         _LOGGER.info("student without %s: %d training images", source, len(rest.positions("train")))
         train_student(rest, config, out=_folder(run, source), views_config=run.experiment.views, progress=run.progress)
-    found = {source: _folder(run, source) / BEST for source in usable if finished(_folder(run, source)) is not None}
+    found = {
+        source: checkpoint(_folder(run, source)) for source in usable if finished(_folder(run, source)) is not None
+    }
     record = {source: str(path.relative_to(run.folder)) for source, path in found.items()}
     write_json(
         run.folder / "without" / _RECORD,
@@ -103,8 +106,8 @@ def students_without(run: Run, dataset: Dataset) -> dict[str, Predict]:
         return {}
     students = json.loads(path.read_text(encoding="utf-8"))["students"]
     found: dict[str, Predict] = {}
-    for source, checkpoint in students.items():
-        network, _, _ = load_network(run.folder / checkpoint)
+    for source, weights in students.items():
+        network, _, _ = load_network(run.folder / weights)
         positions = leave_out(dataset, source).positions("calibration")
         temperature = 1.0
         if len(set(dataset.labels[positions].tolist())) == len(dataset.task.labels):
