@@ -31,6 +31,7 @@ CARD = "shipped_student_card.md"
 
 _KEPT_SECTIONS = ("scorecard", "unseen", "shortcuts", "novelty", "calibration", "conformal")
 _AS_GOOD = -0.005
+_OF_ITS_LESSON = ("Did distillation help the student?", "How close does the student come to its teacher?")
 _COMMON_PRACTICE = {
     "auroc": 0.930,
     "accuracy": 0.85,
@@ -55,6 +56,7 @@ def keep(run: Path) -> None:
         "image_size": manifest["preprocessing"]["size"],
         "conformal_coverage": manifest["conformal_coverage"],
         "students": manifest["run"].get("experiment", {}).get("student", {}).get("backbone", ""),
+        "teachers": (_read(run / "teacher" / "fusion" / "config.json") or {}).get("network", {}).get("backbones", []),
     }
     evaluation = _read(run / "evaluation" / "evaluation.json")
     if evaluation:
@@ -66,8 +68,13 @@ def keep(run: Path) -> None:
         ]
     without = _read(run / "without" / "without.json")
     if without:
-        chosen = ("weights", "epochs", "learning_rate", "losses")
-        record["without"] = {key: without["student"][key] for key in chosen}
+        chosen = ("backbone", "weights", "epochs", "learning_rate", "losses")
+        stages = [without["student"]]
+        first = without.get("start_from")
+        while first:
+            stages.insert(0, first["student"])
+            first = first["start_from"]
+        record["without"] = [{key: stage[key] for key in chosen} for stage in stages]
     audit = _read(run / "audit" / "audit.json")
     if audit:
         record["audit"] = {
@@ -104,6 +111,7 @@ def block() -> str:
         _headline(shipped),
         _by_source(shipped),
         _unseen(shipped),
+        _own_teacher(shipped),
         _gain(table),
         _costs(_read(RESULTS / "teacher_costs.json")),
         _int8(quantised),
@@ -211,14 +219,25 @@ def _unseen(shipped: dict[str, Any]) -> str:
     ]
     words = "; ".join(told) if told else NOT_MEASURED
     how = "trained again without each in turn"
-    if recipe := shipped.get("without"):
-        start = "ImageNet weights" if recipe["weights"] == "pretrained" else recipe["weights"]
-        how += f", from {start}, on labels only, {recipe['epochs']} epochs: nothing that saw the source had a part"
+    if stages := shipped.get("without"):
+        start = "ImageNet weights" if stages[0]["weights"] == "pretrained" else stages[0]["weights"]
+        epochs = ", then ".join(f"{one['epochs']} epochs of {one['backbone']}" for one in stages)
+        how += f", from {start}, on labels only, {epochs}: nothing that saw the source had a part"
     lines = [f"**Sources it never saw** ({how}). {words[0].upper()}{words[1:]}."]
     for table in section.get("tables", [])[:1] if told else []:
         lines += ["", f"| {' | '.join(table['columns'])} |", f"|{' --- |' * len(table['columns'])}"]
         lines += [f"| {' | '.join('–' if cell is None else str(cell) for cell in row)} |" for row in table["rows"]]
     return "\n".join(lines)
+
+
+def _own_teacher(shipped: dict[str, Any]) -> str:
+    """The student that ships against the network that taught it, and against itself untaught where that was trained."""
+    said = [one for one in shipped.get("verdicts", []) if one["question"] in _OF_ITS_LESSON]
+    if not said:
+        return f"**The student that ships against its own teacher**: {NOT_MEASURED}."
+    teacher = " ‖ ".join(shipped.get("teachers", [])) or "not told"
+    head = f"**The student that ships against its own teacher** ({teacher}, embeddings fused), test split, all sources:"
+    return "\n".join([head, "", *(f"- {one['question']} **{one['answer']}.** {one['words']}" for one in said)])
 
 
 def _gain(table: dict[str, Any] | None) -> str:

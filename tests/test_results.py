@@ -37,7 +37,7 @@ def test_kept_results_name_no_folder_of_a_machine(results):
 def test_what_is_not_in_the_results_is_said_to_be_not_measured(results, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     text = results.block()
-    assert text.count(results.NOT_MEASURED) == 9
+    assert text.count(results.NOT_MEASURED) == 10
     assert "No audited run was kept" in results.model_card()
 
 

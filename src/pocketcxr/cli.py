@@ -47,7 +47,8 @@ Research use only; not a medical device.
 _STAGE_EXAMPLES = {
     "leave-source-out": "  pocketcxr leave-source-out -o runs/mine\n"
     "  pocketcxr leave-source-out -o runs/mine --set student.weights=pretrained       not from weights that saw them\n"
-    "  pocketcxr leave-source-out -o runs/mine --source siim       one of them, another process does the others\n",
+    "  pocketcxr leave-source-out -o runs/mine --source siim       one of them, another process does the others\n"
+    "  pocketcxr leave-source-out -o runs/larger --start-from runs/mine     the second stage of a student\n",
 }
 
 
@@ -218,6 +219,7 @@ def _stage(options: argparse.Namespace) -> int:
             force=getattr(options, "force", False),
             storage=getattr(options, "storage", BYTES),
             only=getattr(options, "source", ()),
+            start_from=getattr(options, "start_from", None),
             progress=not options.quiet,
         )
     )
@@ -530,6 +532,12 @@ def _add_stages(commands: argparse._SubParsersAction) -> None:
                 default=(),
                 metavar="NAME",
                 help="leave out these only, such as one for each of several processes (default: each source in turn)",
+            )
+            parser.add_argument(
+                "--start-from",
+                type=Path,
+                metavar="RUN",
+                help="first weights: the students without the same sources that RUN has; for training in stages",
             )
         if name == "train-gate":
             parser.add_argument(

@@ -4,15 +4,17 @@ import csv
 import dataclasses
 import json
 import logging
+from hashlib import sha256
 
 import numpy as np
 import pytest
+import torch
 
 from pocketcxr.data.dataset import Dataset
-from pocketcxr.data.rows import IndexRow
+from pocketcxr.data.rows import IndexRow, write_rows
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.labels import TASKS
-from pocketcxr.models.checkpoints import read_record
+from pocketcxr.models.checkpoints import load_network, read_record
 from pocketcxr.pipeline.run import Run, open_run
 from pocketcxr.pipeline.unseen import leave_out, students_without, train_without_sources
 from pocketcxr.training.config import load_experiment
@@ -37,7 +39,10 @@ def make_dataset(sources=("a", "b"), *, only_in=""):
                 continue
             for number in range(40):
                 split = "test" if number < 10 else "calibration" if number < 15 else "train"
-                rows.append(IndexRow(f"{source}-{name}-{number}.png", source, name, split=split, label=name))
+                place = f"{source}-{name}-{number}.png"
+                rows.append(
+                    IndexRow(place, source, name, sha256=sha256(place.encode()).hexdigest(), split=split, label=name)
+                )
                 labels.append(label)
     pixels = generator.integers(0, 255, (len(rows), SIZE, SIZE), dtype=np.uint8)
     return Dataset(task, tuple(rows), pixels, np.array(labels), "tiny")
@@ -125,3 +130,37 @@ def test_settings_of_the_students_without_a_source_leave_the_record_of_the_run_a
     other = load_experiment(None, (*SETTINGS, "student.epochs=3"))
     assert open_run(tmp_path, other, record=False).experiment.student.epochs == 3
     assert (tmp_path / "experiment.json").read_bytes() == before
+
+
+def test_a_second_stage_starts_from_the_student_that_never_saw_the_same_source(tmp_path, caplog):
+    dataset = make_dataset()
+    first = Run(tmp_path / "first", load_experiment(None, SETTINGS), progress=False)
+    train_without_sources(first, dataset)
+    write_rows(dataset.rows, first.splits)
+    second = Run(tmp_path / "second", load_experiment(None, (*SETTINGS, "student.learning_rate=1e-9")), progress=False)
+    with caplog.at_level(logging.WARNING):
+        found = train_without_sources(second, dataset, start_from=first.folder)
+    assert "flatters" not in caplog.text
+    for source, path in found.items():
+        before, after = (
+            load_network(one)[0].state_dict() for one in (first.folder / "without" / source / path.name, path)
+        )
+        assert all(torch.allclose(before[key], value, atol=1e-6) for key, value in after.items() if "conv" in key)
+    record = json.loads((second.folder / "without" / "without.json").read_text())
+    assert record["start_from"]["run"] == str(first.folder)
+    assert record["start_from"]["student"]["weights"] == "scratch"
+
+
+def test_a_second_stage_refuses_a_first_one_that_saw_its_test_images_or_has_no_student(tmp_path):
+    dataset = make_dataset()
+    first = Run(tmp_path / "first", load_experiment(None, SETTINGS), progress=False)
+    second = Run(tmp_path / "second", load_experiment(None, SETTINGS), progress=False)
+    with pytest.raises(ConfigError, match="expected students without a source"):
+        train_without_sources(second, dataset, start_from=first.folder)
+    train_without_sources(first, dataset, only=["a"])
+    with pytest.raises(ConfigError, match="has no student without b"):
+        train_without_sources(second, dataset, start_from=first.folder)
+    others = [dataclasses.replace(row, split="train" if row.split == "test" else row.split) for row in dataset.rows]
+    write_rows(others, first.splits)
+    with pytest.raises(ConfigError, match="other splits"):
+        train_without_sources(second, dataset, only=["a"], start_from=first.folder)

@@ -99,6 +99,7 @@ def run_stage(
     force: bool = False,
     storage: str = BYTES,
     only: Sequence[str] = (),
+    start_from: Path | None = None,
     progress: bool = True,
 ) -> str:
     """Do one stage of a run (a command of the command line) and say where its work is."""
@@ -111,7 +112,8 @@ def run_stage(
             "train-student": lambda: student_stage(run, dataset, alone=alone, online=online),
             "train-gate": lambda: gate_stage(run) or "no input gate",
             "leave-source-out": lambda: "\n".join(
-                f"without {source}: {path}" for source, path in train_without_sources(run, dataset, only=only).items()
+                f"without {source}: {path}"
+                for source, path in train_without_sources(run, dataset, only=only, start_from=start_from).items()
             ),
             "export": lambda: export_run(run, dataset, force=force, storage=storage),
             "evaluate": lambda: evaluate_run(run, dataset),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.evaluation.calibration import fit_temperature
 from pocketcxr.evaluation.scoring import score
@@ -34,7 +35,9 @@ LEAST_TEST_IMAGES = 20
 """Test images of a source below which it is not worth a training of its own."""
 
 
-def train_without_sources(run: Run, dataset: Dataset, *, only: Sequence[str] = ()) -> dict[str, Path]:
+def train_without_sources(
+    run: Run, dataset: Dataset, *, only: Sequence[str] = (), start_from: Path | None = None
+) -> dict[str, Path]:
     """Train the light network again without each source in turn, on labels only; resumable, done ones are kept.
 
     The student alone, not the distilled one: the teacher has seen every source and would tell of it. For the same
@@ -45,16 +48,19 @@ def train_without_sources(run: Run, dataset: Dataset, *, only: Sequence[str] = (
         run: whose ``student`` settings are taken; results lie in its folder ``without/<source>``.
         dataset: all of it; its test split is not touched.
         only: sources to leave out now, such as one for each of several processes or machines; all where empty.
+        start_from: folder of a run whose students without a source give the first weights, each to the one without the
+            same source: for a student that is trained in stages (larger pictures, fewer channels).
 
     Returns:
         Source to the checkpoint of the student that never saw it, for all that are trained so far.
 
     Raises:
-        ConfigError: `only` names a source that cannot be left out.
+        ConfigError: `only` names a source that cannot be left out; `start_from` has no student without a source, or
+            other splits than this run.
         DataError: no source has enough test images, or without any of them a class is lost.
     """
     config = dataclasses.replace(run.experiment.student, losses={"hard": 1.0})
-    if config.weights.endswith((".onnx", ".safetensors")) or config.weights == "bundled":
+    if start_from is None and (config.weights.endswith((".onnx", ".safetensors")) or config.weights == "bundled"):
         _LOGGER.warning(
             "students start from %s, which may have seen the sources left out here: that flatters; "
             "--set student.weights=pretrained starts from ImageNet",
@@ -72,19 +78,50 @@ def train_without_sources(run: Run, dataset: Dataset, *, only: Sequence[str] = (
         )
     if unknown := sorted(set(only) - set(usable)):
         raise ConfigError(f"--source {', '.join(unknown)}: expected some of {', '.join(usable)}")
+    starts = {} if start_from is None else _starts(start_from, dataset, only or usable)
     for source in only or usable:
         rest = leave_out(dataset, source)
         _LOGGER.info("student without %s: %d training images", source, len(rest.positions("train")))
-        train_student(rest, config, out=_folder(run, source), views_config=run.experiment.views, progress=run.progress)
+        own = dataclasses.replace(config, weights=str(starts[source])) if starts else config
+        train_student(rest, own, out=_folder(run, source), views_config=run.experiment.views, progress=run.progress)
     found = {
         source: checkpoint(_folder(run, source)) for source in usable if finished(_folder(run, source)) is not None
     }
     record = {source: str(path.relative_to(run.folder)) for source, path in found.items()}
     write_json(
         run.folder / "without" / _RECORD,
-        {"students": record, "left_out": skipped, "student": dataclasses.asdict(config)},
+        {
+            "students": record,
+            "left_out": skipped,
+            "student": dataclasses.asdict(config),
+            "start_from": _first_stage(start_from),
+        },
     )
     return found
+
+
+def _starts(folder: Path, dataset: Dataset, sources: Sequence[str]) -> dict[str, Path]:
+    """Source to the checkpoint of another run's student that never saw it, nor any test image of this run."""
+    path = folder / "without" / _RECORD
+    if not path.is_file():
+        raise ConfigError(f"{folder}: expected students without a source ({path}): train them there first")
+    students = json.loads(path.read_text(encoding="utf-8"))["students"]
+    if missing := sorted(set(sources) - set(students)):
+        raise ConfigError(f"{folder} has no student without {', '.join(missing)}: train it there first")
+    seen = {row.sha256 or row.path for row in read_rows(folder / "splits.csv") if row.split != "test"}
+    if any(row.split == "test" and (row.sha256 or row.path) in seen for row in dataset.rows):
+        raise ConfigError(
+            f"{folder} has other splits: its students have seen test images of this run; split both alike"
+        )
+    return {source: folder / students[source] for source in sources}
+
+
+def _first_stage(folder: Path | None) -> dict[str, object] | None:
+    """How the students that gave the first weights were trained themselves."""
+    if folder is None:
+        return None
+    record = json.loads((folder / "without" / _RECORD).read_text(encoding="utf-8"))
+    return {"run": str(folder), "student": record["student"], "start_from": record.get("start_from")}
 
 
 def _folder(run: Run, source: str) -> Path:
