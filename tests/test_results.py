@@ -102,11 +102,14 @@ def test_unseen_sources_are_told_one_by_one_with_their_recipe(results):
     figure = {"title": "Accuracy at them", "value": 0.5, "low": 0.4, "high": 0.6, "unit": "share"}
     table = {"columns": ["source", "accuracy, not seen", "AUROC"], "rows": [["there", "0.50 (0.40 to 0.60)", None]]}
     shipped = {
-        "without": {"weights": "pretrained", "epochs": 3, "learning_rate": 1e-3, "losses": {"hard": 1.0}},
+        "without": [
+            {"backbone": "wide", "weights": "pretrained", "epochs": 3},
+            {"backbone": "narrow", "weights": "scratch", "epochs": 2},
+        ],
         "audit": {"sections": {"unseen": {"measures": {"unseen.accuracy": figure}, "tables": [table]}}},
     }
     text = results._unseen(shipped)
-    assert "from ImageNet weights, on labels only, 3 epochs" in text
+    assert "from ImageNet weights, on labels only, 3 epochs of wide, then 2 epochs of narrow: nothing" in text
     assert "| there | 0.50 (0.40 to 0.60) | – |" in text
     shipped["audit"]["sections"]["unseen"]["measures"]["unseen.accuracy"]["value"] = None
     assert "| there |" not in results._unseen(shipped)  # the table is then the stand-in's
