@@ -127,13 +127,31 @@ STEPS = (
         "first/student-distilled/finished.json",
     ),
     Step(
-        "shipped",
+        "second",
         "second stage: taught by the first and by the expert, fused, unlabelled films included",
         45,
         "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
         " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={first}"
+        " -o {out}/second",
+        "second/student-distilled/finished.json",
+    ),
+    Step(
+        "shipped",
+        "third stage: larger pictures, taught by the second and by common practice, fused",
+        50,
+        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_larger.toml"
+        " --set teacher.weights={larger_teachers} --set teacher.frozen_backbones=true --set student.weights={second}"
         " -o {out}/shipped",
         "shipped/student-distilled/finished.json",
+    ),
+    Step(
+        "untaught",
+        "the same third stage without its teacher: what distillation gained",
+        20,
+        "pocketcxr train-student --alone --splits {out}/splits.csv --experiment {here}/shipped_larger.toml"
+        " --set teacher.weights={larger_teachers} --set teacher.frozen_backbones=true --set student.weights={second}"
+        " -o {out}/shipped",
+        "shipped/student-alone/finished.json",
     ),
     Step(
         "gate",
@@ -143,11 +161,19 @@ STEPS = (
         "shipped/gate/gate.safetensors",
     ),
     Step(
-        "unseen",
-        "without each source in turn, from ImageNet weights, labels only",
+        "unseen-first",
+        "without each source in turn, from ImageNet weights, labels only, 224 px",
         60,
-        "pocketcxr leave-source-out -o {out}/shipped --set student.weights=pretrained --set student.epochs=3"
+        "pocketcxr leave-source-out -o {out}/second --set student.weights=pretrained --set student.epochs=3"
         " --set student.learning_rate=7e-4 --set views.count=8",
+        "second/without/without.json",
+    ),
+    Step(
+        "unseen",
+        "without each source in turn, on larger pictures from those",
+        20,
+        "pocketcxr leave-source-out -o {out}/shipped --start-from {out}/second --set student.epochs=1"
+        " --set student.warmup_epochs=0.2 --set student.learning_rate=4e-4 --set views.count=8",
         "shipped/without/without.json",
     ),
     Step(
@@ -201,16 +227,23 @@ STEPS = (
         "pocketcxr quantise {out}/shipped -o {out}/int8/covid-3class.onnx --table {results}/quantise.json",
         "int8.done",
     ),
+    Step(
+        "second-file",
+        "the bundle of the second stage, never audited: for the frontier",
+        5,
+        "pocketcxr export -o {out}/second --force",
+        "second/bundle/covid-3class.onnx",
+    ),
     *(
         step
         for name, words, settings in NARROW
         for step in (
             Step(
                 name,
-                f"the student that ships, {words}, from the shipped one's weights",
+                f"the second stage, {words}, from its weights",
                 45,
                 "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
-                " --set teacher.checkpoint={teacher} --set student.weights={shipped}"
+                " --set teacher.checkpoint={teacher} --set student.weights={second}"
                 f" {settings} -o {{out}}/{name}",
                 f"{name}/student-distilled/finished.json",
             ),
@@ -222,6 +255,22 @@ STEPS = (
                 f"{name}/bundle/covid-3class.onnx",
             ),
         )
+    ),
+    Step(
+        "w050-256",
+        "half as wide again, on larger pictures, taught by the third stage's teacher",
+        30,
+        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_larger.toml"
+        " --set teacher.checkpoint={larger_teacher} --set student.weights={narrow}"
+        " --set student.backbone=mobilenetv2_050 --set student.epochs=4 --set student.learning_rate=7e-4 -o {out}/w050-256",
+        "w050-256/student-distilled/finished.json",
+    ),
+    Step(
+        "w050-256-file",
+        "its bundle, never audited: for the frontier",
+        5,
+        "pocketcxr export -o {out}/w050-256 --force",
+        "w050-256/bundle/covid-3class.onnx",
     ),
     Step(
         "frontier",
@@ -279,9 +328,12 @@ def main(arguments: list[str] | None = None) -> int:
 def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
     """The command of a step, with its places filled in."""
     seeds = SEEDS.split()
-    runs = ("shipped", *(name for name, *_ in NARROW)) if step.name == "frontier" else ("shipped",)
+    runs = (
+        ("shipped", "second", *(name for name, *_ in NARROW), "w050-256") if step.name == "frontier" else ("shipped",)
+    )
     bundles = [*(out / run / "bundle" / "covid-3class.onnx" for run in runs), out / "int8" / "covid-3class.onnx"]
     first = out / "first" / "student-distilled" / "best.safetensors"
+    second = out / "second" / "student-distilled" / "best.safetensors"
     common, expert = (out / name / "student-alone" / "best.safetensors" for name in ("common-s0", "expert"))
     words = {
         "out": _quoted(out),
@@ -291,9 +343,12 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
         "seeds": SEEDS,
         "first": _quoted(first),
         "common": _quoted(common),
-        "shipped": _quoted(out / "shipped" / "student-distilled" / "best.safetensors"),
-        "teacher": _quoted(out / "shipped" / "teacher" / "teacher.safetensors"),
+        "second": _quoted(second),
+        "teacher": _quoted(out / "second" / "teacher" / "teacher.safetensors"),
         "teachers": shlex.quote(json.dumps([str(first), str(expert)])),
+        "larger_teacher": _quoted(out / "shipped" / "teacher" / "teacher.safetensors"),
+        "narrow": _quoted(out / "w050" / "student-distilled" / "best.safetensors"),
+        "larger_teachers": shlex.quote(json.dumps([str(second), str(common)])),
         "siim": _quoted(data / "siim"),
         "sources": " ".join(_quoted(data / source) for source in SOURCES),
         "strangers": _quoted(data / "not_cxr"),
