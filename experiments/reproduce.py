@@ -27,6 +27,9 @@ VARIANTS = (
     *("imagenet", "soft", "embedding", "both", "modern", "ensemble"),
 )
 
+MAPPINGS = ("siim_any_opacity", "siim_indeterminate")
+"""Other ways to divide SIIM's four appearances than `siim_two`, which leaves the unclear ones out."""
+
 NARROW = (
     (
         "w050",
@@ -41,6 +44,10 @@ NARROW = (
     # no teacher of 160 px: labels only, from weights that were taught
     ("px160", "160 px", "--set data.image_size=160 --set 'student.losses={{hard=1.0}}' --set student.unlabelled=false"),
 )
+
+
+LARGER = ("larger", "w050-larger")
+"""Students of 256 px, for the frontier."""
 
 
 @dataclass(frozen=True)
@@ -127,29 +134,20 @@ STEPS = (
         "first/student-distilled/finished.json",
     ),
     Step(
-        "second",
+        "shipped",
         "second stage: taught by the first and by the expert, fused, unlabelled films included",
         45,
         "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
         " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={first}"
-        " -o {out}/second",
-        "second/student-distilled/finished.json",
-    ),
-    Step(
-        "shipped",
-        "third stage: larger pictures, taught by the second and by common practice, fused",
-        50,
-        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_larger.toml"
-        " --set teacher.weights={larger_teachers} --set teacher.frozen_backbones=true --set student.weights={second}"
         " -o {out}/shipped",
         "shipped/student-distilled/finished.json",
     ),
     Step(
         "untaught",
-        "the same third stage without its teacher: what distillation gained",
+        "the same second stage without its teacher: what distillation gained",
         20,
-        "pocketcxr train-student --alone --splits {out}/splits.csv --experiment {here}/shipped_larger.toml"
-        " --set teacher.weights={larger_teachers} --set teacher.frozen_backbones=true --set student.weights={second}"
+        "pocketcxr train-student --alone --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
+        " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={first}"
         " -o {out}/shipped",
         "shipped/student-alone/finished.json",
     ),
@@ -161,19 +159,11 @@ STEPS = (
         "shipped/gate/gate.safetensors",
     ),
     Step(
-        "unseen-first",
-        "without each source in turn, from ImageNet weights, labels only, 224 px",
-        60,
-        "pocketcxr leave-source-out -o {out}/second --set student.weights=pretrained --set student.epochs=3"
-        " --set student.learning_rate=7e-4 --set views.count=8",
-        "second/without/without.json",
-    ),
-    Step(
         "unseen",
-        "without each source in turn, on larger pictures from those",
-        20,
-        "pocketcxr leave-source-out -o {out}/shipped --start-from {out}/second --set student.epochs=1"
-        " --set student.warmup_epochs=0.2 --set student.learning_rate=4e-4 --set views.count=8",
+        "without each source in turn, from ImageNet weights, labels only",
+        60,
+        "pocketcxr leave-source-out -o {out}/shipped --set student.weights=pretrained --set student.epochs=3"
+        " --set student.learning_rate=7e-4 --set views.count=8",
         "shipped/without/without.json",
     ),
     Step(
@@ -212,11 +202,36 @@ STEPS = (
         " -o {results}/against_common_practice.json",
         "against.done",
     ),
+    *(
+        step
+        for name in MAPPINGS
+        for step in (
+            Step(
+                f"{name}-split",
+                "unclear appearances counted as COVID-19, on the sides that all films have above",
+                1,
+                f"pocketcxr split {{out}}/siim_index.csv --task {{here}}/{name}.toml --as {{out}}/splits.csv"
+                f" -o {{out}}/{name}.csv",
+                f"{name}.csv",
+            ),
+            *(
+                Step(
+                    f"{name}-{seed}",
+                    "a student that learnt them so",
+                    3,
+                    f"pocketcxr train-student --alone --splits {{out}}/{name}.csv --task {{here}}/{name}.toml"
+                    f" --experiment {{here}}/students_64px.toml --set student.seed={seed} -o {{out}}/{name}-s{seed}",
+                    f"{name}-s{seed}/student-alone/finished.json",
+                )
+                for seed in SEEDS.split()
+            ),
+        )
+    ),
     Step(
         "appearances",
-        "indeterminate and atypical films, asked of the student that never saw their labels",
+        "indeterminate and atypical films, asked of the student that never saw their labels, and of those that did",
         2,
-        "{python} {here}/appearances.py {out}/shipped/bundle/covid-3class.onnx {out}/splits.csv"
+        "{python} {here}/appearances.py {out}/shipped/bundle/covid-3class.onnx {out}/splits.csv {mappings}"
         " -o {results}/appearances.json --cache {out}/appearances",
         "appearances.done",
     ),
@@ -227,23 +242,16 @@ STEPS = (
         "pocketcxr quantise {out}/shipped -o {out}/int8/covid-3class.onnx --table {results}/quantise.json",
         "int8.done",
     ),
-    Step(
-        "second-file",
-        "the bundle of the second stage, never audited: for the frontier",
-        5,
-        "pocketcxr export -o {out}/second --force",
-        "second/bundle/covid-3class.onnx",
-    ),
     *(
         step
         for name, words, settings in NARROW
         for step in (
             Step(
                 name,
-                f"the second stage, {words}, from its weights",
+                f"the student that ships, {words}, from its weights",
                 45,
                 "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
-                " --set teacher.checkpoint={teacher} --set student.weights={second}"
+                " --set teacher.checkpoint={teacher} --set student.weights={shipped}"
                 f" {settings} -o {{out}}/{name}",
                 f"{name}/student-distilled/finished.json",
             ),
@@ -257,20 +265,33 @@ STEPS = (
         )
     ),
     Step(
-        "w050-256",
-        "half as wide again, on larger pictures, taught by the third stage's teacher",
-        30,
-        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_larger.toml"
-        " --set teacher.checkpoint={larger_teacher} --set student.weights={narrow}"
-        " --set student.backbone=mobilenetv2_050 --set student.epochs=4 --set student.learning_rate=7e-4 -o {out}/w050-256",
-        "w050-256/student-distilled/finished.json",
+        "larger",
+        "the student that ships on larger pictures, taught by itself and common practice, fused",
+        50,
+        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/larger_pictures.toml"
+        " --set teacher.weights={larger_teachers} --set teacher.frozen_backbones=true --set student.weights={shipped}"
+        " -o {out}/larger",
+        "larger/student-distilled/finished.json",
     ),
     Step(
-        "w050-256-file",
-        "its bundle, never audited: for the frontier",
-        5,
-        "pocketcxr export -o {out}/w050-256 --force",
-        "w050-256/bundle/covid-3class.onnx",
+        "w050-larger",
+        "half as wide, on larger pictures, taught by the same teacher",
+        30,
+        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/larger_pictures.toml"
+        " --set teacher.checkpoint={larger_teacher} --set student.weights={narrow}"
+        " --set student.backbone=mobilenetv2_050 --set student.epochs=4 --set student.learning_rate=7e-4"
+        " -o {out}/w050-larger",
+        "w050-larger/student-distilled/finished.json",
+    ),
+    *(
+        Step(
+            f"{name}-file",
+            "its bundle, never audited: for the frontier",
+            5,
+            f"pocketcxr export -o {{out}}/{name} --force",
+            f"{name}/bundle/covid-3class.onnx",
+        )
+        for name in LARGER
     ),
     Step(
         "frontier",
@@ -328,12 +349,10 @@ def main(arguments: list[str] | None = None) -> int:
 def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
     """The command of a step, with its places filled in."""
     seeds = SEEDS.split()
-    runs = (
-        ("shipped", "second", *(name for name, *_ in NARROW), "w050-256") if step.name == "frontier" else ("shipped",)
-    )
+    runs = ("shipped", *(name for name, *_ in NARROW), *LARGER) if step.name == "frontier" else ("shipped",)
     bundles = [*(out / run / "bundle" / "covid-3class.onnx" for run in runs), out / "int8" / "covid-3class.onnx"]
     first = out / "first" / "student-distilled" / "best.safetensors"
-    second = out / "second" / "student-distilled" / "best.safetensors"
+    shipped = out / "shipped" / "student-distilled" / "best.safetensors"
     common, expert = (out / name / "student-alone" / "best.safetensors" for name in ("common-s0", "expert"))
     words = {
         "out": _quoted(out),
@@ -343,17 +362,22 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
         "seeds": SEEDS,
         "first": _quoted(first),
         "common": _quoted(common),
-        "second": _quoted(second),
-        "teacher": _quoted(out / "second" / "teacher" / "teacher.safetensors"),
+        "shipped": _quoted(shipped),
+        "teacher": _quoted(out / "shipped" / "teacher" / "teacher.safetensors"),
         "teachers": shlex.quote(json.dumps([str(first), str(expert)])),
-        "larger_teacher": _quoted(out / "shipped" / "teacher" / "teacher.safetensors"),
+        "larger_teacher": _quoted(out / "larger" / "teacher" / "teacher.safetensors"),
         "narrow": _quoted(out / "w050" / "student-distilled" / "best.safetensors"),
-        "larger_teachers": shlex.quote(json.dumps([str(second), str(common)])),
+        "larger_teachers": shlex.quote(json.dumps([str(shipped), str(common)])),
         "siim": _quoted(data / "siim"),
         "sources": " ".join(_quoted(data / source) for source in SOURCES),
         "strangers": _quoted(data / "not_cxr"),
         "commons": " ".join(_quoted(out / f"common-s{seed}") for seed in seeds),
         "table": " ".join(_quoted(out / "table" / f"{name}-s{seed}") for name in VARIANTS for seed in seeds),
+        "mappings": " ".join(
+            f"--mapping {name}={_quoted(out / f'{run}-s{seed}')}"
+            for name, run in (("siim_two", "table/imagenet"), *((name, name) for name in MAPPINGS))
+            for seed in seeds
+        ),
         "bundles": " ".join(
             _quoted(path) for path in bundles if path.exists() or step.name not in {"frontier", "costs"}
         ),

@@ -19,7 +19,7 @@ _AUDIT_HEAD = """# What the audit found in the student that ships
 
 Written by `experiments/summarise.py audit` from the `audit.json` of
 `pocketcxr audit runs/shipped --strangers $POCKETCXR_DATA/not_cxr`, on the run of
-[shipped_larger.toml](../../experiments/shipped_larger.toml).
+[shipped_distilled.toml](../../experiments/shipped_distilled.toml).
 """
 _FIGURES = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
 
