@@ -31,6 +31,8 @@ CARD = "shipped_student_card.md"
 
 _KEPT_SECTIONS = ("scorecard", "unseen", "shortcuts", "novelty", "calibration", "conformal")
 _AS_GOOD = -0.005
+_STRANGERS = ("lateral", "ct", "other_part", "not_xray")
+_MADE_UP = ("drawn", "screenshot")
 _OF_ITS_LESSON = ("Did distillation help the student?", "How close does the student come to its teacher?")
 _COMMON_PRACTICE = {
     "auroc": 0.930,
@@ -374,6 +376,20 @@ def _gate(gate: dict[str, Any] | None) -> str:
             continue
         low, high = one["wilson"]
         lines.append(f"| {name} | {one['images']:,} | {one['share']:.1%} ({low:.1%} to {high:.1%}) |")
+    lines[0] = "**Input gate**, the learned one alone, pictures it never saw:"
+    if added := {name: one for name, one in gate.get("rules_added", {}).items() if name != "what"}:
+        kinds = {name: name.split() for name in found if " " in name}
+        real = [name for name, (kind, source) in kinds.items() if kind in _STRANGERS and source not in _MADE_UP]
+        whole = {name: found[name] for name in real} | added
+        images, refused = (sum(one[key] for one in whole.values()) for key in ("images", "refused"))
+        words = ", ".join(
+            f"{one['refused']} of {one['images']} {name.replace(' ', ' of ')}" for name, one in added.items()
+        )
+        lines += [
+            "",
+            f"With the plain rules before it (colour, size): {words}; of all laterals, CT slices, other parts and "
+            f"photographs {refused} of {images} ({refused / images:.1%}).",
+        ]
     return "\n".join(lines)
 
 

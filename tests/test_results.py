@@ -73,6 +73,7 @@ def test_every_part_that_is_there_is_shown(results, tmp_path, monkeypatch):
         "misses": [],
     }
     gate = {"images": 250, "refused": 249, "share": 0.996, "wilson": [0.98, 0.999]}
+    added = {"what": "rules", "ct ieee8023": {"images": 250, "refused": 250}}
     point = {"name": "s", "backbone": "m", "image_size": 160, "int8": True, "bytes": 2_600_000, "ms": 1.2}
     kept = {
         "students_table": {"splits": {"test": split, "calibration": split}, "chosen_on_calibration": "both"},
@@ -83,7 +84,7 @@ def test_every_part_that_is_there_is_shown(results, tmp_path, monkeypatch):
             "test_split": tested,
             "audit": {"unchanged": True},
         },
-        "input_gate": {"out_of_fold": {"ct": gate, "ct ieee8023": gate}},
+        "input_gate": {"out_of_fold": {"ct": gate, "ct ieee8023": gate, "not_xray drawn": gate}, "rules_added": added},
         "frontier": {"machine": "here", "points": [point | {"auroc": {"value": 0.9, "low": None, "high": None}}]},
     }
     for name, table in kept.items():
@@ -94,7 +95,9 @@ def test_every_part_that_is_there_is_shown(results, tmp_path, monkeypatch):
     assert "| per channel | 1.90× | 99.5% | −0.0010 | +0.0020 | 2.60 | **chosen** |" in text
     assert "Gates of the audit: unchanged." in text
     assert "| ct | 250 | 99.6% (98.0% to 99.9%) |" in text
-    assert "ct ieee8023" not in text
+    assert "| ct ieee8023" not in text
+    assert "250 of 250 ct of ieee8023; of all laterals" in text
+    assert "250 of 250 (100.0%)" in text  # what was drawn is no real stranger
     assert "| m, 160 px, int8 | 0.900 | 2.60 | 1.20 |" in text
 
 
