@@ -385,11 +385,11 @@ def _gate(gate: dict[str, Any] | None) -> str:
         words = ", ".join(
             f"{one['refused']} of {one['images']} {name.replace(' ', ' of ')}" for name, one in added.items()
         )
-        lines += [
-            "",
+        total = (
             f"With the plain rules before it (colour, size): {words}; of all laterals, CT slices, other parts and "
-            f"photographs {refused} of {images} ({refused / images:.1%}).",
-        ]
+            f"photographs {refused} of {images} ({refused / images:.1%})."
+        )
+        lines += ["", total]
     return "\n".join(lines)
 
 
