@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SAME_SOURCE = "siim"
 _TICKS = (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50)
-_COLOURS = ("#1f5fa8", "#b2182b", "#1b7837", "#8c510a", "#762a83", "#4d4d4d")
+_COLOURS = ("#1f5fa8", "#b2182b", "#1b7837", "#8c510a", "#762a83", "#4d4d4d", "#d6a300", "#01a2a6")
 
 
 def bundles_of(paths: Sequence[Path]) -> list[Path]:
@@ -80,6 +80,7 @@ def describe(bundle: Bundle, times_ms: Sequence[float]) -> dict[str, Any]:
         "image_size": manifest.preprocessing.size,
         "metric": metric,
         "auroc": {key: figure.get(key) for key in ("value", "low", "high")},
+        "auroc_macro": manifest.metrics.get("overall", {}).get("auroc_macro"),
         "bytes": bundle.path.stat().st_size,
         "ms": statistics.median(times_ms),
         "sha256": bundle.sha256,

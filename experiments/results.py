@@ -238,7 +238,10 @@ def _own_teacher(shipped: dict[str, Any]) -> str:
     if not said:
         return f"**The student that ships against its own teacher**: {NOT_MEASURED}."
     teacher = " ‖ ".join(shipped.get("teachers", [])) or "not told"
-    head = f"**The student that ships against its own teacher** ({teacher}, embeddings fused), test split, all sources:"
+    head = (
+        f"**The student that ships against its own teacher** ({teacher}, embeddings fused) **and against the same last "
+        "stage without one** (“student alone”), test split, all sources:"
+    )
     return "\n".join([head, "", *(f"- {one['question']} **{one['answer']}.** {one['words']}" for one in said)])
 
 
@@ -399,12 +402,14 @@ def _frontier(frontier: dict[str, Any] | None) -> str:
     lines = [
         f"**Smaller still** ({frontier['machine']}; ![plot](docs/results/frontier.png)):",
         "",
-        "| student | AUROC | MB | ms |",
-        "| --- | --- | --- | --- |",
+        f"| student | {frontier['points'][0]['metric']} | mean of classes, all sources (flatters) | MB | ms |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for point in frontier["points"]:
         name = f"{point['backbone'] or point['name']}, {point['image_size']} px, {'int8' if point['int8'] else 'float'}"
-        lines.append(f"| {name} | {_figure(point['auroc'])} | {point['bytes'] / 1e6:.2f} | {point['ms']:.2f} |")
+        on_all = _figure(point["auroc_macro"]) if point.get("auroc_macro") else "–"
+        cost = f"{point['bytes'] / 1e6:.2f} | {point['ms']:.2f}"
+        lines.append(f"| {name} | {_figure(point['auroc'])} | {on_all} | {cost} |")
     return "\n".join(lines)
 
 

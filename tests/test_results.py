@@ -74,7 +74,15 @@ def test_every_part_that_is_there_is_shown(results, tmp_path, monkeypatch):
     }
     gate = {"images": 250, "refused": 249, "share": 0.996, "wilson": [0.98, 0.999]}
     added = {"what": "rules", "ct ieee8023": {"images": 250, "refused": 250}}
-    point = {"name": "s", "backbone": "m", "image_size": 160, "int8": True, "bytes": 2_600_000, "ms": 1.2}
+    point = {
+        "name": "s",
+        "backbone": "m",
+        "image_size": 160,
+        "int8": True,
+        "bytes": 2_600_000,
+        "ms": 1.2,
+        "metric": "AUROC",
+    }
     kept = {
         "students_table": {"splits": {"test": split, "calibration": split}, "chosen_on_calibration": "both"},
         "quantise": {
@@ -98,7 +106,7 @@ def test_every_part_that_is_there_is_shown(results, tmp_path, monkeypatch):
     assert "| ct ieee8023" not in text
     assert "250 of 250 ct of ieee8023; of all laterals" in text
     assert "250 of 250 (100.0%)" in text  # what was drawn is no real stranger
-    assert "| m, 160 px, int8 | 0.900 | 2.60 | 1.20 |" in text
+    assert "| m, 160 px, int8 | 0.900 | – | 2.60 | 1.20 |" in text
 
 
 def test_unseen_sources_are_told_one_by_one_with_their_recipe(results):
