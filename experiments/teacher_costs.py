@@ -5,8 +5,8 @@ python experiments/teacher_costs.py BUNDLE.onnx [INT8.onnx] -o docs/results/teac
 VGG19 ‖ ResNet50V2 at the bundle's size, with weights drawn by lot, which cost what trained ones do: its file in PyTorch
 as `pocketcxr` writes it, and its time in PyTorch and in ONNX Runtime: processor time of one picture on one thread,
 median of rounds in which all take turns. In each turn a call goes before that is not timed, or the small network would
-pay for the caches that the heavy one has just filled. The figures kept were taken with the allocator settings of
-`pocketcxr.training.environment` in the environment, which spare the teacher in PyTorch a sixth of its time.
+pay for the caches that the heavy one has just filled. It starts itself again with the allocator settings that training
+uses, which spare the teacher in PyTorch a sixth of its time.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from pocketcxr.models.checkpoints import save_network
 from pocketcxr.models.costs import network_costs
 from pocketcxr.models.networks import NetworkSpec, assemble
 from pocketcxr.pipeline.run import write_json
+from pocketcxr.training.environment import reexec_with_tuned_allocator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -149,4 +150,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    reexec_with_tuned_allocator()
     sys.exit(main())
