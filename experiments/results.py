@@ -373,13 +373,13 @@ def _gate(gate: dict[str, Any] | None) -> str:
     found = (gate or {}).get("out_of_fold") or {}
     if not found:
         return f"**Input gate**: {NOT_MEASURED}."
-    lines = ["**Input gate**, pictures it never saw:", "", "| pictures | images | refused |", "| --- | --- | --- |"]
+    head = "**Input gate**, the learned one alone, pictures it never saw:"
+    lines = [head, "", "| pictures | images | refused |", "| --- | --- | --- |"]
     for name, one in found.items():
         if " " in name:  # by source: in the file
             continue
         low, high = one["wilson"]
         lines.append(f"| {name} | {one['images']:,} | {one['share']:.1%} ({low:.1%} to {high:.1%}) |")
-    lines[0] = "**Input gate**, the learned one alone, pictures it never saw:"
     if added := {name: one for name, one in gate.get("rules_added", {}).items() if name != "what"}:
         kinds = {name: name.split() for name in found if " " in name}
         real = [name for name, (kind, source) in kinds.items() if kind in _STRANGERS and source not in _MADE_UP]

@@ -103,7 +103,7 @@ def test_every_part_that_is_there_is_shown(results, tmp_path, monkeypatch):
     assert "| per channel | 1.90× | 99.5% | −0.0010 | +0.0020 | 2.60 | **chosen** |" in text
     assert "Gates of the audit: unchanged." in text
     assert "| ct | 250 | 99.6% (98.0% to 99.9%) |" in text
-    assert "| ct ieee8023" not in text
+    assert "ct ieee8023" not in text
     assert "250 of 250 ct of ieee8023; of all laterals" in text
     assert "250 of 250 (100.0%)" in text  # what was drawn is no real stranger
     assert "| m, 160 px, int8 | 0.900 | – | 2.60 | 1.20 |" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,10 +102,12 @@ def train_without_sources(
 
 def _starts(folder: Path, dataset: Dataset, sources: Sequence[str]) -> dict[str, Path]:
     """Source to the checkpoint of another run's student that never saw it, nor any test image of this run."""
-    path = folder / "without" / _RECORD
-    if not path.is_file():
-        raise ConfigError(f"{folder}: expected students without a source ({path}): train them there first")
-    students = json.loads(path.read_text(encoding="utf-8"))["students"]
+    recorded = _recorded(folder)
+    if recorded is None:
+        raise ConfigError(
+            f"{folder}: expected students without a source ({folder / 'without' / _RECORD}): train them there first"
+        )
+    students = recorded["students"]
     if missing := sorted(set(sources) - set(students)):
         raise ConfigError(f"{folder} has no student without {', '.join(missing)}: train it there first")
     seen = {row.sha256 or row.path for row in read_rows(folder / "splits.csv") if row.split != "test"}
@@ -118,10 +120,16 @@ def _starts(folder: Path, dataset: Dataset, sources: Sequence[str]) -> dict[str,
 
 def _first_stage(folder: Path | None) -> dict[str, object] | None:
     """How the students that gave the first weights were trained themselves."""
-    if folder is None:
+    recorded = None if folder is None else _recorded(folder)
+    if recorded is None:
         return None
-    record = json.loads((folder / "without" / _RECORD).read_text(encoding="utf-8"))
-    return {"run": str(folder), "student": record["student"], "start_from": record.get("start_from")}
+    return {"run": str(folder), "student": recorded["student"], "start_from": recorded.get("start_from")}
+
+
+def _recorded(folder: Path) -> dict[str, Any] | None:
+    """What is on record of a run's students without a source; None where none was trained."""
+    path = folder / "without" / _RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _folder(run: Run, source: str) -> Path:
@@ -138,12 +146,11 @@ def _lost(dataset: Dataset, source: str) -> str:
 
 def students_without(run: Run, dataset: Dataset) -> dict[str, Predict]:
     """Source to the student that never saw it, with a temperature of its own; empty where none was trained."""
-    path = run.folder / "without" / _RECORD
-    if not path.is_file():
+    recorded = _recorded(run.folder)
+    if recorded is None:
         return {}
-    students = json.loads(path.read_text(encoding="utf-8"))["students"]
     found: dict[str, Predict] = {}
-    for source, weights in students.items():
+    for source, weights in recorded["students"].items():
         network, _, _ = load_network(run.folder / weights)
         positions = leave_out(dataset, source).positions("calibration")
         temperature = 1.0
