@@ -51,6 +51,21 @@ def test_siim_takes_the_finding_of_the_study_and_keeps_its_test_images_unlabelle
     }
 
 
+def test_siim_takes_patients_from_their_table_for_unlabelled_images_too(tmp_path):
+    make_siim(tmp_path)
+    lines = ["aa,train,p1,s1,9,9", "bb,train,p1,s2,9,9", "tt,test,p2,s9,9,9"]
+    (tmp_path / "patients.csv").write_text(
+        "image,set,patient,study,original_width,original_height\n" + "\n".join(lines)
+    )
+    _, rows, _, _ = the_one_set(tmp_path)
+    assert {path: (row.patient_id, row.study_id) for path, row in rows.items()} == {
+        "train/aa.jpg": ("siim:p1", "siim:s1"),
+        "train/st/se/bb.dcm": ("siim:p1", "siim:s2"),
+        "train/cc.jpg": ("", "siim:s3"),
+        "test/tt.jpg": ("siim:p2", "siim:s9"),
+    }
+
+
 def test_siim_without_a_column_is_one_clear_line(tmp_path):
     make_siim(tmp_path)
     (tmp_path / "train_study_level.csv").write_text("id,Typical Appearance\ns1_study,1\n")
@@ -163,6 +178,22 @@ def test_nih_reads_patient_view_and_several_findings(tmp_path):
         ("pneumonia", "nih:2", "31", "AP"),
         ("other", "nih:3", "31", "AP"),
     ]
+
+
+def test_rsna_has_one_patient_an_image_and_a_line_per_box(tmp_path):
+    touch(tmp_path, "stage_2_train_images/a1.dcm", "stage_2_train_images/b2.dcm", "stage_2_train_images/zz.dcm")
+    lines = ["patientId,x,y,width,height,Target", "a1,1,2,3,4,1", "a1,5,6,7,8,1", "b2,,,,,0", "gone,,,,,0"]
+    (tmp_path / "stage_2_train_labels.csv").write_text("\n".join(lines))
+    name, rows, rejected, _ = the_one_set(tmp_path)
+    assert name == "rsna"
+    assert {path: (row.finding, row.patient_id) for path, row in rows.items()} == {
+        "stage_2_train_images/a1.dcm": ("lung_opacity", "rsna:a1"),
+        "stage_2_train_images/b2.dcm": ("no_pneumonia", "rsna:b2"),
+    }
+    assert rejected == {
+        "gone": "in stage_2_train_labels.csv, but no file",
+        "stage_2_train_images/zz.dcm": "not in stage_2_train_labels.csv",
+    }
 
 
 def test_class_folders_match_the_vocabulary_whatever_their_case_and_unknown_ones_are_named(tmp_path):

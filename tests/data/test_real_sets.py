@@ -38,7 +38,7 @@ def sets():
 
 def test_every_set_is_recognised(sets):
     named = {folder.name: layout for layout, folder, _ in sets}
-    expected = {"siim", "ieee8023", "kermany", "radiography"}
+    expected = {"siim", "ieee8023", "kermany", "radiography", "rsna"}
     assert {layout for layout in named.values() if layout not in {"folders", "loose"}} == expected
     assert all(named[name] == name for name in expected)
     assert named["cxnet"] == "folders"
@@ -47,10 +47,10 @@ def test_every_set_is_recognised(sets):
 def test_counts_per_finding_are_those_of_the_readme(sets):
     rows = [row for _, _, listing in sets for row in listing.rows]
     counts = Counter((row.source, row.finding, is_frontal_xray(row)) for row in rows)
-    assert counts["siim", "typical_appearance", True] == 2238
-    assert counts["siim", "no_pneumonia", True] == 1282
+    assert counts["siim", "typical_appearance", True] == 2320
+    assert counts["siim", "no_pneumonia", True] == 1333
     assert counts["siim", "indeterminate_appearance", True] == 850
-    assert counts["siim", "atypical_appearance", True] == 357
+    assert counts["siim", "atypical_appearance", True] == 361
     assert counts["siim", "", True] == 1263
     assert counts["ieee8023", "covid19", True] == 458
     assert (
@@ -62,6 +62,7 @@ def test_counts_per_finding_are_those_of_the_readme(sets):
     assert counts["ieee8023", "", True] == 83  # the 84th stands in no table, and is rejected
     assert counts["cxnet", "covid19", True] == 605
     assert counts["radiography", "no_finding", True] == 2600
+    assert (counts["rsna", "lung_opacity", True], counts["rsna", "no_pneumonia", True]) == (166, 318)
     kermany = [counts["kermany", name, True] for name in ("no_finding", "bacterial_pneumonia", "viral_pneumonia")]
     assert kermany == [700, 600, 400]
 

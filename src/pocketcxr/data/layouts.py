@@ -14,7 +14,7 @@ from pocketcxr.data.layouts_own import (
     list_table,
     list_unlabelled,
 )
-from pocketcxr.data.layouts_public import PUBLIC_LAYOUTS, covidx_lists
+from pocketcxr.data.layouts_public import PUBLIC_LAYOUTS, RSNA_TABLE, covidx_lists
 from pocketcxr.data.listing import LayoutOptions, Listing, subfolders, table_columns
 from pocketcxr.errors import DataError
 
@@ -92,6 +92,7 @@ def _known(root: Path, options: LayoutOptions) -> str:
     marks: tuple[tuple[str, Callable[[], bool]], ...] = (
         ("siim", lambda: (root / "train_study_level.csv").is_file() and (root / "train_image_level.csv").is_file()),
         ("ieee8023", lambda: {"patientid", "finding", "filename"} <= set(table_columns(root / "metadata.csv"))),
+        ("rsna", lambda: {"patientId", "Target"} <= set(table_columns(root / RSNA_TABLE))),
         ("nih", lambda: any(root.glob("Data_Entry_2017*.csv"))),
         ("covidx", lambda: bool(covidx_lists(root))),
         ("table", lambda: find_table(root) is not None),

@@ -1,4 +1,4 @@
-"""Adapters for the public sets' own layouts: SIIM, ieee8023, COVID-19 Radiography, Kermany, COVIDx, NIH.
+"""Adapters for the public sets' own layouts: SIIM, ieee8023, COVID-19 Radiography, Kermany, COVIDx, NIH, RSNA.
 
 Each takes the set's folder and returns its `Listing` without opening an image. Identifiers get the source in front.
 """
@@ -49,6 +49,8 @@ IEEE8023_FINDINGS: tuple[tuple[str, str], ...] = (
 )
 """Findings of ieee8023's metadata.csv, a hierarchy cut by slashes: the first that a finding begins with counts."""
 
+RSNA_TABLE = "stage_2_train_labels.csv"
+
 COVIDX_CLASSES: Mapping[str, str] = MappingProxyType(
     # The binary lists' "negative" mixes normal and pneumonia: no task of ours may take it for either.
     {
@@ -62,8 +64,21 @@ COVIDX_CLASSES: Mapping[str, str] = MappingProxyType(
 
 
 def list_siim(root: Path, options: LayoutOptions) -> Listing:
-    """SIIM-FISABIO-RSNA COVID-19 Detection 2021, as Kaggle ships it; finding per study, `test/` without labels."""
+    """SIIM-FISABIO-RSNA COVID-19 Detection 2021, as Kaggle ships it; finding per study, `test/` without labels.
+
+    Kaggle's tables name studies only, and a third of the patients have several. Where a table ``patients.csv`` (columns
+    image, patient, study) lies beside them, patients are taken from it, for `test/` too.
+    """
     source = options.source or "siim"
+    patients: dict[str, dict[str, str]] = {}
+    if (root / "patients.csv").is_file():
+        patients = {line["image"]: line for line in read_table(root / "patients.csv", "image", "patient", "study")}
+
+    def row_of(path: Path, finding: str, study: str = "") -> IndexRow:
+        known = patients.get(path.stem, {})
+        patient_id, study_id = (prefixed(source, name) for name in (known.get("patient", ""), study))
+        return IndexRow(str(path), source, finding, patient_id=patient_id, study_id=study_id)
+
     findings: dict[str, str] = {}
     for line in read_table(root / "train_study_level.csv", "id", *SIIM_APPEARANCES):
         told = [finding for column, finding in SIIM_APPEARANCES.items() if line[column] == "1"]
@@ -77,10 +92,10 @@ def list_siim(root: Path, options: LayoutOptions) -> Listing:
             rejected.append(Rejected(str(root / "train" / line["id"]), source, "in train_image_level.csv, but no file"))
             continue
         study = line["StudyInstanceUID"]
-        rows.append(IndexRow(str(path), source, findings.get(study, UNLABELLED), study_id=prefixed(source, study)))
+        rows.append(row_of(path, findings.get(study, UNLABELLED), study))
     rejected += [Rejected(str(path), source, "not in train_image_level.csv") for path in files.values()]
     unlabelled, denied = walk_images(root / "test")
-    rows += [IndexRow(str(path), source, UNLABELLED) for path in unlabelled]
+    rows += [row_of(path, UNLABELLED, patients.get(path.stem, {}).get("study", "")) for path in unlabelled]
     return Listing(tuple(rows), (*rejected, *denied))
 
 
@@ -227,6 +242,32 @@ def list_nih(root: Path, options: LayoutOptions) -> Listing:
     return Listing(tuple(rows), tuple(rejected))
 
 
+def list_rsna(root: Path, options: LayoutOptions) -> Listing:
+    """RSNA Pneumonia Detection Challenge 2018: ``stage_2_train_labels.csv`` with a line per box, one image a patient.
+
+    Target 1 is an opacity suspicious for pneumonia; without one, other findings are possible.
+    """
+    source = options.source or "rsna"
+    images, rejected = walk_images(root)
+    files = {path.stem: path for path in images}
+    findings = {
+        line["patientId"]: "lung_opacity" if line["Target"] == "1" else "no_pneumonia"
+        for line in read_table(root / RSNA_TABLE, "patientId", "Target")
+    }
+    rejected += [
+        Rejected(str(root / name), source, f"in {RSNA_TABLE}, but no file") for name in findings.keys() - files.keys()
+    ]
+    rejected += [
+        Rejected(str(path), source, f"not in {RSNA_TABLE}") for name, path in files.items() if name not in findings
+    ]
+    rows = [
+        IndexRow(str(path), source, findings[name], patient_id=prefixed(source, name))
+        for name, path in files.items()
+        if name in findings
+    ]
+    return Listing(tuple(rows), tuple(sorted(rejected, key=lambda entry: entry.path)))
+
+
 PUBLIC_LAYOUTS: Mapping[str, Callable[[Path, LayoutOptions], Listing]] = MappingProxyType(
     {
         "siim": list_siim,
@@ -235,5 +276,6 @@ PUBLIC_LAYOUTS: Mapping[str, Callable[[Path, LayoutOptions], Listing]] = Mapping
         "kermany": list_kermany,
         "covidx": list_covidx,
         "nih": list_nih,
+        "rsna": list_rsna,
     }
 )
