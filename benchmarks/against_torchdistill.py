@@ -30,10 +30,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pocketcxr.data.phantom import TABLE, draw_phantom
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
 from pocketcxr.data.splits import assign_splits
+from pocketcxr.data.synthetic.generate import TABLE, draw_phantom
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network, save_network
 from pocketcxr.models.networks import NetworkSpec, build_network

@@ -1,7 +1,7 @@
 """How often does the data audit catch a planted fault, and how often does it blame a clean set?
 
 For every seed a clean set of drawn films is split and audited, then the same set with each fault of
-`pocketcxr.data.phantom_faults` in it, then a confounded set (one class from one hospital). A fault is caught when a
+`pocketcxr.data.synthetic.faults` in it, then a confounded set (one class from one hospital). A fault is caught when a
 gate that names it fails; a false alarm is any failed gate on the clean set. Other gates that fail are listed.
 
     python benchmarks/audit_rates.py --seeds 20 --out runs/benchmarks/audit_rates.json
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.audit.data_audit import SIZE, audit_data, find_copies
-from pocketcxr.audit.gates import failed, judge_gates, load_gates
-from pocketcxr.audit.leaks import leak_section
+from pocketcxr.audit.criteria import evaluate_criteria, failed, load_criteria
+from pocketcxr.audit.data.data_audit import SIZE, audit_data, find_copies
+from pocketcxr.audit.data.leaks import leak_section
 from pocketcxr.data.index import build_index
-from pocketcxr.data.phantom import draw_phantom
-from pocketcxr.data.phantom_faults import FAULTS, plant_fault
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.splits import assign_splits
+from pocketcxr.data.synthetic.faults import FAULTS, plant_fault
+from pocketcxr.data.synthetic.generate import draw_phantom
 from pocketcxr.labels import TASKS
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def failed_gates(rows: list[IndexRow], folder: Path, *, seed: int, leaks_only: b
         sections = (leak_section(dataset.rows, dataset.pixels, find_copies(dataset)),)
     else:
         sections = audit_data(rows, dataset, seed=seed, progress=False)
-    gates = [gate for gate in load_gates() if gate.scope == "data"]
-    return [result.gate.key for result in failed(judge_gates(sections, gates))]
+    gates = [gate for gate in load_criteria() if gate.scope == "data"]
+    return [result.gate.key for result in failed(evaluate_criteria(sections, gates))]
 
 
 def one_seed(seed: int, *, patients: int, size: int) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pocketcxr.audit.data_audit import SIZE, find_copies
+from pocketcxr.audit.data.data_audit import SIZE, find_copies
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
 from pocketcxr.labels import TASKS

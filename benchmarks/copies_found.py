@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pocketcxr.data.alignment import aligned, details
-from pocketcxr.data.duplicates import find_pairs
-from pocketcxr.data.hashing import MAX_HAMMING, MIN_CORRELATION, perceptual_hash, thumbnail
+from pocketcxr.data.duplicates.alignment import aligned, details
+from pocketcxr.data.duplicates.hashing import MAX_HAMMING, MIN_CORRELATION, perceptual_hash, thumbnail
+from pocketcxr.data.duplicates.search import find_pairs
 from pocketcxr.data.rows import is_frontal_xray, read_rows
 from pocketcxr.imaging.reading import read_image
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.imaging.quality import refusal_reasons
+from pocketcxr.imaging.input_checks import refusal_reasons
 from pocketcxr.imaging.reading import read_image_bytes
-from pocketcxr.imaging.reduction import side_for
 from pocketcxr.imaging.resize import resize
+from pocketcxr.imaging.scaled_decoding import side_for
 from pocketcxr.inference.predictor import decide
 from pocketcxr.inference.session import load_bundle
 from serve_load import drawn_pictures

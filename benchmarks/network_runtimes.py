@@ -80,8 +80,8 @@ def _stages(folder: Path) -> dict[str, tuple[Callable[[], object], int]]:
     from PIL import Image
 
     from pocketcxr.imaging.reading import read_reduced
-    from pocketcxr.imaging.reduction import side_for
     from pocketcxr.imaging.resize import resize
+    from pocketcxr.imaging.scaled_decoding import side_for
     from pocketcxr.inference.predictor import Predictor
     from pocketcxr.inference.session import load_bundle
     from pocketcxr.inference.speed import _drawn_film
@@ -206,8 +206,8 @@ def _real_pictures() -> tuple[np.ndarray, np.ndarray]:
     """[n, 1, size, size] twice: of all pixels, and of a reduced reading."""
     from pocketcxr.errors import InputError
     from pocketcxr.imaging.reading import read_image, read_reduced
-    from pocketcxr.imaging.reduction import side_for
     from pocketcxr.imaging.resize import resize
+    from pocketcxr.imaging.scaled_decoding import side_for
 
     data, size = os.environ.get("POCKETCXR_DATA"), SIZES[0]
     paths = [path for part in ("full_size", "dicom") for path in sorted(Path(data, part).rglob("*"))] if data else []

@@ -35,7 +35,7 @@ def decode_scaled(size: int, _model: str) -> Work:
     """Decode with the cosine transform's scaling, as far as `pocketcxr predict` does, and do nothing with it."""
     from PIL import Image
 
-    from pocketcxr.imaging.reduction import side_for
+    from pocketcxr.imaging.scaled_decoding import side_for
 
     side = side_for(size)
 

@@ -28,17 +28,17 @@ import numpy as np
 import torch
 from scipy.stats import binomtest
 
-from pocketcxr.data.drawn_strangers import draw_strangers, screenshots
-from pocketcxr.data.kinds import gate_groups, kind_of_row
+from pocketcxr.data.image_types import gate_groups, kind_of_row
+from pocketcxr.data.ood_images import with_strangers
 from pocketcxr.data.rows import read_rows
-from pocketcxr.data.strangers import with_strangers
+from pocketcxr.data.synthetic.ood import draw_strangers, screenshots
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.networks import Student
-from pocketcxr.training.config import GateConfig
-from pocketcxr.training.input_gate import fit_input_gate, judged, probabilities
-from pocketcxr.training.input_views import MADE, KnownPictures, make
+from pocketcxr.training.config import InputFilterConfig
+from pocketcxr.training.input_filter import fit_input_gate, judged, probabilities
+from pocketcxr.training.input_filter_batches import MADE, KnownPictures, make
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--strangers", type=Path, nargs="+", required=True)
     parser.add_argument("--student", type=Path, help="checkpoint, for the linear heads on its features")
     parser.add_argument("--image-size", type=int, default=160, help="of the student")
-    parser.add_argument("--steps", type=int, default=GateConfig().steps)
+    parser.add_argument("--steps", type=int, default=InputFilterConfig().steps)
     parser.add_argument("--pictures", type=Path, help="keep the decoded pictures here (.npz)")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -123,7 +123,7 @@ def one_fold(
         pictures.of(np.concatenate([kept, others])),
         pictures.pixels[calibration],
         image_size=size,
-        config=GateConfig(steps=steps, seed=fold),
+        config=InputFilterConfig(steps=steps, seed=fold),
         progress=False,
     )
     tested = np.concatenate(
@@ -181,7 +181,7 @@ def left_out(pictures: KnownPictures, groups: tuple[tuple[str, str], ...], size:
         pictures.of(kept),
         pictures.pixels[films[:CALIBRATION_FILMS]],
         image_size=size,
-        config=GateConfig(steps=steps),
+        config=InputFilterConfig(steps=steps),
         progress=False,
     )
     refused, _ = judged(probabilities(network, pictures.pixels[away]), spec)

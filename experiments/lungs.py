@@ -5,7 +5,8 @@ frontal ones of covid-chestxray-dataset (made by lungVAE, Selvan et al. 2020, ch
 drawings whose outlines are known. A quarter of the patients is held out. Tried and left out: a second round on the
 network's own plausible masks of other collections, Dice 0.939 against 0.944 on the held-out patients.
 
-    python experiments/lungs.py X-RAYS --out src/pocketcxr/audit/weights/lungs.onnx --table docs/results/lungs.json
+    python experiments/lungs.py X-RAYS --out src/pocketcxr/audit/model/weights/lungs.onnx \
+        --table docs/results/lungs.json
 
 With ``--steps 0`` the network at --out is only measured. Expected: five minutes on one core.
 """
@@ -27,8 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pocketcxr.audit.lungs import SIZE, classical_segment, dice, find_lungs, iou, load_segmenter
-from pocketcxr.data.phantom import draw_phantom, phantom_lung_mask
+from pocketcxr.audit.model.lungs import SIZE, classical_segment, dice, find_lungs, iou, load_segmenter
+from pocketcxr.data.synthetic.generate import draw_phantom, phantom_lung_mask
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 

@@ -414,7 +414,7 @@ def _frontier(frontier: dict[str, Any] | None) -> str:
 
 
 def _not_for(shipped: dict[str, Any]) -> str:
-    from pocketcxr.audit.model_card import OUT_OF_SCOPE
+    from pocketcxr.reporting.model_card import OUT_OF_SCOPE
 
     lines = ["**What it must not be used for**", "", *(f"- {words}" for words in OUT_OF_SCOPE)]
     audit = shipped.get("audit")

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pocketcxr.bundle.manifest import InputGate, Manifest, OperatingPoint, Preprocessing
+from pocketcxr.bundle.manifest import InputFilter, Manifest, OperatingPoint, Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIZE = 32
-sys.path.insert(0, str(Path(__file__).parent))  # for `dicom_files`, `bad_input`: modules that several folders import
+sys.path.insert(
+    0, str(Path(__file__).parent)
+)  # for `dicom_files`, `invalid_inputs`: modules that several folders import
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +104,7 @@ def tiny_model(tiny_manifest: Manifest) -> bytes:
     return model.SerializeToString()
 
 
-TINY_GATE = InputGate(
+TINY_GATE = InputFilter(
     kinds=("frontal", "lateral", "ct"),
     accept="frontal",
     threshold=0.5,

@@ -11,7 +11,7 @@ from base64 import b64decode
 
 import pytest
 
-from bad_input import as_json, bad_files, reasons_for
+from invalid_inputs import as_json, bad_files, reasons_for
 from pocketcxr.cli import main
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle

@@ -10,8 +10,8 @@ from typing import Any
 from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
 from pocketcxr.cli import _parser
 from pocketcxr.serving.app import make_service, openapi_document
-from pocketcxr.serving.exchange import SECURITY_HEADERS
-from pocketcxr.serving.page import PAGE_HEADERS
+from pocketcxr.serving.middleware import SECURITY_HEADERS
+from pocketcxr.serving.static_site import PAGE_HEADERS
 from pocketcxr.serving.problems import KINDS
 from pocketcxr.serving.examples import DETAILS
 from pocketcxr.serving.settings import Settings

@@ -166,7 +166,7 @@ def _split(options: argparse.Namespace) -> int:
 
 def _phantom(options: argparse.Namespace) -> int:
     require_extra("train", "PIL")
-    from pocketcxr.data.phantom import draw_phantom
+    from pocketcxr.data.synthetic.generate import draw_phantom
 
     draw_phantom(
         options.output, patients=options.patients, seed=options.seed, size=options.size, confounded=options.confounded
@@ -228,7 +228,7 @@ def _stage(options: argparse.Namespace) -> int:
 
 def _quantise(options: argparse.Namespace) -> int:
     require_extra("train", "torch", "onnx", "scipy", "sklearn")
-    from pocketcxr.export.quantise import Limits
+    from pocketcxr.export.int8.search import Limits
     from pocketcxr.pipeline.quantise import run_quantise
 
     result = run_quantise(
@@ -609,7 +609,7 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the report (default: RUN/audit)")
     parser.add_argument(
-        "--gates", type=Path, metavar="FILE", help="gates of your own, as src/pocketcxr/audit/gates.toml"
+        "--gates", type=Path, metavar="FILE", help="gates of your own, as src/pocketcxr/audit/criteria.toml"
     )
     parser.add_argument("--quick", action="store_true", help="ask the model fewer images: wider intervals, sooner done")
     parser.add_argument("--data-only", action="store_true", help="the data alone, no model")

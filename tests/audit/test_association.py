@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pocketcxr.audit.association import binned, cramers_v, lumped
+from pocketcxr.audit.data.association import binned, cramers_v, lumped
 
 
 def test_a_property_that_is_the_class_has_an_association_of_nearly_one():

@@ -5,16 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pocketcxr.audit.data_audit import SIZE, audit_data, find_copies
-from pocketcxr.audit.file_facts import jpeg_quality, read_file_facts
-from pocketcxr.audit.gates import NOT_MEASURABLE, failed, judge_gates, load_gates
-from pocketcxr.audit.leaks import leak_section
+from pocketcxr.audit.criteria import NOT_MEASURABLE, evaluate_criteria, failed, load_criteria
+from pocketcxr.audit.data.data_audit import SIZE, audit_data, find_copies
+from pocketcxr.audit.data.file_properties import jpeg_quality, read_file_facts
+from pocketcxr.audit.data.leaks import leak_section
 from pocketcxr.data.index import build_index
-from pocketcxr.data.phantom import draw_phantom
-from pocketcxr.data.phantom_faults import plant_fault
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.data.splits import assign_splits
+from pocketcxr.data.synthetic.faults import plant_fault
+from pocketcxr.data.synthetic.generate import draw_phantom
 from pocketcxr.errors import ConfigError, DataError, LeakError
 from pocketcxr.labels import TASKS
 
@@ -37,7 +37,7 @@ def _dataset(rows, folder):
 
 
 def _results(sections):
-    return judge_gates(sections, [gate for gate in load_gates() if gate.scope == "data"])
+    return evaluate_criteria(sections, [gate for gate in load_criteria() if gate.scope == "data"])
 
 
 def _failed(rows, folder):

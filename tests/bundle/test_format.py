@@ -20,7 +20,7 @@ from pocketcxr.bundle.format import (
     sha256_of,
     verify,
 )
-from pocketcxr.bundle.manifest import InputGate
+from pocketcxr.bundle.manifest import InputFilter
 from pocketcxr.errors import BundleError
 
 
@@ -125,7 +125,7 @@ def test_version_1_is_read_as_a_bundle_without_a_learned_gate(tiny_manifest):
 
 
 def test_learned_gate_comes_back_unchanged(tiny_manifest):
-    gate = InputGate(("frontal", "ct"), "frontal", 0.25, {"ct": "a CT slice"})
+    gate = InputFilter(("frontal", "ct"), "frontal", 0.25, {"ct": "a CT slice"})
     gated = dataclasses.replace(tiny_manifest, input_gate=gate)
     assert read_manifest(_model({MANIFEST_KEY: gated.to_json()}), "x") == gated
 

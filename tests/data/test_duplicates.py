@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketcxr.data.alignment import aligned, details
-from pocketcxr.data.duplicates import find_pairs
-from pocketcxr.data.hashing import aligned_correlations, detail, thumbnail
-from pocketcxr.data.phantom import draw_phantom
+from pocketcxr.data.duplicates.alignment import aligned, details
+from pocketcxr.data.duplicates.hashing import aligned_correlations, detail, thumbnail
+from pocketcxr.data.duplicates.search import find_pairs
+from pocketcxr.data.synthetic.generate import draw_phantom
 from pocketcxr.errors import ConfigError
 from pocketcxr.imaging.reading import read_image
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pocketcxr.data.grouping import duplicate_groups, with_duplicate_groups
-from pocketcxr.data.hashing import close_pairs, connected, perceptual_hash, thumbnail
+from pocketcxr.data.duplicates.grouping import duplicate_groups, with_duplicate_groups
+from pocketcxr.data.duplicates.hashing import close_pairs, connected, perceptual_hash, thumbnail
 from pocketcxr.data.index import build_index
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.errors import DataError

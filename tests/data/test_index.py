@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import pocketcxr.data.index as index_module
-from pocketcxr.data.describe import describe_index
 from pocketcxr.data.index import build_index
 from pocketcxr.data.rows import is_frontal_xray, read_rows, write_rows
+from pocketcxr.data.summary import describe_index
 from pocketcxr.errors import DataError
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pocketcxr.data.grouping import duplicate_groups
+from pocketcxr.data.adapters.file_listing import LayoutOptions
+from pocketcxr.data.adapters.recognise import list_source
+from pocketcxr.data.duplicates.grouping import duplicate_groups
 from pocketcxr.data.index import build_index
-from pocketcxr.data.layouts import list_source
-from pocketcxr.data.listing import LayoutOptions
 from pocketcxr.data.rows import is_frontal_xray
 from pocketcxr.data.splits import assign_splits
 from pocketcxr.labels import TASKS

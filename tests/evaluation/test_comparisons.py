@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from pocketcxr.evaluation.comparisons import delong, mcnemar, paired_difference
-from pocketcxr.evaluation.intervals import Figure, bootstrap
+from pocketcxr.evaluation.intervals import Estimate, bootstrap
 from pocketcxr.evaluation.metrics import auroc
 
 
@@ -99,7 +99,7 @@ def test_paired_difference_is_much_narrower_than_the_models_own_intervals():
     replicates = replicates_of({"a": first, "b": second})
     found = paired_difference(
         "accuracy",
-        (Figure(first.mean()), Figure(second.mean())),
+        (Estimate(first.mean()), Estimate(second.mean())),
         (replicates["a"], replicates["b"]),
         patients=200,
     )
@@ -114,14 +114,14 @@ def test_equal_models_show_no_difference():
     rng = np.random.default_rng(2)
     first = rng.random(200) < 0.7
     replicates = replicates_of({"a": first, "b": first})
-    same = (Figure(first.mean()), Figure(first.mean()))
+    same = (Estimate(first.mean()), Estimate(first.mean()))
     found = paired_difference("accuracy", same, (replicates["a"], replicates["b"]), patients=200)
     assert (found.figure.value, found.p, found.shown) == (0.0, 1.0, False)
 
 
 def test_difference_to_an_unmeasurable_figure_says_why():
     found = paired_difference(
-        "auroc", (Figure(0.5), Figure(None, why="one class only")), (np.ones(3), np.ones(3)), patients=3
+        "auroc", (Estimate(0.5), Estimate(None, why="one class only")), (np.ones(3), np.ones(3)), patients=3
     )
     assert (found.figure.value, found.figure.why, found.p, found.shown) == (None, "one class only", None, False)
 
@@ -136,7 +136,7 @@ def test_bootstrap_p_is_rarely_small_when_there_is_no_difference():
             name: (lambda w, r=r: {"accuracy": (w @ r) / w.sum(axis=1)}) for name, r in (("a", first), ("b", second))
         }
         found = bootstrap(measure, np.arange(60), count=200, seed=seed)
-        values = Figure(first.mean()), Figure(second.mean())
+        values = Estimate(first.mean()), Estimate(second.mean())
         difference = paired_difference(
             "accuracy", values, (found["a"]["accuracy"], found["b"]["accuracy"]), patients=60
         )

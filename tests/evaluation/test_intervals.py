@@ -5,7 +5,7 @@ import pytest
 
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.evaluation.calibration import softmax
-from pocketcxr.evaluation.intervals import Figure, bootstrap, clusters, interval, resamples
+from pocketcxr.evaluation.intervals import Estimate, bootstrap, clusters, interval, resamples
 from pocketcxr.evaluation.metrics import figures
 
 
@@ -130,9 +130,9 @@ def test_auroc_interval_covers_the_truth_about_as_often_as_promised():
 
 
 def test_a_bound_of_zero_is_kept_in_json_and_told_from_none():
-    assert Figure(0.03, 0.0, 0.08).as_json() == {"value": 0.03, "low": 0.0, "high": 0.08}
-    assert Figure(0.0, 0.0, 0.0).as_json() == {"value": 0.0, "low": 0.0, "high": 0.0}
-    assert Figure(0.5, why="one patient only").as_json() == {
+    assert Estimate(0.03, 0.0, 0.08).as_json() == {"value": 0.03, "low": 0.0, "high": 0.08}
+    assert Estimate(0.0, 0.0, 0.0).as_json() == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert Estimate(0.5, why="one patient only").as_json() == {
         "value": 0.5,
         "low": None,
         "high": None,

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from pocketcxr.bundle.contract import INPUT_NAME  # noqa: E402
 from pocketcxr.export.export import write_bundle  # noqa: E402
+from pocketcxr.export.int8.core import constants, float_core, session  # noqa: E402
 from pocketcxr.export.novelty import NoveltyReference  # noqa: E402
 from pocketcxr.export.onnx_tail import attach_tail  # noqa: E402
-from pocketcxr.export.quantise_core import constants, float_core, session  # noqa: E402
 from pocketcxr.export.weight_storage import store_weights  # noqa: E402
 from pocketcxr.inference.session import load_bundle  # noqa: E402
 from pocketcxr.models.stored_weights import widened  # noqa: E402

@@ -18,8 +18,8 @@ from pydicom.uid import (
 )
 
 from pocketcxr.errors import UnreadableImageError, UnusableImageError
+from pocketcxr.imaging.file_type import looks_like_dicom
 from pocketcxr.imaging.reading import read_image_bytes
-from pocketcxr.imaging.signatures import looks_like_dicom
 
 LOSSLESS = [JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketcxr.imaging.quality import refusal_reasons
+from pocketcxr.imaging.input_checks import refusal_reasons
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 

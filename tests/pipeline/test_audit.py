@@ -5,15 +5,15 @@ import re
 
 import pytest
 
-from pocketcxr.audit.gates import GATES_FILE
+from pocketcxr.audit.criteria import CRITERIA_FILE
 from pocketcxr.bundle.format import read_bundle, read_manifest
 from pocketcxr.cli import main
-from pocketcxr.data.phantom import draw_phantom
+from pocketcxr.data.synthetic.generate import draw_phantom
 from pocketcxr.errors import ConfigError, GateError
 from pocketcxr.pipeline.audit import run_audit
-from pocketcxr.pipeline.audited_model import student_hash
 from pocketcxr.pipeline.distill import run_distill, run_stage
-from pocketcxr.pipeline.export_gate import audit_mark
+from pocketcxr.pipeline.load_audited import student_hash
+from pocketcxr.pipeline.release_check import audit_mark
 from pocketcxr.pipeline.run import Run
 from pocketcxr.training.config import load_experiment
 
@@ -163,4 +163,4 @@ def test_a_run_is_audited_with_its_own_table_and_task(finished):
     table = json.loads(result.record.read_text(encoding="utf-8"))
     assert table["subject"]["table"].endswith("splits.csv")
     assert all(gate["scope"] == "data" for gate in table["gates"])
-    assert GATES_FILE.is_file()
+    assert CRITERIA_FILE.is_file()

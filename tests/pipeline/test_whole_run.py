@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketcxr.data.phantom import draw_phantom
 from pocketcxr.data.rows import read_rows, write_rows
+from pocketcxr.data.synthetic.generate import draw_phantom
 from pocketcxr.errors import ConfigError, LeakError
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.pipeline.crossval import run_crossval
 from pocketcxr.pipeline.distill import run_distill, run_stage
-from pocketcxr.pipeline.judge import checkpoint
+from pocketcxr.pipeline.evaluate import checkpoint
 from pocketcxr.training.config import load_experiment
 
 TINY = (

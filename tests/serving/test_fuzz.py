@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
-from bad_input import CHEST, encoded, film, png_of, soft
+from corrupted_files import mutant, whole_pictures
 from dicom_files import bytes_of, dataset_of
-from mutants import mutant, whole_pictures
+from invalid_inputs import CHEST, encoded, film, png_of, soft
 from pocketcxr.serving.problems import KINDS
 from pocketcxr.serving.schemas import Predictions, Problem
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pocketcxr.serving.journal import JsonLines
+from pocketcxr.serving.access_log import JsonLines
 from pocketcxr.serving.worker import place_of, score
 
 SECRETS = ("Pocketova", "Zuzana", "4711", "0815", "films")

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 
 from pocketcxr.cli import main
 from pocketcxr.errors import ConfigError
-from pocketcxr.serving.access import check_site, check_token
+from pocketcxr.serving.auth import check_site, check_token
 from pocketcxr.serving.problems import ProblemError
 from pocketcxr.serving.settings import Limits, Settings, is_loopback, read_token
 

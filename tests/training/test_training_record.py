@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pocketcxr.errors import TrainingError
-from pocketcxr.training.calibration_figures import figures
+from pocketcxr.training.calibration_metrics import figures
 from pocketcxr.training.environment import environment_record, tuned_environment
 from pocketcxr.training.record import Table, draw_curves, open_run
 

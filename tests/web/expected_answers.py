@@ -66,13 +66,13 @@ def golden(bundle: Path) -> dict[str, list[list[float]]]:
 
 def main() -> None:
     """Draw, score, write."""
-    import bad_input  # stands beside the tests; drawn_files has put that folder on the path
+    import invalid_inputs  # stands beside the tests; drawn_files has put that folder on the path
 
     bundle, out, *folders = map(Path, sys.argv[1:])
     drawn = out / "files"
     drawn.mkdir(parents=True, exist_ok=True)
     drawn_files.draw(drawn)
-    for bad in bad_input.bad_files():  # the set that goes through the command line and HTTP, too
+    for bad in invalid_inputs.bad_files():  # the set that goes through the command line and HTTP, too
         (drawn / f"bad-{bad.name}").write_bytes(bad.data)
     lines = [json.dumps(answer) for answer in answers(bundle, [drawn, *folders])]
     (out / "expected.jsonl").write_text("\n".join(lines) + "\n")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pocketcxr import load_bundle
 from pocketcxr.bundle.format import MANIFEST_KEY, SHA256_KEY, read_manifest, seal
-from pocketcxr.data.phantom import draw_phantom
+from pocketcxr.data.synthetic.generate import draw_phantom
 from pocketcxr.errors import InputError
 from pocketcxr.inference.predictor import Predictor
 

@@ -7,15 +7,15 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pocketcxr.audit.gates import FAILED, NOT_MEASURABLE, PASSED, failed
+from pocketcxr.audit.criteria import FAILED, NOT_MEASURABLE, PASSED, failed
 from pocketcxr.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pocketcxr.audit.findings import Section
-    from pocketcxr.audit.gates import GateResult
-    from pocketcxr.audit.verdict import Verdicts
+    from pocketcxr.audit.conclusions import Conclusions
+    from pocketcxr.audit.criteria import CriterionResult
+    from pocketcxr.report.types import Section
 
 FORMAT_VERSION = 1
 
@@ -35,8 +35,8 @@ class AuditRecord:
     task: dict[str, Any]
     subject: dict[str, Any]
     sections: tuple[Section, ...]
-    gates: tuple[GateResult, ...]
-    verdicts: Verdicts
+    gates: tuple[CriterionResult, ...]
+    verdicts: Conclusions
     environment: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ def read_outcome(path: Path) -> Outcome:
         raise ConfigError(f"cannot read audit {path} ({error}): run  pocketcxr audit  again, or remove it") from error
 
 
-def _gate_json(result: GateResult) -> dict[str, Any]:
+def _gate_json(result: CriterionResult) -> dict[str, Any]:
     gate = dataclasses.asdict(result.gate)
     value = result.measure.value if result.measure else None
     return {**gate, "outcome": result.outcome, "value": value, "judged": result.judged, "words": result.words}

@@ -16,7 +16,7 @@ INPUT_NAME = "image"
 OUTPUT_NAMES = ("probabilities", "logits", "embedding", "saliency", "novelty")
 """What every bundle gives."""
 INPUT_KIND = "input_kind"
-"""The sixth output, of bundles that learned what a frontal chest X-ray looks like (`bundle.manifest.InputGate`)."""
+"""The sixth output, of bundles that learned what a frontal chest X-ray looks like (`bundle.manifest.InputFilter`)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ModelOutputs:
     `logits` [n, classes], before the temperature; `embedding` [n, features];
     `saliency` [n, classes, rows, columns], class activation maps in logit units, None where a network has none;
     `novelty` [n], 1.0 at the bundle's cut-off, larger means less like the training images; None without a reference.
-    `input_kind` [n, kinds], probabilities of what the picture is, in the order of the manifest's `InputGate.kinds`;
+    `input_kind` [n, kinds], probabilities of what the picture is, in the order of the manifest's `InputFilter.kinds`;
     None where the network has no learned gate.
     """
 

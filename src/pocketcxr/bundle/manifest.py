@@ -41,7 +41,7 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
-class InputGate:
+class InputFilter:
     """The learned input gate: a picture whose probability of the kind `accept` is below `threshold` is refused.
 
     `kinds` fixes the order of the graph's output ``input_kind``. The reason of a refusal has the most probable other
@@ -99,7 +99,7 @@ class Manifest:
     data: dict[str, Any] = field(default_factory=dict)
     teacher: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
-    input_gate: InputGate | None = None
+    input_gate: InputFilter | None = None
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -125,7 +125,7 @@ class Manifest:
             gate = table.get("input_gate")
             if gate is not None:
                 gate["kinds"] = tuple(gate["kinds"])
-                table["input_gate"] = InputGate(**gate)
+                table["input_gate"] = InputFilter(**gate)
             return cls(**table)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"bundle manifest cannot be read ({error}): export the bundle again") from error

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tqdm import tqdm
 
+from pocketcxr.data.adapters.file_listing import LayoutOptions, Rejected, prefixed
+from pocketcxr.data.adapters.recognise import list_source
+from pocketcxr.data.duplicates.grouping import with_duplicate_groups
+from pocketcxr.data.duplicates.hashing import perceptual_hash, thumbnail
 from pocketcxr.data.findings import UNLABELLED, check_aliases
-from pocketcxr.data.grouping import with_duplicate_groups
-from pocketcxr.data.hashing import perceptual_hash, thumbnail
-from pocketcxr.data.layouts import list_source
-from pocketcxr.data.listing import LayoutOptions, Rejected, prefixed
 from pocketcxr.data.parallel import ordered_map
 from pocketcxr.errors import DataError, InputError, UnreadableImageError
 from pocketcxr.imaging.reading import read_image_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from pocketcxr.data.hashing import connected
+from pocketcxr.data.duplicates.hashing import connected
 from pocketcxr.errors import LeakError
 
 if TYPE_CHECKING:

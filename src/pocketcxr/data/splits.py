@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.data.grouping import with_duplicate_groups
+from pocketcxr.data.duplicates.grouping import with_duplicate_groups
 from pocketcxr.data.leakage import IMAGE_FOLD, Component, check_leakage, components_of, some_paths
 from pocketcxr.data.rows import SPLITS, is_frontal_xray
 from pocketcxr.errors import DataError

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketcxr.evaluation.intervals import Figure, interval
+from pocketcxr.evaluation.intervals import Estimate, interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Difference:
     """
 
     metric: str
-    figure: Figure
+    figure: Estimate
     p: float | None = None
 
     @property
@@ -90,7 +90,7 @@ class Comparison:
 
 def paired_difference(
     metric: str,
-    values: tuple[Figure, Figure],
+    values: tuple[Estimate, Estimate],
     replicates: tuple[NDArray[np.float64], NDArray[np.float64]],
     *,
     patients: int,
@@ -105,7 +105,7 @@ def paired_difference(
     """
     first, second = values
     if first.value is None or second.value is None:
-        return Difference(metric, Figure(None, why=first.why or second.why))
+        return Difference(metric, Estimate(None, why=first.why or second.why))
     draws = replicates[0] - replicates[1]
     # Calibration errors of both models are inflated alike, so the plain percentile interval serves their difference.
     figure = interval(f"difference of {metric}", first.value - second.value, draws, patients=patients)

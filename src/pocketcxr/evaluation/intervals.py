@@ -29,7 +29,7 @@ _CENTRED = frozenset({"ece", "ece_positive"})
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """One figure with its 95 % interval, or the reason why it cannot be measured.
 
     `value`, `low`, `high` are None where not measurable, and `why` then says so in words; a `value` without an interval
@@ -50,9 +50,9 @@ class Figure:
         }
 
 
-def not_measurable(why: str) -> Figure:
+def not_measurable(why: str) -> Estimate:
     """A figure that does not exist, with the reason."""
-    return Figure(None, why=why)
+    return Estimate(None, why=why)
 
 
 def clusters(rows: Sequence[IndexRow]) -> NDArray[np.int64]:
@@ -114,7 +114,7 @@ def bootstrap(
     return {name: {key: np.concatenate(parts) for key, parts in table.items()} for name, table in blocks.items()}
 
 
-def interval(name: str, value: float, replicates: NDArray[np.float64], *, patients: int) -> Figure:
+def interval(name: str, value: float, replicates: NDArray[np.float64], *, patients: int) -> Estimate:
     """Percentile interval of one figure.
 
     Args:
@@ -128,9 +128,9 @@ def interval(name: str, value: float, replicates: NDArray[np.float64], *, patien
     if math.isnan(value):
         return not_measurable("not defined on these images")
     if patients < 2:  # noqa: PLR2004
-        return Figure(value, why="no interval: one patient only", skipped=skipped)
+        return Estimate(value, why="no interval: one patient only", skipped=skipped)
     if len(exist) * 2 < len(replicates) or len(exist) == 0:
-        return Figure(
+        return Estimate(
             value,
             why=f"no interval: a class was missing from {skipped} of {len(replicates)} resamples",
             skipped=skipped,
@@ -138,4 +138,4 @@ def interval(name: str, value: float, replicates: NDArray[np.float64], *, patien
     if name in _CENTRED:
         exist = np.maximum(exist - max(0.0, float(exist.mean()) - value), 0.0)
     low, high = np.quantile(exist, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Figure(value, float(low), float(high), skipped=skipped)
+    return Estimate(value, float(low), float(high), skipped=skipped)

@@ -22,7 +22,7 @@ _SAME = 1e-3  # probabilities this close to softmax(logits) carry no temperature
 
 
 @dataclass(frozen=True)
-class Scored:
+class Predictions:
     """What one model says of n images.
 
     `positions` int [n] in the data set; `labels` int [n], the truth; `probabilities` and `logits` float64 [n, classes];
@@ -82,7 +82,7 @@ def score(
     batch_size: int = 32,
     keep_saliency: int = 0,
     progress: bool = False,
-) -> Scored:
+) -> Predictions:
     """Score images of a data set with a model.
 
     Args:
@@ -118,7 +118,7 @@ def score(
         if keep_saliency and outputs.saliency is not None:  # half precision: maps of every image for a moment
             maps |= {int(place): row.astype(np.float16) for place, row in zip(batch, outputs.saliency, strict=True)}
     chosen = _notable(probabilities, labels, keep_saliency) if maps else []
-    return Scored(
+    return Predictions(
         name=name,
         positions=positions,
         labels=labels,

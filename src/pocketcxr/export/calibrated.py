@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.data.dataset import Dataset
-    from pocketcxr.models.input_kind import InputKindNetwork
+    from pocketcxr.models.input_filter import InputKindNetwork
     from pocketcxr.models.networks import Student
 
 _PARITY_IMAGES = 8

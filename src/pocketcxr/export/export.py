@@ -18,13 +18,13 @@ import numpy as np
 
 from pocketcxr.bundle.format import MANIFEST_KEY, seal
 from pocketcxr.bundle.golden import drawn_inputs, golden_path, write_golden
-from pocketcxr.bundle.manifest import InputGate, Manifest, Preprocessing
+from pocketcxr.bundle.manifest import InputFilter, Manifest, Preprocessing
 from pocketcxr.data.dataset import evenly
 from pocketcxr.errors import BundleError, ConfigError, DataError, require_extra
 from pocketcxr.evaluation.calibration import conformal_quantile, softmax
 from pocketcxr.evaluation.operating_points import choose_operating_points
 from pocketcxr.evaluation.scoring import calibration_positions
-from pocketcxr.export.statements import intended_use, limits
+from pocketcxr.export.intended_use import intended_use, limits
 from pocketcxr.export.storages import BYTES, FLOAT, HALF, STORAGES
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.labels import INPUT_KINDS
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pocketcxr.evaluation.config import EvaluationConfig
     from pocketcxr.export.calibrated import Calibrated, Splits
     from pocketcxr.inference.session import Bundle
-    from pocketcxr.models.input_kind import InputKindNetwork, InputKindSpec
+    from pocketcxr.models.input_filter import InputKindNetwork, InputKindSpec
     from pocketcxr.models.networks import NetworkSpec, Student
 
 RECORDS = ("metrics", "data", "teacher", "run")
@@ -90,7 +90,7 @@ def export_student(
         golden_images: calibration images to add to the drawn golden inputs. They leave with the bundle: only where
             their licence and their patients allow it.
         warnings: sentences that stand before all other limits in the manifest, such as the outcome of an audit.
-        input_gate: the learned gate (`pocketcxr.training.input_gate`) to ship in the same graph.
+        input_gate: the learned gate (`pocketcxr.training.input_filter`) to ship in the same graph.
         measure: gives the manifest's `metrics` of the finished file; they are those of the file, not of the network.
         progress: show a bar on stderr.
 
@@ -210,10 +210,10 @@ def _manifest(
     )
 
 
-def _input_gate(spec: InputKindSpec) -> InputGate:
+def _input_gate(spec: InputKindSpec) -> InputFilter:
     """The manifest's entry; frontal stands first in every specification."""
     accept, *refused = spec.kinds
-    return InputGate(spec.kinds, accept, spec.threshold, {kind: INPUT_KINDS[kind] for kind in refused})
+    return InputFilter(spec.kinds, accept, spec.threshold, {kind: INPUT_KINDS[kind] for kind in refused})
 
 
 def _tables(

@@ -19,7 +19,7 @@ from pocketcxr.errors import ConfigError
 if TYPE_CHECKING:
     import onnx
 
-    from pocketcxr.models.input_kind import InputKindNetwork
+    from pocketcxr.models.input_filter import InputKindNetwork
     from pocketcxr.models.networks import Student
 
 OPSET = 18

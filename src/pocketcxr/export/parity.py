@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.export.novelty import NoveltyReference
-    from pocketcxr.models.input_kind import InputKindNetwork
+    from pocketcxr.models.input_filter import InputKindNetwork
     from pocketcxr.models.networks import Student
 
 GRAPH_TOLERANCE = 1e-3

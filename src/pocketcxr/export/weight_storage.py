@@ -4,7 +4,7 @@ The arithmetic is float32 in any case. Eight bits are whole numbers with one sca
 graph by a Cast and a Mul, which runtimes compute once, when they load the file: a picture takes the time that it takes
 with float32 weights. Hence no DequantizeLinear, which ONNX Runtime keeps. Only as many layers are rounded as the file's
 limit asks for, those first whose rounding costs least per byte: a few projections make nine tenths of the harm
-(decision 0012). They are rounded on pictures (`pocketcxr.export.quantise_rounding`), activations in float.
+(decision 0012). They are rounded on pictures (`pocketcxr.export.int8.rounding`), activations in float.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pocketcxr.bundle.contract import INPUT_NAME
+from pocketcxr.export.int8.core import ancestors, attributes, constants, replace_constant, session
 from pocketcxr.export.onnx_tail import PREFIX, halve_weights
-from pocketcxr.export.quantise_core import ancestors, attributes, constants, replace_constant, session
 from pocketcxr.export.storages import BYTES, FLOAT, HALF
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _rounded(
     """Levels and scales by the name of a weight: fitted on pictures, where there are any; biases go into `model`."""
     if pictures is None or any(len(node.input) < 3 for node in layers):  # noqa: PLR2004  # no bias to correct
         return {node.input[1]: _nearest(constants(model)[node.input[1]]) for node in layers}
-    from pocketcxr.export.quantise_rounding import fit_rounding
+    from pocketcxr.export.int8.rounding import fit_rounding
 
     names = frozenset(node.name for node in layers)
     found = fit_rounding(model, pictures(), ranges={}, convolutions=names, portable=False)

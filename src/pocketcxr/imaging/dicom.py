@@ -34,11 +34,11 @@ from pydicom.uid import (
 from pocketcxr.errors import UnreadableImageError, UnusableImageError
 from pocketcxr.imaging.codestream import Codestream, has_end, read_codestream
 from pocketcxr.imaging.colour import to_grey
-from pocketcxr.imaging.dicom_facts import read_facts
+from pocketcxr.imaging.dicom_header import read_facts
 from pocketcxr.imaging.grey_scale import apply_grey_scale, averages_commute, depends_on_all_pixels
 from pocketcxr.imaging.radiograph import MAX_PIXELS, Radiograph, check_pixel_count
-from pocketcxr.imaging.reduced_frame import REDUCIBLE, decode_reduced
-from pocketcxr.imaging.reduction import factor_for, region_of
+from pocketcxr.imaging.scaled_decoding import factor_for, region_of
+from pocketcxr.imaging.scaled_frames import REDUCIBLE, decode_reduced
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketcxr.errors import UnusableImageError
-from pocketcxr.imaging.reduction import sum_cells
+from pocketcxr.imaging.scaled_decoding import sum_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from pocketcxr.errors import ConfigError, UnreadableImageError, UnusableImageErr
 from pocketcxr.imaging.colour import grey_of_strips, to_grey
 from pocketcxr.imaging.png import check_png, check_png_rows
 from pocketcxr.imaging.radiograph import ImageFacts, Radiograph, Samples, check_pixel_count
-from pocketcxr.imaging.reduction import InDoubtError, factor_for, power_of_two, region_of
+from pocketcxr.imaging.scaled_decoding import InDoubtError, factor_for, power_of_two, region_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.errors import PocketCxrError, UnreadableImageError
 from pocketcxr.imaging.decoder_warnings import decoder_warnings_ignored
+from pocketcxr.imaging.file_type import foreign_format, looks_like_dicom, raster_format
 from pocketcxr.imaging.radiograph import MAX_FILE_BYTES, ImageFacts, Radiograph
-from pocketcxr.imaging.reduction import InDoubtError
-from pocketcxr.imaging.signatures import foreign_format, looks_like_dicom, raster_format
+from pocketcxr.imaging.scaled_decoding import InDoubtError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ def read_image_bytes(data: bytes, name: str, *, side: int | None = None, max_pix
 
 
 def _decode_reduced(data: bytes, name: str, side: int, max_pixels: int | None) -> Radiograph:
-    from pocketcxr.imaging.quality import contrast_in_doubt, contrast_of
+    from pocketcxr.imaging.input_checks import contrast_in_doubt, contrast_of
 
     try:
         radiograph = _decode(data, name, side, max_pixels)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import InputError, UnreadableImageError, UnusableImageError
-from pocketcxr.imaging.quality import Reason
-from pocketcxr.imaging.signatures import looks_like_dicom, raster_format
+from pocketcxr.imaging.file_type import looks_like_dicom, raster_format
+from pocketcxr.imaging.input_checks import Reason
 from pocketcxr.inference.predictor import ERROR, Prediction
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ _HEAD_BYTES = 512  # enough for DICM after its preamble of 128, or for the first
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class Predictions:
     """One answer with the picture it was given for; `radiograph` is None where the file could not be read."""
 
     prediction: Prediction
     radiograph: Radiograph | None
 
 
-def predict_paths(predictor: Predictor, paths: Iterable[Path]) -> Iterator[Scored]:
+def predict_paths(predictor: Predictor, paths: Iterable[Path]) -> Iterator[Predictions]:
     """Score files and folders one by one, in the order of `find_images`, holding one picture at a time.
 
     A file that cannot be read gives the decision ``error`` with the reason, and the next file is scored.
@@ -120,7 +120,7 @@ def printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def score(predictor: Predictor, path: Path) -> Scored:
+def score(predictor: Predictor, path: Path) -> Predictions:
     """Score one file; one that cannot be read gives the decision ``error`` with the reason."""
     name = printable(path)
     try:
@@ -128,8 +128,8 @@ def score(predictor: Predictor, path: Path) -> Scored:
             raise UnreadableImageError(
                 f"{name}: expected pictures in this folder, found none that can be listed and read"
             )
-        return Scored(*predictor.read_and_predict(path, name))
+        return Predictions(*predictor.read_and_predict(path, name))
     except InputError as error:
         code = "unusable" if isinstance(error, UnusableImageError) else "unreadable"
         reason = Reason(code, str(error))
-    return Scored(Prediction(name, ERROR, {}, None, (reason,), predictor.bundle.identity), None)
+    return Predictions(Prediction(name, ERROR, {}, None, (reason,), predictor.bundle.identity), None)

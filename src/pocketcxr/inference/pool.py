@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import BundleError, PocketCxrError
-from pocketcxr.imaging.quality import Reason
+from pocketcxr.imaging.input_checks import Reason
 from pocketcxr.inference.batch import printable
 from pocketcxr.inference.predictor import ERROR, Prediction
 

@@ -1,6 +1,6 @@
 """From one picture to one answer: a label, "uncertain" or "refused", always with the reasons in plain words.
 
-Files are read reduced (`pocketcxr.imaging.reduction`): the same answer several times faster. Probabilities stay within
+Files are read reduced (`imaging.scaled_decoding`): the same answer several times faster. Probabilities stay within
 `TOLERANCE` of what all pixels would give; where that leaves a decision open, all pixels are read after all.
 """
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketcxr.imaging.quality import Reason, refusal_reasons
+from pocketcxr.imaging.input_checks import Reason, refusal_reasons
 from pocketcxr.imaging.reading import read_image, read_image_bytes, read_reduced
-from pocketcxr.imaging.reduction import side_for
 from pocketcxr.imaging.resize import resize
+from pocketcxr.imaging.scaled_decoding import side_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr.imaging.reading import read_image_bytes
-from pocketcxr.imaging.reduction import side_for
 from pocketcxr.imaging.resize import resize
+from pocketcxr.imaging.scaled_decoding import side_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

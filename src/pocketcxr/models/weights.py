@@ -19,7 +19,7 @@ from pocketcxr.bundle.format import default_bundle_path
 from pocketcxr.errors import CheckpointError, ConfigError
 from pocketcxr.models.backbones import Backbone, build_backbone, build_trunk, check_name
 from pocketcxr.models.bundle_weights import load_bundle_backbone
-from pocketcxr.models.slimming import FAMILY, is_wider, slim
+from pocketcxr.models.width_pruning import FAMILY, is_wider, slim
 
 if TYPE_CHECKING:
     from torch import Tensor

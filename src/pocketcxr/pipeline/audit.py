@@ -12,32 +12,32 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pocketcxr.audit.audit_file import gates_section
-from pocketcxr.audit.data_audit import SIZE, audit_data
-from pocketcxr.audit.gates import failed, judge_gates, load_gates
+from pocketcxr.audit.conclusions import draw_conclusions
+from pocketcxr.audit.criteria import evaluate_criteria, failed, load_criteria
+from pocketcxr.audit.data.data_audit import SIZE, audit_data
+from pocketcxr.audit.page import write_audit_report
 from pocketcxr.audit.record import AuditRecord, as_json
-from pocketcxr.audit.report import write_audit_report
-from pocketcxr.audit.verdict import reach_verdicts
+from pocketcxr.audit.stored_record import gates_section
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
 from pocketcxr.data.splits import label_rows
 from pocketcxr.errors import ConfigError, DataError
-from pocketcxr.evaluation.tables import environment
 from pocketcxr.labels import TASKS, load_task
-from pocketcxr.pipeline.audited_model import Questions, audit_loaded, embeddings, load_model, student_hash
-from pocketcxr.pipeline.papers import write_papers
+from pocketcxr.pipeline.documents import write_papers
+from pocketcxr.pipeline.load_audited import Questions, audit_loaded, embeddings, load_model, student_hash
 from pocketcxr.pipeline.run import Run, notes, write_json
 from pocketcxr.pipeline.stages import index_sources
+from pocketcxr.report.tables import environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pocketcxr.audit.findings import Section
-    from pocketcxr.audit.gates import GateResult
+    from pocketcxr.audit.criteria import CriterionResult
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.labels import Task
+    from pocketcxr.report.types import Section
 
 _LOGGER = logging.getLogger("pocketcxr")
 
@@ -50,7 +50,7 @@ class AuditResult:
 
     report: Path
     record: Path
-    failed: tuple[GateResult, ...]
+    failed: tuple[CriterionResult, ...]
     summary: str
 
 
@@ -98,7 +98,7 @@ def run_audit(
         ConfigError: the target is nothing of these, or options contradict one another.
         DataError: no image has a class in the task.
     """
-    limits = load_gates(gates)
+    limits = load_criteria(gates)
     subject = _find(target, bundle=bundle, run=run, out=out, progress=progress)
     chosen, rows = _labelled(read_rows(subject.table), task, subject.run)
     _LOGGER.info("audit of %s: task %s, report in %s", subject.table, chosen.name, subject.out)
@@ -136,8 +136,8 @@ def _written(
     with_model: bool,
 ) -> AuditResult:
     used = [gate for gate in limits if with_model or gate.scope == "data"]
-    results = judge_gates(sections, used)
-    verdicts = reach_verdicts(results, with_model=with_model)
+    results = evaluate_criteria(sections, used)
+    verdicts = draw_conclusions(results, with_model=with_model)
     record = AuditRecord(
         title=f"Audit: {dataset.task.name}",
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pocketcxr import roles
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows, write_rows
 from pocketcxr.data.splits import assign_folds, fold_splits
 from pocketcxr.errors import ConfigError
-from pocketcxr.evaluation import verdicts
 from pocketcxr.evaluation.calibration import fit_temperature, softmax
-from pocketcxr.evaluation.evaluate import Scored, evaluate_models, score
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.distill import student_stage, teacher_stage
-from pocketcxr.pipeline.judge import checkpoint, macro_auroc
+from pocketcxr.pipeline.evaluate import checkpoint, macro_auroc
 from pocketcxr.pipeline.run import Run, log_to, open_run, write_json
 from pocketcxr.pipeline.stages import index_sources
+from pocketcxr.report.evaluate import Predictions, evaluate_models, score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("pocketcxr")
 
-MODELS = {"teacher": verdicts.TEACHER, "student": verdicts.STUDENT_ALONE, "distilled": verdicts.DISTILLED}
+MODELS = {"teacher": roles.TEACHER, "student": roles.BASELINE, "distilled": roles.DISTILLED}
 """What `crossval` can train, by the word on the command line and the name in the report."""
 
 
@@ -50,8 +50,8 @@ class CrossvalResult:
 
 @dataclass(frozen=True)
 class _FoldScores:
-    calibration: dict[str, Scored]
-    test: dict[str, Scored]
+    calibration: dict[str, Predictions]
+    test: dict[str, Predictions]
 
 
 def run_crossval(
@@ -164,7 +164,7 @@ def _report(run: Run, rows: list[IndexRow], task: Task, scores: list[_FoldScores
     return CrossvalResult(evaluation.report, "\n".join(lines))
 
 
-def _calibrated(word: str, scores: list[_FoldScores]) -> Scored:
+def _calibrated(word: str, scores: list[_FoldScores]) -> Predictions:
     """Pool the folds of one model in the order of the images, each with its own calibration split's temperature."""
     parts = []
     for fold in scores:
@@ -173,7 +173,7 @@ def _calibrated(word: str, scores: list[_FoldScores]) -> Scored:
         temperature = fit_temperature(known.logits, known.labels) if enough else 1.0
         parts.append(dataclasses.replace(test, probabilities=softmax(test.logits, temperature)))
     order = np.argsort(np.concatenate([part.positions for part in parts]), kind="stable")
-    return Scored(
+    return Predictions(
         name=MODELS[word],
         positions=np.concatenate([part.positions for part in parts])[order],
         labels=np.concatenate([part.labels for part in parts])[order],

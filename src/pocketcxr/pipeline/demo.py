@@ -6,8 +6,8 @@ import io
 import logging
 from pathlib import Path
 
-from pocketcxr.data.phantom import TABLE, draw_phantom
 from pocketcxr.data.rows import read_rows
+from pocketcxr.data.synthetic.generate import TABLE, draw_phantom
 from pocketcxr.inference.command import run_predict
 from pocketcxr.pipeline.distill import RunResult, run_distill
 from pocketcxr.training.config import load_experiment

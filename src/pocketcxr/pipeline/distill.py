@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from pocketcxr.errors import CheckpointError
 from pocketcxr.export.storages import BYTES
 from pocketcxr.models.checkpoints import checkpoint_sha256
-from pocketcxr.pipeline.input_gate import gate_stage
-from pocketcxr.pipeline.judge import compare_on_calibration, evaluate_run, export_run
+from pocketcxr.pipeline.evaluate import compare_on_calibration, evaluate_run, export_run
+from pocketcxr.pipeline.input_filter import gate_stage
+from pocketcxr.pipeline.leave_one_source_out import train_without_sources
 from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.pipeline.stages import prepare
-from pocketcxr.pipeline.unseen import train_without_sources
 from pocketcxr.training.losses import needs_teacher
 from pocketcxr.training.student import train_student
 from pocketcxr.training.teacher import TEACHER, train_teacher

@@ -18,7 +18,8 @@ from pocketcxr.data.dataset import evenly
 from pocketcxr.errors import ConfigError, GateError
 from pocketcxr.evaluation.operating_points import choose_operating_points
 from pocketcxr.export.export import MOST_REFERENCE_IMAGES, write_bundle, write_golden_vectors
-from pocketcxr.export.quantise import (
+from pocketcxr.export.int8.chart import plot, table
+from pocketcxr.export.int8.search import (
     Bench,
     Limits,
     compared,
@@ -28,9 +29,8 @@ from pocketcxr.export.quantise import (
     search,
     session,
 )
-from pocketcxr.export.quantise_chart import plot, table
 from pocketcxr.inference.session import load_bundle
-from pocketcxr.pipeline.judge import test_figures
+from pocketcxr.pipeline.evaluate import test_figures
 from pocketcxr.pipeline.run import Run, write_json
 from pocketcxr.pipeline.stages import prepare
 from pocketcxr.training.config import load_experiment
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.data.dataset import Dataset
-    from pocketcxr.export.quantise import Candidate, Fitted, Search
+    from pocketcxr.export.int8.search import Candidate, Fitted, Search
 
 _LOGGER = logging.getLogger("pocketcxr")
 

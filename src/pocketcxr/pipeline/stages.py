@@ -8,12 +8,12 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from pocketcxr.data.describe import describe, describe_index
 from pocketcxr.data.index import build_index
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows, write_rows
-from pocketcxr.data.shared_splits import splits_as
+from pocketcxr.data.split_reuse import splits_as
 from pocketcxr.data.splits import FRACTIONS, LEVELS, assign_folds, assign_splits
+from pocketcxr.data.summary import describe, describe_index
 from pocketcxr.errors import ConfigError
 from pocketcxr.labels import load_task
 from pocketcxr.pipeline.run import write_json

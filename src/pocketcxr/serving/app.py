@@ -14,14 +14,14 @@ from fastapi.security import HTTPBearer
 from starlette.requests import ClientDisconnect
 
 from pocketcxr.serving import examples, schemas
-from pocketcxr.serving.access import check_token
-from pocketcxr.serving.admission import Admission
-from pocketcxr.serving.exchange import Exchange
+from pocketcxr.serving.auth import check_token
+from pocketcxr.serving.backpressure import Admission
 from pocketcxr.serving.metrics import Metrics
+from pocketcxr.serving.middleware import Exchange
 from pocketcxr.serving.openapi import complete_openapi, request_body
-from pocketcxr.serving.page import page_at
 from pocketcxr.serving.pool import Abandoned, Pool
 from pocketcxr.serving.problems import KINDS, LIST_PATH, ProblemError, handle_errors, responses_of
+from pocketcxr.serving.static_site import page_at
 from pocketcxr.serving.uploads import FORM_TYPE, PICTURE_TYPES, expected_size, read_uploads
 from pocketcxr.version import __version__
 
@@ -277,7 +277,7 @@ def _model(service: Service) -> schemas.Model:
         positive=manifest.positive,
         operating_points=[schemas.OperatingPoint(**dataclasses.asdict(point)) for point in manifest.operating_points],
         conformal_coverage=manifest.conformal_coverage,
-        input_gate=None if gate is None else schemas.InputGate(**dataclasses.asdict(gate)),
+        input_gate=None if gate is None else schemas.InputFilter(**dataclasses.asdict(gate)),
         intended_use=manifest.intended_use,
         limits=list(manifest.limits),
         licence=manifest.licence,

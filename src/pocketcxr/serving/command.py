@@ -13,8 +13,8 @@ import uvicorn
 
 from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
 from pocketcxr.errors import ConfigError
+from pocketcxr.serving.access_log import write_journal
 from pocketcxr.serving.app import make_app, make_service
-from pocketcxr.serving.journal import write_journal
 
 if TYPE_CHECKING:
     from pocketcxr.serving.app import Service

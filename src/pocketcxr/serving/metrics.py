@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
-    from pocketcxr.serving.admission import Admission
+    from pocketcxr.serving.backpressure import Admission
     from pocketcxr.serving.pool import Pool
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)

@@ -66,7 +66,7 @@ class OperatingPoint(BaseModel):
     chosen_on: str
 
 
-class InputGate(BaseModel):
+class InputFilter(BaseModel):
     """What the model takes a picture for before it answers; the others are refused with their kind as the code."""
 
     kinds: list[str]
@@ -102,7 +102,7 @@ class Model(BaseModel):
     positive: str
     operating_points: list[OperatingPoint]
     conformal_coverage: float
-    input_gate: InputGate | None = Field(description="null where the model has none")
+    input_gate: InputFilter | None = Field(description="null where the model has none")
     intended_use: str
     limits: list[str] = Field(description="what the model is not for")
     licence: str

@@ -134,7 +134,7 @@ def _load(path: Path | None) -> Bundle:
 
     import pocketcxr.imaging.dicom
     import pocketcxr.imaging.raster
-    import pocketcxr.imaging.reduced_frame  # noqa: F401
+    import pocketcxr.imaging.scaled_frames  # noqa: F401
     from pocketcxr.inference.session import load_bundle
 
     bundle = load_bundle(path, threads=1)

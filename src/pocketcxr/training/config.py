@@ -197,7 +197,7 @@ class StudentConfig(OptimisationConfig):
 
 
 @dataclass(frozen=True)
-class GateConfig:
+class InputFilterConfig:
     """How the learned input gate is fitted.
 
     `strangers` are folders of pictures that must be refused, a folder per kind (``knee_xray``, ``photograph``), beside
@@ -235,7 +235,7 @@ class Experiment:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
-    gate: GateConfig = field(default_factory=GateConfig)
+    gate: InputFilterConfig = field(default_factory=InputFilterConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 

@@ -14,7 +14,7 @@ from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, read_r
 from pocketcxr.models.networks import PooledClassifier, Teacher, assemble
 from pocketcxr.training import record
 from pocketcxr.training.augmentation import plain
-from pocketcxr.training.calibration_figures import figures
+from pocketcxr.training.calibration_metrics import figures
 from pocketcxr.training.config import fingerprint
 from pocketcxr.training.interruption import stop_requests
 from pocketcxr.training.loop import Batch, Stage, fit
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from pocketcxr.models.backbones import Backbone
     from pocketcxr.training.engine import Engine
-    from pocketcxr.training.lesson import Lesson
+    from pocketcxr.training.teacher_task import TeacherTask
 
 BEST = "best.safetensors"
 
 
-def fuse(lesson: Lesson, stages: list[Path]) -> Path:
+def fuse(lesson: TeacherTask, stages: list[Path]) -> Path:
     """Fit the fusion on pooled features that the frozen backbones give once per view; minutes become seconds.
 
     Args:
@@ -85,7 +85,7 @@ def fuse(lesson: Lesson, stages: list[Path]) -> Path:
     return best
 
 
-def _with_backbones(lesson: Lesson, stages: list[Path]) -> tuple[Teacher, list[str]]:
+def _with_backbones(lesson: TeacherTask, stages: list[Path]) -> tuple[Teacher, list[str]]:
     """A teacher whose backbones are those of the stages, with a fresh head, and the hashes of the stages."""
     torch.manual_seed(lesson.config.seed)
     backbones: list[Backbone] = []
@@ -99,7 +99,7 @@ def _with_backbones(lesson: Lesson, stages: list[Path]) -> tuple[Teacher, list[s
     return teacher, [checkpoint_sha256(path) for path in stages]
 
 
-def _pooled_features(lesson: Lesson, teacher: Teacher, starts: list[str]) -> ViewStore:
+def _pooled_features(lesson: TeacherTask, teacher: Teacher, starts: list[str]) -> ViewStore:
     key = fingerprint(starts, lesson.identity, lesson.config.fusion_views)
     width = teacher.head.fuse.in_features
     store = open_store(

@@ -13,7 +13,7 @@ from pocketcxr.errors import ConfigError
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_network
 from pocketcxr.models.networks import Network, NetworkOutputs, NetworkSpec, Student, assemble, embedding_width
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, image_keys, replay
-from pocketcxr.training.calibration_figures import evaluator
+from pocketcxr.training.calibration_metrics import evaluator
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import Batch, Stage, fit
 from pocketcxr.training.losses import (

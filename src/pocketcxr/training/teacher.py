@@ -10,13 +10,13 @@ from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_n
 from pocketcxr.models.networks import NetworkSpec, assemble
 from pocketcxr.training import record
 from pocketcxr.training.augmentation import image_keys
-from pocketcxr.training.calibration_figures import evaluator
+from pocketcxr.training.calibration_metrics import evaluator
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.fusion import BEST, fuse
-from pocketcxr.training.lesson import Lesson
 from pocketcxr.training.loop import Stage, fit, run_identity
 from pocketcxr.training.sampling import training_positions
 from pocketcxr.training.starting import check_training_images
+from pocketcxr.training.teacher_task import TeacherTask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ def train_teacher(
         embedding_features=config.embedding_features,
         dropout=config.dropout,
     )
-    lesson = Lesson(
+    lesson = TeacherTask(
         dataset,
         config,
         augmentation,
@@ -94,7 +94,7 @@ def train_teacher(
     return path
 
 
-def _train_backbone(lesson: Lesson, number: int) -> Path:
+def _train_backbone(lesson: TeacherTask, number: int) -> Path:
     """One backbone with a linear head on its pooled features; taken as it is where backbones are frozen."""
     name = lesson.config.backbones[number]
     spec = dataclasses.replace(lesson.spec, kind="backbone", backbones=(name,))
@@ -110,7 +110,7 @@ def _train_backbone(lesson: Lesson, number: int) -> Path:
                 folder=f"backbone-{number + 1}-{name}", config=lesson.config, extra={"weights": weights})  # fmt: skip
 
 
-def _train_whole(lesson: Lesson, stage: str, *, start: Path | None) -> Path:
+def _train_whole(lesson: TeacherTask, stage: str, *, start: Path | None) -> Path:
     """The whole teacher at once: from first weights, or from a fused one at a tenth of the rate."""
     config = lesson.config
     if start is not None:
@@ -125,7 +125,7 @@ def _train_whole(lesson: Lesson, stage: str, *, start: Path | None) -> Path:
 
 
 def _fit(
-    lesson: Lesson,
+    lesson: TeacherTask,
     network: nn.Module,
     spec: NetworkSpec,
     *,

@@ -9,8 +9,8 @@ import numpy as np
 
 from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.data.dataset import Dataset
-from pocketcxr.data.phantom import draw_phantom, phantom_lung_mask
 from pocketcxr.data.rows import IndexRow
+from pocketcxr.data.synthetic.generate import draw_phantom, phantom_lung_mask
 from pocketcxr.evaluation.calibration import softmax
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize

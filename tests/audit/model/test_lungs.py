@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pocketcxr.audit.lungs import SIZE, classical_segment, clean, dice, find_lungs, iou, load_segmenter
+from pocketcxr.audit.model.lungs import SIZE, classical_segment, clean, dice, find_lungs, iou, load_segmenter
 from pocketcxr.errors import BundleError, InputError
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize

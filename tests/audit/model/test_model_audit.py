@@ -6,8 +6,8 @@ import drawn_models
 import numpy as np
 import pytest
 
-from pocketcxr.audit import model_audit
-from pocketcxr.audit.model_audit import AuditConfig, audit_model, load_strangers
+from pocketcxr.audit.model import model_audit
+from pocketcxr.audit.model.model_audit import AuditConfig, audit_model, load_strangers
 from pocketcxr.errors import DataError
 
 CONFIG = AuditConfig(bootstrap=50, probe_images=60, robust_images=20, embedding_images=100, strangers=20, strengths=1)

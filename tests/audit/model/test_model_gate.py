@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketcxr.audit.gates import failed, judge_gates, load_gates
-from pocketcxr.audit.model_gate import MADE, gate
+from pocketcxr.audit.criteria import evaluate_criteria, failed, load_criteria
+from pocketcxr.audit.model.input_filter import MADE, gate
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
@@ -81,14 +81,16 @@ def test_films_made_strange_are_asked_about_too(decide, asked):
 
 def test_the_gates_fail_where_a_kind_slips_through_and_pass_where_none_does(decide, asked):
     films, strangers = asked
-    gates = [one for one in load_gates() if one.key.startswith("gate.")]
+    gates = [one for one in load_criteria() if one.key.startswith("gate.")]
     assert {one.key for one in gates} == {"gate.films_refused", "gate.least_refused", "gate.answered_confidently"}
-    bad = failed(judge_gates([gate(decide, films, strangers)], gates))
+    bad = failed(evaluate_criteria([gate(decide, films, strangers)], gates))
     assert {result.gate.key for result in bad} == {"gate.least_refused"}
     good = [row for row in strangers if "ct0" not in row.path and "ct1." not in row.path and "ct2" not in row.path]
-    assert not failed(judge_gates([gate(decide, films, good)], gates))
+    assert not failed(evaluate_criteria([gate(decide, films, good)], gates))
     refusing = [dataclasses.replace(row, path=strangers[5].path) for row in films]
-    assert {r.gate.key for r in failed(judge_gates([gate(decide, refusing, good)], gates))} == {"gate.films_refused"}
+    assert {r.gate.key for r in failed(evaluate_criteria([gate(decide, refusing, good)], gates))} == {
+        "gate.films_refused"
+    }
 
 
 def test_no_bundle_and_no_strangers_are_not_measurable(decide, asked):

@@ -7,14 +7,14 @@ import csv
 import numpy as np
 import pytest
 
-from pocketcxr.audit.lungs import find_lungs
-from pocketcxr.audit.model_config import AuditConfig
-from pocketcxr.audit.model_shortcuts import shortcuts
-from pocketcxr.audit.model_subject import make_subject
+from pocketcxr.audit.model.audited_model import make_subject
+from pocketcxr.audit.model.config import AuditConfig
+from pocketcxr.audit.model.lungs import find_lungs
+from pocketcxr.audit.model.shortcuts import shortcuts
 from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.data.dataset import Dataset
-from pocketcxr.data.phantom import draw_phantom
 from pocketcxr.data.rows import IndexRow
+from pocketcxr.data.synthetic.generate import draw_phantom
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 from pocketcxr.labels import TASKS

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pocketcxr.audit import model_probes as probes
-from pocketcxr.audit.model_config import EVERYDAY, STRENGTHS, AuditConfig
-from pocketcxr.audit.model_distortions import DISTORTIONS, distort
+from pocketcxr.audit.model import masking as probes
+from pocketcxr.audit.model.config import EVERYDAY, STRENGTHS, AuditConfig
+from pocketcxr.audit.model.distortions import DISTORTIONS, distort
 from pocketcxr.errors import ConfigError
 
 SIDE = 40

@@ -4,18 +4,18 @@ import drawn_models
 import numpy as np
 import pytest
 
-from pocketcxr.audit.lungs import Lungs
-from pocketcxr.audit.model_calibration import at_prevalence, predictive_values
-from pocketcxr.audit.model_config import AuditConfig
-from pocketcxr.audit.model_conformal import conformal
-from pocketcxr.audit.model_linear import guess_from_class, read_source
-from pocketcxr.audit.model_pairs import paired_auroc
-from pocketcxr.audit.model_saliency import in_lungs, saliency
-from pocketcxr.audit.model_sanity import map_likeness
-from pocketcxr.audit.model_scorecard import age_group, scorecard
-from pocketcxr.audit.model_selective import aurc, risk_coverage
-from pocketcxr.audit.model_shortcuts import shortcuts
-from pocketcxr.audit.model_subject import even_sample, make_subject
+from pocketcxr.audit.model.audited_model import even_sample, make_subject
+from pocketcxr.audit.model.calibration import at_prevalence, predictive_values
+from pocketcxr.audit.model.config import AuditConfig
+from pocketcxr.audit.model.conformal import conformal
+from pocketcxr.audit.model.linear_probe import guess_from_class, read_source
+from pocketcxr.audit.model.lungs import Lungs
+from pocketcxr.audit.model.pairwise_auroc import paired_auroc
+from pocketcxr.audit.model.saliency import in_lungs, saliency
+from pocketcxr.audit.model.saliency_sanity import map_likeness
+from pocketcxr.audit.model.scorecard import age_group, scorecard
+from pocketcxr.audit.model.selective_prediction import aurc, risk_coverage
+from pocketcxr.audit.model.shortcuts import shortcuts
 
 CONFIG = AuditConfig(bootstrap=100, probe_images=200, robust_images=20, embedding_images=200, strangers=20, strengths=1)
 

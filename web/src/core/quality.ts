@@ -1,7 +1,7 @@
 /**
  * The input gate: why a picture may not be scored, in words that a radiographer understands.
  *
- * The limits and the words are those of `pocketcxr.imaging.quality`, which tells where they come from.
+ * The limits and the words are those of `pocketcxr.imaging.input_checks`, which tells where they come from.
  */
 
 import type { Reason } from "./api";

@@ -1,0 +1,140 @@
+"""The data audit: what an index or a split table would teach a network besides the disease. No model is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from pocketcxr.audit.data.confounding import confounding_section
+from pocketcxr.audit.data.file_properties import read_file_facts
+from pocketcxr.audit.data.leaks import Copies, duplicate_section, leak_section
+from pocketcxr.audit.data.shortcut_section import cue_section
+from pocketcxr.data.duplicates.hashing import THUMBNAIL_SIZE
+from pocketcxr.data.duplicates.search import find_pairs, groups_of
+from pocketcxr.data.leakage import components_of
+from pocketcxr.data.rows import SPLITS
+from pocketcxr.errors import DataError
+from pocketcxr.evaluation.intervals import clusters
+from pocketcxr.report.types import Measure, Section, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.data.rows import IndexRow
+
+SIZE = THUMBNAIL_SIZE
+"""Side of the pictures that the data audit takes, in pixels; aspect ``squash``."""
+
+
+def audit_data(
+    rows: Sequence[IndexRow],
+    dataset: Dataset,
+    *,
+    embedding: NDArray[np.float32] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> tuple[Section, ...]:
+    """Audit the images of a table.
+
+    Args:
+        rows: the whole table, with splits where there are any; what is in it and not in `dataset` is only counted.
+        dataset: its pictures, `SIZE` pixels, squashed; unlabelled ones take part in the search for copies.
+        embedding: of a network, float [n, features] in the order of the dataset; finds copies that pixels do not.
+        seed: of folds and resampling.
+        progress: show bars on stderr.
+
+    Returns:
+        Five sections: composition, duplicates, leaks, confounding, cues.
+
+    Raises:
+        DataError: pictures of another size.
+    """
+    if dataset.pixels.shape[1] != SIZE:
+        raise DataError(f"data audit: expected pictures of {SIZE} pixels, found {dataset.pixels.shape[1]}")
+    pixels = np.asarray(dataset.pixels)
+    copies = find_copies(dataset, embedding=embedding, progress=progress)
+    labelled = np.flatnonzero(dataset.labels >= 0)
+    # Patients that the table joins and copies that were just found: what may not stand on two sides of a fold.
+    grouped = [
+        dataclasses.replace(row, duplicate_group=f"copies {group}")
+        for row, group in zip(dataset.rows, copies.groups, strict=True)
+    ]
+    members = _members(grouped)[labelled]
+    shown = [dataset.rows[i] for i in labelled]
+    facts = read_file_facts(shown)
+    with tqdm(total=6, desc="shortcuts", unit="step", disable=not progress) as bar:
+        confounding = confounding_section(shown, pixels[labelled], facts, members, seed=seed)
+        bar.update()
+        cues = cue_section(shown, pixels[labelled], facts, members.tolist(), seed=seed, said=lambda _: bar.update())
+    return (
+        composition_section(rows, dataset),
+        duplicate_section(dataset.rows, pixels, copies),
+        leak_section(dataset.rows, pixels, copies),
+        confounding,
+        cues,
+    )
+
+
+def find_copies(dataset: Dataset, *, embedding: NDArray[np.float32] | None = None, progress: bool = False) -> Copies:
+    """The pairs of pictures that are one, and the groups that they join."""
+    pixels = np.asarray(dataset.pixels)
+    pairs = find_pairs(pixels, sha256=[row.sha256 for row in dataset.rows], embedding=embedding, progress=progress)
+    sure = [pair for pair in pairs if pair.sure]
+    return Copies(pairs, tuple(groups_of(len(pixels), pairs)), tuple(groups_of(len(pixels), sure)))
+
+
+def composition_section(rows: Sequence[IndexRow], dataset: Dataset) -> Section:
+    """What is in the set?"""
+    used = [row for row in dataset.rows if row.label]
+    patients = len(np.unique(clusters(used))) if used else 0
+    sources = sorted({row.source for row in used})
+    parts = [name for name in SPLITS if any(row.split == name for row in used)]
+    counts = Counter((row.label, row.split) for row in used)
+    body = tuple(
+        (label, *(counts[label, part] for part in parts), sum(row.label == label for row in used))
+        for label in dataset.task.labels
+    )
+    licences = sorted({row.licence for row in used if row.licence})
+    measures = (
+        Measure(
+            "composition.images", "Images with a class", len(used), "What every figure below rests on.", unit="count"
+        ),
+        Measure(
+            "composition.patients",
+            "Patients, as far as the table names them",
+            patients,
+            "Images of one person are no independent observations; where no patient or study is named, copies count "
+            "once and every other image as a person of its own.",
+            unit="count",
+        ),
+        Measure(
+            "composition.sources",
+            "Sources",
+            len(sources),
+            "Data sets or hospitals, as the table names them.",
+            unit="count",
+        ),
+    )
+    left = len(rows) - len(used)
+    summary = (
+        f"{len(used):,} images of {patients:,} patients from {len(sources)} source{'' if len(sources) == 1 else 's'}"
+        f"{f'; {left:,} more have no class in this task' if left else ''}."
+    )
+    note = f"Licences named: {'; '.join(licences)}." if licences else "The table names no licence."
+    table = Table("Images by class and split", ("class", *parts, "all"), body, note)
+    return Section("composition", "What is in the set?", summary, measures, (table,))
+
+
+def _members(rows: Sequence[IndexRow]) -> NDArray[np.int64]:
+    """Number of the component (patient, study, copies) of every row."""
+    found = np.empty(len(rows), dtype=np.int64)
+    for number, component in enumerate(components_of(rows, range(len(rows)))):
+        found[component] = number
+    return found

@@ -1,0 +1,1 @@
+"""Probes of a model through its `predict` callable alone, one probe per file."""

@@ -1,0 +1,84 @@
+"""Pictures that a chest X-ray model must not answer: photographs, knees, CT slices, laterals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pocketcxr.data.image_types import kind_of_row
+from pocketcxr.errors import DataError, PocketCxrError
+from pocketcxr.imaging.reading import read_image
+from pocketcxr.imaging.resize import resize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pocketcxr.data.rows import IndexRow
+
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
+
+
+def load_strangers(
+    folders: Iterable[Path],
+    rows: Sequence[IndexRow] = (),
+    *,
+    size: int,
+    aspect: str = "squash",
+    most: int = 120,
+    seed: int = 0,
+) -> dict[str, NDArray[np.float32]]:
+    """Read foreign pictures as the model would see them.
+
+    Args:
+        folders: each with one folder per kind (``knee_xray``, ``photograph``); a folder that holds pictures itself is a
+            kind of its own name.
+        rows: of an index; those whose modality and view say that they must be refused, under their kind (``lateral``).
+        size: side in pixels of the model's input.
+        aspect: as the model wants it, see `imaging.resize`.
+        most: pictures per kind, drawn by lot where there are more.
+        seed: of the lot.
+
+    Returns:
+        Kind to float32 [n, 1, size, size] in [0, 1]. Pictures that cannot be read are left out, for the reading refuses
+        them already; a kind of which none is left is not there.
+
+    Raises:
+        DataError: a folder that does not exist.
+    """
+    paths: dict[str, list[Path]] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"strangers: expected a folder with a folder per kind, found no {folder}")
+        for kind in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
+            found = sorted(path for path in kind.iterdir() if path.suffix.lower() in _SUFFIXES)
+            if found:
+                paths.setdefault(kind.name, []).extend(found)
+    for row in rows:
+        kind = kind_of_row(row)
+        if kind not in ("", "frontal"):
+            paths.setdefault(kind, []).append(_path(row))
+    rng = np.random.default_rng(seed)
+    strangers = {}
+    for kind, files in sorted(paths.items()):
+        chosen = np.sort(rng.permutation(len(files))[:most])
+        pictures = [picture for i in chosen if (picture := _read(files[i], size=size, aspect=aspect)) is not None]
+        if pictures:
+            strangers[kind] = np.stack(pictures)[:, None]
+    return strangers
+
+
+def _path(row: IndexRow) -> Path:
+    from pathlib import Path
+
+    return Path(row.path)
+
+
+def _read(path: Path, *, size: int, aspect: str) -> NDArray[np.float32] | None:
+    try:
+        return resize(read_image(path).pixels, size=size, aspect=aspect)
+    except PocketCxrError:
+        return None

@@ -1,0 +1,1 @@
+"""Dataset adapters: the public sets' own layouts, and tables and folders of the user."""

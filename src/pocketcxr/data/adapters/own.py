@@ -1,0 +1,216 @@
+"""Adapters for X-rays of one's own: a folder per class, a table, a folder of DICOM, a folder without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from pocketcxr.data.adapters.file_listing import (
+    LayoutOptions,
+    Listing,
+    Rejected,
+    is_dicom,
+    is_image_name,
+    prefixed,
+    read_table,
+    table_columns,
+    walk_images,
+)
+from pocketcxr.data.findings import UNLABELLED, finding_of, unknown_finding
+from pocketcxr.data.image_types import facts_of_folder
+from pocketcxr.data.rows import SPLITS, IndexRow
+from pocketcxr.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TABLE_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "path": ("path", "filename", "file", "image", "image_path"),
+        "finding": ("finding", "label", "class", "diagnosis"),
+        "source": ("source", "hospital", "site", "dataset"),
+        "patient_id": ("patient_id", "patientid", "patient"),
+        "study_id": ("study_id", "study"),
+        "view": ("view", "view_position", "projection"),
+        "sex": ("sex", "gender"),
+        "age": ("age",),
+        "modality": ("modality",),
+        "licence": ("licence", "license"),
+        "location": ("location",),
+        "split": ("split",),
+    }
+)
+"""Fields of a table of one's own with the column names tried for each, case aside; a mapping overrides them."""
+
+TABLE_NAMES = ("images.csv", "labels.csv", "table.csv", "phantom.csv")
+"""Names under which ``auto`` takes a CSV in a folder for the table of the pictures beside it."""
+
+_SPLIT_NAMES = MappingProxyType({"": "", "val": "calibration", "valid": "calibration", "validation": "calibration"})
+
+
+def class_of_folder(path: Path, root: Path, aliases: Mapping[str, str]) -> tuple[str | None, str]:
+    """Finding of an image from the nearest folder between it and `root` that names one.
+
+    Returns:
+        The finding, or None where no folder names one; and the folder's name (the nearest one where none does).
+    """
+    names = path.relative_to(root).parts[:-1][::-1]
+    for name in names:
+        finding = finding_of(name, aliases)
+        if finding is not None:
+            return finding, name
+    return None, names[0] if names else ""
+
+
+def list_class_folders(root: Path, options: LayoutOptions, *, below: str = "") -> Listing:
+    """A folder per class, at any depth: the nearest folder that names a finding gives it.
+
+    A root that holds no class folder, but is named for a finding itself, is one class. DICOM files in no class folder
+    are kept as unlabelled material, for their header still says what they are. So are pictures in folders that say what
+    must be refused (``knee_xray``, ``chest_ct_slice``, ``lateral``, ``photograph``): with modality and view, for the
+    learned input gate. Others are rejected with the name that is unknown.
+
+    `below`: only pictures in folders of this name count, the rest are masks.
+    """
+    images, rejected = walk_images(root)
+    found = {path: class_of_folder(path, root, options.aliases) for path in images}
+    inside = any(finding is not None for finding, _ in found.values())
+    whole = None if inside else finding_of(root.resolve().name, options.aliases)
+    source = options.source or (root.resolve().name if whole is None else root.resolve().parent.name)
+    rows: list[IndexRow] = []
+    supplements = 0
+    for path, (named, folder) in found.items():
+        finding = whole if named is None else named
+        if below and path.parent.name != below:
+            supplements += 1
+        elif named is None and not is_dicom(path) and (facts := facts_of_folder(_around(path, root))):
+            rows.append(IndexRow(str(path), source, UNLABELLED, modality=facts[0], view=facts[1]))
+        elif finding is None and not is_dicom(path):
+            reason = unknown_finding(folder, "folder") if folder else "no label: it lies in no class folder"
+            rejected.append(Rejected(str(path), source, reason))
+        else:
+            rows.append(IndexRow(str(path), source, finding or UNLABELLED))
+    notes = (f"{supplements} pictures outside folders named {below} (masks) left out",) if supplements else ()
+    return Listing(tuple(rows), tuple(rejected), notes)
+
+
+def _around(path: Path, root: Path) -> tuple[str, ...]:
+    """Names of the folders around a picture below the root, the nearest first; the root's own where it lies in it."""
+    return path.relative_to(root).parts[:-1][::-1] or (root.resolve().name,)
+
+
+def list_loose(root: Path, options: LayoutOptions) -> Listing:
+    """Pictures that lie directly in a folder beside whole sets: they belong to none, and are rejected by name."""
+    source = options.source or root.resolve().name
+    reason = "it lies beside whole data sets and belongs to none"
+    loose = [path for path in sorted(root.iterdir()) if path.is_file() and is_image_name(path)]
+    return Listing((), tuple(Rejected(str(path), source, reason) for path in loose))
+
+
+def list_dicom(root: Path, options: LayoutOptions) -> Listing:
+    """A folder of DICOM files, in class folders or not; patient, study, view, sex and age come from each header."""
+    listing = list_class_folders(root, options)
+    rows = tuple(row for row in listing.rows if is_dicom(Path(row.path)))
+    others = [Rejected(row.path, row.source, "not a DICOM file") for row in set(listing.rows).difference(rows)]
+    return Listing(rows, (*listing.rejected, *others))
+
+
+def list_unlabelled(root: Path, options: LayoutOptions) -> Listing:
+    """Every picture below a folder, without labels: material for distillation, never for a figure."""
+    images, rejected = walk_images(root)
+    source = options.source or root.resolve().name
+    return Listing(tuple(IndexRow(str(path), source, UNLABELLED) for path in images), tuple(rejected))
+
+
+def list_table(table: Path, options: LayoutOptions) -> Listing:
+    """A CSV of one's own; relative paths start at the table's folder.
+
+    Raises:
+        DataError: the table cannot be read, or has no column for the path or the finding.
+    """
+    if table.is_dir():
+        table = find_table(table) or table / TABLE_NAMES[0]
+    columns = _columns(table, options)
+    rows: list[IndexRow] = []
+    rejected: list[Rejected] = []
+    lines: dict[str, tuple[int, IndexRow]] = {}
+    contradicted: set[str] = set()
+    for number, line in enumerate(read_table(table), start=2):
+        values = {name: line.get(column, "") for name, column in columns.items()}
+        source = values.get("source") or options.source or table.resolve().parent.name
+        row, reason = _table_row(values, table, source, options)
+        if reason:
+            rejected.append(Rejected(row.path, source, f"{table.name} line {number}: {reason}"))
+        elif row.path not in lines:
+            lines[row.path] = (number, row)
+            rows.append(row)
+        elif lines[row.path][1] == row:
+            rejected.append(Rejected(row.path, source, f"{table.name} line {number} repeats line {lines[row.path][0]}"))
+        else:
+            contradicted.add(row.path)
+            reason = f"{table.name} lines {lines[row.path][0]} and {number} contradict each other; keep the true one"
+            rejected.append(Rejected(row.path, source, reason))
+    return Listing(tuple(row for row in rows if row.path not in contradicted), tuple(rejected))
+
+
+def _table_row(values: dict[str, str], table: Path, source: str, options: LayoutOptions) -> tuple[IndexRow, str]:
+    """One line as a row, and the reason to reject it ("" for none)."""
+    path = Path(values["path"])
+    path = path if path.is_absolute() else table.parent / path
+    finding = finding_of(values["finding"], options.aliases)
+    split = values.get("split", "").lower()
+    split = _SPLIT_NAMES.get(split, split)
+    row = IndexRow(
+        str(path),
+        source,
+        finding or UNLABELLED,
+        patient_id=prefixed(source, values.get("patient_id", "")),
+        study_id=prefixed(source, values.get("study_id", "")),
+        view=values.get("view", ""),
+        sex=values.get("sex", ""),
+        age=values.get("age", ""),
+        modality=values.get("modality", ""),
+        licence=values.get("licence", ""),
+        location=values.get("location", ""),
+        split=split,
+    )
+    if not values["path"]:
+        return row, "no file is named"
+    if finding is None:
+        return row, unknown_finding(values["finding"])
+    if split and split not in SPLITS:
+        return row, f"split {split!r}: expected one of {', '.join(SPLITS)} or nothing"
+    return row, "" if path.is_file() else "there is no such file"
+
+
+def _columns(table: Path, options: LayoutOptions) -> dict[str, str]:
+    present = table_columns(table)
+    if not present:
+        raise DataError(f"cannot read table {table}: expected a CSV with a line of column names")
+    unknown = [name for name in options.columns if name not in TABLE_COLUMNS]
+    absent = [column for column in options.columns.values() if column not in present]
+    if unknown or absent:
+        raise DataError(
+            f"{table}: column mapping names {[*unknown, *absent]}; expected fields among {list(TABLE_COLUMNS)} "
+            f"and columns among {list(present)}"
+        )
+    lower = {column.lower(): column for column in reversed(present)}
+    found = {name: lower[alias] for name, names in TABLE_COLUMNS.items() for alias in reversed(names) if alias in lower}
+    found |= options.columns
+    for name in ("path", "finding"):
+        if name not in found:
+            raise DataError(
+                f"{table}: no column for the {name}; found {list(present)}; name it with a column mapping {name}=COLUMN"
+            )
+    return found
+
+
+def find_table(root: Path) -> Path | None:
+    """The table of the pictures in a folder, under one of `TABLE_NAMES`, unless it is an index of ours."""
+    for name in TABLE_NAMES:
+        columns = {column.lower() for column in table_columns(root / name)}
+        usable = all(columns.intersection(TABLE_COLUMNS[field]) for field in ("path", "finding"))
+        if usable and "perceptual_hash" not in columns:
+            return root / name
+    return None

@@ -1,0 +1,281 @@
+"""Adapters for the public sets' own layouts: SIIM, ieee8023, COVID-19 Radiography, Kermany, COVIDx, NIH, RSNA.
+
+Each takes the set's folder and returns its `Listing` without opening an image. Identifiers get the source in front.
+"""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from pocketcxr.data.adapters.file_listing import (
+    LayoutOptions,
+    Listing,
+    Rejected,
+    is_image_name,
+    prefixed,
+    read_table,
+    walk_images,
+)
+from pocketcxr.data.adapters.own import list_class_folders
+from pocketcxr.data.findings import UNLABELLED, finding_of, unknown_finding
+from pocketcxr.data.rows import IndexRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+SIIM_APPEARANCES: Mapping[str, str] = MappingProxyType(
+    {
+        "Negative for Pneumonia": "no_pneumonia",
+        "Typical Appearance": "typical_appearance",
+        "Indeterminate Appearance": "indeterminate_appearance",
+        "Atypical Appearance": "atypical_appearance",
+    }
+)
+"""Columns of SIIM's study table; the consensus wording of Litmanovich et al., J Thorac Imaging 2020."""
+
+IEEE8023_FINDINGS: tuple[tuple[str, str], ...] = (
+    ("Pneumonia/Viral/COVID-19", "covid19"),
+    ("Pneumonia/Viral", "viral_pneumonia"),
+    ("Pneumonia/Bacterial", "bacterial_pneumonia"),
+    ("Pneumonia/Fungal", "fungal_pneumonia"),
+    ("Pneumonia", "pneumonia"),
+    ("Tuberculosis", "tuberculosis"),
+    ("No Finding", "no_finding"),
+    ("todo", UNLABELLED),
+    ("Unknown", UNLABELLED),
+)
+"""Findings of ieee8023's metadata.csv, a hierarchy cut by slashes: the first that a finding begins with counts."""
+
+RSNA_TABLE = "stage_2_train_labels.csv"
+
+COVIDX_CLASSES: Mapping[str, str] = MappingProxyType(
+    # The binary lists' "negative" mixes normal and pneumonia: no task of ours may take it for either.
+    {
+        "normal": "no_finding",
+        "pneumonia": "pneumonia",
+        "covid-19": "covid19",
+        "positive": "covid19",
+        "negative": "other",
+    }
+)
+
+
+def list_siim(root: Path, options: LayoutOptions) -> Listing:
+    """SIIM-FISABIO-RSNA COVID-19 Detection 2021, as Kaggle ships it; finding per study, `test/` without labels.
+
+    Kaggle's tables name studies only, and a third of the patients have several. Where a table ``patients.csv`` (columns
+    image, patient, study) lies beside them, patients are taken from it, for `test/` too.
+    """
+    source = options.source or "siim"
+    patients: dict[str, dict[str, str]] = {}
+    if (root / "patients.csv").is_file():
+        patients = {line["image"]: line for line in read_table(root / "patients.csv", "image", "patient", "study")}
+
+    def row_of(path: Path, finding: str, study: str = "") -> IndexRow:
+        known = patients.get(path.stem, {})
+        patient_id, study_id = (prefixed(source, name) for name in (known.get("patient", ""), study))
+        return IndexRow(str(path), source, finding, patient_id=patient_id, study_id=study_id)
+
+    findings: dict[str, str] = {}
+    for line in read_table(root / "train_study_level.csv", "id", *SIIM_APPEARANCES):
+        told = [finding for column, finding in SIIM_APPEARANCES.items() if line[column] == "1"]
+        findings[line["id"].removesuffix("_study")] = told[0] if len(told) == 1 else UNLABELLED
+    images, rejected = walk_images(root / "train")
+    files = {path.stem: path for path in images}
+    rows: list[IndexRow] = []
+    for line in read_table(root / "train_image_level.csv", "id", "StudyInstanceUID"):
+        path = files.pop(line["id"].removesuffix("_image"), None)
+        if path is None:
+            rejected.append(Rejected(str(root / "train" / line["id"]), source, "in train_image_level.csv, but no file"))
+            continue
+        study = line["StudyInstanceUID"]
+        rows.append(row_of(path, findings.get(study, UNLABELLED), study))
+    rejected += [Rejected(str(path), source, "not in train_image_level.csv") for path in files.values()]
+    unlabelled, denied = walk_images(root / "test")
+    rows += [row_of(path, UNLABELLED, patients.get(path.stem, {}).get("study", "")) for path in unlabelled]
+    return Listing(tuple(rows), (*rejected, *denied))
+
+
+def list_ieee8023(root: Path, options: LayoutOptions) -> Listing:
+    """ieee8023/covid-chestxray-dataset; its CT slices and laterals stay, with modality and view, for the input gate."""
+    source = options.source or "ieee8023"
+    rows: list[IndexRow] = []
+    rejected: list[Rejected] = []
+    named: set[Path] = set()
+    for line in read_table(root / "metadata.csv", "patientid", "finding", "filename", "view", "modality"):
+        path = root / (line.get("folder") or "images") / line["filename"]
+        named.add(path)
+        finding = _ieee8023_finding(line["finding"], options)
+        if finding is None:
+            rejected.append(Rejected(str(path), source, unknown_finding(line["finding"])))
+        elif not path.is_file():
+            rejected.append(Rejected(str(path), source, "in metadata.csv, but no file"))
+        else:
+            rows.append(
+                IndexRow(
+                    str(path),
+                    source,
+                    finding,
+                    patient_id=prefixed(source, line["patientid"]),
+                    view=line["view"],
+                    sex=line.get("sex", ""),
+                    age=line.get("age", "").removesuffix(".0"),
+                    modality=line["modality"],
+                    licence=line.get("license", ""),
+                    location=line.get("location", ""),
+                )
+            )
+    present, denied = walk_images(root)
+    strangers = [path for path in present if path not in named]
+    # Nothing is known of these, not even whether they are radiographs: unlike "todo", they are no training material.
+    unnamed = [path for path in strangers if path.parent == root / "images"]
+    rejected += [Rejected(str(path), source, "not in metadata.csv") for path in unnamed]
+    supplements = len(strangers) - len(unnamed)
+    notes = (f"{supplements} pictures outside images (annotations, masks) left out",) if supplements else ()
+    return Listing(tuple(rows), (*rejected, *denied), notes)
+
+
+def _ieee8023_finding(name: str, options: LayoutOptions) -> str | None:
+    if name in options.aliases:
+        return options.aliases[name]
+    return next((finding for start, finding in IEEE8023_FINDINGS if name.startswith(start)), finding_of(name))
+
+
+def list_radiography(root: Path, options: LayoutOptions) -> Listing:
+    """COVID-19 Radiography Database: ``Class/images/*.png`` beside ``Class/masks``; no patient identifiers."""
+    options = LayoutOptions(options.aliases, options.columns, options.source or "radiography")
+    return list_class_folders(root, options, below="images")
+
+
+def list_kermany(root: Path, options: LayoutOptions) -> Listing:
+    """Kermany's paediatric set; patient and cause stand in the file names.
+
+    PNEUMONIA numbers persons (``person12_bacteria_3``), NORMAL numbers examinations in two series of its own
+    (``IM-0122-0001``, ``NORMAL2-IM-1167-0001-0002``): three numberings, so each gets a prefix.
+    """
+    source = options.source or "kermany"
+    images, rejected = walk_images(root)
+    rows: list[IndexRow] = []
+    for path in images:
+        person = re.match(r"(person\d+)_(bacteria|virus)_", path.name)
+        examination = re.match(r"((?:NORMAL2-)?IM-\d+)-", path.name)
+        if path.parent.name == "PNEUMONIA" and person:
+            finding = "bacterial_pneumonia" if person[2] == "bacteria" else "viral_pneumonia"
+            rows.append(IndexRow(str(path), source, finding, patient_id=prefixed(source, person[1])))
+        elif path.parent.name == "NORMAL" and examination:
+            rows.append(IndexRow(str(path), source, "no_finding", patient_id=prefixed(source, examination[1])))
+        elif path.parent.name in {"NORMAL", "PNEUMONIA"}:
+            finding = "no_finding" if path.parent.name == "NORMAL" else "pneumonia"
+            rows.append(IndexRow(str(path), source, finding))
+        else:
+            rejected.append(Rejected(str(path), source, "outside the folders NORMAL and PNEUMONIA"))
+    return Listing(tuple(rows), tuple(rejected))
+
+
+def list_covidx(root: Path, options: LayoutOptions) -> Listing:
+    """COVIDx: ``train*.txt``, ``val*.txt``, ``test*.txt`` with patient, file, class and origin; the split is kept."""
+    source = options.source or "covidx"
+    rows: list[IndexRow] = []
+    rejected: list[Rejected] = []
+    for table in covidx_lists(root):
+        part = re.match(r"[a-z]+", table.name.lower())
+        folder = part[0] if part else ""
+        for line in table.read_text(encoding="utf-8").splitlines():
+            fields = line.split()
+            if len(fields) < 3:  # noqa: PLR2004  # patient, file, class and, in later versions, origin
+                continue
+            path = root / folder / fields[1]
+            finding = options.aliases.get(fields[2], COVIDX_CLASSES.get(fields[2].lower()))
+            if finding is None:
+                rejected.append(Rejected(str(path), source, unknown_finding(fields[2])))
+            elif not path.is_file():
+                rejected.append(Rejected(str(path), source, f"in {table.name}, but no file"))
+            else:
+                split = "calibration" if folder == "val" else folder
+                rows.append(IndexRow(str(path), source, finding, patient_id=prefixed(source, fields[0]), split=split))
+    return Listing(tuple(rows), tuple(rejected))
+
+
+def covidx_lists(root: Path) -> list[Path]:
+    """COVIDx list files directly in a folder: their first line has a picture in the second field."""
+    lists: list[Path] = []
+    for path in sorted(root.glob("*.txt")):
+        if not re.match(r"(train|val|test)", path.name, re.IGNORECASE):
+            continue
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            fields = stream.readline().split()
+        if len(fields) >= 3 and is_image_name(root / fields[1]):  # noqa: PLR2004
+            lists.append(path)
+    return lists
+
+
+def list_nih(root: Path, options: LayoutOptions) -> Listing:
+    """NIH ChestX-ray14: ``Data_Entry_2017*.csv``; several findings per image, of which pneumonia counts first."""
+    source = options.source or "nih"
+    table = next(iter(sorted(root.glob("Data_Entry_2017*.csv"))))
+    images, rejected = walk_images(root)
+    files = {path.name: path for path in images}
+    rows: list[IndexRow] = []
+    for line in read_table(table, "Image Index", "Finding Labels", "Patient ID"):
+        path = files.pop(line["Image Index"], None)
+        if path is None:
+            rejected.append(Rejected(str(root / line["Image Index"]), source, f"in {table.name}, but no file"))
+            continue
+        told = line["Finding Labels"].split("|")
+        finding = "pneumonia" if "Pneumonia" in told else "no_finding" if told == ["No Finding"] else "other"
+        rows.append(
+            IndexRow(
+                str(path),
+                source,
+                finding,
+                patient_id=prefixed(source, line["Patient ID"]),
+                view=line.get("View Position", ""),
+                sex=line.get("Patient Gender", line.get("Patient Sex", "")),
+                age=line.get("Patient Age", "").rstrip("Y").lstrip("0"),
+                modality="X-ray",
+            )
+        )
+    rejected += [Rejected(str(path), source, f"not in {table.name}") for path in files.values()]
+    return Listing(tuple(rows), tuple(rejected))
+
+
+def list_rsna(root: Path, options: LayoutOptions) -> Listing:
+    """RSNA Pneumonia Detection Challenge 2018: ``stage_2_train_labels.csv`` with a line per box, one image a patient.
+
+    Target 1 is an opacity suspicious for pneumonia; without one, other findings are possible.
+    """
+    source = options.source or "rsna"
+    images, rejected = walk_images(root)
+    files = {path.stem: path for path in images}
+    findings = {
+        line["patientId"]: "lung_opacity" if line["Target"] == "1" else "no_pneumonia"
+        for line in read_table(root / RSNA_TABLE, "patientId", "Target")
+    }
+    rejected += [
+        Rejected(str(root / name), source, f"in {RSNA_TABLE}, but no file") for name in findings.keys() - files.keys()
+    ]
+    rejected += [
+        Rejected(str(path), source, f"not in {RSNA_TABLE}") for name, path in files.items() if name not in findings
+    ]
+    rows = [
+        IndexRow(str(path), source, findings[name], patient_id=prefixed(source, name))
+        for name, path in files.items()
+        if name in findings
+    ]
+    return Listing(tuple(rows), tuple(sorted(rejected, key=lambda entry: entry.path)))
+
+
+PUBLIC_LAYOUTS: Mapping[str, Callable[[Path, LayoutOptions], Listing]] = MappingProxyType(
+    {
+        "siim": list_siim,
+        "ieee8023": list_ieee8023,
+        "radiography": list_radiography,
+        "kermany": list_kermany,
+        "covidx": list_covidx,
+        "nih": list_nih,
+        "rsna": list_rsna,
+    }
+)

@@ -1,0 +1,43 @@
+"""Folders of pictures that must be refused, a folder per kind, as rows beside those of an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pocketcxr.data.image_types import kind_of_row
+from pocketcxr.data.index import build_index
+from pocketcxr.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pocketcxr.data.rows import IndexRow
+
+
+def with_strangers(rows: Sequence[IndexRow], folders: Sequence[Path], *, memory: Path | None = None) -> list[IndexRow]:
+    """Add the pictures of folders to the rows of an index, without those that it holds already.
+
+    Args:
+        rows: of an index.
+        folders: each holds a folder per kind, whose name tells it (``knee_xray``, ``photograph``), or is one.
+        memory: file that keeps what was read, for the next time.
+
+    Raises:
+        DataError: a folder that does not exist, or none of whose names tells a kind.
+    """
+    found = list(rows)
+    known = {row.sha256 for row in rows if row.sha256}
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"strangers: expected a folder with a folder per kind, found no {folder}")
+        index = build_index([folder], memory=memory, progress=False)
+        telling = [row for row in index.rows if kind_of_row(row) not in ("", "frontal")]
+        if not telling:
+            raise DataError(
+                f"strangers: {folder} has no folder whose name tells what must be refused; expected names such as "
+                "knee_xray, chest_ct_slice, lateral, photograph"
+            )
+        found += [row for row in telling if row.sha256 not in known]
+        known.update(row.sha256 for row in telling)
+    return found

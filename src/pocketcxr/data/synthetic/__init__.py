@@ -1,0 +1,1 @@
+"""Synthetic chest X-rays and out-of-distribution images, drawn from a seed."""

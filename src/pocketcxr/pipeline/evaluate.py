@@ -1,0 +1,275 @@
+"""The judging half of a run: teacher against student before distilling, the bundle, and all networks side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pocketcxr import roles
+from pocketcxr.errors import CheckpointError
+from pocketcxr.evaluation.costs import ONNX_PROGRAM, Costs, measure_latency, measure_peak_memory
+from pocketcxr.evaluation.intervals import clusters
+from pocketcxr.evaluation.metrics import auroc
+from pocketcxr.evaluation.model_result import calibrate, judge
+from pocketcxr.evaluation.scoring import calibration_positions
+from pocketcxr.export.export import export_student
+from pocketcxr.export.storages import BYTES
+from pocketcxr.inference.session import load_bundle
+from pocketcxr.models.checkpoints import load_network
+from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
+from pocketcxr.models.networks import Student
+from pocketcxr.models.predict import as_predict
+from pocketcxr.pipeline.input_filter import gate_of
+from pocketcxr.pipeline.release_check import audit_mark
+from pocketcxr.pipeline.run import notes, write_json
+from pocketcxr.report.evaluate import evaluate_models, score
+from pocketcxr.training.losses import needs_teacher
+from pocketcxr.training.teacher import TEACHER
+from pocketcxr.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from pocketcxr.bundle.contract import Predict
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.evaluation.intervals import Estimate
+    from pocketcxr.pipeline.run import Run
+    from pocketcxr.report.evaluate import Evaluation, Predictions
+
+_LOGGER = logging.getLogger("pocketcxr")
+_SALIENCY_EXAMPLES = 12
+_RESEARCH_LICENCE = (
+    "Weights: for research only, under the terms of the images they were trained on; see the model card. "
+    "Code: Apache-2.0."
+)
+_TOLD = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
+
+
+def compare_on_calibration(run: Run, dataset: Dataset) -> None:
+    """Say, before anything is distilled, whether the teacher beats the student trained alone; keep it in the run.
+
+    Only the calibration split is looked at: the test split is for the end.
+    """
+    positions = dataset.positions("calibration")
+    found: dict[str, float] = {}
+    for name, folder in ((roles.TEACHER, run.teacher), (roles.BASELINE, run.alone)):
+        scored = score(name, as_predict(load_network(checkpoint(folder))[0]), dataset, positions, progress=run.progress)
+        found[name] = macro_auroc(scored)
+    teacher, alone = found[roles.TEACHER], found[roles.BASELINE]
+    write_json(
+        run.folder / "teacher-check.json", {"calibration_auroc_macro": found, "teacher_beats_student": teacher > alone}
+    )
+    words = "beats" if teacher > alone else "DOES NOT beat"
+    _LOGGER.info(
+        "teacher %s the student alone on the calibration split: mean AUROC %.3f against %.3f (%d images)",
+        words,
+        teacher,
+        alone,
+        len(positions),
+    )
+    if not teacher > alone:
+        _LOGGER.warning(
+            "a teacher that is no better than its student seldom helps it: train it longer, or on more pixels"
+        )
+
+
+def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str = BYTES) -> Path:
+    """Turn the distilled student into a bundle, with its test figures, data, run and audit on record inside.
+
+    Raises:
+        GateError: the student failed its audit and is not exported by force.
+        BundleError: its weights cannot be in half precision either, where `storage` is not ``float32``.
+    """
+    mark = audit_mark(run, force=force)
+    network, spec, record = load_network(checkpoint(run.distilled))
+    if not isinstance(network, Student):
+        raise CheckpointError(f"{checkpoint(run.distilled)}: expected a student, found a {spec.kind}")
+    records = {
+        "data": {"fingerprint": dataset.fingerprint, "sources": sorted({row.source for row in dataset.rows})},
+        "teacher": {"backbones": list(run.experiment.teacher.backbones)} if _taught(run) else {},
+        "run": {
+            "experiment": dataclasses.asdict(run.experiment),
+            "student": record,
+            "software": f"pocketcxr {__version__}",
+            "audit": mark.entry,
+        },
+    }
+    gate = gate_of(run)
+    if gate is not None:
+        records["run"]["input_gate"] = gate[2]
+    path = export_student(
+        network,
+        spec,
+        dataset,
+        out=run.bundle,
+        evaluation=run.experiment.evaluation,
+        name=f"pocketcxr {dataset.task.name}{mark.suffix}",
+        version=__version__,
+        licence=_RESEARCH_LICENCE,
+        records=records,
+        warnings=mark.limits,
+        input_gate=None if gate is None else gate[:2],
+        aspect=run.experiment.data.aspect,
+        storage=storage,
+        measure=lambda bundle: test_figures(run, dataset, bundle),  # of the file, not of the network it was made from
+        progress=run.progress,
+    )
+    _LOGGER.info("bundle: %s (%.1f MB)", path, path.stat().st_size / 1e6)
+    return path
+
+
+def evaluate_run(run: Run, dataset: Dataset) -> str:
+    """Score every network that the run has and the bundle, compare them, write tables and report."""
+    folders = {roles.TEACHER: run.teacher, roles.BASELINE: run.alone, roles.DISTILLED: run.distilled}
+    if not _taught(run):
+        folders = {roles.BASELINE: run.distilled}  # without a teacher's losses it is no distilled student
+    trained = {name: folder for name, folder in folders.items() if checkpoint(folder).is_file()}
+    predicts: dict[str, Predict] = {}
+    costs: dict[str, Costs] = {}
+    for name, folder in trained.items():
+        network, spec, _ = load_network(checkpoint(folder))
+        predicts[name] = as_predict(network)
+        counted = network_costs(network, image_size=spec.image_size)
+        costs[name] = Costs(
+            parameters=counted.parameters,
+            macs=counted.macs,
+            bytes=checkpoint(folder).stat().st_size,
+            peak_memory_bytes=measure_peak_memory(CHECKPOINT_PROGRAM, [str(checkpoint(folder))]),
+            runtime=f"PyTorch {torch.__version__.partition('+')[0]}",
+        )
+    if run.bundle.is_file():
+        import onnxruntime
+
+        predicts[roles.EXPORTED] = load_bundle(run.bundle, threads=1)
+        same = costs.get(roles.DISTILLED if _taught(run) else roles.BASELINE, Costs())
+        costs[roles.EXPORTED] = Costs(
+            parameters=same.parameters,
+            macs=same.macs,
+            bytes=run.bundle.stat().st_size,
+            peak_memory_bytes=measure_peak_memory(ONNX_PROGRAM, [str(run.bundle), str(dataset.pixels.shape[1])]),
+            runtime=f"ONNX Runtime {onnxruntime.__version__}",
+        )
+    if not predicts:
+        raise CheckpointError(f"{run.folder}: no trained network to evaluate; run  pocketcxr distill -o {run.folder}")
+    evaluation = evaluate_models(
+        [
+            score(
+                name, predict, dataset, calibration_positions(dataset, run.experiment.evaluation), progress=run.progress
+            )
+            for name, predict in predicts.items()
+        ],
+        [
+            score(
+                name,
+                predict,
+                dataset,
+                dataset.positions("test"),
+                keep_saliency=_SALIENCY_EXAMPLES,
+                progress=run.progress,
+            )
+            for name, predict in predicts.items()
+        ],
+        dataset,
+        config=run.experiment.evaluation,
+        costs=_with_latency(predicts, costs, dataset),
+        out=run.evaluation,
+        title=f"pocketcxr: {dataset.task.name}",
+        notes=notes(run),
+        curves=_curves(trained),
+        command=" ".join(["pocketcxr", *sys.argv[1:]]),
+        settings=dataclasses.asdict(run.experiment),
+    )
+    return outcome(evaluation, run)
+
+
+def _taught(run: Run) -> bool:
+    """Whether the student that a run exports learned from a teacher."""
+    return needs_teacher(run.experiment.student.losses)
+
+
+def outcome(evaluation: Evaluation, run: Run) -> str:
+    """The outcome of a run in a few lines for the terminal."""
+    lines = [evaluation.headline, *(f"{v.question} {v.answer}: {v.words}" for v in evaluation.verdicts)]
+    bundle = [f"bundle: {run.bundle}"] if run.bundle.is_file() else []
+    return "\n".join([*lines, *bundle, f"report: {evaluation.report}"])
+
+
+def checkpoint(folder: Path) -> Path:
+    """The final weights of a training run: a teacher's own name, or a student's best epoch."""
+    teacher = folder / TEACHER
+    return teacher if teacher.is_file() else folder / "best.safetensors"
+
+
+def _curves(trained: Mapping[str, Path]) -> dict[str, Path]:
+    """Folders with training curves: a student's own, a teacher's one per stage."""
+    found: dict[str, Path] = {}
+    for name, folder in trained.items():
+        for metrics in sorted([*folder.glob("metrics.csv"), *folder.glob("*/metrics.csv")]):
+            found[name if metrics.parent == folder else f"{name}: {metrics.parent.name}"] = metrics.parent
+    return found
+
+
+def macro_auroc(scored: Predictions) -> float:
+    """Mean over the classes of the one-against-rest AUROC; NaN where a class is absent."""
+    return float(
+        np.mean([auroc(scored.probabilities[:, i], scored.labels == i) for i in range(scored.probabilities.shape[1])])
+    )
+
+
+def test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
+    """Figures of a model on the test split, overall and per source, for a bundle's manifest."""
+    config, task, positions = run.experiment.evaluation, dataset.task, dataset.positions("test")
+    calibration = score(
+        "student", predict, dataset, calibration_positions(dataset, run.experiment.evaluation), progress=run.progress
+    )
+    test = score("student", predict, dataset, positions, progress=run.progress)
+    rows = [dataset.rows[i] for i in positions]
+    (judged,), _ = judge(
+        [test],
+        {"student": calibrate(calibration, task, config, brings_temperature=False)},
+        task=task,
+        config=config,
+        members=clusters(rows),
+        sources=np.array([row.source for row in rows]),
+    )
+    overall = {name: _figure(figure) for name, figure in judged.figures.items() if name in _TOLD or "@" in name}
+    sources = {
+        source: {name: _figure(figure) for name, figure in figures.items() if name in _TOLD}
+        for source, figures in judged.per_source.items()
+    }
+    return {
+        "split": "test",
+        "images": len(positions),
+        "interval": "95 % bootstrap by patient",
+        "overall": overall,
+        "sources": sources,
+    }
+
+
+def _figure(figure: Estimate) -> dict[str, Any]:
+    return (
+        {"value": figure.value, "low": figure.low, "high": figure.high}
+        if figure.value is not None
+        else {"why": figure.why}
+    )
+
+
+def _with_latency(predicts: Mapping[str, Predict], costs: Mapping[str, Costs], dataset: Dataset) -> dict[str, Costs]:
+    image = dataset.images(dataset.positions("test")[:1])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = measure_latency({name: _call(predict, image) for name, predict in predicts.items()})
+    finally:
+        torch.set_num_threads(threads)
+    return {name: dataclasses.replace(costs[name], latency=latency) for name, latency in found.items()}
+
+
+def _call(predict: Predict, image: np.ndarray) -> Callable[[], object]:
+    return lambda: predict(image)

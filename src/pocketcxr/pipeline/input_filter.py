@@ -1,0 +1,145 @@
+"""The stage that fits the learned input gate: pictures from the run's table, kinds from what their data sets say."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pocketcxr.data.dataset import evenly
+from pocketcxr.data.image_types import gate_groups, gate_splits, kind_of_row
+from pocketcxr.data.ood_images import with_strangers
+from pocketcxr.data.rows import read_rows
+from pocketcxr.errors import PocketCxrError
+from pocketcxr.imaging.reading import read_image
+from pocketcxr.imaging.resize import resize
+from pocketcxr.models.input_filter import load_input_gate, save_input_gate
+from pocketcxr.pipeline.run import write_json
+from pocketcxr.training.config import fingerprint
+from pocketcxr.training.input_filter import fit_input_gate, kinds_of, refusal_table
+from pocketcxr.training.input_filter_batches import MADE, VIEWS_VERSION, KnownPictures, make
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pocketcxr.data.rows import IndexRow
+    from pocketcxr.models.input_filter import InputKindNetwork, InputKindSpec
+    from pocketcxr.pipeline.run import Run
+
+_LOGGER = logging.getLogger("pocketcxr")
+MOST_FILMS = 4000
+"""Frontal films of the train split that the gate learns from, evenly spaced where there are more: they are alike."""
+
+
+def gate_stage(run: Run) -> Path | None:
+    """Fit the gate of a run, or return the one that is there; None where the data hold nothing to refuse.
+
+    Args:
+        run: with its split table; the student takes no part, so the gate may be fitted before or after it.
+    """
+    path = run.gate
+    run.gate.parent.mkdir(parents=True, exist_ok=True)
+    folders = [Path(folder) for folder in run.experiment.gate.strangers]
+    rows = with_strangers(read_rows(run.splits), folders, memory=run.gate.with_name("memory.jsonl"))
+    size, config = run.experiment.data.image_size, run.experiment.gate
+    key = fingerprint(
+        VIEWS_VERSION, config, size, run.experiment.data.aspect, sorted((row.sha256, row.split) for row in rows)
+    )
+    if path.is_file() and load_input_gate(path)[2].get("fingerprint") == key:
+        return path
+    if {kind_of_row(row) for row in rows} <= {"", "frontal"}:
+        _LOGGER.info(
+            "no input gate: the X-rays hold no lateral, CT slice, other body part or photograph to learn from; "
+            "name some with  --set 'gate.strangers=[\"FOLDER\"]'"
+        )
+        return None
+    pictures, splits, groups = load_known(
+        rows, size=max(size, config.pixels), aspect=run.experiment.data.aspect, progress=run.progress
+    )
+    train = pictures.of(splits == "train")
+    if not kinds_of(train):
+        _LOGGER.info("no input gate: too few strangers; none of them is in the train split")
+        return None
+    held = (splits == "calibration") & (pictures.kinds == "frontal")
+    calibration = pictures.of(held)
+    network, spec = fit_input_gate(
+        train,
+        calibration.pixels,
+        image_size=size,
+        config=config,
+        patients=groups[held].tolist(),
+        progress=run.progress,
+    )
+    tested = refusal_table(network, spec, with_made(pictures.of(splits == "test"), seed=config.seed))
+    record = {
+        "fingerprint": key,
+        "config": dataclasses.asdict(config),
+        "images": {kind: int((train.kinds == kind).sum()) for kind in spec.kinds},
+        "threshold_chosen_on": f"calibration split, {len(calibration.pixels)} frontal films",
+        "test": tested,
+    }
+    save_input_gate(path, network, spec, record)
+    write_json(run.gate.with_name("refusals.json"), {"threshold": spec.threshold, "kinds": spec.kinds, **record})
+    _LOGGER.info("%s\ninput gate: %s", describe(tested), path)
+    return path
+
+
+def gate_of(run: Run) -> tuple[InputKindNetwork, InputKindSpec, dict[str, Any]] | None:
+    """The fitted gate of a run, None where it has none."""
+    return load_input_gate(run.gate) if run.gate.is_file() else None
+
+
+def load_known(
+    rows: Sequence[IndexRow], *, size: int, aspect: str, progress: bool, most_films: int = MOST_FILMS
+) -> tuple[KnownPictures, np.ndarray, np.ndarray]:
+    """Pictures of known kind, the split and the group (patient) of each; of a split's films at most so many."""
+    splits = np.array(gate_splits(rows))
+    kinds = [kind_of_row(row) for row in rows]
+    wanted = [i for i, kind in enumerate(kinds) if kind and kind != "frontal"]
+    for split in ("train", "calibration", "test"):
+        films = [i for i, row in enumerate(rows) if kinds[i] == "frontal" and row.split == split]
+        films.sort(key=lambda i: (rows[i].source, rows[i].sha256))
+        wanted += evenly(np.array(films, dtype=np.int64), most_films).tolist()
+    kept: list[int] = []
+    pixels: list[np.ndarray] = []
+    for i in tqdm(wanted, desc="reading for the input gate", unit="picture", disable=not progress, leave=False):
+        try:
+            picture = resize(read_image(Path(rows[i].path)).pixels, size=size, aspect=aspect)
+        except PocketCxrError as error:
+            _LOGGER.info("left out of the input gate: %s", error)
+            continue
+        kept.append(i)
+        pixels.append(np.round(picture * 255).astype(np.uint8))
+    sources = np.array([rows[i].source for i in kept])
+    return (
+        KnownPictures(np.stack(pixels), np.array(kinds)[kept], sources),
+        splits[kept],
+        np.array(gate_groups(rows))[kept],
+    )
+
+
+def with_made(pictures: KnownPictures, *, seed: int, most: int = 400) -> KnownPictures:
+    """Add what is made of films, for judging: inverted, turned and cropped ones, at most so many of each."""
+    films = pictures.of(np.flatnonzero(pictures.kinds == "frontal"))
+    films = films.of(evenly(np.arange(len(films.kinds)), most))
+    made = [make(films.pixels, kind, seed=seed) for kind in MADE] if len(films.kinds) else []
+    return KnownPictures(
+        np.concatenate([pictures.pixels, *made]),
+        np.concatenate([pictures.kinds, *(np.full(len(each), kind) for kind, each in zip(MADE, made, strict=False))]),
+        np.concatenate([pictures.sources, *([films.sources] * len(made))]),
+    )
+
+
+def describe(table: dict[str, dict[str, Any]]) -> str:
+    """Refusals on the test split, a line per kind."""
+    totals: dict[str, list[int]] = {}
+    for name, row in table.items():
+        counts = totals.setdefault(name.split()[0], [0, 0])
+        counts[0] += row["refused"]
+        counts[1] += row["images"]
+    parts = (f"{kind} {refused} of {images}" for kind, (refused, images) in totals.items())
+    return f"refused on the test split: {', '.join(parts)}"

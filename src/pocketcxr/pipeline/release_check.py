@@ -1,0 +1,87 @@
+"""What an audit says of the student that is about to be exported: nothing, that it passed, or that it failed.
+
+A student that failed is refused; by force it goes, marked where people and programs look: the bundle's name (every
+prediction carries it), the first of its limits, and ``run.audit`` in its manifest (decision 0004).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pocketcxr.audit.record import read_outcome
+from pocketcxr.errors import GateError
+from pocketcxr.pipeline.load_audited import student_hash
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pocketcxr.pipeline.run import Run
+
+_LOGGER = logging.getLogger("pocketcxr")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the bundle says of its audit: an entry for ``run.audit``, sentences for its limits, a suffix to its name."""
+
+    entry: dict[str, Any]
+    limits: tuple[str, ...] = ()
+    suffix: str = ""
+
+
+def audit_mark(run: Run, *, force: bool) -> Mark:
+    """Read the run's audit and decide whether its student may be exported, and with which mark.
+
+    Args:
+        run: whose ``audit/audit.json`` is read.
+        force: export a student that failed, marked.
+
+    Raises:
+        GateError: it failed and is not forced; the message names the gates.
+        ConfigError: the audit's file is damaged.
+    """
+    path = audit_path(run)
+    if not path.is_file():
+        return _not_audited(run, "no audit was run")
+    outcome = read_outcome(path)
+    if not outcome.measured("model"):
+        return _not_audited(run, "only its data were audited")
+    if outcome.subject.get("student_sha256") != student_hash(run):
+        _LOGGER.warning("%s is of another student; audit again", path)
+        return _not_audited(run, "the audit on file is of an older student")
+    failed = outcome.failed("model")
+    if failed and not force:
+        raise GateError(
+            f"{run.folder}: the student failed {len(failed)} of {outcome.measured('model')} gates of its audit: "
+            f"{'; '.join(failed)}; see {path.with_name('report.html')}; --force exports it all the same, marked"
+        )
+    entry = {
+        "outcome": "failed, exported by force" if failed else "passed",
+        "failed_gates": failed,
+        "failed_data_gates": outcome.failed("data"),
+        "gates_measured": outcome.measured("model"),
+        "created": outcome.created,
+        "audit_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    if not failed:
+        return Mark(entry, _data_words(outcome.failed("data")))
+    words = f"FAILED ITS AUDIT and was exported by force; gates that failed: {'; '.join(failed)}."
+    return Mark(entry, (words, *_data_words(outcome.failed("data"))), " (FAILED ITS AUDIT)")
+
+
+def audit_path(run: Run) -> Path:
+    """Where the audit of a run is kept unless somebody asked for another folder."""
+    return run.folder / "audit" / "audit.json"
+
+
+def _not_audited(run: Run, why: str) -> Mark:
+    words = f"Not audited ({why}): nobody has measured whether it reads the lungs or the source of the film."
+    _LOGGER.info("bundle is marked as not audited (%s); run  pocketcxr audit %s  and export again", why, run.folder)
+    return Mark({"outcome": "not audited", "why": why}, (words,))
+
+
+def _data_words(failed: list[str]) -> tuple[str, ...]:
+    return (f"The data it learnt from failed these gates of the audit: {'; '.join(failed)}.",) if failed else ()

@@ -1,0 +1,100 @@
+"""One self-contained HTML page that a person would like to read: no script, no request to anywhere."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from pocketcxr.report import evaluation_charts as charts
+from pocketcxr.report import formatting as words
+from pocketcxr.report.images import common_root, examples
+from pocketcxr.report.tables import environment, write_text
+from pocketcxr.report.training_curves import training_charts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.evaluation.model_result import ModelResult
+    from pocketcxr.report.evaluate import Evaluation
+
+PREVALENCES = (0.01, 0.05, 0.2, 0.5)
+"""Shares of patients with the disease for which predictive values are worked out (Bayes' rule)."""
+
+_WRONG, _RIGHT = 12, 6
+
+
+def write_report(
+    evaluation: Evaluation,
+    dataset: Dataset,
+    *,
+    curves: Mapping[str, Path],
+    command: str = "",
+    settings: Mapping[str, object] | None = None,
+) -> None:
+    """Write the report to ``evaluation.report``; the file appears whole or not at all.
+
+    Args:
+        evaluation: all results.
+        dataset: the images, for the gallery.
+        curves: model name to run folder with ``metrics.csv``.
+        command: the command line that made this.
+        settings: the whole effective configuration.
+    """
+    jinja = jinja2.Environment(
+        loader=jinja2.PackageLoader("pocketcxr.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.filters |= {"three": words.number, "percent": words.percent, "p": words.p_words}
+    shown, models = evaluation.primary, evaluation.models
+    page = jinja.get_template("evaluation.html.j2").render(
+        evaluation=evaluation,
+        task=evaluation.task,
+        models=models,
+        primary=shown,
+        sections=words.figure_sections(evaluation),
+        overview=charts.overview(models, evaluation.task),
+        charts=charts.curves_of_models(models, evaluation.task) + charts.curves_of_classes(shown, evaluation.task),
+        training=training_charts(curves),
+        prevalence=prevalence_rows(shown),
+        prevalences=PREVALENCES,
+        costs=words.cost_rows(evaluation),
+        sources=words.source_rows(evaluation),
+        data_rows=words.data_rows(evaluation),
+        right=examples(shown, models, dataset, right=True, most=_RIGHT),
+        wrong=examples(shown, models, dataset, right=False, most=_WRONG),
+        wrong_total=int((shown.predicted != shown.scored.labels).sum()),
+        licences=words.licences(dataset, shown.scored.positions),
+        root=common_root(dataset),
+        command=command,
+        settings=json.dumps(settings or {}, indent=1, ensure_ascii=False, default=str),
+        environment=environment(),
+    )
+    write_text(evaluation.report, page)
+
+
+def prevalence_rows(shown: ModelResult) -> list[dict[str, Any]]:
+    """Predictive values of one model at other shares of disease than the test split's, by Bayes' rule."""
+    rows = []
+    for point in shown.calibration.operating_points:
+        sensitivity = shown.figures[f"sensitivity@{point.name}"].value
+        specificity = shown.figures[f"specificity@{point.name}"].value
+        if sensitivity is not None and specificity is not None:
+            values = [predictive_values(sensitivity, specificity, share) for share in PREVALENCES]
+            rows.append({"point": point, "sensitivity": sensitivity, "specificity": specificity, "values": values})
+    return rows
+
+
+def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float | None, float | None]:
+    """Positive and negative predictive value at a prevalence, all in [0, 1]; None where nobody would be called so."""
+    found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
+    alarms, spared = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
+    positive = found / (found + alarms) if found + alarms > 0 else None
+    negative = spared / (spared + missed) if spared + missed > 0 else None
+    return positive, negative

@@ -1,0 +1,194 @@
+"""Results as files that other programs read: one JSON with everything, tables and predictions as CSV."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import platform
+import re
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from pocketcxr.evaluation.model_result import calibration_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.evaluation.intervals import Estimate
+    from pocketcxr.evaluation.model_result import ModelResult
+    from pocketcxr.report.evaluate import Evaluation
+
+FORMAT_VERSION = 1
+
+
+def write_tables(
+    evaluation: Evaluation, dataset: Dataset, *, out: Path, command: str, settings: Mapping[str, object]
+) -> None:
+    """Write ``evaluation.json``, ``tables/*.csv`` and ``predictions/*.csv``; every file appears whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    table = as_json(evaluation) | {"command": command, "settings": settings, "environment": environment()}
+    write_text(out / "evaluation.json", json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False, default=str))
+    _write_csv(
+        out / "tables" / "figures.csv",
+        ("model", "source", "figure", "value", "low", "high", "skipped", "why"),
+        _figure_rows(evaluation),
+    )
+    _write_csv(
+        out / "tables" / "comparisons.csv",
+        ("first", "second", "figure", "difference", "low", "high", "p_bootstrap", "p_mcnemar", "p_delong", "why"),
+        _comparison_rows(evaluation),
+    )
+    labels = evaluation.task.labels
+    _write_csv(
+        out / "tables" / "confusion.csv",
+        ("model", "truth", *(f"predicted {label}" for label in labels)),
+        ((one.name, label, *one.confusion[i]) for one in evaluation.models for i, label in enumerate(labels)),
+    )
+    _write_csv(
+        out / "tables" / "data.csv",
+        ("split", "source", "label", "images"),
+        ((*key, images) for key, images in evaluation.counts.items()),
+    )
+    _write_csv(
+        out / "tables" / "costs.csv",
+        ("model", "parameters", "macs", "bytes", "latency_ms", "latency_p10_ms", "latency_p90_ms", "peak_memory_bytes"),
+        _cost_rows(evaluation),
+    )
+    for one in evaluation.models:
+        _write_predictions(out / "predictions" / f"{slug(one.name)}.csv", one, evaluation, dataset)
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything measured, as plain values; a figure that does not exist is null with its reason in ``why``."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "title": evaluation.title,
+        "headline": evaluation.headline,
+        "task": {
+            "name": evaluation.task.name,
+            "labels": list(evaluation.task.labels),
+            "positive": evaluation.task.positive,
+        },
+        "verdicts": [dataclasses.asdict(verdict) for verdict in evaluation.verdicts],
+        "cautions": list(evaluation.cautions),
+        "notes": list(evaluation.notes),
+        "models": {
+            one.name: {
+                "calibration": calibration_json(one.calibration),
+                "figures": _figures(one.figures),
+                "per_source": {source: _figures(table) for source, table in one.per_source.items()},
+                "confusion": one.confusion.tolist(),
+                "costs": evaluation.costs[one.name].as_json() if one.name in evaluation.costs else None,
+            }
+            for one in evaluation.models
+        },
+        "comparisons": [pair.as_json() for pair in evaluation.comparisons],
+        "data": {
+            "fingerprint": evaluation.fingerprint,
+            "test_images": len(evaluation.members),
+            "test_patients": evaluation.patients,
+            "patients_or_duplicates_in_train_and_test": evaluation.shared_patients,
+            "counts": [
+                {"split": split, "source": source, "label": label, "images": images}
+                for (split, source, label), images in evaluation.counts.items()
+            ],
+        },
+        "config": dataclasses.asdict(evaluation.config),
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions of what made the figures, and the kind of machine."""
+    found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    for package in ("pocketcxr", "numpy", "scipy", "onnxruntime", "pillow", "torch", "timm"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def slug(name: str) -> str:
+    """File name of a model: lower case, words joined by underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "model"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _figures(table: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: figure.as_json() for name, figure in table.items()}
+
+
+def _figure_rows(evaluation: Evaluation) -> Iterable[Sequence[object]]:
+    for one in evaluation.models:
+        for source, table in (("all", one.figures), *one.per_source.items()):
+            for name, figure in table.items():
+                yield (one.name, source, name, figure.value, figure.low, figure.high, figure.skipped, figure.why)
+
+
+def _comparison_rows(evaluation: Evaluation) -> Iterable[Sequence[object]]:
+    for pair in evaluation.comparisons:
+        for found in pair.differences:
+            figure = found.figure
+            yield (
+                pair.first,
+                pair.second,
+                found.metric,
+                figure.value,
+                figure.low,
+                figure.high,
+                found.p,
+                pair.mcnemar.p if found.metric == "accuracy" else None,
+                pair.delong.p if found.metric == "auroc" else None,
+                figure.why,
+            )
+
+
+def _cost_rows(evaluation: Evaluation) -> Iterable[Sequence[object]]:
+    for one in evaluation.models:
+        cost = evaluation.costs.get(one.name)
+        if cost is not None:
+            latency = cost.latency
+            times = (latency.median_ms, latency.p10_ms, latency.p90_ms) if latency else (None, None, None)
+            yield (one.name, cost.parameters, cost.macs, cost.bytes, *times, cost.peak_memory_bytes)
+
+
+def _write_predictions(path: Path, one: ModelResult, evaluation: Evaluation, dataset: Dataset) -> None:
+    """One line per test image; `patient` is a number of this table: enough to recompute intervals, and no name."""
+    labels = evaluation.task.labels
+    _write_csv(
+        path,
+        ("path", "source", "patient", "label", "predicted", *(f"p_{label}" for label in labels)),
+        (
+            (
+                dataset.rows[position].path,
+                dataset.rows[position].source,
+                patient,
+                labels[truth],
+                labels[int(row.argmax())],
+                *(f"{p:.7g}" for p in row),
+            )
+            for position, patient, truth, row in zip(
+                one.scored.positions, evaluation.members, one.scored.labels, one.probabilities, strict=True
+            )
+        ),
+    )
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+    partial.replace(path)

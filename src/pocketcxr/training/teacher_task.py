@@ -1,0 +1,108 @@
+"""What all stages of one teacher share: data, configuration, the views it sees, its loss."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION, replay
+from pocketcxr.training.loop import Batch
+from pocketcxr.training.losses import distillation_losses
+from pocketcxr.training.sampling import epoch_plan
+from pocketcxr.training.starting import starting_backbone
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.models.backbones import Backbone
+    from pocketcxr.models.networks import NetworkSpec
+    from pocketcxr.training.config import AugmentationConfig, TeacherConfig
+    from pocketcxr.training.engine import Engine
+
+_VIEW_SEED = 1_000_003
+"""Added to the teacher's seed, so that it is not fitted on the very views that students will ask it about."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherTask:
+    """What all stages of one teacher share."""
+
+    dataset: Dataset
+    config: TeacherConfig
+    augmentation: AugmentationConfig
+    spec: NetworkSpec
+    engine: Engine
+    out: Path
+    progress: bool
+    positions: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the weights of every stage depend on beside the configuration."""
+        return {
+            "network": dataclasses.asdict(self.spec),
+            "data": self.dataset.fingerprint,
+            "augmentation": dataclasses.asdict(self.augmentation),
+            "views": {"seed": self.view_seed, "version": AUGMENTATION_VERSION},
+            "precision": self.engine.precision,
+        }
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What every checkpoint's record says."""
+        return {**self.identity, "configuration": dataclasses.asdict(self.config)}
+
+    @property
+    def view_seed(self) -> int:
+        """Seed of the training views."""
+        return self.config.seed + _VIEW_SEED
+
+    def plan(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions and views of an epoch, balanced as configured."""
+        return epoch_plan(
+            self.dataset,
+            self.positions,
+            sampling=self.config.sampling,
+            seed=self.config.seed,
+            epoch=epoch,
+            source_weights=self.config.source_weights,
+        )
+
+    def views(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
+        """Augmented views [n, 1, s, s] of images."""
+        return replay(
+            self.dataset, positions, views, keys=self.keys, seed=self.view_seed, augmentation=self.augmentation
+        )
+
+    def load(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> Batch:
+        """Batch of augmented views with their labels."""
+        labels = torch.from_numpy(self.dataset.labels[positions])
+        return Batch(self.views(positions, views), labels, torch.from_numpy(positions))
+
+    def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of a network on a batch."""
+        return distillation_losses(
+            {"hard": 1.0},
+            student_logits=network(batch.inputs).logits,
+            labels=batch.labels,
+            label_smoothing=self.config.label_smoothing,
+        )
+
+    def backbone(self, number: int) -> tuple[Backbone, dict[str, Any]]:
+        """One backbone with its first weights, and the record of where they came from."""
+        return starting_backbone(
+            self.config.backbones[number],
+            self.config.weights[number],
+            dataset=self.dataset,
+            positions=self.positions,
+            augmentation=self.augmentation,
+            seed=self.config.seed + number,
+        )

@@ -1,0 +1,176 @@
+"""The input gate on made-up pictures and headers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pocketcxr.imaging.input_checks import refusal_reasons
+from pocketcxr.imaging.reading import ImageFacts, Radiograph, read_image_bytes
+
+RAMP = np.linspace(0, 1, 200 * 220, dtype=np.float32).reshape(200, 220)
+
+
+def picture(pixels=RAMP, **facts):
+    height, width = pixels.shape
+    return Radiograph(pixels, ImageFacts("PNG", width, height, 8, **facts))
+
+
+def header(**facts):
+    facts = {"modality": "CR", "body_part": "CHEST", "view": "PA", **facts}
+    return Radiograph(RAMP, ImageFacts("DICOM", 220, 200, 12, **facts))
+
+
+def codes(radiograph):
+    return [reason.code for reason in refusal_reasons(radiograph)]
+
+
+def test_an_ordinary_picture_may_be_scored():
+    assert refusal_reasons(picture()) == ()
+    assert refusal_reasons(header()) == ()
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((96, 120), []), ((95, 120), ["too-small"]), ((120, 95), ["too-small"])]
+)
+def test_too_few_pixels(shape, expected):
+    assert codes(picture(np.resize(RAMP, shape))) == expected
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((100, 250), []), ((100, 251), ["aspect"]), ((251, 100), ["aspect"])])
+def test_strips(shape, expected):
+    assert codes(picture(np.resize(RAMP, shape))) == expected
+
+
+@pytest.mark.parametrize(
+    ("contrast", "expected"), [(0.0, ["blank"]), (0.015, ["blank"]), (0.1, ["low-contrast"]), (0.15, [])]
+)
+def test_blank_and_flat_pictures(contrast, expected):
+    assert codes(picture(RAMP * np.float32(contrast) + np.float32(0.4))) == expected
+
+
+def test_a_bright_marker_does_not_hide_a_blank_picture():
+    pixels = np.full((300, 300), 0.1, dtype=np.float32)
+    pixels[5:15, 5:25] = 1
+    assert codes(picture(pixels)) == ["blank"]
+
+
+def test_12_bit_values_left_in_16_bits_are_refused_with_advice():
+    dark = dataclasses.replace(picture(RAMP * np.float32(4095 / 65535)).facts, bits=16)
+    reasons = refusal_reasons(Radiograph(RAMP * np.float32(4095 / 65535), dark))
+    assert [reason.code for reason in reasons] == ["low-contrast"]
+    assert "a 16-bit picture that uses 6% of its grey scale" in reasons[0].words
+    assert "stretched to the full range" in reasons[0].words
+
+
+def test_12_bit_values_left_in_a_16_bit_png_are_refused():
+    import io
+
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray((RAMP * 4095).astype(np.uint16)).save(stream, "PNG")
+    assert codes(read_image_bytes(stream.getvalue(), "x")) == ["low-contrast"]
+
+
+def test_coloured_pictures():
+    assert codes(picture(colour=True)) == ["coloured"]
+
+
+@pytest.mark.parametrize(
+    ("modality", "expected"),
+    [
+        ("CR", []), ("DX", []), ("RG", []), ("DR", []),
+        ("CT", ["modality"]), ("MG", ["modality"]), ("RF", ["modality"]), ("XA", ["modality"]), ("US", ["modality"]),
+        ("OT", []), ("SC", []), ("", []),
+    ],
+)  # fmt: skip
+def test_modalities_of_a_chest_with_a_frontal_view(modality, expected):
+    assert codes(header(modality=modality)) == expected
+
+
+@pytest.mark.parametrize("modality", ["OT", "SC", ""])
+@pytest.mark.parametrize("facts", [{"body_part": ""}, {"view": ""}])
+def test_an_unspecific_modality_needs_both_body_part_and_view(modality, facts):
+    assert codes(header(modality=modality, **facts)) == ["modality"]
+
+
+@pytest.mark.parametrize(
+    "body_part",
+    ["CHEST", "Chest", "THORAX", "2- TÒRAX", "Pecho", "PORT CHEST", "CHEST 1 VIEW", "LUNG", "CHEST_AP", "CHEST PA", ""],
+)
+def test_words_for_the_chest(body_part):
+    assert codes(header(body_part=body_part)) == []
+
+
+@pytest.mark.parametrize(
+    "body_part",
+    [
+        "RIBCAGE",
+        "RIB",
+        "ABDOMEN",
+        "CHESTABDOMEN",
+        "CHEST ABDOMEN",
+        "EXTREMITY",
+        "KNEE",
+        "HEART",
+        "T SPINE",
+        "PORTABLE",
+        "?",
+    ],
+)
+def test_words_for_other_body_parts(body_part):
+    assert codes(header(body_part=body_part)) == ["body-part"]
+
+
+@pytest.mark.parametrize(
+    "view",
+    ["PA", "AP", "ap", "AP SUPINE", "postero-anterior", "POSTERO_ANTERIOR", "antero-posterior", "ANTEROPOSTERIOR", ""],
+)
+def test_frontal_views(view):
+    assert codes(header(view=view)) == []
+
+
+@pytest.mark.parametrize(
+    "view", ["LL", "RL", "LATERAL", "left lateral", "LLD", "RLO", "XX", "AP LORDOTIC", "AP LL", "2"]
+)
+def test_other_views(view):
+    assert codes(header(view=view)) == ["view"]
+
+
+def test_a_lateral_named_in_the_body_part():
+    assert codes(header(body_part="CHEST LAT", view="")) == ["view"]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [
+        ("L\\F", []), ("LF\\F", []), ("R\\F", ["orientation"]), ("", []), ("L", []), ("\\", []),
+        ("A\\F", ["view"]), ("P\\F", ["view"]), ("F\\L", ["orientation"]), ("L\\H", ["orientation"]),
+    ],
+)  # fmt: skip
+def test_patient_orientation(orientation, expected):
+    assert codes(header(orientation=orientation)) == expected
+
+
+def test_all_reasons_are_told_at_once_and_in_words():
+    reasons = refusal_reasons(header(modality="CT", body_part="HEAD", view="LL"))
+    assert [reason.code for reason in reasons] == ["modality", "body-part", "view"]
+    assert "modality 'CT'; only radiographs (CR, DX, RG) are scored" in reasons[0].words
+    assert "body part 'HEAD'" in reasons[1].words
+    assert "only frontal views (PA or AP)" in reasons[2].words
+
+
+def test_free_text_of_a_header_is_not_repeated_at_length():
+    reasons = refusal_reasons(header(body_part="KNEE OF MR JOHN DOE BORN 1950"))
+    assert "DOE" not in reasons[0].words
+
+
+def test_a_header_read_from_a_file_reaches_the_gate(make_dicom, ramp16):
+    pixels = np.resize(ramp16, (120, 120)).astype(np.uint16)
+    assert codes(read_image_bytes(make_dicom(pixels, BodyPartExamined="CHEST", ViewPosition="PA"), "x")) == []
+    assert codes(read_image_bytes(make_dicom(pixels, BodyPartExamined="KNEE", ViewPosition="LL"), "x")) == [
+        "body-part",
+        "view",
+    ]
+    assert codes(read_image_bytes(make_dicom(pixels, PatientOrientation=["P", "F"]), "x")) == ["view"]

@@ -1,0 +1,113 @@
+"""The gate's stage: fitted where the data hold strangers, said in one line where they do not, done once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch", reason="needs the extra train")
+
+from pocketcxr.data.synthetic.generate import draw_phantom
+from pocketcxr.data.synthetic.ood import draw_strangers
+from pocketcxr.labels import load_task
+from pocketcxr.pipeline import input_filter as stage
+from pocketcxr.pipeline.run import open_run
+from pocketcxr.pipeline.stages import index_sources, split_index
+from pocketcxr.training.config import load_experiment
+
+QUICK = ("data.image_size=32", "gate.steps=4", "gate.batch_size=16", "gate.pixels=32")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Split table of drawn films, enough for 20 of them in the calibration part."""
+    folder = tmp_path_factory.mktemp("gate")
+    draw_phantom(folder / "films", patients=40, seed=3, size=96, progress=False)
+    index_sources([folder / "films"], folder / "index.csv", progress=False)
+    split_index(folder / "index.csv", load_task("covid-3class"), folder / "splits.csv", fractions=(0.5, 0.3, 0.2))
+    return folder / "splits.csv"
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("strangers")
+    for number, picture in enumerate(draw_strangers(40, size=96, seed=9)):
+        path = folder / ("knee_xray", "photograph")[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(path)
+    return folder
+
+
+def _run(table, tmp_path, *settings):
+    run = open_run(tmp_path / "run", load_experiment(None, [*QUICK, *settings]), progress=False)
+    run.splits.write_bytes(table.read_bytes())
+    return run
+
+
+def test_without_strangers_there_is_no_gate_and_one_line_says_how_to_get_one(table, tmp_path, caplog):
+    run = _run(table, tmp_path)
+    with caplog.at_level(logging.INFO, logger="pocketcxr"):
+        assert stage.gate_stage(run) is None
+    assert "no input gate" in caplog.text
+    assert "gate.strangers" in caplog.text
+    assert stage.gate_of(run) is None
+
+
+def test_with_strangers_it_is_fitted_once_and_again_when_its_settings_change(table, strangers, tmp_path, monkeypatch):
+    run = _run(table, tmp_path, f"gate.strangers={json.dumps([str(strangers)])}")
+    path = stage.gate_stage(run)
+    assert path == run.gate
+    network, spec, record = stage.gate_of(run)
+    assert spec.kinds == ("frontal", "not_xray", "other_part", "inverted", "turned", "cropped")
+    assert (spec.image_size, network.side) == (32, 32)
+    written = json.loads(run.gate.with_name("refusals.json").read_text())
+    assert written["threshold"] == spec.threshold
+    tested = record["test"]
+    assert {name.split()[0] for name in tested} == {
+        "frontal",
+        "not_xray",
+        "other_part",
+        "inverted",
+        "turned",
+        "cropped",
+    }
+    # 40 strangers: those of the gate's test split only
+    assert (
+        2 <= sum(row["images"] for name, row in tested.items() if name.split()[0] in ("not_xray", "other_part")) <= 16
+    )
+
+    def fail(*_, **__):
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "fit_input_gate", fail)
+        assert stage.gate_stage(run) == path  # done already
+        longer = dataclasses.replace(run.experiment.gate, steps=5)
+        changed = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, gate=longer))
+        with pytest.raises(AssertionError):
+            stage.gate_stage(changed)
+
+
+def test_pictures_that_cannot_be_read_are_left_out(table, strangers, tmp_path, caplog):
+    rows = stage.with_strangers(stage.read_rows(table), [strangers])
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    rows.append(dataclasses.replace(rows[-1], path=str(broken), sha256="0"))
+    with caplog.at_level(logging.INFO, logger="pocketcxr"):
+        pictures, splits, groups = stage.load_known(rows, size=32, aspect="squash", progress=False, most_films=7)
+    assert "left out of the input gate" in caplog.text
+    films = pictures.kinds == "frontal"
+    assert {split: int((films & (splits == split)).sum()) for split in ("train", "calibration", "test")} == {
+        "train": 7,
+        "calibration": 7,
+        "test": 7,
+    }
+    assert (~films).sum() == 40
+    assert pictures.pixels.shape == (61, 32, 32)
+    assert len(groups) == 61
+    assert pictures.pixels.dtype == np.uint8

@@ -1,0 +1,195 @@
+"""The learned gate tells drawn chests from drawn strangers, by what they show and not by how they were changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra train")
+
+from pocketcxr.errors import CheckpointError, ConfigError, DataError  # noqa: E402
+from pocketcxr.models.input_filter import InputKindSpec, load_input_gate, save_input_gate  # noqa: E402
+from pocketcxr.training.config import InputFilterConfig  # noqa: E402
+from pocketcxr.training.input_filter import (  # noqa: E402
+    fit_input_gate,
+    judged,
+    kinds_of,
+    limit_for,
+    probabilities,
+    refusal_table,
+)
+from pocketcxr.training.input_filter_batches import Batches, KnownPictures, make, with_drawn  # noqa: E402
+
+SIZE = 48
+QUICK = InputFilterConfig(steps=90, batch_size=48, pixels=SIZE, ema_decay=0.9)
+
+
+def _chests(count: int, seed: int) -> np.ndarray:
+    """Two dark lungs in a grey body, a bright spine and, below, a bright belly; never twice the same."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0 : 1 : SIZE * 1j, 0 : 1 : SIZE * 1j]
+    films = []
+    for _ in range(count):
+        film = np.full((SIZE, SIZE), rng.uniform(0.5, 0.65))
+        for centre in (0.3, 0.7):
+            place = centre + rng.uniform(-0.03, 0.03), 0.4 + rng.uniform(-0.04, 0.04)
+            film[((x - place[0]) / 0.16) ** 2 + ((y - place[1]) / 0.3) ** 2 < 1] = rng.uniform(0.1, 0.3)
+        film[:, int(0.47 * SIZE) : int(0.53 * SIZE)] += 0.2
+        film[int(0.78 * SIZE) :] += 0.2
+        films.append(film + rng.normal(0, 0.03, film.shape))
+    return (np.clip(films, 0, 1) * 255).astype(np.uint8)
+
+
+def _slices(count: int, seed: int) -> np.ndarray:
+    """A bright ring with two dark holes on black: a CT slice as a child would draw it."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0 : 1 : SIZE * 1j, 0 : 1 : SIZE * 1j]
+    slices = []
+    for _ in range(count):
+        radius = np.hypot((x - 0.5) / rng.uniform(0.38, 0.48), (y - 0.5) / rng.uniform(0.28, 0.36))
+        film = np.where(radius < 1, 0.6, 0.02)
+        film[(radius > 0.85) & (radius < 1)] = 0.95
+        for centre in (0.33, 0.67):
+            film[np.hypot((x - centre) / 0.12, (y - 0.5) / 0.17) < 1] = 0.1
+        slices.append(film + rng.normal(0, 0.03, film.shape))
+    return (np.clip(slices, 0, 1) * 255).astype(np.uint8)
+
+
+def _known(films: int, slices: int, seed: int) -> KnownPictures:
+    return KnownPictures(
+        np.concatenate([_chests(films, seed), _slices(slices, seed)]),
+        np.repeat(["frontal", "ct"], [films, slices]),
+        np.repeat(["drawn chest", "drawn ct"], [films, slices]),
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_input_gate(_known(120, 30, 0), _chests(80, 1), image_size=SIZE, config=QUICK, progress=False)
+
+
+def test_films_pass_and_strangers_are_refused_with_their_reason(fitted):
+    network, spec = fitted
+    assert spec.kinds == ("frontal", "ct", "not_xray", "inverted", "turned", "cropped")
+    assert spec.image_size == SIZE
+    unseen = _known(60, 30, 2)
+    refused, reasons = judged(probabilities(network, unseen.pixels), spec)
+    films = unseen.kinds == "frontal"
+    assert refused[films].mean() <= 0.1
+    assert refused[~films].mean() >= 0.9
+    assert (reasons[~films] == "ct").mean() >= 0.8
+    inverted, _ = judged(probabilities(network, 255 - unseen.pixels[films]), spec)
+    assert inverted.mean() >= 0.9
+
+
+def test_the_limit_refuses_the_share_of_calibration_films_that_was_asked_for(fitted):
+    network, spec = fitted
+    accepted = probabilities(network, _chests(80, 1))[:, 0]
+    assert (accepted < spec.threshold).sum() <= 1  # half a per cent of 80
+    assert 0.01 <= spec.threshold <= 0.95
+
+
+def test_a_patient_counts_once_for_the_limit():
+    accepted = np.array([0.1, 0.2, 0.3, 0.4, 0.9, 0.8, 0.7, 0.6], np.float32)
+    assert limit_for(accepted, np.arange(8), 0.25) == pytest.approx(0.3)  # two of eight films lie below
+    one_odd = np.array(["a", "a", "a", "b", "c", "d", "e", "f"])  # three films of one of six patients
+    assert limit_for(accepted, one_odd, 0.2) == pytest.approx(0.4)
+    assert limit_for(accepted, one_odd, 0.0) == pytest.approx(0.1)
+    assert limit_for(accepted, one_odd, 0.1) == pytest.approx(0.2)  # one of a's three films is half of that share
+
+
+def test_the_same_seed_gives_the_same_gate():
+    config = InputFilterConfig(steps=3, batch_size=16, pixels=SIZE)
+    known, films = _known(30, 10, 0), _chests(20, 1)
+    (one, spec), (other, same) = (
+        fit_input_gate(known, films, image_size=SIZE, config=config, progress=False) for _ in range(2)
+    )
+    assert spec == same
+    for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_fitting_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    fit_input_gate(
+        _known(20, 5, 0),
+        _chests(20, 1),
+        image_size=SIZE,
+        config=InputFilterConfig(steps=1, batch_size=8, pixels=SIZE),
+        progress=False,
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_films_alone_or_too_few_are_refused():
+    films = KnownPictures(_chests(30, 0), np.full(30, "frontal"), np.full(30, "s"))
+    assert kinds_of(films) == ()
+    with pytest.raises(DataError, match="at least one other kind"):
+        fit_input_gate(films, _chests(30, 1), image_size=SIZE, config=QUICK, progress=False)
+    with pytest.raises(DataError, match="at least 20 calibration films, found 5"):
+        fit_input_gate(_known(30, 5, 0), _chests(5, 1), image_size=SIZE, config=QUICK, progress=False)
+
+
+def test_checkpoint_gives_the_same_answers_and_damage_is_one_line(fitted, tmp_path):
+    network, spec = fitted
+    path = tmp_path / "gate.safetensors"
+    save_input_gate(path, network, spec, {"note": 1})
+    again, same, record = load_input_gate(path)
+    assert (same, record) == (spec, {"note": 1})
+    pictures = _chests(4, 9)
+    np.testing.assert_array_equal(probabilities(again, pictures), probabilities(network, pictures))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"expected an input gate.*train-gate") as caught:
+        load_input_gate(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="expected an input gate"):
+        load_input_gate(tmp_path / "absent.safetensors")
+
+
+def test_probabilities_that_are_no_numbers_are_refused():
+    spec = InputKindSpec(("frontal", "ct"), SIZE, 0.5)
+    refused, _ = judged(np.array([[np.nan, np.nan], [0.6, 0.4]], np.float32), spec)
+    assert refused.tolist() == [True, False]
+
+
+def test_films_made_strange_are_what_their_name_says():
+    films = _chests(6, 3)
+    np.testing.assert_array_equal(make(films, "inverted", seed=0), 255 - films)
+    turned = make(films, "turned", seed=0)
+    np.testing.assert_array_equal(turned[1], films[1, ::-1, ::-1])
+    cropped = make(films, "cropped", seed=0)
+    assert cropped.shape == films.shape
+    assert not np.array_equal(cropped, films)
+    ramp = np.tile(np.linspace(0, 255, SIZE, dtype=np.uint8), (40, SIZE, 1))
+    spans = np.ptp(make(ramp, "cropped", seed=1).reshape(40, -1).astype(int), axis=1)
+    assert (spans < 255).any()
+    assert spans.min() > 0.25 * 255  # a window of at least 30 % of the width
+
+
+def test_batches_hold_every_kind_in_range_and_repeat_by_seed():
+    known = with_drawn(_known(40, 8, 0), seed=1)
+    assert set(known.sources) == {"drawn chest", "drawn ct", "drawn"}
+    kinds = kinds_of(known)
+    pictures, which = Batches(known, kinds, side=SIZE, seed=1).draw(200)
+    again, same = Batches(known, kinds, side=SIZE, seed=1).draw(200)
+    assert torch.equal(pictures, again)
+    assert torch.equal(which, same)
+    assert pictures.shape == (200, 1, SIZE, SIZE)
+    assert float(pictures.min()) >= 0
+    assert float(pictures.max()) <= 1
+    assert set(which.tolist()) == set(range(len(kinds)))
+    assert 0.35 < (which == 0).float().mean() < 0.75
+
+
+def test_table_counts_refusals_by_kind_and_source(fitted):
+    network, spec = fitted
+    table = refusal_table(network, spec, _known(10, 6, 4))
+    assert {name: row["images"] for name, row in table.items()} == {"frontal drawn chest": 10, "ct drawn ct": 6}
+    assert all(row["with_its_reason"] <= row["refused"] <= row["images"] for row in table.values())
+
+
+@pytest.mark.parametrize("field, value", [("steps", 0), ("refused_films", 0.5), ("ema_decay", 1.0), ("pixels", 8)])
+def test_settings_out_of_range_name_their_field(field, value):
+    with pytest.raises(ConfigError, match=field):
+        InputFilterConfig(**{field: value})
