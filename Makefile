@@ -35,8 +35,8 @@ endif
 test: setup lint web-test pytest ## lint, types, import contract, tests, those of the browser client too
 
 lint: setup ## format, lint, types, layers, dependencies
-	$(BIN)/ruff format --check --quiet src tests benchmarks experiments
-	$(BIN)/ruff check --quiet src tests benchmarks experiments
+	$(BIN)/ruff format --check --quiet src tests benchmarks research
+	$(BIN)/ruff check --quiet src tests benchmarks research
 	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
@@ -75,7 +75,7 @@ bench: setup ## side-by-side comparisons; tables on the screen, JSON under runs/
 	$(BIN)/python benchmarks/predict_speed.py
 
 reproduce: setup ## train all that the README speaks of again, from $$POCKETCXR_DATA; resumable; hours
-	$(BIN)/python experiments/reproduce.py -o runs/reproduce
+	$(BIN)/python research/reproduce.py -o runs/reproduce
 
 lock: setup ## pin again: requirements/*.txt with hashes, without any index address
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --extra parquet --extra serve --group dev --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def module(monkeypatch):
-    path = ROOT / "experiments" / "against_common_practice.py"
+    path = ROOT / "research" / "against_common_practice.py"
     spec = importlib.util.spec_from_file_location("against_common_practice", path)
     found = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "against_common_practice", found)

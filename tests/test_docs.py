@@ -22,13 +22,13 @@ def _module(path):
 
 
 def _summarise():
-    return _module(ROOT / "experiments" / "summarise.py")
+    return _module(ROOT / "research" / "summarise.py")
 
 
 def test_results_in_the_readme_are_those_that_were_kept():
     module = _summarise()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert module.readme_block() in readme, "run  python experiments/summarise.py"
+    assert module.readme_block() in readme, "run  python research/summarise.py"
 
 
 def test_load_in_the_documents_is_what_was_measured():
@@ -79,7 +79,7 @@ def test_every_experiment_file_is_a_valid_configuration_or_task(monkeypatch):
     from pocketcxr.training.config import load_experiment
     from pocketcxr.training.losses import check_losses
 
-    files = sorted((ROOT / "experiments").glob("*.toml"))
+    files = sorted((ROOT / "research").glob("*.toml"))
     monkeypatch.chdir(ROOT)  # an experiment names its task's file from there
     tasks = [path for path in files if "labels" in tomllib.loads(path.read_text(encoding="utf-8"))]
     assert tasks

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def frontier(monkeypatch):
-    spec = importlib.util.spec_from_file_location("frontier", ROOT / "experiments" / "frontier.py")
+    spec = importlib.util.spec_from_file_location("frontier", ROOT / "research" / "frontier.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "frontier", module)
     spec.loader.exec_module(module)

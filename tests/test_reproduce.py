@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from pocketcxr.cli import _parser
+from pocketcxr.labels import load_task
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
 def reproduce(monkeypatch):
-    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "experiments" / "reproduce.py")
+    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "research" / "reproduce.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "reproduce", module)  # its dataclass looks its module up
     spec.loader.exec_module(module)
@@ -28,7 +29,7 @@ def test_every_step_is_a_command_that_is_understood(reproduce, tmp_path):
         if command[0] == "pocketcxr":
             _parser().parse_args(command[1:])
         else:
-            assert Path(command[1]).parent == ROOT / "experiments"
+            assert Path(command[1]).parent == ROOT / "research"
             assert Path(command[1]).is_file() or step.name == "students"
 
 
@@ -55,3 +56,8 @@ def test_without_x_rays_one_line_says_so(reproduce, tmp_path, monkeypatch, capsy
     monkeypatch.delenv("POCKETCXR_DATA", raising=False)
     assert reproduce.main(["-o", str(tmp_path / "out")]) == 2
     assert "expected the folder of the X-rays in POCKETCXR_DATA" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_run_that_names_a_task_by_its_old_folder_still_finds_it(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert load_task("experiments/siim_two.toml") == load_task("research/siim_two.toml")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def results():
     pytest.importorskip("jinja2", reason="needs the extra evaluate")
-    spec = importlib.util.spec_from_file_location("results", ROOT / "experiments" / "results.py")
+    spec = importlib.util.spec_from_file_location("results", ROOT / "research" / "results.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -23,8 +23,8 @@ def results():
 def test_readme_and_model_card_are_those_that_the_results_give(results):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     card = (ROOT / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert results.readme_block() in readme, "run  python experiments/results.py"
-    assert results.model_card() == card, "run  python experiments/results.py"
+    assert results.readme_block() in readme, "run  python research/results.py"
+    assert results.model_card() == card, "run  python research/results.py"
 
 
 def test_kept_results_name_no_folder_of_a_machine(results):

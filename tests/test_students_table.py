@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def module(monkeypatch):
-    spec = importlib.util.spec_from_file_location("students_table", ROOT / "experiments" / "students_table.py")
+    spec = importlib.util.spec_from_file_location("students_table", ROOT / "research" / "students_table.py")
     found = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "students_table", found)
     spec.loader.exec_module(found)

@@ -429,7 +429,7 @@ def _add_distill(commands: argparse._SubParsersAction) -> None:
         "do everything: index, split, teacher, cached views, students, evaluation, bundle, report",
         "  pocketcxr distill --data X-RAYS -o runs/mine\n"
         "  pocketcxr distill --data siim --task siim-appearance -o runs/siim --set data.image_size=160\n"
-        "  pocketcxr distill --data X-RAYS --experiment experiments/siim_cpu.toml -o runs/siim\n"
+        "  pocketcxr distill --data X-RAYS --experiment research/siim_cpu.toml -o runs/siim\n"
         "  pocketcxr distill -o runs/mine            go on where a stopped run was",
     )
     parser.add_argument("--data", nargs="+", type=Path, metavar="SOURCE", help="folders or tables of X-rays")

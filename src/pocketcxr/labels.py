@@ -156,6 +156,8 @@ def load_task(name_or_file: str | Path) -> Task:
     if str(name_or_file) in TASKS:
         return TASKS[str(name_or_file)]
     path = Path(name_or_file)
+    if path.parts[:1] == ("experiments",) and not path.exists():  # as runs of before 0.2 name the project's own tasks
+        path = Path("research", *path.parts[1:])
     if path.suffix != ".toml":
         raise ConfigError(f"unknown task {str(name_or_file)!r}: expected one of {sorted(TASKS)} or a .toml file")
     try:

@@ -1,6 +1,6 @@
 """Where the lungs are: a small segmenter of our own, a classical rival, and a check that says when not to believe them.
 
-The network (123,000 weights, ``weights/lungs.onnx``, made by ``experiments/lungs.py``) looks at 128 x 128 pixels. It
+The network (123,000 weights, ``weights/lungs.onnx``, made by ``research/lungs.py``) looks at 128 x 128 pixels. It
 learned from the lung masks of covid-chestxray-dataset and from drawings; how good it is on patients that it never saw
 stands in ``docs/results/lungs.json``. Probes need to know roughly where the lungs are, not their outline to the pixel,
 and an image whose mask is implausible is left out and counted rather than probed with nonsense.

@@ -6,7 +6,7 @@ source, strangers by kind and source, films made inverted, turned and cropped, a
 Then kinds (or one set of a kind) are left out of training whole, and asked after: how far does it reach?
 Compared with: a linear head on the student's own embedding and on the means and deviations of its earlier maps.
 
-    python experiments/input_gate.py splits.csv --strangers $POCKETCXR_DATA/not_cxr \
+    python research/input_filter.py splits.csv --strangers $POCKETCXR_DATA/not_cxr \
         --student runs/mine/student-distilled/best.safetensors --out docs/results/input_gate.json
 
 Splits: a table from `pocketcxr split`. Expected: about half a minute of one core per fit, seven fits; results are

@@ -1,6 +1,6 @@
 """Accuracy against bytes and milliseconds of several bundles, float and int8: what an embedded developer chooses from.
 
-python experiments/frontier.py runs/w100 runs/w050 w100-int8.onnx -o docs/results/frontier.json
+python research/frontier.py runs/w100 runs/w050 w100-int8.onnx -o docs/results/frontier.json
 
 Takes bundles, or run folders with their bundles. Accuracy with its interval is what each manifest says of the test
 split (within one source where both classes come from the same hospitals); bytes are those of the file; milliseconds are

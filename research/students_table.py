@@ -1,7 +1,7 @@
 r"""The comparison of students over seeds: means, intervals, paired tests against the student that nobody taught.
 
-python experiments/students_table.py runs/table/*-s[0-9]* -o docs/results/students_table.json
-python experiments/students_table.py runs/table/*-s[0-9]* -o docs/results/students_table.json --open-test \
+python research/students_table.py runs/table/*-s[0-9]* -o docs/results/students_table.json
+python research/students_table.py runs/table/*-s[0-9]* -o docs/results/students_table.json --open-test \
     --teachers runs/table/teacher runs/table/teacher-ensemble
 
 A run's folder is called VARIANT-sSEED (imagenet-s0, both-s2) and holds ``student-distilled`` or ``student-alone``. All

@@ -1,18 +1,18 @@
 """What is known of the student that ships, written into README.md and MODEL_CARD.md from docs/results, nothing by hand.
 
-python experiments/results.py keep runs/shipped    # bundle, evaluation, audit -> docs/results/shipped_student.json
-python experiments/results.py                      # docs/results -> README.md (its markers) and MODEL_CARD.md
+python research/results.py keep runs/shipped    # bundle, evaluation, audit -> docs/results/shipped_student.json
+python research/results.py                      # docs/results -> README.md (its markers) and MODEL_CARD.md
 
 Read from docs/results; what is not there is said to be not measured:
 
   shipped_student.json     `keep`: manifest, the evaluation's models and verdicts, the audit's gates and answers
   shipped_student_card.md  `keep`: the model card that ``pocketcxr audit`` wrote; MODEL_CARD.md is built upon it
-  students_table.json  experiments/students_table.py: distillation's gain over seeds
+  students_table.json  research/students_table.py: distillation's gain over seeds
   quantise.json        ``pocketcxr quantise``: int8 candidates, the chosen one, the test split, the audit's gates
-  input_gate.json      experiments/input_gate.py: what the input gate refuses, out of fold
-  against_common_practice.json  experiments/against_common_practice.py: the same films asked of common practice
-  teacher_costs.json   experiments/teacher_costs.py: parameters, arithmetic, bytes, milliseconds of the heavy teacher
-  frontier.json        experiments/frontier.py: accuracy, bytes and milliseconds of several bundles (with frontier.png)
+  input_gate.json      research/input_filter.py: what the input gate refuses, out of fold
+  against_common_practice.json  research/against_common_practice.py: the same films asked of common practice
+  teacher_costs.json   research/teacher_costs.py: parameters, arithmetic, bytes, milliseconds of the heavy teacher
+  frontier.json        research/frontier.py: accuracy, bytes and milliseconds of several bundles (with frontier.png)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-BEGIN, END = "<!-- shipped: written by experiments/results.py -->", "<!-- shipped end -->"
+BEGIN, END = "<!-- shipped: written by research/results.py -->", "<!-- shipped end -->"
 NOT_MEASURED = "not measured"
 SAME_SOURCE = "siim"
 CARD = "shipped_student_card.md"

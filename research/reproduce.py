@@ -1,8 +1,8 @@
 """Trains everything that the README speaks of again, from the X-rays to the README: ``make reproduce``.
 
-python experiments/reproduce.py --list                          # the steps and how long each takes
-python experiments/reproduce.py -o runs/reproduce               # all of them, from $POCKETCXR_DATA
-python experiments/reproduce.py -o runs/reproduce --only shipped int8
+python research/reproduce.py --list                          # the steps and how long each takes
+python research/reproduce.py -o runs/reproduce               # all of them, from $POCKETCXR_DATA
+python research/reproduce.py -o runs/reproduce --only shipped int8
 
 Resumable: a step whose result is there is skipped, a step that was stopped goes on where it was (every training does).
 The test split is asked by the last steps only: the table's, the evaluation, the audit, int8.
@@ -27,9 +27,6 @@ VARIANTS = (
     *("imagenet", "soft", "embedding", "both", "modern", "ensemble"),
 )
 
-MAPPINGS = ("siim_any_opacity", "siim_indeterminate")
-"""Other ways to divide SIIM's four appearances than `siim_two`, which leaves the unclear ones out."""
-
 NARROW = (
     (
         "w050",
@@ -44,10 +41,6 @@ NARROW = (
     # no teacher of 160 px: labels only, from weights that were taught
     ("px160", "160 px", "--set data.image_size=160 --set 'student.losses={{hard=1.0}}' --set student.unlabelled=false"),
 )
-
-
-LARGER = ("larger", "w050-larger")
-"""Students of 256 px, for the frontier."""
 
 
 @dataclass(frozen=True)
@@ -202,39 +195,6 @@ STEPS = (
         " -o {results}/against_common_practice.json",
         "against.done",
     ),
-    *(
-        step
-        for name in MAPPINGS
-        for step in (
-            Step(
-                f"{name}-split",
-                "unclear appearances counted as COVID-19, on the sides that all films have above",
-                1,
-                f"pocketcxr split {{out}}/siim_index.csv --task {{here}}/{name}.toml --as {{out}}/splits.csv"
-                f" -o {{out}}/{name}.csv",
-                f"{name}.csv",
-            ),
-            *(
-                Step(
-                    f"{name}-{seed}",
-                    "a student that learnt them so",
-                    3,
-                    f"pocketcxr train-student --alone --splits {{out}}/{name}.csv --task {{here}}/{name}.toml"
-                    f" --experiment {{here}}/students_64px.toml --set student.seed={seed} -o {{out}}/{name}-s{seed}",
-                    f"{name}-s{seed}/student-alone/finished.json",
-                )
-                for seed in SEEDS.split()
-            ),
-        )
-    ),
-    Step(
-        "appearances",
-        "indeterminate and atypical films, asked of the student that never saw their labels, and of those that did",
-        2,
-        "{python} {here}/appearances.py {out}/shipped/bundle/covid-3class.onnx {out}/splits.csv {mappings}"
-        " -o {results}/appearances.json --cache {out}/appearances",
-        "appearances.done",
-    ),
     Step(
         "int8",
         "search for the fastest int8 file within the limits",
@@ -263,35 +223,6 @@ STEPS = (
                 f"{name}/bundle/covid-3class.onnx",
             ),
         )
-    ),
-    Step(
-        "larger",
-        "the student that ships on larger pictures, taught by itself and common practice, fused",
-        50,
-        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/larger_pictures.toml"
-        " --set teacher.weights={larger_teachers} --set teacher.frozen_backbones=true --set student.weights={shipped}"
-        " -o {out}/larger",
-        "larger/student-distilled/finished.json",
-    ),
-    Step(
-        "w050-larger",
-        "half as wide, on larger pictures, taught by the same teacher",
-        30,
-        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/larger_pictures.toml"
-        " --set teacher.checkpoint={larger_teacher} --set student.weights={narrow}"
-        " --set student.backbone=mobilenetv2_050 --set student.epochs=4 --set student.learning_rate=7e-4"
-        " -o {out}/w050-larger",
-        "w050-larger/student-distilled/finished.json",
-    ),
-    *(
-        Step(
-            f"{name}-file",
-            "its bundle, never audited: for the frontier",
-            5,
-            f"pocketcxr export -o {{out}}/{name} --force",
-            f"{name}/bundle/covid-3class.onnx",
-        )
-        for name in LARGER
     ),
     Step(
         "frontier",
@@ -349,7 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
 def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
     """The command of a step, with its places filled in."""
     seeds = SEEDS.split()
-    runs = ("shipped", *(name for name, *_ in NARROW), *LARGER) if step.name == "frontier" else ("shipped",)
+    runs = ("shipped", *(name for name, *_ in NARROW)) if step.name == "frontier" else ("shipped",)
     bundles = [*(out / run / "bundle" / "covid-3class.onnx" for run in runs), out / "int8" / "covid-3class.onnx"]
     first = out / "first" / "student-distilled" / "best.safetensors"
     shipped = out / "shipped" / "student-distilled" / "best.safetensors"
@@ -365,19 +296,11 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
         "shipped": _quoted(shipped),
         "teacher": _quoted(out / "shipped" / "teacher" / "teacher.safetensors"),
         "teachers": shlex.quote(json.dumps([str(first), str(expert)])),
-        "larger_teacher": _quoted(out / "larger" / "teacher" / "teacher.safetensors"),
-        "narrow": _quoted(out / "w050" / "student-distilled" / "best.safetensors"),
-        "larger_teachers": shlex.quote(json.dumps([str(shipped), str(common)])),
         "siim": _quoted(data / "siim"),
         "sources": " ".join(_quoted(data / source) for source in SOURCES),
         "strangers": _quoted(data / "not_cxr"),
         "commons": " ".join(_quoted(out / f"common-s{seed}") for seed in seeds),
         "table": " ".join(_quoted(out / "table" / f"{name}-s{seed}") for name in VARIANTS for seed in seeds),
-        "mappings": " ".join(
-            f"--mapping {name}={_quoted(out / f'{run}-s{seed}')}"
-            for name, run in (("siim_two", "table/imagenet"), *((name, name) for name in MAPPINGS))
-            for seed in seeds
-        ),
         "bundles": " ".join(
             _quoted(path) for path in bundles if path.exists() or step.name not in {"frontier", "costs"}
         ),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains every student of the comparison (students_64px.toml): one split, one budget, several seeds. Resumable: what is done is skipped.
 #
-#   experiments/students.sh siim_splits.csv runs/table "0 1 2"
+#   research/students.sh siim_splits.csv runs/table "0 1 2"
 #
 # imagenet, scratch   the student on labels alone, from ImageNet weights and from scratch
 # teacher-ensemble    the students from ImageNet weights themselves, fused

@@ -1,6 +1,6 @@
 r"""The student that ships beside common practice on the same films: SIIM typical against negative, test split.
 
-python experiments/against_common_practice.py BUNDLE.onnx runs/common-s0 runs/common-s1 \
+python research/against_common_practice.py BUNDLE.onnx runs/common-s0 runs/common-s1 \
     -o docs/results/against_common_practice.json
 
 Each further argument is a run of ``common_practice.toml`` on the split of the bundle (``pocketcxr split --as``), one a

@@ -1,8 +1,8 @@
 """Keep the figures of a run in the repository, and write the README's tables from them, so that they cannot go stale.
 
-python experiments/summarise.py runs/siim siim_cpu    # the run's evaluation.json -> docs/results/siim_cpu.json
-python experiments/summarise.py                       # docs/results/*.json -> README.md, between its markers
-python experiments/summarise.py audit runs/shipped    # the run's audit.json -> docs/results/audit_shipped.md
+python research/summarise.py runs/siim siim_cpu    # the run's evaluation.json -> docs/results/siim_cpu.json
+python research/summarise.py                       # docs/results/*.json -> README.md, between its markers
+python research/summarise.py audit runs/shipped    # the run's audit.json -> docs/results/audit_shipped.md
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-BEGIN, END = "<!-- results: written by experiments/summarise.py -->", "<!-- results end -->"
+BEGIN, END = "<!-- results: written by research/summarise.py -->", "<!-- results end -->"
 _AUDIT_HEAD = """# What the audit found in the student that ships
 
-Written by `experiments/summarise.py audit` from the `audit.json` of
+Written by `research/summarise.py audit` from the `audit.json` of
 `pocketcxr audit runs/shipped --strangers $POCKETCXR_DATA/not_cxr`, on the run of
-[shipped_distilled.toml](../../experiments/shipped_distilled.toml).
+[shipped_distilled.toml](../../research/shipped_distilled.toml).
 """
 _FIGURES = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
 
@@ -40,7 +40,7 @@ def keep(run: Path, name: str) -> None:
     }
     kept = {key: whole[key] for key in ("headline", "task", "verdicts", "cautions", "data", "environment")}
     settings = whole["settings"]
-    kept |= {"models": models, "experiment": f"experiments/{name}.toml", "image_size": settings["data"]["image_size"]}
+    kept |= {"models": models, "experiment": f"research/{name}.toml", "image_size": settings["data"]["image_size"]}
     kept["epochs"] = {stage: settings[stage]["epochs"] for stage in ("teacher", "student")}
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -109,7 +109,7 @@ def readme_block() -> str:
 
 def _experiment(name: str) -> Path:
     """The experiment file of a kept result; other files in the folder are other commands' own."""
-    return ROOT / "experiments" / f"{name}.toml"
+    return ROOT / "research" / f"{name}.toml"
 
 
 def write_readme() -> None:

@@ -1,6 +1,6 @@
 """What the heavy teacher costs beside the file that ships: parameters, arithmetic, bytes, milliseconds.
 
-python experiments/teacher_costs.py BUNDLE.onnx [INT8.onnx] -o docs/results/teacher_costs.json
+python research/teacher_costs.py BUNDLE.onnx [INT8.onnx] -o docs/results/teacher_costs.json
 
 VGG19 ‖ ResNet50V2 at the bundle's size, with weights drawn by lot, which cost what trained ones do: its file in PyTorch
 as `pocketcxr` writes it, and its time in PyTorch and in ONNX Runtime: processor time of one picture on one thread,

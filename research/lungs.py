@@ -5,7 +5,7 @@ frontal ones of covid-chestxray-dataset (made by lungVAE, Selvan et al. 2020, ch
 drawings whose outlines are known. A quarter of the patients is held out. Tried and left out: a second round on the
 network's own plausible masks of other collections, Dice 0.939 against 0.944 on the held-out patients.
 
-    python experiments/lungs.py X-RAYS --out src/pocketcxr/audit/model/weights/lungs.onnx \
+    python research/lungs.py X-RAYS --out src/pocketcxr/audit/model/weights/lungs.onnx \
         --table docs/results/lungs.json
 
 With ``--steps 0`` the network at --out is only measured. Expected: five minutes on one core.
