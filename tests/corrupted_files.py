@@ -6,7 +6,6 @@ import struct
 import zlib
 
 import numpy as np
-from invalid_inputs import CHEST, PATIENT, RASTERS, compressed_film, encoded, film, soft
 from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
@@ -24,6 +23,7 @@ from pydicom.uid import (
 )
 
 from dicom_files import bytes_of, dataset_of
+from invalid_inputs import CHEST, PATIENT, RASTERS, compressed_film, encoded, film, soft
 
 SYNTAXES = (
     *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian),
