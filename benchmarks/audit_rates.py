@@ -53,8 +53,8 @@ def failed_gates(rows: list[IndexRow], folder: Path, *, seed: int, leaks_only: b
         sections = (leak_section(dataset.rows, dataset.pixels, find_copies(dataset)),)
     else:
         sections = audit_data(rows, dataset, seed=seed, progress=False)
-    gates = [gate for gate in load_criteria() if gate.scope == "data"]
-    return [result.gate.key for result in failed(evaluate_criteria(sections, gates))]
+    gates = [one for one in load_criteria() if one.scope == "data"]
+    return [result.criterion.key for result in failed(evaluate_criteria(sections, gates))]
 
 
 def one_seed(seed: int, *, patients: int, size: int) -> dict[str, list[str]]:

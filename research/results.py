@@ -22,6 +22,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pocketcxr.audit.criteria import criteria_tables
+from pocketcxr.audit.stored_record import headline_of
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
 BEGIN, END = "<!-- shipped: written by research/results.py -->", "<!-- shipped end -->"
@@ -80,8 +83,10 @@ def keep(run: Path) -> None:
     audit = _read(run / "audit" / "audit.json")
     if audit:
         record["audit"] = {
-            "headline": audit["verdicts"]["headline"],
-            "gates": [{key: gate[key] for key in ("title", "scope", "outcome", "words")} for gate in audit["gates"]],
+            "headline": headline_of(audit),
+            "gates": [
+                {key: gate[key] for key in ("title", "scope", "outcome", "words")} for gate in criteria_tables(audit)
+            ],
             "sections": {
                 section["key"]: {
                     "title": section["title"],
@@ -421,7 +426,9 @@ def _not_for(shipped: dict[str, Any]) -> str:
     if audit is None:
         return "\n".join([*lines, "", f"Its audit: {NOT_MEASURED}."])
     for scope, subject in (("model", "The model"), ("data", "The data it learnt from")):
-        gates = [gate for gate in audit["gates"] if gate["scope"] == scope and gate["outcome"] != "not measurable"]
+        gates = [
+            gate for gate in criteria_tables(audit) if gate["scope"] == scope and gate["outcome"] != "not measurable"
+        ]
         bad = [
             f"{gate['title'][0].lower()}{gate['title'][1:]} ({gate['words']})"
             for gate in gates

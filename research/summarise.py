@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pocketcxr.audit.criteria import criteria_tables
+from pocketcxr.audit.stored_record import headline_of
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
 BEGIN, END = "<!-- results: written by research/summarise.py -->", "<!-- results end -->"
@@ -49,13 +52,13 @@ def keep(run: Path, name: str) -> None:
 def keep_audit(run: Path) -> None:
     """Keep the outcome of an audit as a page: gates, and each question with its answer."""
     audit = json.loads((run / "audit" / "audit.json").read_text(encoding="utf-8"))
-    gates = [f"| {g['title']} | {g['scope']} | {g['outcome']} | {g['words']} |" for g in audit["gates"]]
+    gates = [f"| {g['title']} | {g['scope']} | {g['outcome']} | {g['words']} |" for g in criteria_tables(audit)]
     answers = [
         f"- **{section['title']}** {section['summary']}"
         for section in audit["sections"]
         if section["key"] not in ("composition", "checklists")
     ]
-    lines = [_AUDIT_HEAD, f"**{audit['verdicts']['headline']}**", "", "| gate | of | outcome | found |"]
+    lines = [_AUDIT_HEAD, f"**{headline_of(audit)}**", "", "| gate | of | outcome | found |"]
     lines += ["| --- | --- | --- | --- |", *gates, "", "## In a sentence each", "", *answers, ""]
     (RESULTS / "audit_shipped.md").write_text("\n".join(lines), encoding="utf-8")
 

@@ -255,10 +255,10 @@ def _audit(options: argparse.Namespace) -> int:
         run=options.run_folder,
         task=options.task,
         out=options.output,
-        gates=options.gates,
+        criteria=options.criteria,
         quick=options.quick,
         data_only=options.data_only,
-        strangers=options.strangers,
+        ood=options.ood,
         seed=options.seed,
         progress=not options.quiet,
     )
@@ -586,14 +586,14 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
     parser = _command(
         commands,
         "audit",
-        "find out whether X-rays, and a model, can be trusted: leaks, shortcuts, gates, one report",
+        "examine X-rays, and a model, for leaks, shortcuts and calibration against criteria; one report",
         "  pocketcxr audit runs/mine                 the data and the bundle of a run\n"
         "  pocketcxr audit splits.csv -o audit       the data alone, before anything is trained\n"
         "  pocketcxr audit X-RAYS --task covid-binary    a folder of X-rays, indexed first\n"
         "  pocketcxr audit other-hospital.csv --bundle student.onnx    a bundle on X-rays that it has never seen\n"
         "  pocketcxr audit runs/mine --bundle runs/mine/teacher/teacher.safetensors    its teacher\n"
-        "  pocketcxr audit runs/mine --gates my-gates.toml    limits of your own\n\n"
-        "exit status: 0 no gate failed (passed, or not measurable), 1 a gate failed, 2 nothing could be done",
+        "  pocketcxr audit runs/mine --criteria my-criteria.toml    limits of your own\n\n"
+        "exit status: 0 no criterion failed (passed, or not measurable), 1 a criterion failed, 2 nothing could be done",
     )
     parser.add_argument("target", type=Path, metavar="INDEX|SPLITS|RUN|FOLDER", help="what to audit")
     parser.add_argument("--bundle", type=Path, help="bundle or checkpoint to audit too (default: the run's bundle)")
@@ -609,12 +609,21 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the report (default: RUN/audit)")
     parser.add_argument(
-        "--gates", type=Path, metavar="FILE", help="gates of your own, as src/pocketcxr/audit/criteria.toml"
+        "--criteria", type=Path, metavar="FILE", help="criteria of your own, as src/pocketcxr/audit/criteria.toml"
     )
-    parser.add_argument("--quick", action="store_true", help="ask the model fewer images: wider intervals, sooner done")
+    parser.add_argument("--gates", dest="criteria", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="fewer images and resamples: wider intervals, sooner done")
     parser.add_argument("--data-only", action="store_true", help="the data alone, no model")
     parser.add_argument(
-        "--strangers", nargs="+", type=Path, default=[], metavar="DIR", help="pictures that a model must refuse"
+        "--ood",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="out-of-distribution images, which a model must refuse, a folder per kind",
+    )
+    parser.add_argument(
+        "--strangers", dest="ood", nargs="+", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress, only the result")

@@ -1,9 +1,13 @@
-"""Gates: what passes, what fails, what cannot be measured, and files of gates that are refused."""
+"""Criteria: what passes, what fails, what cannot be measured, and files of criteria that are refused."""
+
+import json
 
 import pytest
 
 from pocketcxr.audit.conclusions import draw_conclusions
 from pocketcxr.audit.criteria import FAILED, NOT_MEASURABLE, PASSED, Criterion, evaluate_criteria, load_criteria
+from pocketcxr.audit.record import read_outcome
+from pocketcxr.audit.stored_record import read_audit
 from pocketcxr.errors import ConfigError
 from pocketcxr.report.types import Measure, Section
 
@@ -13,91 +17,140 @@ def _sections(value, low=None, high=None, why=""):
     return (Section("a", "A?", "Yes.", (measure,)),)
 
 
-def _outcome(gate, *figure, **more):
-    (result,) = evaluate_criteria(_sections(*figure, **more), [gate])
+def _outcome(criterion, *figure, **more):
+    (result,) = evaluate_criteria(_sections(*figure, **more), [criterion])
     return result.outcome
 
 
 def test_an_interval_that_reaches_the_limit_raises_no_alarm():
-    gate = Criterion("a.b", "Criterion", "", "data", at_most=0.3)
-    assert _outcome(gate, 0.5, 0.29, 0.7) == PASSED
-    assert _outcome(gate, 0.5, 0.31, 0.7) == FAILED
-    assert _outcome(gate, 0.31) == FAILED
+    criterion = Criterion("a.b", "Criterion", "", "data", at_most=0.3)
+    assert _outcome(criterion, 0.5, 0.29, 0.7) == PASSED
+    assert _outcome(criterion, 0.5, 0.31, 0.7) == FAILED
+    assert _outcome(criterion, 0.31) == FAILED
 
 
-def test_at_least_is_judged_on_the_upper_end():
-    gate = Criterion("a.b", "Criterion", "", "model", at_least=0.7)
-    assert _outcome(gate, 0.6, 0.5, 0.71) == PASSED
-    assert _outcome(gate, 0.6, 0.5, 0.69) == FAILED
+def test_at_least_is_evaluated_on_the_upper_end():
+    criterion = Criterion("a.b", "Criterion", "", "model", at_least=0.7)
+    assert _outcome(criterion, 0.6, 0.5, 0.71) == PASSED
+    assert _outcome(criterion, 0.6, 0.5, 0.69) == FAILED
 
 
-@pytest.mark.parametrize("judged_on, outcome", [("favourable", PASSED), ("value", FAILED), ("unfavourable", FAILED)])
-def test_a_gate_may_be_judged_on_the_value_or_the_other_end(judged_on, outcome):
+@pytest.mark.parametrize("evaluated_on, outcome", [("favourable", PASSED), ("value", FAILED), ("unfavourable", FAILED)])
+def test_a_criterion_may_be_evaluated_on_the_value_or_the_other_end(evaluated_on, outcome):
     assert (
-        _outcome(Criterion("a.b", "Criterion", "", "data", at_most=0.3, judged_on=judged_on), 0.4, 0.2, 0.6) == outcome
+        _outcome(Criterion("a.b", "Criterion", "", "data", at_most=0.3, evaluated_on=evaluated_on), 0.4, 0.2, 0.6)
+        == outcome
     )
 
 
 def test_what_was_not_measured_is_never_passed():
-    gate = Criterion("a.b", "Criterion", "", "data", at_most=0.3)
-    (result,) = evaluate_criteria(_sections(None, why="one source only"), [gate])
+    criterion = Criterion("a.b", "Criterion", "", "data", at_most=0.3)
+    (result,) = evaluate_criteria(_sections(None, why="one source only"), [criterion])
     assert (result.outcome, result.words) == (NOT_MEASURABLE, "one source only")
-    assert evaluate_criteria((), [gate])[0].outcome == NOT_MEASURABLE
+    assert evaluate_criteria((), [criterion])[0].outcome == NOT_MEASURABLE
 
 
-def test_the_gates_that_come_with_the_program_are_valid_and_say_why():
-    gates = load_criteria()
-    assert {"leaks.patients", "leaks.near_duplicates", "confounding.source", "cues.corners"} <= {g.key for g in gates}
-    assert all(gate.why and gate.fault for gate in gates)
+def test_the_criteria_that_come_with_the_program_are_valid_and_say_why():
+    criteria = load_criteria()
+    assert {"leaks.patients", "leaks.near_duplicates", "confounding.source", "cues.corners"} <= {
+        one.key for one in criteria
+    }
+    assert all(criterion.why and criterion.fault for criterion in criteria)
 
 
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("", "[[gate]]"),
-        ("[[gate]\n", "TOML"),
-        ('[[gate]]\nkey = "a"\nscope = "data"\nat_most = 1', "title"),
-        ('[[gate]]\nkey = "a"\ntitle = "t"\nscope = "data"', "at_most or at_least"),
-        ('[[gate]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = "1"', "at_most or at_least"),
-        ('[[gate]]\nkey = "a"\ntitle = "t"\nscope = "people"\nat_most = 1', "scope"),
-        ('[[gate]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = 1\nat_best = 2', "at_best"),
-        ('[[gate]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = 1\n' * 2, "two gates for a"),
+        ("", "[[criterion]]"),
+        ("[[criterion]\n", "TOML"),
+        ('[[criterion]]\nkey = "a"\nscope = "data"\nat_most = 1', "title"),
+        ('[[criterion]]\nkey = "a"\ntitle = "t"\nscope = "data"', "at_most or at_least"),
+        ('[[criterion]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = "1"', "at_most or at_least"),
+        ('[[criterion]]\nkey = "a"\ntitle = "t"\nscope = "people"\nat_most = 1', "scope"),
+        ('[[criterion]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = 1\nat_best = 2', "at_best"),
+        ('[[criterion]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = 1\n' * 2, "two criteria for a"),
     ],
 )
-def test_a_file_of_gates_that_cannot_be_meant_is_refused(text, said, tmp_path):
-    path = tmp_path / "gates.toml"
+def test_a_file_of_criteria_that_cannot_be_meant_is_refused(text, said, tmp_path):
+    path = tmp_path / "criteria.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"gates\.toml") as error:
+    with pytest.raises(ConfigError, match=r"criteria\.toml") as error:
         load_criteria(path)
     assert said in str(error.value)
 
 
-def test_a_missing_file_of_gates_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"no-gates\.toml"):
-        load_criteria(tmp_path / "no-gates.toml")
+def test_a_missing_file_of_criteria_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no-criteria\.toml"):
+        load_criteria(tmp_path / "no-criteria.toml")
 
 
-def test_the_verdict_names_the_fault_and_what_to_do():
-    gate = Criterion(
+def test_the_conclusion_names_the_fault_and_what_to_do():
+    criterion = Criterion(
         "confounding.source", "The source does not", "", "data", at_most=0.3, fault="the source tells the class"
     )
     measure = Measure("confounding.source", "Source", 0.9, "means", "Add sources.", low=0.8, high=1.0)
-    results = evaluate_criteria((Section("confounding", "?", "", (measure,)),), [gate])
-    verdicts = draw_conclusions(results, with_model=False)
-    assert verdicts.outcome == FAILED
-    assert "the source tells the class" in verdicts.headline
-    assert "without looking at the lungs" in verdicts.clinician
-    assert "Add sources." in verdicts.engineer
-    assert "1 failed" in verdicts.reviewer
+    results = evaluate_criteria((Section("confounding", "?", "", (measure,)),), [criterion])
+    conclusions = draw_conclusions(results, with_model=False)
+    assert conclusions.outcome == FAILED
+    assert "the source tells the class" in conclusions.headline
+    assert "without using the lungs" in conclusions.clinician
+    assert "Add sources." in conclusions.engineer
+    assert "1 failed" in conclusions.reviewer
 
 
-def test_the_verdict_on_a_clean_set_does_not_promise_too_much():
-    gate = Criterion("a.b", "Criterion", "", "data", at_most=0.3)
-    verdicts = draw_conclusions(evaluate_criteria(_sections(0.1), [gate]), with_model=False)
-    assert verdicts.outcome == PASSED
-    assert "your own hospital" in verdicts.clinician
+def test_the_conclusion_on_a_clean_set_does_not_promise_too_much():
+    criterion = Criterion("a.b", "Criterion", "", "data", at_most=0.3)
+    conclusions = draw_conclusions(evaluate_criteria(_sections(0.1), [criterion]), with_model=False)
+    assert conclusions.outcome == PASSED
+    assert "your own hospital" in conclusions.clinician
 
 
 def test_nothing_measured_is_not_passed():
-    gate = Criterion("a.b", "Criterion", "", "data", at_most=0.3)
-    assert draw_conclusions(evaluate_criteria((), [gate]), with_model=False).outcome == NOT_MEASURABLE
+    criterion = Criterion("a.b", "Criterion", "", "data", at_most=0.3)
+    assert draw_conclusions(evaluate_criteria((), [criterion]), with_model=False).outcome == NOT_MEASURABLE
+
+
+def test_a_criteria_file_of_an_earlier_version_is_read(tmp_path):
+    path = tmp_path / "gates.toml"
+    path.write_text('[[gate]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = 1\njudged_on = "value"\n')
+    assert load_criteria(path) == (Criterion("a", "t", "", "data", at_most=1, evaluated_on="value"),)
+
+
+def test_each_line_names_quantity_value_limit_and_outcome():
+    criterion = Criterion("a.b", "Accuracy drop", "", "model", at_most=0.1)
+    lines = [
+        evaluate_criteria(_sections(*figure, why="one source only"), [criterion])[0].line
+        for figure in ((0.225, 0.2, 0.25), (0.05,), (None,))
+    ]
+    assert lines == [
+        "Accuracy drop: 22.5 % (20.0 % to 25.0 %), limit at most 10.0 %: FAIL",
+        "Accuracy drop: 5.0 %, limit at most 10.0 %: PASS",
+        "Accuracy drop: one source only: NOT MEASURABLE",
+    ]
+
+
+@pytest.mark.parametrize(
+    "criteria, conclusions, compared", [("criteria", "conclusions", "compared"), ("gates", "verdicts", "judged")]
+)
+def test_records_of_this_and_of_earlier_versions_are_read(criteria, conclusions, compared, tmp_path):
+    one = {
+        "key": "a.b",
+        "title": "Drop",
+        "scope": "model",
+        "outcome": "failed",
+        "words": "3, limit at most 1",
+        compared: 3,
+    }
+    table = {
+        "subject": {"student_sha256": "0"},
+        "created": "2026-01-01",
+        criteria: [one],
+        conclusions: {"headline": "One failed."},
+        "sections": [],
+    }
+    path = tmp_path / "audit.json"
+    path.write_text(json.dumps(table))
+    assert read_outcome(path).failed("model") == ["Drop"]
+    (section,) = read_audit(path).sections
+    assert section.summary == "One failed. Criteria: 0 passed, 1 failed, 0 not measurable."
+    assert section.tables[0].rows == (("Drop", "failed", "3, limit at most 1"),)

@@ -37,11 +37,11 @@ def _dataset(rows, folder):
 
 
 def _results(sections):
-    return evaluate_criteria(sections, [gate for gate in load_criteria() if gate.scope == "data"])
+    return evaluate_criteria(sections, [one for one in load_criteria() if one.scope == "data"])
 
 
 def _failed(rows, folder):
-    return {r.gate.key for r in failed(_results(audit_data(rows, _dataset(rows, folder), progress=False)))}
+    return {r.criterion.key for r in failed(_results(audit_data(rows, _dataset(rows, folder), progress=False)))}
 
 
 def test_a_clean_set_raises_no_alarm_and_every_gate_is_measured(clean):
@@ -49,7 +49,7 @@ def test_a_clean_set_raises_no_alarm_and_every_gate_is_measured(clean):
     sections = audit_data(rows, _dataset(rows, folder), progress=False)
     results = _results(sections)
     assert not failed(results)
-    assert not [r.gate.key for r in results if r.outcome == NOT_MEASURABLE]
+    assert not [r.criterion.key for r in results if r.outcome == NOT_MEASURABLE]
     assert [section.key for section in sections] == ["composition", "duplicates", "leaks", "confounding", "cues"]
     measures = [measure for section in sections for measure in section.measures]
     assert all(measure.meaning for measure in measures)
@@ -78,7 +78,7 @@ def test_a_leak_is_caught_and_nothing_else_is_blamed(fault, key, clean, tmp_path
     planted = plant_fault(rows, fault, out=tmp_path / "films", seed=0)
     dataset = _dataset(planted, tmp_path)
     section = leak_section(dataset.rows, dataset.pixels, find_copies(dataset))
-    assert {r.gate.key for r in failed(_results([section]))} == {key}
+    assert {r.criterion.key for r in failed(_results([section]))} == {key}
     across = {table.title.split(":")[0]: table for table in section.tables}
     shown = across["By patient or study" if fault == "leaked-patient" else "By picture (same file or sure copy)"]
     test_row = next(row for row in shown.rows if row[0] == "test")

@@ -1,4 +1,4 @@
-"""The audit as a command: what it finds to audit, what it writes, its exit status; and the gate before export."""
+"""The audit as a command: what it finds to audit, what it writes, its exit status; and the check before export."""
 
 import json
 import re
@@ -62,7 +62,7 @@ def test_a_folder_of_films_is_indexed_and_audited_by_one_command(films, tmp_path
     for section in table["sections"]:
         assert section["title"] in page.replace("&#39;", "'")
         assert all(measure["key"] in page for measure in section["measures"])
-    assert table["verdicts"]["headline"] in page.replace("&#39;", "'")
+    assert table["conclusions"]["headline"] in page.replace("&#39;", "'")
 
 
 def test_a_confounded_set_exits_with_one_and_a_clean_one_with_zero(tmp_path):
@@ -72,16 +72,21 @@ def test_a_confounded_set_exits_with_one_and_a_clean_one_with_zero(tmp_path):
         assert main(["audit", str(folder), "--quiet"]) == status
 
 
-def test_gates_of_ones_own_decide(films, tmp_path):
+def test_criteria_of_ones_own_decide(films, tmp_path):
     own = tmp_path / "gates.toml"
     own.write_text('[[gate]]\nkey = "composition.images"\ntitle = "Enough"\nscope = "data"\nat_least = 100000\n')
-    result = run_audit(films, out=tmp_path / "audit", gates=own, progress=False)
-    assert [r.gate.key for r in result.failed] == ["composition.images"]
+    result = run_audit(films, out=tmp_path / "audit", criteria=own, progress=False)
+    assert [r.criterion.key for r in result.failed] == ["composition.images"]
 
 
 @pytest.mark.parametrize(
     "arguments, said",
-    [(["missing"], "missing"), (["."], "no usable image"), ([".", "--gates", "none.toml"], "none.toml")],
+    [
+        (["missing"], "missing"),
+        (["."], "no usable image"),
+        ([".", "--gates", "none.toml"], "none.toml"),
+        ([".", "--criteria", "none.toml"], "none.toml"),
+    ],
 )
 def test_what_cannot_be_audited_is_one_line(arguments, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -95,15 +100,15 @@ def test_a_bundle_that_was_never_audited_says_so(finished):
     assert manifest.limits[0].startswith("Not audited")
 
 
-def test_a_run_is_audited_with_its_model_and_leaves_papers(finished):
+def test_a_run_is_audited_with_its_model_and_leaves_documents(finished):
     result = run_audit(finished, quick=True, progress=False)
     table = json.loads(result.record.read_text(encoding="utf-8"))
     keys = {section["key"] for section in table["sections"]}
     assert {"leaks", "cues", "scorecard", "shortcuts", "unseen", "novelty", "checklists"} <= keys
-    assert any(gate["scope"] == "model" and gate["outcome"] != "not measurable" for gate in table["gates"])
+    assert any(one["scope"] == "model" and one["outcome"] != "not measurable" for one in table["criteria"])
     assert table["subject"]["student_sha256"]
-    for paper in ("MODEL_CARD.md", "claim-2024.md", "tripod-ai.md"):
-        assert (finished / "audit" / paper).is_file()
+    for document in ("MODEL_CARD.md", "claim-2024.md", "tripod-ai.md"):
+        assert (finished / "audit" / document).is_file()
 
 
 def test_a_teacher_is_audited_by_its_checkpoint_into_a_folder_of_its_own(finished):
@@ -111,7 +116,7 @@ def test_a_teacher_is_audited_by_its_checkpoint_into_a_folder_of_its_own(finishe
     assert result.report == finished / "audit-teacher" / "report.html"
     table = json.loads(result.record.read_text(encoding="utf-8"))
     assert "student_sha256" not in table["subject"]  # so that no export takes it for the student's
-    assert any(gate["scope"] == "model" and gate["outcome"] != "not measurable" for gate in table["gates"])
+    assert any(one["scope"] == "model" and one["outcome"] != "not measurable" for one in table["criteria"])
 
 
 def _leave_audit(folder, *, outcome, student=None):
@@ -162,5 +167,5 @@ def test_a_run_is_audited_with_its_own_table_and_task(finished):
     assert result.record == finished / "audit" / "audit.json"
     table = json.loads(result.record.read_text(encoding="utf-8"))
     assert table["subject"]["table"].endswith("splits.csv")
-    assert all(gate["scope"] == "data" for gate in table["gates"])
+    assert all(one["scope"] == "data" for one in table["criteria"])
     assert CRITERIA_FILE.is_file()

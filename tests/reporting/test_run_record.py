@@ -107,7 +107,7 @@ def test_an_audit_is_read_back_from_its_file_gates_first(sections, tmp_path):
     found = read_audit(tmp_path / "audit.json")
     assert found.sections[1:] == sections
     assert found.sections[0].key == "gates"
-    assert found.sections[0].summary == "One gate failed. Gates: 0 passed, 1 failed, 1 not measurable."
+    assert found.sections[0].summary == "One gate failed. Criteria: 0 passed, 1 failed, 1 not measurable."
     assert found.sections[0].tables[0].rows[0] == ("No patient on two sides", "failed", "3 patients; at most 0")
 
 

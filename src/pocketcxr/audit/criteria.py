@@ -1,7 +1,7 @@
-"""Gates: limits in a file that anybody can read and change, against which an audit's figures are held.
+"""Criteria of an audit: limits in a TOML file that anybody can read and change, and their evaluation on the measures.
 
-A figure with an interval is judged by default on its favourable end, so that a gate fails only where the data show the
-fault and chance alone does not (decision 0004). A gate whose figure was not measured is *not measurable*, never passed.
+A figure with an interval is compared by default by its favourable end, so that a criterion fails only where the data
+show the fault and chance does not explain it (decision 0004). Without a figure it is *not measurable*, never passed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pocketcxr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pocketcxr.report.types import Measure, Section
 
@@ -22,16 +22,17 @@ CRITERIA_FILE = Path(__file__).with_name("criteria.toml")
 PASSED, FAILED, NOT_MEASURABLE = "passed", "failed", "not measurable"
 
 Scope = Literal["data", "model"]
+_SIGNS = {PASSED: "PASS", FAILED: "FAIL", NOT_MEASURABLE: "NOT MEASURABLE"}
 _SCOPES = ("data", "model")
 _ENDS = ("favourable", "value", "unfavourable")
-_KEYS = frozenset({"key", "title", "fault", "why", "scope", "at_most", "at_least", "judged_on"})
+_KEYS = frozenset({"key", "title", "fault", "why", "scope", "at_most", "at_least", "evaluated_on"})
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One limit on the measure `key`. Exactly one of `at_most`, `at_least` is set.
+    """One limit on the measure `key`; `title` names the quantity. Exactly one of `at_most`, `at_least` is set.
 
-    `scope` is ``data`` (the images and their table) or ``model`` (what ``pocketcxr export`` asks about). `judged_on` is
+    `scope` is ``data`` (the images and their table) or ``model`` (what ``pocketcxr export`` checks). `evaluated_on` is
     ``favourable`` (the end of the interval that speaks for passing), ``value`` or ``unfavourable``. `fault` says
     in plain words what is wrong where it fails.
     """
@@ -42,57 +43,76 @@ class Criterion:
     scope: Scope
     at_most: float | None = None
     at_least: float | None = None
-    judged_on: str = "favourable"
+    evaluated_on: str = "favourable"
     fault: str = ""
 
     @property
     def broken(self) -> str:
-        """What is wrong where it fails, in words."""
-        return self.fault or f"it fails “{self.title}”"
+        """What is wrong where it fails."""
+        return self.fault or f"“{self.title}” is beyond its limit"
 
 
 @dataclass(frozen=True)
 class CriterionResult:
-    """What became of a gate: `outcome` is passed, failed or not measurable; `judged` is the number that decided."""
+    """Outcome of a criterion: passed, failed or not measurable; `compared` is the number compared with the limit.
 
-    gate: Criterion
+    `words` hold value, interval and limit, or the reason why nothing was measured.
+    """
+
+    criterion: Criterion
     outcome: str
     words: str
-    judged: float | None = None
+    compared: float | None = None
     measure: Measure | None = None
+
+    @property
+    def line(self) -> str:
+        """Quantity, value (interval), limit and outcome in one line."""
+        return criterion_line(self.criterion.title, self.words, self.outcome)
+
+
+def criterion_line(title: str, words: str, outcome: str) -> str:
+    """One criterion as a line: ``quantity: value (interval), limit at most X: FAIL``."""
+    return f"{title}: {words}: {_SIGNS.get(outcome, outcome)}"
 
 
 def load_criteria(path: Path | None = None) -> tuple[Criterion, ...]:
-    """Read gates from a TOML file; None reads those that come with the program.
+    """Read criteria from a TOML file; None reads those that come with the program.
 
     Raises:
-        ConfigError: the file cannot be read, or a gate in it is incomplete or contradicts itself.
+        ConfigError: the file cannot be read, or a criterion in it is incomplete or contradicts itself.
     """
     path = path or CRITERIA_FILE
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("gate", [])
+        tables = criteria_tables(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise ConfigError(f"cannot read gates {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read criteria {path}: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"gates {path}: not TOML ({error})") from error
+        raise ConfigError(f"criteria {path}: not TOML ({error})") from error
     if not isinstance(tables, list) or not tables:
-        raise ConfigError(f"gates {path}: expected at least one [[gate]] table; see {CRITERIA_FILE}")
-    gates = tuple(_gate(table, f"gates {path}, gate {number}") for number, table in enumerate(tables, start=1))
-    twice = {gate.key for gate in gates if sum(other.key == gate.key for other in gates) > 1}
+        raise ConfigError(f"criteria {path}: expected at least one [[criterion]] table; see {CRITERIA_FILE}")
+    found = tuple(_criterion(table, f"criteria {path}, criterion {number}") for number, table in enumerate(tables, 1))
+    keys = [one.key for one in found]
+    twice = {key for key in keys if keys.count(key) > 1}
     if twice:
-        raise ConfigError(f"gates {path}: two gates for {', '.join(sorted(twice))}; keep one each")
-    return gates
+        raise ConfigError(f"criteria {path}: two criteria for {', '.join(sorted(twice))}; keep one each")
+    return found
 
 
-def evaluate_criteria(sections: Sequence[Section], gates: Sequence[Criterion]) -> tuple[CriterionResult, ...]:
-    """Hold every gate against the measure of its key, in the order of the gates."""
+def criteria_tables(table: Mapping[str, Any]) -> Any:
+    """The criteria in a criteria file or in an ``audit.json``, under today's key or that of earlier versions."""
+    return next((table[name] for name in ("criteria", "criterion", "gates", "gate") if name in table), [])
+
+
+def evaluate_criteria(sections: Sequence[Section], criteria: Sequence[Criterion]) -> tuple[CriterionResult, ...]:
+    """Compare the measure of each criterion's key with its limit, in the order of the criteria."""
     measures = {measure.key: measure for section in sections for measure in section.measures}
-    return tuple(_judged(gate, measures.get(gate.key)) for gate in gates)
+    return tuple(_evaluated(criterion, measures.get(criterion.key)) for criterion in criteria)
 
 
 def failed(results: Sequence[CriterionResult], scope: Scope | None = None) -> tuple[CriterionResult, ...]:
-    """The gates that failed, of one scope or of all."""
-    return tuple(r for r in results if r.outcome == FAILED and (scope is None or r.gate.scope == scope))
+    """The criteria that failed, of one scope or of all."""
+    return tuple(r for r in results if r.outcome == FAILED and (scope is None or r.criterion.scope == scope))
 
 
 def in_unit(value: float | None, unit: str) -> str:
@@ -107,38 +127,39 @@ def in_unit(value: float | None, unit: str) -> str:
 
 
 def with_interval(measure: Measure) -> str:
-    """A figure with its interval in words."""
+    """A figure with its interval."""
     text = in_unit(measure.value, measure.unit)
     if measure.low is None or measure.high is None:
         return text
     return f"{text} ({in_unit(measure.low, measure.unit)} to {in_unit(measure.high, measure.unit)})"
 
 
-def limit_words(gate: Criterion, unit: str) -> str:
-    """The limit in words."""
-    if gate.at_most is not None:
-        return f"at most {in_unit(gate.at_most, unit)}"
-    return f"at least {in_unit(gate.at_least, unit)}"
+def limit_words(criterion: Criterion, unit: str) -> str:
+    """The limit, such as ``at most 10.0 %``."""
+    if criterion.at_most is not None:
+        return f"at most {in_unit(criterion.at_most, unit)}"
+    return f"at least {in_unit(criterion.at_least, unit)}"
 
 
-def _judged(gate: Criterion, measure: Measure | None) -> CriterionResult:
+def _evaluated(criterion: Criterion, measure: Measure | None) -> CriterionResult:
     if measure is None:
-        return CriterionResult(gate, NOT_MEASURABLE, "this audit did not look at it")
+        return CriterionResult(criterion, NOT_MEASURABLE, "not part of this audit")
     if measure.value is None:
-        return CriterionResult(gate, NOT_MEASURABLE, measure.why or "not measurable on these data", measure=measure)
+        why = measure.why or "not measurable on these data"
+        return CriterionResult(criterion, NOT_MEASURABLE, why, measure=measure)
     low = measure.value if measure.low is None else measure.low
     high = measure.value if measure.high is None else measure.high
-    if gate.at_most is not None:
-        judged = {"favourable": low, "value": measure.value, "unfavourable": high}[gate.judged_on]
-        passed = judged <= gate.at_most
-    else:
-        judged = {"favourable": high, "value": measure.value, "unfavourable": low}[gate.judged_on]
-        passed = judged >= (gate.at_least or 0.0)
-    words = f"{with_interval(measure)}, limit {limit_words(gate, measure.unit)}"
-    return CriterionResult(gate, PASSED if passed else FAILED, words, judged, measure)
+    upper = criterion.at_most is not None
+    favourable, unfavourable = (low, high) if upper else (high, low)
+    ends = {"favourable": favourable, "value": measure.value, "unfavourable": unfavourable}
+    compared = ends[criterion.evaluated_on]
+    passed = compared <= (criterion.at_most or 0.0) if upper else compared >= (criterion.at_least or 0.0)
+    words = f"{with_interval(measure)}, limit {limit_words(criterion, measure.unit)}"
+    return CriterionResult(criterion, PASSED if passed else FAILED, words, compared, measure)
 
 
-def _gate(table: dict[str, Any], where: str) -> Criterion:
+def _criterion(table: dict[str, Any], where: str) -> Criterion:
+    table = {"evaluated_on" if name == "judged_on" else name: value for name, value in table.items()}
     unknown = sorted(set(table) - _KEYS)
     if unknown:
         raise ConfigError(f"{where}: unknown field {unknown[0]!r}; expected {', '.join(sorted(_KEYS))}")
@@ -150,11 +171,11 @@ def _gate(table: dict[str, Any], where: str) -> Criterion:
         isinstance(limit, int | float) and not isinstance(limit, bool) for limit in limits.values()
     ):
         raise ConfigError(f"{where} ({table['key']}): expected one number, at_most or at_least, found {limits}")
-    scope, judged_on = table["scope"], table.get("judged_on", "favourable")
-    if scope not in _SCOPES or judged_on not in _ENDS:
+    scope, evaluated_on = table["scope"], table.get("evaluated_on", "favourable")
+    if scope not in _SCOPES or evaluated_on not in _ENDS:
         raise ConfigError(
-            f"{where} ({table['key']}): expected scope in {_SCOPES} and judged_on in {_ENDS}, "
-            f"found {scope!r} and {judged_on!r}"
+            f"{where} ({table['key']}): expected scope in {_SCOPES} and evaluated_on in {_ENDS}, "
+            f"found {scope!r} and {evaluated_on!r}"
         )
-    words = {name: str(table.get(name, "")) for name in ("why", "fault")}
-    return Criterion(key=table["key"], title=table["title"], scope=scope, judged_on=judged_on, **words, **limits)
+    texts = {name: str(table.get(name, "")) for name in ("why", "fault")}
+    return Criterion(key=table["key"], title=table["title"], scope=scope, evaluated_on=evaluated_on, **texts, **limits)

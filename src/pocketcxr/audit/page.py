@@ -1,4 +1,4 @@
-"""One self-contained HTML page of an audit: verdict first, then gates, then every section; no script, no request."""
+"""Self-contained HTML page of an audit: conclusions, then criteria, then every section; no script, no request."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ def write_audit_report(record: AuditRecord, path: Path) -> None:
     )
     jinja.filters |= {"cell": _cell, "interval": with_interval, "unit": in_unit, "uri": _uri}
     jinja.globals["limit_words"] = limit_words
-    outcomes = {result.gate.key: result.outcome for result in record.gates}
+    outcomes = {result.criterion.key: result.outcome for result in record.criteria}
     page = jinja.get_template("audit.html.j2").render(
         record=record,
-        verdicts=record.verdicts,
         counts=record.counts(),
-        gates=_by_outcome(record),
+        criteria=_by_outcome(record),
         outcomes=outcomes,
         subject=_flat(record.subject),
     )
@@ -43,7 +42,7 @@ def write_audit_report(record: AuditRecord, path: Path) -> None:
 
 def _by_outcome(record: AuditRecord) -> list[Any]:
     order = {"failed": 0, "not measurable": 1, "passed": 2}
-    return sorted(record.gates, key=lambda result: order[result.outcome])
+    return sorted(record.criteria, key=lambda result: order[result.outcome])
 
 
 def _cell(value: str | float | None) -> str:

@@ -1,4 +1,4 @@
-"""All that one audit found, as one value: report, JSON, checklists and model card are made from it."""
+"""All results of one audit as one value: report, JSON, checklists and model card are made from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pocketcxr.audit.criteria import FAILED, NOT_MEASURABLE, PASSED, failed
+from pocketcxr.audit.criteria import FAILED, NOT_MEASURABLE, PASSED, criteria_tables, failed
 from pocketcxr.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,19 +35,19 @@ class AuditRecord:
     task: dict[str, Any]
     subject: dict[str, Any]
     sections: tuple[Section, ...]
-    gates: tuple[CriterionResult, ...]
-    verdicts: Conclusions
+    criteria: tuple[CriterionResult, ...]
+    conclusions: Conclusions
     environment: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
-        """How many gates passed, failed and could not be measured."""
-        return {name: sum(r.outcome == name for r in self.gates) for name in (PASSED, FAILED, NOT_MEASURABLE)}
+        """How many criteria passed, failed and could not be measured."""
+        return {name: sum(r.outcome == name for r in self.criteria) for name in (PASSED, FAILED, NOT_MEASURABLE)}
 
 
 def as_json(record: AuditRecord) -> dict[str, Any]:
-    """Plain values; pictures stand as title and words only, their bytes are in the report."""
+    """Plain values; of pictures only title and description, their bytes are in the report."""
     return {
         "format_version": FORMAT_VERSION,
         "title": record.title,
@@ -56,9 +56,9 @@ def as_json(record: AuditRecord) -> dict[str, Any]:
         "seed": record.seed,
         "task": record.task,
         "subject": record.subject,
-        "outcome": {**record.counts(), "failed_gates": [r.gate.key for r in failed(record.gates)]},
-        "verdicts": dataclasses.asdict(record.verdicts),
-        "gates": [_gate_json(result) for result in record.gates],
+        "outcome": {**record.counts(), "failed_criteria": [r.criterion.key for r in failed(record.criteria)]},
+        "conclusions": dataclasses.asdict(record.conclusions),
+        "criteria": [_criterion_json(result) for result in record.criteria],
         "sections": [_section_json(section) for section in record.sections],
         "environment": record.environment,
         "seconds": record.seconds,
@@ -68,39 +68,39 @@ def as_json(record: AuditRecord) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an audit on file came to: what it was of, when, and each gate's scope, title and outcome."""
+    """Outcome of an audit on file: what was audited, when, and each criterion's scope, title and outcome."""
 
     subject: dict[str, Any]
     created: str
-    gates: tuple[tuple[str, str, str], ...]
+    criteria: tuple[tuple[str, str, str], ...]
 
     def failed(self, scope: str) -> list[str]:
-        """Titles of the gates of a scope that failed."""
-        return [title for of, title, outcome in self.gates if of == scope and outcome == FAILED]
+        """Titles of the criteria of a scope that failed."""
+        return [title for of, title, outcome in self.criteria if of == scope and outcome == FAILED]
 
     def measured(self, scope: str) -> int:
-        """Number of the gates of a scope that passed or failed."""
-        return sum(of == scope and outcome != NOT_MEASURABLE for of, _, outcome in self.gates)
+        """Number of the criteria of a scope that passed or failed."""
+        return sum(of == scope and outcome != NOT_MEASURABLE for of, _, outcome in self.criteria)
 
 
 def read_outcome(path: Path) -> Outcome:
-    """Read what an ``audit.json`` came to.
+    """Read the outcome from an ``audit.json``, of this version or of an earlier one.
 
     Raises:
         ConfigError: the file is damaged or of another program.
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        gates = tuple((gate["scope"], gate["title"], gate["outcome"]) for gate in table["gates"])
-        return Outcome(dict(table["subject"]), str(table["created"]), gates)
+        criteria = tuple((one["scope"], one["title"], one["outcome"]) for one in criteria_tables(table))
+        return Outcome(dict(table["subject"]), str(table["created"]), criteria)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"cannot read audit {path} ({error}): run  pocketcxr audit  again, or remove it") from error
 
 
-def _gate_json(result: CriterionResult) -> dict[str, Any]:
-    gate = dataclasses.asdict(result.gate)
+def _criterion_json(result: CriterionResult) -> dict[str, Any]:
     value = result.measure.value if result.measure else None
-    return {**gate, "outcome": result.outcome, "value": value, "judged": result.judged, "words": result.words}
+    more = {"outcome": result.outcome, "value": value, "compared": result.compared, "words": result.words}
+    return dataclasses.asdict(result.criterion) | more
 
 
 def _section_json(section: Section) -> dict[str, Any]:

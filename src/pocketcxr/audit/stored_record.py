@@ -1,4 +1,4 @@
-"""An audit read back from its ``audit.json``, so that papers can be written long after it, with gates as a section."""
+"""Reading of an ``audit.json``, with its criteria as a section, for documents that are written later."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.audit.criteria import criteria_tables
 from pocketcxr.errors import DataError
 from pocketcxr.report.types import Measure, Section, Table
 
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AuditFile:
-    """What an audit left: its sections, the one of the gates first where there are gates, and its command line."""
+    """Sections of an audit, that of the criteria first where there are any, and its command line."""
 
     sections: tuple[Section, ...]
     command: str
 
 
 def read_audit(path: Path) -> AuditFile:
-    """Read an ``audit.json``; pictures are not in it.
+    """Read an ``audit.json`` of this version or of an earlier one; pictures are not in it.
 
     Raises:
         DataError: the file is damaged or of another program.
@@ -31,28 +32,33 @@ def read_audit(path: Path) -> AuditFile:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         sections = tuple(_section(section) for section in table["sections"])
-        gates = table.get("gates", [])
-        if gates:
-            sections = (gates_section(str(table.get("verdicts", {}).get("headline", "")), gates), *sections)
+        criteria = criteria_tables(table)
+        if criteria:
+            sections = (criteria_section(headline_of(table), criteria), *sections)
         return AuditFile(sections, str(table.get("command", "")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"cannot read audit {path} ({error}): run  pocketcxr audit  again, or remove it") from error
 
 
-def gates_section(headline: str, gates: Sequence[Mapping[str, Any]]) -> Section:
-    """Gates as a section for papers.
+def headline_of(table: Mapping[str, Any]) -> str:
+    """The headline in an ``audit.json``, under today's key or that of earlier versions."""
+    return str((table.get("conclusions") or table.get("verdicts") or {}).get("headline", ""))
+
+
+def criteria_section(headline: str, criteria: Sequence[Mapping[str, Any]]) -> Section:
+    """Criteria as a section for documents.
 
     Args:
-        headline: the verdict in a sentence.
-        gates: of each its `title`, `outcome` (passed, failed, not measurable) and `words`, as in ``audit.json``.
+        headline: the conclusion in a sentence.
+        criteria: of each its `title`, `outcome` (passed, failed, not measurable) and `words`, as in ``audit.json``.
     """
-    counts = {name: sum(gate["outcome"] == name for gate in gates) for name in ("passed", "failed", "not measurable")}
-    rows = tuple((str(gate["title"]), str(gate["outcome"]), str(gate["words"])) for gate in gates)
+    counts = {name: sum(one["outcome"] == name for one in criteria) for name in ("passed", "failed", "not measurable")}
+    rows = tuple((str(one["title"]), str(one["outcome"]), str(one["words"])) for one in criteria)
     return Section(
-        key="gates",
-        title="Does it pass the gates?",
-        summary=f"{headline} Gates: {', '.join(f'{n} {name}' for name, n in counts.items())}.".strip(),
-        tables=(Table("Gates", ("gate", "outcome", "found"), rows),),
+        key="gates",  # the name by which checklists of earlier versions ask for it
+        title="Criteria and their outcomes",
+        summary=f"{headline} Criteria: {', '.join(f'{n} {name}' for name, n in counts.items())}.".strip(),
+        tables=(Table("Criteria", ("quantity", "outcome", "value, interval and limit"), rows),),
     )
 
 

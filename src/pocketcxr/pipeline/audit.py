@@ -1,4 +1,4 @@
-"""``pocketcxr audit``: find out what is to be audited, audit data and model, judge the gates, write the report."""
+"""``pocketcxr audit``: find the target, audit data and model, evaluate the criteria, write the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pocketcxr.audit.criteria import evaluate_criteria, failed, load_criteria
 from pocketcxr.audit.data.data_audit import SIZE, audit_data
 from pocketcxr.audit.page import write_audit_report
 from pocketcxr.audit.record import AuditRecord, as_json
-from pocketcxr.audit.stored_record import gates_section
+from pocketcxr.audit.stored_record import criteria_section
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
 from pocketcxr.data.splits import label_rows
@@ -46,7 +46,7 @@ REPORT, RECORD = "report.html", "audit.json"
 
 @dataclass(frozen=True)
 class AuditResult:
-    """Where the report and the JSON are, the gates that failed, and the outcome in a few lines."""
+    """Where the report and the JSON are, the criteria that failed, and the outcome in a few lines."""
 
     report: Path
     record: Path
@@ -71,10 +71,10 @@ def run_audit(
     run: Path | None = None,
     task: str | None = None,
     out: Path | None = None,
-    gates: Path | None = None,
+    criteria: Path | None = None,
     quick: bool = False,
     data_only: bool = False,
-    strangers: Sequence[Path] = (),
+    ood: Sequence[Path] = (),
     seed: int = 0,
     progress: bool = True,
 ) -> AuditResult:
@@ -83,22 +83,22 @@ def run_audit(
     Args:
         target: an index or split table (CSV), a run's folder, or a folder of X-rays, which is indexed first.
         bundle: a bundle, or a teacher's or student's checkpoint, to audit on these X-rays; default: the run's bundle.
-        run: the run whose teacher, student alone and configuration belong to the bundle.
+        run: the run whose teacher, baseline student and configuration belong to the bundle.
         task: name or TOML file; default: the run's, else the one whose classes the table has.
         out: folder of the report; default ``RUN/audit`` (``RUN/audit-MODEL`` for another model than the run's bundle),
             or ``NAME-audit`` beside the table.
-        gates: a file of gates of one's own.
-        quick: ask the model fewer images.
+        criteria: a file of criteria of one's own.
+        quick: fewer images for the model.
         data_only: leave the model out.
-        strangers: folders of pictures that a model must refuse, a folder per kind.
-        seed: of everything drawn by lot.
+        ood: folders of out-of-distribution images, which a model must refuse, a folder per kind.
+        seed: of everything random.
         progress: show bars on stderr.
 
     Raises:
         ConfigError: the target is nothing of these, or options contradict one another.
         DataError: no image has a class in the task.
     """
-    limits = load_criteria(gates)
+    limits = load_criteria(criteria)
     subject = _find(target, bundle=bundle, run=run, out=out, progress=progress)
     chosen, rows = _labelled(read_rows(subject.table), task, subject.run)
     _LOGGER.info("audit of %s: task %s, report in %s", subject.table, chosen.name, subject.out)
@@ -119,7 +119,7 @@ def run_audit(
     seconds["data audit"] = time.perf_counter() - started
     if model:
         started = time.perf_counter()
-        asked = Questions(quick=quick, strangers=tuple(strangers), seed=seed, progress=progress)
+        asked = Questions(quick=quick, strangers=tuple(ood), seed=seed, progress=progress)
         sections += audit_loaded(model, rows, chosen, run=subject.run, cache=cache, asked=asked)
         seconds["model audit"] = time.perf_counter() - started
     return _written(subject, dataset, sections, limits, seed=seed, seconds=seconds, with_model=model is not None)
@@ -135,9 +135,9 @@ def _written(
     seconds: dict[str, float],
     with_model: bool,
 ) -> AuditResult:
-    used = [gate for gate in limits if with_model or gate.scope == "data"]
+    used = [criterion for criterion in limits if with_model or criterion.scope == "data"]
     results = evaluate_criteria(sections, used)
-    verdicts = draw_conclusions(results, with_model=with_model)
+    conclusions = draw_conclusions(results, with_model=with_model)
     record = AuditRecord(
         title=f"Audit: {dataset.task.name}",
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -146,8 +146,8 @@ def _written(
         task={"name": dataset.task.name, "labels": list(dataset.task.labels), "positive": dataset.task.positive},
         subject=_facts(subject, dataset, with_model=with_model),
         sections=sections,
-        gates=results,
-        verdicts=verdicts,
+        criteria=results,
+        conclusions=conclusions,
         environment=environment(),
         seconds=seconds,
         notes=notes(subject.run) if subject.run else (),
@@ -155,13 +155,13 @@ def _written(
     report, path = subject.out / REPORT, subject.out / RECORD
     write_json(path, as_json(record))  # whatever becomes of the papers
     if subject.run is not None:
-        judged = gates_section(verdicts.headline, as_json(record)["gates"])
-        papers = write_papers(subject.run.folder, (judged, *sections), subject.out, command=record.command)
+        outcomes = criteria_section(conclusions.headline, as_json(record)["criteria"])
+        papers = write_papers(subject.run.folder, (outcomes, *sections), subject.out, command=record.command)
         record = dataclasses.replace(record, sections=(*sections, papers))
         write_json(path, as_json(record))
     write_audit_report(record, report)
     bad = failed(results)
-    lines = [verdicts.headline, *(f"FAILED {r.gate.title}: {r.words}" for r in bad), f"report: {report}"]
+    lines = [conclusions.headline, *(r.line for r in bad), f"report: {report}"]
     return AuditResult(report, path, bad, "\n".join(lines))
 
 

@@ -259,8 +259,8 @@ def _audits(source: Path, out: Path, folder: Path, *, seed: int, progress: bool)
     for name, bundle in (("float", source), ("int8", out)):
         where = out.with_name(f"{out.stem}-audit") / name
         result = run_audit(folder, bundle=bundle, run=folder, out=where, quick=True, seed=seed, progress=progress)
-        gates = json.loads(result.record.read_text(encoding="utf-8"))["gates"]
-        outcomes[name] = {gate["title"]: gate["outcome"] for gate in gates if gate["scope"] == "model"}
+        criteria = json.loads(result.record.read_text(encoding="utf-8"))["criteria"]
+        outcomes[name] = {one["title"]: one["outcome"] for one in criteria if one["scope"] == "model"}
     worse = [t for t, said in outcomes["int8"].items() if said == "failed" and outcomes["float"].get(t) != "failed"]
     return {**outcomes, "worse": worse, "unchanged": outcomes["float"] == outcomes["int8"]}
 

@@ -84,11 +84,11 @@ def test_the_gates_fail_where_a_kind_slips_through_and_pass_where_none_does(deci
     gates = [one for one in load_criteria() if one.key.startswith("gate.")]
     assert {one.key for one in gates} == {"gate.films_refused", "gate.least_refused", "gate.answered_confidently"}
     bad = failed(evaluate_criteria([gate(decide, films, strangers)], gates))
-    assert {result.gate.key for result in bad} == {"gate.least_refused"}
+    assert {result.criterion.key for result in bad} == {"gate.least_refused"}
     good = [row for row in strangers if "ct0" not in row.path and "ct1." not in row.path and "ct2" not in row.path]
     assert not failed(evaluate_criteria([gate(decide, films, good)], gates))
     refusing = [dataclasses.replace(row, path=strangers[5].path) for row in films]
-    assert {r.gate.key for r in failed(evaluate_criteria([gate(decide, refusing, good)], gates))} == {
+    assert {r.criterion.key for r in failed(evaluate_criteria([gate(decide, refusing, good)], gates))} == {
         "gate.films_refused"
     }
 
