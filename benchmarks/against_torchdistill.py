@@ -37,7 +37,7 @@ from pocketcxr.data.synthetic.generate import TABLE, draw_phantom
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network, save_network
 from pocketcxr.models.networks import NetworkSpec, build_network
-from pocketcxr.pipeline.stages import index_sources
+from pocketcxr.pipeline.prepare import index_sources
 from pocketcxr.training.config import StudentConfig, ViewsConfig
 from pocketcxr.training.environment import reexec_with_tuned_allocator
 from pocketcxr.training.student import train_student

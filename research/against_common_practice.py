@@ -35,6 +35,7 @@ from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.run import write_json
+from pocketcxr.run_folder import STUDENT_FILE, RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +122,7 @@ def answers_of_run(folder: Path) -> tuple[Answers, list[Any]]:
     """
     from pocketcxr.training.config import load_experiment
 
-    checkpoint = folder / "student-alone" / "best.safetensors"
+    checkpoint = RunFolder(folder).student_baseline / STUDENT_FILE
     if not checkpoint.is_file():
         raise ConfigError(f"{folder}: expected a run of common practice with {checkpoint.name}, found none")
     data = load_experiment(folder / "experiment.json", ()).data
@@ -173,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
-        files = [options.bundle, *(run / "student-alone" / "best.safetensors" for run in options.runs)]
+        files = [options.bundle, *(RunFolder(run).student_baseline / STUDENT_FILE for run in options.runs)]
         digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
         options.output.parent.mkdir(parents=True, exist_ok=True)
         with options.output.with_name(LOG).open("a", encoding="utf-8") as stream:  # before anything is seen of it

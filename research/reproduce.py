@@ -106,7 +106,7 @@ STEPS = (
             15,
             "pocketcxr train-student --alone --splits {out}/siim_splits.csv --experiment {here}/common_practice.toml"
             f" --set student.seed={seed} --set views.seed={seed} -o {{out}}/common-s{seed}",
-            f"common-s{seed}/student-alone/finished.json",
+            f"common-s{seed}/student-baseline/finished.json",
         )
         for seed in SEEDS.split()
     ),
@@ -116,7 +116,7 @@ STEPS = (
         15,
         "pocketcxr train-student --alone --splits {out}/siim_splits.csv --experiment {here}/siim_expert.toml"
         " -o {out}/expert",
-        "expert/student-alone/finished.json",
+        "expert/student-baseline/finished.json",
     ),
     Step(
         "first",
@@ -142,14 +142,14 @@ STEPS = (
         "pocketcxr train-student --alone --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
         " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={first}"
         " -o {out}/shipped",
-        "shipped/student-alone/finished.json",
+        "shipped/student-baseline/finished.json",
     ),
     Step(
         "gate",
         "what is no frontal chest X-ray",
         5,
         "pocketcxr train-gate --strangers {strangers} -o {out}/shipped",
-        "shipped/gate/gate.safetensors",
+        "shipped/input-filter/input-filter.safetensors",
     ),
     Step(
         "unseen",
@@ -157,7 +157,7 @@ STEPS = (
         60,
         "pocketcxr leave-source-out -o {out}/shipped --set student.weights=pretrained --set student.epochs=3"
         " --set student.learning_rate=7e-4 --set views.count=8",
-        "shipped/without/without.json",
+        "shipped/leave-one-source-out/students.json",
     ),
     Step(
         "export",
@@ -284,7 +284,7 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
     bundles = [*(out / run / "bundle" / "covid-3class.onnx" for run in runs), out / "int8" / "covid-3class.onnx"]
     first = out / "first" / "student-distilled" / "best.safetensors"
     shipped = out / "shipped" / "student-distilled" / "best.safetensors"
-    common, expert = (out / name / "student-alone" / "best.safetensors" for name in ("common-s0", "expert"))
+    common, expert = (out / name / "student-baseline" / "best.safetensors" for name in ("common-s0", "expert"))
     words = {
         "out": _quoted(out),
         "results": _quoted(results),

@@ -24,6 +24,7 @@ from typing import Any
 
 from pocketcxr.audit.criteria import criteria_tables
 from pocketcxr.audit.stored_record import headline_of
+from pocketcxr.run_folder import RunFolder
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -71,7 +72,7 @@ def keep(run: Path) -> None:
         record["verdicts"] = [
             {key: one[key] for key in ("question", "answer", "words")} for one in evaluation["verdicts"]
         ]
-    without = _read(run / "without" / "without.json")
+    without = _read(RunFolder(run).left_out_record)
     if without:
         chosen = ("backbone", "weights", "epochs", "learning_rate", "losses")
         stages = [without["student"]]

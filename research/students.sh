@@ -30,10 +30,10 @@ for seed in $seeds; do student "imagenet-s$seed" --alone --set student.seed="$se
 for seed in $seeds; do student "scratch-s$seed" --alone --set student.seed="$seed" --set student.weights=scratch; done
 
 own=() names=()
-for seed in $seeds; do own+=("\"$out/imagenet-s$seed/student-alone/best.safetensors\"") names+=('"mobilenetv2_100"'); done
+for seed in $seeds; do own+=("\"$out/imagenet-s$seed/student-baseline/best.safetensors\"") names+=('"mobilenetv2_100"'); done
 teacher teacher-ensemble "[$(IFS=,; echo "${names[*]}")]" "[$(IFS=,; echo "${own[*]}")]"
 
-first="$out/imagenet-s${seeds%% *}/student-alone/best.safetensors"
+first="$out/imagenet-s${seeds%% *}/student-baseline/best.safetensors"
 large=(--set student.weights=scratch --set teacher.checkpoint="$first" --set student.unlabelled=true)
 student first-resnet "${large[@]}" --set student.backbone=resnetv2_50 --set student.epochs=6
 student first-vgg "${large[@]}" --set student.backbone=vgg19_bn --set student.epochs=4

@@ -4,8 +4,8 @@ python research/students_table.py runs/table/*-s[0-9]* -o docs/results/students_
 python research/students_table.py runs/table/*-s[0-9]* -o docs/results/students_table.json --open-test \
     --teachers runs/table/teacher runs/table/teacher-ensemble
 
-A run's folder is called VARIANT-sSEED (imagenet-s0, both-s2) and holds ``student-distilled`` or ``student-alone``. All
-runs must stand on the same images and splits. Teachers are runs of ``train-teacher``, one network for all seeds;
+A run's folder is called VARIANT-sSEED (imagenet-s0, both-s2) and holds ``student-distilled`` or ``student-baseline``.
+All runs must stand on the same images and splits. Teachers are runs of ``train-teacher``, one network for all seeds;
 students are held against the one called ``teacher``, too. The winner is chosen on the calibration split; the test split
 is asked only with --open-test, which leaves a line with date and hash of the runs in ``test_split_opened.log`` beside
 the table.
@@ -33,6 +33,7 @@ from pocketcxr.evaluation.calibration import fit_temperature, softmax
 from pocketcxr.evaluation.intervals import clusters, interval, resamples
 from pocketcxr.evaluation.metrics import figures, ranking
 from pocketcxr.pipeline.run import Run, write_json
+from pocketcxr.run_folder import RunFolder, checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -296,11 +297,11 @@ def checkpoint_of(folder: Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    names = ("student-distilled/best.safetensors", "student-alone/best.safetensors", "teacher/teacher.safetensors")
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise ConfigError(f"{folder}: expected a trained student in student-distilled or student-alone, found none")
+    run = RunFolder(folder)
+    for place in (run.student_distilled, run.student_baseline, run.teacher):
+        if checkpoint(place).is_file():
+            return checkpoint(place)
+    raise ConfigError(f"{folder}: expected a trained student in student-distilled or student-baseline, found none")
 
 
 def hash_of(folders: Sequence[Path]) -> str:
@@ -310,7 +311,7 @@ def hash_of(folders: Sequence[Path]) -> str:
 
 
 def _dataset(folder: Path) -> Dataset:
-    from pocketcxr.pipeline.stages import prepare
+    from pocketcxr.pipeline.prepare import prepare
     from pocketcxr.training.config import load_experiment
 
     saved = folder / "experiment.json"

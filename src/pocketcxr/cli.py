@@ -134,7 +134,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _index(options: argparse.Namespace) -> int:
-    from pocketcxr.pipeline.stages import index_sources
+    from pocketcxr.pipeline.prepare import index_sources
 
     index_sources(
         options.sources,
@@ -148,7 +148,7 @@ def _index(options: argparse.Namespace) -> int:
 
 
 def _split(options: argparse.Namespace) -> int:
-    from pocketcxr.pipeline.stages import split_index
+    from pocketcxr.pipeline.prepare import split_index
 
     text = split_index(
         options.index,

@@ -9,7 +9,7 @@
     ├── DataError                an index, table or split that is wrong or too small
     │   └── LeakError              one patient or one duplicate group on both sides of a split
     ├── ConfigError              an experiment or option that contradicts itself or names something unknown
-    ├── GateError                a student that failed its audit and is to be exported all the same
+    ├── ReleaseError                a student that failed its audit and is to be exported all the same
     ├── BundleError              a bundle that is damaged, modified or of another format
     ├── TrainingError            a run that cannot go on
     │   ├── CheckpointError        a checkpoint that is damaged or belongs to another configuration
@@ -53,7 +53,7 @@ class ConfigError(PocketCxrError):
     """An option or experiment file that names something unknown or contradicts itself."""
 
 
-class GateError(PocketCxrError):
+class ReleaseError(PocketCxrError):
     """A student whose audit failed is not exported unless somebody forces it."""
 
 

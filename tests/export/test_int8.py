@@ -19,7 +19,7 @@ from pocketcxr.bundle.golden import check_golden, golden_path, read_golden  # no
 from pocketcxr.cli import main  # noqa: E402
 from pocketcxr.data.pixels import open_dataset  # noqa: E402
 from pocketcxr.data.rows import IndexRow, write_rows  # noqa: E402
-from pocketcxr.errors import BundleError, GateError  # noqa: E402
+from pocketcxr.errors import BundleError, ReleaseError  # noqa: E402
 from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature  # noqa: E402
 from pocketcxr.evaluation.config import EvaluationConfig  # noqa: E402
 from pocketcxr.export.export import export_student  # noqa: E402
@@ -145,8 +145,8 @@ def float_bundle(run) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(run) -> Dataset:
+    from pocketcxr.pipeline.prepare import prepare
     from pocketcxr.pipeline.run import Run
-    from pocketcxr.pipeline.stages import prepare
     from pocketcxr.training.config import load_experiment
 
     return prepare(Run(run, load_experiment(run / "experiment.json", ()), progress=False))
@@ -351,7 +351,7 @@ def test_record_holds_every_candidate_and_the_plot_is_drawn(quantised, run):
 def test_nothing_is_written_where_no_recipe_keeps_the_limits(run, tmp_path):
     out, record = tmp_path / "x.onnx", tmp_path / "x.json"
     with pytest.raises(
-        GateError, match=r"no int8 recipe of \d+ keeps all limits.*at most 1,000 allowed.*loosen the limit"
+        ReleaseError, match=r"no int8 recipe of \d+ keeps all limits.*at most 1,000 allowed.*loosen the limit"
     ):
         run_quantise(run, out=out, record=record, limits=Limits(bytes=1000), audit=False, quick=True, progress=False)
     assert not out.exists()

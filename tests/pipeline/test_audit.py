@@ -9,12 +9,13 @@ from pocketcxr.audit.criteria import CRITERIA_FILE
 from pocketcxr.bundle.format import read_bundle, read_manifest
 from pocketcxr.cli import main
 from pocketcxr.data.synthetic.generate import draw_phantom
-from pocketcxr.errors import ConfigError, GateError
+from pocketcxr.errors import ConfigError, ReleaseError
 from pocketcxr.pipeline.audit import run_audit
-from pocketcxr.pipeline.distill import run_distill, run_stage
-from pocketcxr.pipeline.load_audited import student_hash
+from pocketcxr.pipeline.distill import run_distill
 from pocketcxr.pipeline.release_check import audit_mark
 from pocketcxr.pipeline.run import Run
+from pocketcxr.pipeline.stages import run_export
+from pocketcxr.run_folder import student_sha256
 from pocketcxr.training.config import load_experiment
 
 TINY = (
@@ -122,7 +123,7 @@ def test_a_teacher_is_audited_by_its_checkpoint_into_a_folder_of_its_own(finishe
 def _leave_audit(folder, *, outcome, student=None):
     run = Run(folder, load_experiment(folder / "experiment.json", []), progress=False)
     gate = {"scope": "model", "title": "Sees no source", "outcome": outcome}
-    subject = {"student_sha256": student_hash(run) if student is None else student}
+    subject = {"student_sha256": student_sha256(run) if student is None else student}
     (folder / "audit").mkdir(exist_ok=True)
     table = {"subject": subject, "created": "2026-01-01", "gates": [gate]}
     (folder / "audit" / "audit.json").write_text(json.dumps(table))
@@ -131,9 +132,9 @@ def _leave_audit(folder, *, outcome, student=None):
 
 def test_a_student_that_failed_is_refused_and_by_force_marked(finished):
     run = _leave_audit(finished, outcome="failed")
-    with pytest.raises(GateError, match="Sees no source"):
-        run_stage("export", finished, run.experiment, progress=False)
-    run_stage("export", finished, run.experiment, force=True, progress=False)
+    with pytest.raises(ReleaseError, match="Sees no source"):
+        run_export(finished, run.experiment, progress=False)
+    run_export(finished, run.experiment, force=True, progress=False)
     manifest = read_manifest(read_bundle(run.bundle), "bundle")
     assert "FAILED ITS AUDIT" in manifest.name  # which every prediction carries
     assert "Sees no source" in manifest.limits[0]
@@ -142,7 +143,7 @@ def test_a_student_that_failed_is_refused_and_by_force_marked(finished):
 
 def test_a_student_that_passed_carries_the_outcome(finished):
     run = _leave_audit(finished, outcome="passed")
-    run_stage("export", finished, run.experiment, progress=False)
+    run_export(finished, run.experiment, progress=False)
     manifest = read_manifest(read_bundle(run.bundle), "bundle")
     assert manifest.run["audit"]["outcome"] == "passed"
     assert "AUDIT" not in manifest.name

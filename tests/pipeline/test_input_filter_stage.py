@@ -16,8 +16,8 @@ from pocketcxr.data.synthetic.generate import draw_phantom
 from pocketcxr.data.synthetic.ood import draw_strangers
 from pocketcxr.labels import load_task
 from pocketcxr.pipeline import input_filter as stage
+from pocketcxr.pipeline.prepare import index_sources, split_index
 from pocketcxr.pipeline.run import open_run
-from pocketcxr.pipeline.stages import index_sources, split_index
 from pocketcxr.training.config import load_experiment
 
 QUICK = ("data.image_size=32", "gate.steps=4", "gate.batch_size=16", "gate.pixels=32")
@@ -52,20 +52,20 @@ def _run(table, tmp_path, *settings):
 def test_without_strangers_there_is_no_gate_and_one_line_says_how_to_get_one(table, tmp_path, caplog):
     run = _run(table, tmp_path)
     with caplog.at_level(logging.INFO, logger="pocketcxr"):
-        assert stage.gate_stage(run) is None
+        assert stage.input_filter_stage(run) is None
     assert "no input gate" in caplog.text
     assert "gate.strangers" in caplog.text
-    assert stage.gate_of(run) is None
+    assert stage.fitted_input_filter(run) is None
 
 
 def test_with_strangers_it_is_fitted_once_and_again_when_its_settings_change(table, strangers, tmp_path, monkeypatch):
     run = _run(table, tmp_path, f"gate.strangers={json.dumps([str(strangers)])}")
-    path = stage.gate_stage(run)
-    assert path == run.gate
-    network, spec, record = stage.gate_of(run)
+    path = stage.input_filter_stage(run)
+    assert path == run.input_filter
+    network, spec, record = stage.fitted_input_filter(run)
     assert spec.kinds == ("frontal", "not_xray", "other_part", "inverted", "turned", "cropped")
     assert (spec.image_size, network.side) == (32, 32)
-    written = json.loads(run.gate.with_name("refusals.json").read_text())
+    written = json.loads(run.input_filter.with_name("refusals.json").read_text())
     assert written["threshold"] == spec.threshold
     tested = record["test"]
     assert {name.split()[0] for name in tested} == {
@@ -86,11 +86,11 @@ def test_with_strangers_it_is_fitted_once_and_again_when_its_settings_change(tab
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "fit_input_gate", fail)
-        assert stage.gate_stage(run) == path  # done already
+        assert stage.input_filter_stage(run) == path  # done already
         longer = dataclasses.replace(run.experiment.gate, steps=5)
         changed = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, gate=longer))
         with pytest.raises(AssertionError):
-            stage.gate_stage(changed)
+            stage.input_filter_stage(changed)
 
 
 def test_pictures_that_cannot_be_read_are_left_out(table, strangers, tmp_path, caplog):

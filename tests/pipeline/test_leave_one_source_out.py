@@ -77,7 +77,7 @@ def test_a_class_that_no_other_source_has_is_said_and_the_source_skipped(tmp_pat
     dataset = make_dataset(only_in="a")
     run = Run(tmp_path, load_experiment(None, SETTINGS), progress=False)
     assert set(train_without_sources(run, dataset)) == {"b"}
-    assert "covid19" in (tmp_path / "without" / "without.json").read_text()
+    assert "covid19" in (tmp_path / "leave-one-source-out" / "students.json").read_text()
 
 
 def test_a_single_source_is_refused(tmp_path):
@@ -95,7 +95,7 @@ def test_images_of_the_source_are_not_counted_in_an_epoch(tmp_path):
     dataset = make_dataset()
     run = Run(tmp_path, dataclasses.replace(load_experiment(None, SETTINGS)), progress=False)
     train_without_sources(run, dataset)
-    with (tmp_path / "without" / "a" / "metrics.csv").open() as stream:
+    with (tmp_path / "leave-one-source-out" / "a" / "metrics.csv").open() as stream:
         steps = len(list(csv.DictReader(stream)))
     assert steps == len(leave_out(dataset, "a").positions("train")) // 16
 
@@ -106,7 +106,7 @@ def test_sources_can_be_left_out_one_process_each_and_the_record_holds_those_tha
     assert set(train_without_sources(run, dataset, only=["b"])) == {"b"}
     assert set(students_without(run, dataset)) == {"b"}
     assert set(train_without_sources(run, dataset, only=["a"])) == {"a", "b"}
-    record = json.loads((tmp_path / "without" / "without.json").read_text())
+    record = json.loads((tmp_path / "leave-one-source-out" / "students.json").read_text())
     assert set(record["students"]) == {"a", "b"}
     assert record["student"]["backbone"] == "mobilenetv2_035"
     with pytest.raises(ConfigError, match="--source c: expected some of a, b"):
@@ -143,10 +143,10 @@ def test_a_second_stage_starts_from_the_student_that_never_saw_the_same_source(t
     assert "flatters" not in caplog.text
     for source, path in found.items():
         before, after = (
-            load_network(one)[0].state_dict() for one in (first.folder / "without" / source / path.name, path)
+            load_network(one)[0].state_dict() for one in (first.left_out_record.with_name(source) / path.name, path)
         )
         assert all(torch.allclose(before[key], value, atol=1e-6) for key, value in after.items() if "conv" in key)
-    record = json.loads((second.folder / "without" / "without.json").read_text())
+    record = json.loads((second.folder / "leave-one-source-out" / "students.json").read_text())
     assert record["start_from"]["run"] == str(first.folder)
     assert record["start_from"]["student"]["weights"] == "scratch"
 

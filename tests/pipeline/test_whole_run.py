@@ -19,8 +19,9 @@ from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.pipeline.crossval import run_crossval
-from pocketcxr.pipeline.distill import run_distill, run_stage
-from pocketcxr.pipeline.evaluate import checkpoint
+from pocketcxr.pipeline.distill import run_distill
+from pocketcxr.pipeline.stages import run_cache_views, run_train_student, run_train_teacher
+from pocketcxr.run_folder import checkpoint
 from pocketcxr.training.config import load_experiment
 
 TINY = (
@@ -97,7 +98,7 @@ def test_no_patient_stands_in_two_splits(finished):
 
 def test_calling_a_finished_run_again_trains_nothing(finished, drawings):
     folder, _ = finished
-    kept = {name: checkpoint(folder / name) for name in ("teacher", "student-alone", "student-distilled")}
+    kept = {name: checkpoint(folder / name) for name in ("teacher", "student-baseline", "student-distilled")}
     before = {name: path.stat().st_mtime_ns for name, path in kept.items()}
     run_distill(folder, load_experiment(folder / "experiment.json"), progress=False)
     assert {name: path.stat().st_mtime_ns for name, path in kept.items()} == before
@@ -114,9 +115,9 @@ def test_other_data_settings_or_sources_in_the_same_folder_are_refused(finished,
 def test_stages_by_hand_give_the_same_student_as_the_whole_run(finished, tmp_path):
     folder, _ = finished
     experiment = load_experiment(None, TINY)
-    run_stage("train-teacher", tmp_path / "run", experiment, splits=folder / "splits.csv", progress=False)
-    run_stage("cache-views", tmp_path / "run", experiment, progress=False)
-    run_stage("train-student", tmp_path / "run", experiment, progress=False)
+    run_train_teacher(tmp_path / "run", experiment, splits=folder / "splits.csv", progress=False)
+    run_cache_views(tmp_path / "run", experiment, progress=False)
+    run_train_student(tmp_path / "run", experiment, progress=False)
     mine, theirs = (load_network(checkpoint(run / "student-distilled"))[0] for run in (tmp_path / "run", folder))
     for name, tensor in theirs.state_dict().items():
         assert np.array_equal(tensor.numpy(), mine.state_dict()[name].numpy()), name
@@ -151,7 +152,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_students(finished, draw
         if process.wait() == 0:
             break
     assert kills > 0
-    for name in ("teacher", "student-alone", "student-distilled"):
+    for name in ("teacher", "student-baseline", "student-distilled"):
         mine, theirs = (load_network(checkpoint(run / name))[0] for run in (tmp_path / "run", folder))
         for key, tensor in theirs.state_dict().items():
             assert np.array_equal(tensor.numpy(), mine.state_dict()[key].numpy()), f"{name} {key}"

@@ -24,10 +24,11 @@ from pocketcxr.data.splits import label_rows
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.labels import TASKS, load_task
 from pocketcxr.pipeline.documents import write_papers
-from pocketcxr.pipeline.load_audited import Questions, audit_loaded, embeddings, load_model, student_hash
+from pocketcxr.pipeline.load_audited import Questions, audit_loaded, embeddings, load_model
+from pocketcxr.pipeline.prepare import index_sources
 from pocketcxr.pipeline.run import Run, notes, write_json
-from pocketcxr.pipeline.stages import index_sources
 from pocketcxr.report.tables import environment
+from pocketcxr.run_folder import student_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,7 +178,7 @@ def _facts(subject: _Subject, dataset: Dataset, *, with_model: bool) -> dict[str
         facts["bundle"] = str(subject.bundle)
         facts["bundle_sha256"] = hashlib.sha256(subject.bundle.read_bytes()).hexdigest()
         if subject.run and subject.bundle == subject.run.bundle:
-            facts["student_sha256"] = student_hash(subject.run)
+            facts["student_sha256"] = student_sha256(subject.run)
     return facts
 
 

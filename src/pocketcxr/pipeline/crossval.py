@@ -20,11 +20,12 @@ from pocketcxr.evaluation.calibration import fit_temperature, softmax
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
-from pocketcxr.pipeline.distill import student_stage, teacher_stage
-from pocketcxr.pipeline.evaluate import checkpoint, macro_auroc
+from pocketcxr.pipeline.evaluate import macro_auroc
+from pocketcxr.pipeline.prepare import index_sources
 from pocketcxr.pipeline.run import Run, log_to, open_run, write_json
-from pocketcxr.pipeline.stages import index_sources
+from pocketcxr.pipeline.stages import student_stage, teacher_stage
 from pocketcxr.report.evaluate import Predictions, evaluate_models, score
+from pocketcxr.run_folder import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,10 +126,10 @@ def _run_fold(run: Run, rows: list[IndexRow], task: Task, fold: int, models: Seq
     )
     stages = {
         "teacher": lambda: teacher_stage(place, dataset),
-        "student": lambda: student_stage(place, dataset, alone=True),
+        "student": lambda: student_stage(place, dataset, teacher=False),
         "distilled": lambda: student_stage(place, dataset),
     }
-    folders = {"teacher": place.teacher, "student": place.alone, "distilled": place.distilled}
+    folders = {"teacher": place.teacher, "student": place.student_baseline, "distilled": place.student_distilled}
     scores = _FoldScores({}, {})
     for word in models:
         stages[word]()

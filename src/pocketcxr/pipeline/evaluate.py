@@ -24,12 +24,12 @@ from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
 from pocketcxr.models.networks import Student
 from pocketcxr.models.predict import as_predict
-from pocketcxr.pipeline.input_filter import gate_of
+from pocketcxr.pipeline.input_filter import fitted_input_filter
 from pocketcxr.pipeline.release_check import audit_mark
 from pocketcxr.pipeline.run import notes, write_json
 from pocketcxr.report.evaluate import evaluate_models, score
+from pocketcxr.run_folder import checkpoint
 from pocketcxr.training.losses import needs_teacher
-from pocketcxr.training.teacher import TEACHER
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def compare_on_calibration(run: Run, dataset: Dataset) -> None:
     """
     positions = dataset.positions("calibration")
     found: dict[str, float] = {}
-    for name, folder in ((roles.TEACHER, run.teacher), (roles.BASELINE, run.alone)):
+    for name, folder in ((roles.TEACHER, run.teacher), (roles.BASELINE, run.student_baseline)):
         scored = score(name, as_predict(load_network(checkpoint(folder))[0]), dataset, positions, progress=run.progress)
         found[name] = macro_auroc(scored)
     teacher, alone = found[roles.TEACHER], found[roles.BASELINE]
@@ -83,13 +83,13 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
     """Turn the distilled student into a bundle, with its test figures, data, run and audit on record inside.
 
     Raises:
-        GateError: the student failed its audit and is not exported by force.
+        ReleaseError: the student failed its audit and is not exported by force.
         BundleError: its weights cannot be in half precision either, where `storage` is not ``float32``.
     """
     mark = audit_mark(run, force=force)
-    network, spec, record = load_network(checkpoint(run.distilled))
+    network, spec, record = load_network(checkpoint(run.student_distilled))
     if not isinstance(network, Student):
-        raise CheckpointError(f"{checkpoint(run.distilled)}: expected a student, found a {spec.kind}")
+        raise CheckpointError(f"{checkpoint(run.student_distilled)}: expected a student, found a {spec.kind}")
     records = {
         "data": {"fingerprint": dataset.fingerprint, "sources": sorted({row.source for row in dataset.rows})},
         "teacher": {"backbones": list(run.experiment.teacher.backbones)} if _taught(run) else {},
@@ -100,7 +100,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
             "audit": mark.entry,
         },
     }
-    gate = gate_of(run)
+    gate = fitted_input_filter(run)
     if gate is not None:
         records["run"]["input_gate"] = gate[2]
     path = export_student(
@@ -126,9 +126,9 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
 
 def evaluate_run(run: Run, dataset: Dataset) -> str:
     """Score every network that the run has and the bundle, compare them, write tables and report."""
-    folders = {roles.TEACHER: run.teacher, roles.BASELINE: run.alone, roles.DISTILLED: run.distilled}
+    folders = {roles.TEACHER: run.teacher, roles.BASELINE: run.student_baseline, roles.DISTILLED: run.student_distilled}
     if not _taught(run):
-        folders = {roles.BASELINE: run.distilled}  # without a teacher's losses it is no distilled student
+        folders = {roles.BASELINE: run.student_distilled}  # without a teacher's losses it is no distilled student
     trained = {name: folder for name, folder in folders.items() if checkpoint(folder).is_file()}
     predicts: dict[str, Predict] = {}
     costs: dict[str, Costs] = {}
@@ -198,12 +198,6 @@ def outcome(evaluation: Evaluation, run: Run) -> str:
     lines = [evaluation.headline, *(f"{v.question} {v.answer}: {v.words}" for v in evaluation.verdicts)]
     bundle = [f"bundle: {run.bundle}"] if run.bundle.is_file() else []
     return "\n".join([*lines, *bundle, f"report: {evaluation.report}"])
-
-
-def checkpoint(folder: Path) -> Path:
-    """The final weights of a training run: a teacher's own name, or a student's best epoch."""
-    teacher = folder / TEACHER
-    return teacher if teacher.is_file() else folder / "best.safetensors"
 
 
 def _curves(trained: Mapping[str, Path]) -> dict[str, Path]:

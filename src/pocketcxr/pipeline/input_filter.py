@@ -35,16 +35,16 @@ MOST_FILMS = 4000
 """Frontal films of the train split that the gate learns from, evenly spaced where there are more: they are alike."""
 
 
-def gate_stage(run: Run) -> Path | None:
+def input_filter_stage(run: Run) -> Path | None:
     """Fit the gate of a run, or return the one that is there; None where the data hold nothing to refuse.
 
     Args:
         run: with its split table; the student takes no part, so the gate may be fitted before or after it.
     """
-    path = run.gate
-    run.gate.parent.mkdir(parents=True, exist_ok=True)
+    path = run.input_filter
+    path.parent.mkdir(parents=True, exist_ok=True)
     folders = [Path(folder) for folder in run.experiment.gate.strangers]
-    rows = with_strangers(read_rows(run.splits), folders, memory=run.gate.with_name("memory.jsonl"))
+    rows = with_strangers(read_rows(run.splits), folders, memory=path.with_name("memory.jsonl"))
     size, config = run.experiment.data.image_size, run.experiment.gate
     key = fingerprint(
         VIEWS_VERSION, config, size, run.experiment.data.aspect, sorted((row.sha256, row.split) for row in rows)
@@ -83,14 +83,14 @@ def gate_stage(run: Run) -> Path | None:
         "test": tested,
     }
     save_input_gate(path, network, spec, record)
-    write_json(run.gate.with_name("refusals.json"), {"threshold": spec.threshold, "kinds": spec.kinds, **record})
+    write_json(path.with_name("refusals.json"), {"threshold": spec.threshold, "kinds": spec.kinds, **record})
     _LOGGER.info("%s\ninput gate: %s", describe(tested), path)
     return path
 
 
-def gate_of(run: Run) -> tuple[InputKindNetwork, InputKindSpec, dict[str, Any]] | None:
+def fitted_input_filter(run: Run) -> tuple[InputKindNetwork, InputKindSpec, dict[str, Any]] | None:
     """The fitted gate of a run, None where it has none."""
-    return load_input_gate(run.gate) if run.gate.is_file() else None
+    return load_input_gate(run.input_filter) if run.input_filter.is_file() else None
 
 
 def load_known(

@@ -15,9 +15,9 @@ from pocketcxr.evaluation.calibration import fit_temperature
 from pocketcxr.evaluation.scoring import score
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
-from pocketcxr.pipeline.evaluate import checkpoint
 from pocketcxr.pipeline.run import write_json
 from pocketcxr.report.tables import slug
+from pocketcxr.run_folder import RunFolder, checkpoint
 from pocketcxr.training.record import finished
 from pocketcxr.training.student import train_student
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pocketcxr.pipeline.run import Run
 
 _LOGGER = logging.getLogger("pocketcxr")
-_RECORD = "without.json"
 LEAST_TEST_IMAGES = 20
 """Test images of a source below which it is not worth a training of its own."""
 
@@ -45,7 +44,7 @@ def train_without_sources(
     trained on X-rays, a warning says so. Of a source neither training nor calibration images are used.
 
     Args:
-        run: whose ``student`` settings are taken; results lie in its folder ``without/<source>``.
+        run: whose ``student`` settings are taken; results lie in its folder ``leave-one-source-out/<source>``.
         dataset: all of it; its test split is not touched.
         only: sources to leave out now, such as one for each of several processes or machines; all where empty.
         start_from: folder of a run whose students without a source give the first weights, each to the one without the
@@ -89,7 +88,7 @@ def train_without_sources(
     }
     record = {source: str(path.relative_to(run.folder)) for source, path in found.items()}
     write_json(
-        run.folder / "without" / _RECORD,
+        run.left_out_record,
         {
             "students": record,
             "left_out": skipped,
@@ -105,7 +104,7 @@ def _starts(folder: Path, dataset: Dataset, sources: Sequence[str]) -> dict[str,
     recorded = _recorded(folder)
     if recorded is None:
         raise ConfigError(
-            f"{folder}: expected students without a source ({folder / 'without' / _RECORD}): train them there first"
+            f"{folder}: expected students without a source in {RunFolder(folder).left_out_record}: train them first"
         )
     students = recorded["students"]
     if missing := sorted(set(sources) - set(students)):
@@ -128,12 +127,12 @@ def _first_stage(folder: Path | None) -> dict[str, object] | None:
 
 def _recorded(folder: Path) -> dict[str, Any] | None:
     """What is on record of a run's students without a source; None where none was trained."""
-    path = folder / "without" / _RECORD
+    path = RunFolder(folder).left_out_record
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _folder(run: Run, source: str) -> Path:
-    return run.folder / "without" / slug(source)
+    return run.left_out_record.with_name(slug(source))
 
 
 def _lost(dataset: Dataset, source: str) -> str:

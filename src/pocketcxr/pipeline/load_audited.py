@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.util
 import logging
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pocketcxr.data.pixels import open_dataset
 from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
+from pocketcxr.run_folder import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -157,15 +157,9 @@ def embeddings(model: LoadedModel, dataset: Dataset, *, cache: Path, progress: b
     return np.concatenate([model.predict(own.images(block)).embedding for block in blocks])
 
 
-def student_hash(run: Run) -> str:
-    """SHA-256 of the distilled student's weights, by which an audit is tied to it; empty where there is none."""
-    path = run.distilled / "best.safetensors"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
 def _without_source(run: Run | None, dataset: Dataset) -> dict[str, Predict]:
     """Students that never saw a source, where ``pocketcxr leave-source-out`` has trained them."""
-    if run is None or not (run.folder / "without").is_dir():
+    if run is None or not run.left_out_record.is_file():
         return {}
     require_extra("train", "torch", "timm")
     from pocketcxr.pipeline.leave_one_source_out import students_without
@@ -189,9 +183,8 @@ def _rivals(run: Run | None) -> dict[str, Predict]:
     require_extra("train", "torch", "timm")
     from pocketcxr.models.checkpoints import load_network
     from pocketcxr.models.predict import as_predict
-    from pocketcxr.pipeline.evaluate import checkpoint
 
-    folders = {roles.TEACHER: run.teacher, roles.BASELINE: run.alone}
+    folders = {roles.TEACHER: run.teacher, roles.BASELINE: run.student_baseline}
     return {
         name: as_predict(load_network(checkpoint(folder))[0])
         for name, folder in folders.items()

@@ -15,7 +15,7 @@ import onnxruntime
 from pocketcxr.bundle.format import read_bundle, read_manifest, verify
 from pocketcxr.bundle.golden import drawn_inputs, golden_path, network_input
 from pocketcxr.data.dataset import evenly
-from pocketcxr.errors import ConfigError, GateError
+from pocketcxr.errors import ConfigError, ReleaseError
 from pocketcxr.evaluation.operating_points import choose_operating_points
 from pocketcxr.export.export import MOST_REFERENCE_IMAGES, write_bundle, write_golden_vectors
 from pocketcxr.export.int8.chart import plot, table
@@ -31,8 +31,8 @@ from pocketcxr.export.int8.search import (
 )
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.pipeline.evaluate import test_figures
+from pocketcxr.pipeline.prepare import prepare
 from pocketcxr.pipeline.run import Run, write_json
-from pocketcxr.pipeline.stages import prepare
 from pocketcxr.training.config import load_experiment
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run_quantise(
     Raises:
         ConfigError: no run, no bundle, or a bundle that does not fit the run.
         BundleError: the bundle is damaged or quantised already.
-        GateError: no recipe keeps the limits; the record and the plot are written all the same.
+        ReleaseError: no recipe keeps the limits; the record and the plot are written all the same.
     """
     limits = limits or Limits()
     if out.suffix != ".onnx":
@@ -106,7 +106,7 @@ def run_quantise(
     kept = _record(found, limits, manifest, source)
     write_json(record, kept)
     if found.chosen is None:
-        raise GateError(_nothing_passed(found, record))
+        raise ReleaseError(_nothing_passed(found, record))
     kept |= _write(found.chosen, bench, opened, limits, out=out, kept=kept)
     if audit:
         kept["audit"] = _audits(source, out, folder, seed=seed, progress=progress)
@@ -115,7 +115,7 @@ def run_quantise(
     if worse:
         out.unlink()
         golden_path(out).unlink()
-        raise GateError(f"the int8 file fails gates of the audit that the float file passes: {'; '.join(worse)}")
+        raise ReleaseError(f"the int8 file fails gates of the audit that the float file passes: {'; '.join(worse)}")
     return QuantiseResult(out, record, f"{table(found)}\n\n{_outcome(kept, out)}\ntable: {record}\nplot: {picture}")
 
 
@@ -229,13 +229,13 @@ def _check_again(fitted: Fitted, bench: Bench, limits: Limits, chosen: Candidate
     """Hold the finished graph against the limits: its novelty was fitted on more pictures than while searching.
 
     Raises:
-        GateError: it breaks one.
+        ReleaseError: it breaks one.
     """
     found = bench.answers(session(fitted.model), fitted.quantile, bench.calibration)
     figures = compared(bench.truth, found, bench.manifest)
     said = misses(figures, limits, size=chosen.bytes, can_travel=chosen.portable)
     if said:
-        raise GateError(f"{chosen.recipe.words}: passed while searching, misses when finished: {'; '.join(said)}")
+        raise ReleaseError(f"{chosen.recipe.words}: passed while searching, misses when finished: {'; '.join(said)}")
 
 
 def _tested(fitted: Fitted, bench: Bench, limits: Limits, *, size: int) -> dict[str, Any]:

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.audit.record import read_outcome
-from pocketcxr.errors import GateError
-from pocketcxr.pipeline.load_audited import student_hash
+from pocketcxr.errors import ReleaseError
+from pocketcxr.run_folder import student_sha256
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pocketcxr.pipeline.run import Run
 
 _LOGGER = logging.getLogger("pocketcxr")
@@ -40,21 +38,21 @@ def audit_mark(run: Run, *, force: bool) -> Mark:
         force: export a student that failed, marked.
 
     Raises:
-        GateError: it failed and is not forced; the message names the gates.
+        ReleaseError: it failed and is not forced; the message names the gates.
         ConfigError: the audit's file is damaged.
     """
-    path = audit_path(run)
+    path = run.audit_record
     if not path.is_file():
         return _not_audited(run, "no audit was run")
     outcome = read_outcome(path)
     if not outcome.measured("model"):
         return _not_audited(run, "only its data were audited")
-    if outcome.subject.get("student_sha256") != student_hash(run):
+    if outcome.subject.get("student_sha256") != student_sha256(run):
         _LOGGER.warning("%s is of another student; audit again", path)
         return _not_audited(run, "the audit on file is of an older student")
     failed = outcome.failed("model")
     if failed and not force:
-        raise GateError(
+        raise ReleaseError(
             f"{run.folder}: the student failed {len(failed)} of {outcome.measured('model')} gates of its audit: "
             f"{'; '.join(failed)}; see {path.with_name('report.html')}; --force exports it all the same, marked"
         )
@@ -70,11 +68,6 @@ def audit_mark(run: Run, *, force: bool) -> Mark:
         return Mark(entry, _data_words(outcome.failed("data")))
     words = f"FAILED ITS AUDIT and was exported by force; gates that failed: {'; '.join(failed)}."
     return Mark(entry, (words, *_data_words(outcome.failed("data"))), " (FAILED ITS AUDIT)")
-
-
-def audit_path(run: Run) -> Path:
-    """Where the audit of a run is kept unless somebody asked for another folder."""
-    return run.folder / "audit" / "audit.json"
 
 
 def _not_audited(run: Run, why: str) -> Mark:

@@ -1,4 +1,4 @@
-"""A run's folder: where each stage puts its work, what the run was started with, and its log."""
+"""A run: its folder (`run_folder`), the configuration it was started with, and its log."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,62 +22,16 @@ _LOGGER = logging.getLogger("pocketcxr")
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(RunFolder):
     """One run: its folder, its configuration, and whether it shows progress bars."""
 
-    folder: Path
     experiment: Experiment
     progress: bool = True
-
-    @property
-    def index(self) -> Path:
-        """One row per image."""
-        return self.folder / "index.csv"
-
-    @property
-    def splits(self) -> Path:
-        """The index with classes, splits and duplicate groups."""
-        return self.folder / "splits.csv"
-
-    @property
-    def cache(self) -> Path:
-        """Decoded pixels."""
-        return self.folder / "cache"
-
-    @property
-    def teacher(self) -> Path:
-        """The heavy network's runs and checkpoint."""
-        return self.folder / "teacher"
-
-    @property
-    def views(self) -> Path:
-        """The teacher's answers to augmented views."""
-        return self.folder / "views"
-
-    @property
-    def alone(self) -> Path:
-        """The light network trained on labels only."""
-        return self.folder / "student-alone"
-
-    @property
-    def distilled(self) -> Path:
-        """The light network taught by the heavy one."""
-        return self.folder / "student-distilled"
-
-    @property
-    def gate(self) -> Path:
-        """The learned input gate."""
-        return self.folder / "gate" / "gate.safetensors"
 
     @property
     def bundle(self) -> Path:
         """The exported file."""
         return self.folder / "bundle" / f"{self.experiment.data.task.replace('/', '-')}.onnx"
-
-    @property
-    def evaluation(self) -> Path:
-        """Tables, predictions, report."""
-        return self.folder / "evaluation"
 
 
 def open_run(folder: Path, experiment: Experiment, *, progress: bool = True, record: bool = True) -> Run:

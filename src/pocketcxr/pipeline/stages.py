@@ -1,138 +1,174 @@
-"""The stages of a run on paths: index, split, dataset; each returns at once when its work is already there."""
+"""The stages of a run, each resumable: as functions of an opened run, and as commands on its folder."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
-import logging
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.data.index import build_index
-from pocketcxr.data.pixels import open_dataset
-from pocketcxr.data.rows import read_rows, write_rows
-from pocketcxr.data.split_reuse import splits_as
-from pocketcxr.data.splits import FRACTIONS, LEVELS, assign_folds, assign_splits
-from pocketcxr.data.summary import describe, describe_index
-from pocketcxr.errors import ConfigError
-from pocketcxr.labels import load_task
-from pocketcxr.pipeline.run import write_json
+from pocketcxr.errors import CheckpointError
+from pocketcxr.export.storages import BYTES
+from pocketcxr.models.checkpoints import checkpoint_sha256
+from pocketcxr.pipeline.evaluate import evaluate_run, export_run
+from pocketcxr.pipeline.input_filter import input_filter_stage
+from pocketcxr.pipeline.leave_one_source_out import train_without_sources
+from pocketcxr.pipeline.prepare import prepare
+from pocketcxr.pipeline.run import log_to, open_run
+from pocketcxr.run_folder import TEACHER_FILE
+from pocketcxr.training.losses import needs_teacher
+from pocketcxr.training.student import train_student
+from pocketcxr.training.teacher import train_teacher
+from pocketcxr.training.views import cache_views
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from pocketcxr.data.dataset import Dataset
-    from pocketcxr.labels import Task
     from pocketcxr.pipeline.run import Run
+    from pocketcxr.training.config import Experiment
+    from pocketcxr.training.views import TeacherViews
 
-_LOGGER = logging.getLogger("pocketcxr")
+
+def run_train_teacher(
+    folder: Path, experiment: Experiment, *, splits: Path | None = None, progress: bool = True
+) -> Path:
+    """Train the teacher of a run; return its checkpoint."""
+    with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
+        return teacher_stage(run, dataset)
 
 
-def index_sources(
-    sources: Sequence[Path],
-    output: Path,
+def run_cache_views(folder: Path, experiment: Experiment, *, splits: Path | None = None, progress: bool = True) -> Path:
+    """Compute the teacher's outputs for every augmented view; return the folder of all such caches."""
+    with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
+        views_stage(run, dataset)
+        return run.views
+
+
+def run_train_student(
+    folder: Path,
+    experiment: Experiment,
     *,
-    layout: str = "auto",
-    columns: Mapping[str, str] | None = None,
-    aliases: Mapping[str, str] | None = None,
-    progress: bool = True,
-) -> None:
-    """Index data sets into `output`, and list what was left out beside it (``NAME.rejected.csv``)."""
-    index = build_index(
-        sources,
-        layout=layout,
-        columns=columns or {},
-        finding_aliases=aliases or {},
-        memory=output.with_suffix(".memory.jsonl"),
-        progress=progress,
-    )
-    write_rows(index.rows, output)
-    left_out = output.with_suffix(".rejected.csv")
-    with left_out.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("path", "source", "reason"), *map(dataclasses.astuple, index.rejected)])
-    _LOGGER.info("%s\nindex: %s; left out, with reasons: %s", describe_index(index), output, left_out)
-
-
-def split_index(
-    index: Path,
-    task: Task,
-    output: Path,
-    *,
-    fractions: tuple[float, ...] = FRACTIONS,
-    seed: int = 0,
-    folds: int = 0,
-    level: str = LEVELS[0],
-    like: Path | None = None,
-) -> str:
-    """Split an index for a task, or take its sides from the table `like`; return the table of what went where.
-
-    Raises:
-        ConfigError: `like` together with a setting that deals images out.
-        DataError, LeakError: see `assign_splits`, `assign_folds`, `splits_as`.
-    """
-    if like is not None and (tuple(fractions), seed, folds, level) != (FRACTIONS, 0, 0, LEVELS[0]):
-        raise ConfigError(f"--as takes every side from {like}: leave out --fractions, --seed, --folds and --level")
-    rows = read_rows(index)
-    if like is not None:
-        done = splits_as(rows, task, read_rows(like), name=str(like))
-    elif folds:
-        done = assign_folds(rows, task, folds=folds, seed=seed, level=level)
-    else:
-        done = assign_splits(rows, task, fractions=fractions, seed=seed)
-    write_rows(done, output)
-    return describe(done, task)
-
-
-def prepare(
-    run: Run,
-    *,
-    sources: Sequence[Path] | None = None,
     splits: Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    aliases: Mapping[str, str] | None = None,
-) -> Dataset:
-    """Index, split and decode what a run works on; afterwards the run's folder alone is enough to go on.
+    teacher: bool = True,
+    online: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train the student of a run, distilled or (`teacher` false) as a baseline; return its checkpoint.
+
+    Args:
+        folder: the run's.
+        experiment: all settings.
+        splits: a table with a ``split`` column, for a run that has none yet.
+        teacher: False trains the baseline student: labels only.
+        online: run the teacher in every step instead of caching its outputs.
+        progress: show progress bars on stderr.
+    """
+    with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
+        return student_stage(run, dataset, teacher=teacher, online=online)
+
+
+def run_train_input_filter(
+    folder: Path, experiment: Experiment, *, splits: Path | None = None, progress: bool = True
+) -> Path | None:
+    """Fit the learned input filter of a run; return its file, None where the data hold nothing to refuse."""
+    with _opened(folder, experiment, splits=splits, progress=progress) as (run, _):
+        return input_filter_stage(run)
+
+
+def run_leave_one_source_out(
+    folder: Path,
+    experiment: Experiment,
+    *,
+    splits: Path | None = None,
+    only: Sequence[str] = (),
+    start_from: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Path]:
+    """Train the student again without each source in turn; see `leave_one_source_out.train_without_sources`.
+
+    Returns:
+        Source to the checkpoint of the student that never saw it.
+    """
+    with _opened(folder, experiment, splits=splits, progress=progress, record=False) as (run, dataset):
+        return train_without_sources(run, dataset, only=only, start_from=start_from)
+
+
+def run_export(
+    folder: Path,
+    experiment: Experiment,
+    *,
+    splits: Path | None = None,
+    force: bool = False,
+    storage: str = BYTES,
+    progress: bool = True,
+) -> Path:
+    """Export the distilled student of a run as a bundle; see `export_run`."""
+    with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
+        return export_run(run, dataset, force=force, storage=storage)
+
+
+def run_evaluate(folder: Path, experiment: Experiment, *, splits: Path | None = None, progress: bool = True) -> str:
+    """Evaluate all networks of a run side by side and write the report; return the outcome in a few lines."""
+    with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
+        return evaluate_run(run, dataset)
+
+
+@contextmanager
+def _opened(
+    folder: Path, experiment: Experiment, *, splits: Path | None, progress: bool, record: bool = True
+) -> Iterator[tuple[Run, Dataset]]:
+    run = open_run(folder, experiment, progress=progress, record=record)
+    with log_to(run):
+        yield run, prepare(run, splits=splits)
+
+
+def teacher_stage(run: Run, dataset: Dataset) -> Path:
+    """Train the teacher of a run, or copy the one that was named; return its checkpoint when that is done."""
+    config = run.experiment
+    if config.teacher.checkpoint:
+        return _given_teacher(run, Path(config.teacher.checkpoint))
+    return train_teacher(
+        dataset, config.teacher, out=run.teacher, augmentation=config.views.augmentation, progress=run.progress
+    )
+
+
+def _given_teacher(run: Run, given: Path) -> Path:
+    """Copy of a trained network in the run's folder, where evaluation and audit look for the teacher.
 
     Raises:
-        ConfigError: neither sources nor a table is given and the run has none yet, or they differ from the run's own.
-        LeakError: a table of one's own has a patient or a duplicate group on two sides.
+        CheckpointError: no such file, or the run has another teacher already.
     """
-    config = run.experiment.data
-    task = load_task(config.task)
-    _remember_sources(run, sources, splits)
-    if not run.splits.is_file():
-        if splits is not None:
-            rows = assign_splits(read_rows(splits), task, fractions=config.fractions, seed=config.seed, keep=True)
-            write_rows(rows, run.splits)
-            _LOGGER.info("%s", describe(rows, task))
-        elif sources:
-            index_sources(
-                sources, run.index, layout=config.layout, columns=columns, aliases=aliases, progress=run.progress
-            )
-            _LOGGER.info("%s", split_index(run.index, task, run.splits, fractions=config.fractions, seed=config.seed))
-        else:
-            raise ConfigError(f"{run.folder} holds no run yet: name X-rays with --data or a split table with --splits")
-    return open_dataset(
-        read_rows(run.splits),
-        task,
-        size=config.image_size,
-        aspect=config.aspect,
-        cache=run.cache,
-        unlabelled=run.experiment.student.unlabelled,
+    path, sha256 = run.teacher / TEACHER_FILE, checkpoint_sha256(given)
+    if path.exists():
+        if checkpoint_sha256(path) != sha256:
+            raise CheckpointError(f"{path} is another teacher than {given}: choose another -o folder")
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    shutil.copyfile(given, partial)
+    partial.replace(path)
+    return path
+
+
+def views_stage(run: Run, dataset: Dataset) -> TeacherViews:
+    """Compute what is missing of the teacher's outputs for the augmented views."""
+    return cache_views(dataset, teacher_stage(run, dataset), run.experiment.views, out=run.views, progress=run.progress)
+
+
+def student_stage(run: Run, dataset: Dataset, *, teacher: bool = True, online: bool = False) -> Path:
+    """Train the student of a run, distilled or as a baseline, on the same views and for as many steps."""
+    config = run.experiment.student
+    if not teacher:
+        config = dataclasses.replace(config, losses={"hard": 1.0})
+    distils = needs_teacher(config.losses)
+    return train_student(
+        dataset,
+        config,
+        out=run.student_distilled if teacher else run.student_baseline,
+        views_config=run.experiment.views,
+        views=views_stage(run, dataset) if distils and not online else None,
+        teacher=teacher_stage(run, dataset) if distils and online else None,
         progress=run.progress,
     )
-
-
-def _remember_sources(run: Run, sources: Sequence[Path] | None, splits: Path | None) -> None:
-    given = {
-        "sources": sorted(str(s.resolve()) for s in sources or ()),
-        "splits": str(splits.resolve()) if splits else "",
-    }
-    saved = run.folder / "sources.json"
-    if saved.is_file() and run.splits.is_file():
-        before = json.loads(saved.read_text(encoding="utf-8"))
-        if (sources or splits) and before != given:
-            raise ConfigError(f"{run.folder} holds a run on other X-rays ({saved}): choose another -o folder")
-    elif sources or splits:
-        write_json(saved, given)

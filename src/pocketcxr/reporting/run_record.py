@@ -17,6 +17,7 @@ from pocketcxr import roles
 from pocketcxr.bundle.format import read_bundle, read_manifest, sha256_of
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import DataError
+from pocketcxr.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.data.rows import IndexRow
 
-STAGES = ("teacher", "student-alone", "student-distilled")
+STAGES = ("teacher", "student-baseline", "student-distilled")
 """Folders of a run that hold a training."""
 
 _CHECKPOINTS = ("teacher.safetensors", "best.safetensors")
@@ -112,7 +113,7 @@ class RunRecord:
         """Networks that the run finished, by their names in the evaluation; what is only planned is not among them."""
         names = {roles.TEACHER, roles.BASELINE, roles.DISTILLED} & set(self.evaluation.get("models", {}))
         names |= {roles.TEACHER} if "teacher" in self.stages else set()
-        names |= {roles.BASELINE} if "student-alone" in self.finished else set()
+        names |= {roles.BASELINE} if "student-baseline" in self.finished else set()
         names |= {roles.DISTILLED} if "student-distilled" in self.finished or self.bundle else set()
         return frozenset(names)
 
@@ -162,7 +163,9 @@ def read_run_record(folder: Path) -> RunRecord:
 
     rows_file = next((name for name in ("splits.csv", "folds.csv", "index.csv") if (folder / name).is_file()), "")
     protocol = table("evaluation/crossval.json")
-    stages = {stage: found for stage in STAGES if (found := _checkpoint_record(folder / stage))}
+    baseline = RunFolder(folder).student_baseline.name
+    places = {stage: baseline if stage == "student-baseline" else stage for stage in STAGES}
+    stages = {stage: found for stage, place in places.items() if (found := _checkpoint_record(folder / place))}
     record = RunRecord(
         name=folder.resolve().name,
         experiment=table("experiment.json"),
@@ -173,8 +176,12 @@ def read_run_record(folder: Path) -> RunRecord:
         teacher_check=table("teacher-check.json"),
         bundle=(bundle := _bundle(folder)),
         stages=stages,
-        finished={stage: found for stage in STAGES if (found := _read_json(folder / stage / "finished.json"))},
-        environment=next((found for stage in reversed(STAGES) if (found := table(f"{stage}/environment.json"))), {}),
+        finished={
+            stage: found for stage, place in places.items() if (found := _read_json(folder / place / "finished.json"))
+        },
+        environment=next(
+            (found for place in reversed(places.values()) if (found := table(f"{place}/environment.json"))), {}
+        ),
         folds=int(protocol.get("folds", 0)),
         fold_level=str(protocol.get("level", "")),
         own_splits=bool(_read_json(folder / "sources.json").get("splits")),
@@ -184,7 +191,7 @@ def read_run_record(folder: Path) -> RunRecord:
     files += [rows_file] if rows_file else []
     files += ["index.rejected.csv"] if (folder / "index.rejected.csv").is_file() else []
     files += [f"bundle/{bundle.name}"] if bundle else []
-    files += [f"{stage}/ checkpoint" for stage in stages]
+    files += [f"{places[stage]}/ checkpoint" for stage in stages]
     return dataclasses.replace(record, files=tuple(files))
 
 

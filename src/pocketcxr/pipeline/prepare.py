@@ -1,0 +1,138 @@
+"""Index, split and decode the images that a run works on; what is already there is kept."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from pocketcxr.data.index import build_index
+from pocketcxr.data.pixels import open_dataset
+from pocketcxr.data.rows import read_rows, write_rows
+from pocketcxr.data.split_reuse import splits_as
+from pocketcxr.data.splits import FRACTIONS, LEVELS, assign_folds, assign_splits
+from pocketcxr.data.summary import describe, describe_index
+from pocketcxr.errors import ConfigError
+from pocketcxr.labels import load_task
+from pocketcxr.pipeline.run import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.labels import Task
+    from pocketcxr.pipeline.run import Run
+
+_LOGGER = logging.getLogger("pocketcxr")
+
+
+def index_sources(
+    sources: Sequence[Path],
+    output: Path,
+    *,
+    layout: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+    progress: bool = True,
+) -> None:
+    """Index data sets into `output`, and list what was left out beside it (``NAME.rejected.csv``)."""
+    index = build_index(
+        sources,
+        layout=layout,
+        columns=columns or {},
+        finding_aliases=aliases or {},
+        memory=output.with_suffix(".memory.jsonl"),
+        progress=progress,
+    )
+    write_rows(index.rows, output)
+    left_out = output.with_suffix(".rejected.csv")
+    with left_out.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("path", "source", "reason"), *map(dataclasses.astuple, index.rejected)])
+    _LOGGER.info("%s\nindex: %s; left out, with reasons: %s", describe_index(index), output, left_out)
+
+
+def split_index(
+    index: Path,
+    task: Task,
+    output: Path,
+    *,
+    fractions: tuple[float, ...] = FRACTIONS,
+    seed: int = 0,
+    folds: int = 0,
+    level: str = LEVELS[0],
+    like: Path | None = None,
+) -> str:
+    """Split an index for a task, or take its sides from the table `like`; return the table of what went where.
+
+    Raises:
+        ConfigError: `like` together with a setting that deals images out.
+        DataError, LeakError: see `assign_splits`, `assign_folds`, `splits_as`.
+    """
+    if like is not None and (tuple(fractions), seed, folds, level) != (FRACTIONS, 0, 0, LEVELS[0]):
+        raise ConfigError(f"--as takes every side from {like}: leave out --fractions, --seed, --folds and --level")
+    rows = read_rows(index)
+    if like is not None:
+        done = splits_as(rows, task, read_rows(like), name=str(like))
+    elif folds:
+        done = assign_folds(rows, task, folds=folds, seed=seed, level=level)
+    else:
+        done = assign_splits(rows, task, fractions=fractions, seed=seed)
+    write_rows(done, output)
+    return describe(done, task)
+
+
+def prepare(
+    run: Run,
+    *,
+    sources: Sequence[Path] | None = None,
+    splits: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Index, split and decode what a run works on; afterwards the run's folder alone is enough to go on.
+
+    Raises:
+        ConfigError: neither sources nor a table is given and the run has none yet, or they differ from the run's own.
+        LeakError: a table of one's own has a patient or a duplicate group on two sides.
+    """
+    config = run.experiment.data
+    task = load_task(config.task)
+    _remember_sources(run, sources, splits)
+    if not run.splits.is_file():
+        if splits is not None:
+            rows = assign_splits(read_rows(splits), task, fractions=config.fractions, seed=config.seed, keep=True)
+            write_rows(rows, run.splits)
+            _LOGGER.info("%s", describe(rows, task))
+        elif sources:
+            index_sources(
+                sources, run.index, layout=config.layout, columns=columns, aliases=aliases, progress=run.progress
+            )
+            _LOGGER.info("%s", split_index(run.index, task, run.splits, fractions=config.fractions, seed=config.seed))
+        else:
+            raise ConfigError(f"{run.folder} holds no run yet: name X-rays with --data or a split table with --splits")
+    return open_dataset(
+        read_rows(run.splits),
+        task,
+        size=config.image_size,
+        aspect=config.aspect,
+        cache=run.cache,
+        unlabelled=run.experiment.student.unlabelled,
+        progress=run.progress,
+    )
+
+
+def _remember_sources(run: Run, sources: Sequence[Path] | None, splits: Path | None) -> None:
+    given = {
+        "sources": sorted(str(s.resolve()) for s in sources or ()),
+        "splits": str(splits.resolve()) if splits else "",
+    }
+    saved = run.folder / "sources.json"
+    if saved.is_file() and run.splits.is_file():
+        before = json.loads(saved.read_text(encoding="utf-8"))
+        if (sources or splits) and before != given:
+            raise ConfigError(f"{run.folder} holds a run on other X-rays ({saved}): choose another -o folder")
+    elif sources or splits:
+        write_json(saved, given)
