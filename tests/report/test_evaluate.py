@@ -14,7 +14,7 @@ from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.evaluation.costs import Costs, Latency
 from pocketcxr.report import conclusions
 from pocketcxr.report.evaluate import evaluate_models, score
-from pocketcxr.report.formatting import source_rows
+from pocketcxr.report.evaluation_tables import source_rows
 
 QUICK = EvaluationConfig(bootstrap=80)
 

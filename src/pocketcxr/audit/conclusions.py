@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pocketcxr.audit.criteria import FAILED, NOT_MEASURABLE, PASSED
+from pocketcxr.report.formatting import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ def _headline(
         faults = [r.criterion.broken for r in bad[:_NAMED]]
         more = f", and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         of = _criteria(len(bad) + len(good), "measured ")
-        return f"FAIL: {len(bad)} of {of}{rest}. Do not rely on {what}: {_listed(faults)}{more}."
+        return f"FAIL: {len(bad)} of {of}{rest}. Do not rely on {what}: {listed(faults)}{more}."
     if not good:
         return f"NOT MEASURABLE on these {subject}: {open_[0].words if open_ else 'there is no criterion'}."
     return f"PASS: none of {_criteria(len(good), 'measured ')} on {subject} failed{rest}."
@@ -83,7 +84,7 @@ def _clinician(bad: Sequence[CriterionResult], open_: Sequence[CriterionResult],
     named = [words for prefixes, words in _OPENING if any(key.startswith(tuple(prefixes.split())) for key in keys)]
     known = tuple(prefix for prefixes, _ in _OPENING for prefix in prefixes.split())
     others = [r.criterion.broken for r in bad if not r.criterion.key.startswith(known)]
-    parts = [*named, _listed(others)] if others else named
+    parts = [*named, listed(others)] if others else named
     return f"Do not rely on {what}: {'; and '.join(parts)}. Expect worse results at any other hospital."
 
 
@@ -105,17 +106,13 @@ def _reviewer(bad: Sequence[CriterionResult], open_: Sequence[CriterionResult], 
     if bad:
         words.append("Failed: " + "; ".join(f"{r.criterion.title}: {r.words}" for r in bad) + ".")
     if open_:
-        reasons = _listed(list(dict.fromkeys(r.words for r in open_))[:_NAMED])
+        reasons = listed(list(dict.fromkeys(r.words for r in open_))[:_NAMED])
         words.append(f"Not measurable because: {reasons}.")
     words.append(
         "A criterion on a figure with an interval fails only where the whole 95 % interval lies beyond the limit: "
         "passing means that the fault was not shown, not that it is absent."
     )
     return " ".join(words)
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _criteria(number: int, kind: str = "") -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.report.formatting import in_unit, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,25 +116,6 @@ def failed(results: Sequence[CriterionResult], scope: Scope | None = None) -> tu
     return tuple(r for r in results if r.outcome == FAILED and (scope is None or r.criterion.scope == scope))
 
 
-def in_unit(value: float | None, unit: str) -> str:
-    """A figure as a reader wants it: shares in per cent, counts whole, the rest with three digits."""
-    if value is None:
-        return "–"
-    if unit == "share":
-        return f"{100 * value:.1f} %".replace("-", "−")
-    if unit == "count":
-        return f"{value:,.0f}"
-    return f"{value:.3f}".replace("-", "−")
-
-
-def with_interval(measure: Measure) -> str:
-    """A figure with its interval."""
-    text = in_unit(measure.value, measure.unit)
-    if measure.low is None or measure.high is None:
-        return text
-    return f"{text} ({in_unit(measure.low, measure.unit)} to {in_unit(measure.high, measure.unit)})"
-
-
 def limit_words(criterion: Criterion, unit: str) -> str:
     """The limit, such as ``at most 10.0 %``."""
     if criterion.at_most is not None:
@@ -154,7 +136,7 @@ def _evaluated(criterion: Criterion, measure: Measure | None) -> CriterionResult
     ends = {"favourable": favourable, "value": measure.value, "unfavourable": unfavourable}
     compared = ends[criterion.evaluated_on]
     passed = compared <= (criterion.at_most or 0.0) if upper else compared >= (criterion.at_least or 0.0)
-    words = f"{with_interval(measure)}, limit {limit_words(criterion, measure.unit)}"
+    words = f"{with_interval(measure, unit=measure.unit)}, limit {limit_words(criterion, measure.unit)}"
     return CriterionResult(criterion, PASSED if passed else FAILED, words, compared, measure)
 
 

@@ -16,7 +16,7 @@ from pocketcxr.evaluation.scoring import score
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.run import write_json
-from pocketcxr.report.tables import slug
+from pocketcxr.report.formatting import slug
 from pocketcxr.run_folder import RunFolder, checkpoint
 from pocketcxr.training.record import finished
 from pocketcxr.training.student import train_student

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pocketcxr import roles
-from pocketcxr.report.formatting import bracket, count, number, p_words, percent
+from pocketcxr.report.formatting import bracket, count, number, p_value, percent, sentence_case
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,17 +111,18 @@ def _verdict(question: str, pair: Comparison, by_name: Mapping[str, ModelResult]
     answer = NOT_SHOWN if not difference.shown else SHOWN if figure.value > 0 else OPPOSITE
     values = [number(by_name[name].figures[metric].value) for name in (pair.first, pair.second)]
     words = (
-        f"{_sentence(metric_words(metric, task))}: {values[0]} ({pair.first}) against {values[1]} ({pair.second}); "
-        f"difference {number(figure.value, sign=True)} {bracket(figure, sign=True)}, bootstrap {p_words(difference.p)}"
+        f"{sentence_case(metric_words(metric, task))}: {values[0]} ({pair.first}) against {values[1]} ({pair.second}); "
+        f"difference {number(figure.value, sign=True)} {bracket(figure, partial(number, sign=True))}, "
+        f"bootstrap {p_value(difference.p)}"
     )
     if pair.delong.p is not None:
         of_class = "" if metric == "auroc" else f" for “{task.positive}” alone"
-        words += f", DeLong{of_class} {p_words(pair.delong.p)}"
+        words += f", DeLong{of_class} {p_value(pair.delong.p)}"
     accuracy = pair.difference("accuracy").figure
     if accuracy.value is not None:
         words += (
-            f". Accuracy: {percent(accuracy.value, sign=True)} points {bracket(accuracy, sign=True, as_percent=True)}, "
-            f"McNemar {p_words(pair.mcnemar.p)} ({pair.mcnemar.only_first} images right only with the {pair.first}, "
+            f". Accuracy: {percent(accuracy.value, sign=True)} {bracket(accuracy, partial(percent, sign=True))}, "
+            f"McNemar {p_value(pair.mcnemar.p)} ({pair.mcnemar.only_first} images right only with the {pair.first}, "
             f"{pair.mcnemar.only_second} only with the {pair.second})"
         )
     if not difference.shown:
@@ -175,8 +177,8 @@ def cautions(
     if len(set(sources)) > 1:
         found.append(
             "A network that read nothing but the source of an image (its border, marks, compression) would be right "
-            f"for {percent(reader)} % of these images; one that always gave the commonest class, for "
-            f"{percent(commonest)} %. What lies between is what shortcuts can win: look at each source."
+            f"for {percent(reader)} of these images; one that always gave the commonest class, for "
+            f"{percent(commonest)}. What lies between is what shortcuts can win: look at each source."
         )
     single = sorted({s for s in sources if len({int(t) for t, x in zip(truth, sources, strict=True) if x == s}) == 1})
     if single:
@@ -195,7 +197,7 @@ def cautions(
     if 0 < counted < 20:  # noqa: PLR2004
         found.append(f"The smallest class has {count(int(counted), 'test image')}.")
     notes = dict.fromkeys(note for one in judged for note in one.calibration.notes)
-    return (*found, *(f"{_sentence(note)}." for note in notes))
+    return (*found, *(f"{sentence_case(note)}." for note in notes))
 
 
 def source_reader(truth: np.ndarray, sources: Sequence[str]) -> float:
@@ -203,10 +205,6 @@ def source_reader(truth: np.ndarray, sources: Sequence[str]) -> float:
     names = np.asarray(sources)
     right = sum(int(np.bincount(truth[names == name]).max()) for name in set(sources))
     return right / len(truth)
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def _find(comparisons: Sequence[Comparison], first: str, second: str) -> Comparison | None:

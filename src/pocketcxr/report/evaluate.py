@@ -20,7 +20,8 @@ from pocketcxr.evaluation.intervals import clusters
 from pocketcxr.evaluation.model_result import ModelResult, calibrate, judge
 from pocketcxr.evaluation.scoring import Predictions, score
 from pocketcxr.report import conclusions
-from pocketcxr.report.tables import slug, write_tables
+from pocketcxr.report.formatting import slug
+from pocketcxr.report.tables import write_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -198,7 +199,9 @@ def _check(scored: Sequence[Predictions]) -> None:
             "evaluation: the test split holds no labelled image; run  pocketcxr split  with a test fraction"
         )
     names = [one.name for one in scored]
-    if len({slug(name) for name in names}) != len(names):  # the files of their predictions are named after them
+    if len({slug(name) or "model" for name in names}) != len(
+        names
+    ):  # the files of their predictions are named after them
         raise DataError(f"evaluation: expected different names of models, found {names}")
     for one in scored[1:]:
         if not np.array_equal(one.positions, first.positions):

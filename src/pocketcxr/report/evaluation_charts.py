@@ -90,7 +90,7 @@ def curves_of_models(models: Sequence[ModelResult], task: Task) -> list[Chart]:
         Chart(
             "Precision and recall",
             f"Of the images called “{task.positive}”, how many are, as more of them are found. "
-            f"Depends on their share, here {share} %.",
+            f"Depends on their share, here {share}.",
             precision,
         ),
         Chart(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
 from pocketcxr.report import evaluation_charts as charts
-from pocketcxr.report import formatting as words
+from pocketcxr.report import evaluation_tables as rows
 from pocketcxr.report.images import common_root, examples
+from pocketcxr.report.page import render
 from pocketcxr.report.tables import environment, write_text
 from pocketcxr.report.training_curves import training_charts
 
@@ -44,33 +43,26 @@ def write_report(
         command: the command line that made this.
         settings: the whole effective configuration.
     """
-    jinja = jinja2.Environment(
-        loader=jinja2.PackageLoader("pocketcxr.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    jinja.filters |= {"three": words.number, "percent": words.percent, "p": words.p_words}
     shown, models = evaluation.primary, evaluation.models
-    page = jinja.get_template("evaluation.html.j2").render(
+    page = render(
+        "report/templates/evaluation.html.j2",
         evaluation=evaluation,
         task=evaluation.task,
         models=models,
         primary=shown,
-        sections=words.figure_sections(evaluation),
+        sections=rows.figure_sections(evaluation),
         overview=charts.overview(models, evaluation.task),
         charts=charts.curves_of_models(models, evaluation.task) + charts.curves_of_classes(shown, evaluation.task),
         training=training_charts(curves),
         prevalence=prevalence_rows(shown),
         prevalences=PREVALENCES,
-        costs=words.cost_rows(evaluation),
-        sources=words.source_rows(evaluation),
-        data_rows=words.data_rows(evaluation),
+        costs=rows.cost_rows(evaluation),
+        sources=rows.source_rows(evaluation),
+        data_rows=rows.data_rows(evaluation),
         right=examples(shown, models, dataset, right=True, most=_RIGHT),
         wrong=examples(shown, models, dataset, right=False, most=_WRONG),
         wrong_total=int((shown.predicted != shown.scored.labels).sum()),
-        licences=words.licences(dataset, shown.scored.positions),
+        licences=rows.licences(dataset, shown.scored.positions),
         root=common_root(dataset),
         command=command,
         settings=json.dumps(settings or {}, indent=1, ensure_ascii=False, default=str),

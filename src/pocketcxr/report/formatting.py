@@ -1,52 +1,74 @@
-"""Figures as a reader sees them: numbers, names with explanations, rows of tables."""
+"""Numbers as a reader sees them: the one place where figures, shares, intervals and names become text."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from pocketcxr.data.dataset import Dataset
-    from pocketcxr.evaluation.costs import Costs
     from pocketcxr.evaluation.intervals import Estimate
-    from pocketcxr.report.evaluate import Evaluation
+    from pocketcxr.report.types import Measure
+
+    Show = Callable[[float | None], str]
+
+MISSING = "–"
+"""Stands where there is no number."""
 
 
-def number(value: float | None, *, sign: bool = False) -> str:
-    """Three decimals with a true minus; a dash where there is nothing."""
+def number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """A number with so many decimals and a true minus; a dash where there is none."""
     if value is None:
-        return "–"
-    return f"{value:+.3f}".replace("-", "−") if sign else f"{value:.3f}".replace("-", "−")
+        return MISSING
+    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
 
-def percent(value: float | None, *, sign: bool = False) -> str:
-    """Per cent with one decimal, without the unit; a dash where there is nothing."""
-    if value is None:
-        return "–"
-    return (f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}").replace("-", "−")
+def percent(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
+    """A share in per cent, ``12.3 %``; a dash where there is none."""
+    return MISSING if value is None else f"{number(100 * value, digits, sign=sign)} %"
 
 
-def bracket(figure: Estimate, *, sign: bool = False, as_percent: bool = False) -> str:
-    """The interval in words, or why there is none."""
+def in_unit(value: float | None, unit: str) -> str:
+    """A measure in its unit: shares in per cent, counts whole, the rest with three decimals."""
+    if unit == "share":
+        return percent(value)
+    if unit == "count" and value is not None:
+        return f"{value:,.0f}"
+    return number(value)
+
+
+def interval(figure: Estimate | Measure, show: Show = number) -> str:
+    """Bounds of the 95 % interval, ``0.862 to 0.914``, or the reason why there is none."""
     if figure.low is None or figure.high is None:
-        return f"({figure.why or 'no interval'})"
-    show = percent if as_percent else number
-    return f"(95 % interval {show(figure.low, sign=sign)} to {show(figure.high, sign=sign)})"
+        return figure.why or "no interval"
+    return f"{show(figure.low)} to {show(figure.high)}"
 
 
-def p_words(p: float) -> str:
-    """A p-value with no more digits than it deserves."""
+def bracket(figure: Estimate, show: Show = number) -> str:
+    """The interval in brackets behind a value: ``(95 % interval 0.862 to 0.914)``."""
+    return f"({'' if figure.low is None else '95 % interval '}{interval(figure, show)})"
+
+
+def with_interval(figure: Estimate | Measure, digits: int = 2, *, unit: str = "") -> str:
+    """Value and interval, ``0.89 (0.86 to 0.91)``; with a unit as `in_unit` writes it."""
+
+    def show(value: float | None) -> str:
+        return in_unit(value, unit) if unit else number(value, digits)
+
+    if figure.value is None or figure.low is None or figure.high is None:
+        return show(figure.value)
+    return f"{show(figure.value)} ({interval(figure, show)})"
+
+
+def p_value(p: float) -> str:
+    """A p-value with no more digits than it deserves: ``p = 0.032``."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"  # noqa: PLR2004
 
 
-def count(amount_: int, noun: str) -> str:
+def count(items: int, noun: str) -> str:
     """Number and noun, in the plural where needed, thousands grouped."""
-    return f"{amount_:,} {noun}{'' if amount_ == 1 else 's'}"
+    return f"{items:,} {noun}{'' if items == 1 else 's'}"
 
 
 def amount(value: float) -> str:
@@ -57,179 +79,23 @@ def amount(value: float) -> str:
     return f"{value:.3g}"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One figure in a table: text, the interval below it, or why there is none."""
-
-    text: str
-    below: str = ""
-    missing: bool = False
+def listed(parts: Sequence[str]) -> str:
+    """Parts of a sentence joined by commas, the last one by "and"."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
-@dataclass(frozen=True)
-class Row:
-    """One figure of all models: its name, what it means, and a cell per model."""
-
-    name: str
-    meaning: str
-    cells: tuple[Cell, ...]
+def sentence_case(text: str) -> str:
+    """Text with a capital first letter, the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
-def cell(figure: Estimate | None, show: Callable[[float | None], str] = number) -> Cell:
-    """Show a figure with its interval; not measurable ones say so, and why."""
-    if figure is None or figure.value is None:
-        return Cell("not measurable", figure.why if figure else "", missing=True)
-    if figure.low is None or figure.high is None:
-        return Cell(show(figure.value), figure.why)
-    return Cell(show(figure.value), f"{show(figure.low)} – {show(figure.high)}")
+def slug(name: str) -> str:
+    """Lower-case words joined by underscores, for keys and names of files."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-_Definition = tuple[str, str, str, "Callable[[float | None], str]"]
-
-
-def figure_sections(evaluation: Evaluation) -> list[tuple[str, list[Row]]]:
-    """The main table, grouped by what a reader wants to know."""
-    task, coverage = evaluation.task, evaluation.config.coverage
-    several = len(task.labels) > 2  # noqa: PLR2004
-    ranking: list[_Definition] = [
-        (
-            "auroc",
-            f"AUROC, {task.positive}",
-            "chance that a random image with it scores higher than one without",
-            number,
-        )
-    ]
-    if several:
-        ranking += [(f"auroc/{x}", f"AUROC, {x}", "", number) for x in task.labels if x != task.positive]
-        ranking.append(("auroc_macro", "AUROC, mean of classes", "", number))
-    ranking.append(("average_precision", f"Average precision, {task.positive}", "area under precision-recall", number))
-    if several:
-        ranking.append(("average_precision_macro", "Average precision, mean of classes", "", number))
-    answers: list[_Definition] = [
-        ("accuracy", "Accuracy, %", "most probable class is the true one", percent),
-        ("balanced_accuracy", "Balanced accuracy, %", "mean over classes of the share found", percent),
-        *((f"recall/{x}", f"Found of {x}, %", "", percent) for x in task.labels),
-    ]
-    sections = [("Telling classes apart", ranking), ("Most probable class", answers)]
-    for point, target in (
-        ("screening", f"sensitivity of {100 * evaluation.config.screening_sensitivity:g} % asked for"),
-        ("confirming", f"specificity of {100 * evaluation.config.confirming_specificity:g} % asked for"),
-    ):
-        definitions: list[_Definition] = [
-            (f"sensitivity@{point}", "Sensitivity, %", f"share of {task.positive} that is called", percent),
-            (f"specificity@{point}", "Specificity, %", "share of the others that is not", percent),
-            (f"ppv@{point}", "Positive predictive value, %", "at the share of disease in these images", percent),
-            (f"npv@{point}", "Negative predictive value, %", "at the share of disease in these images", percent),
-        ]
-        sections.append((f"At the {point} threshold ({target}, chosen on the calibration split)", definitions))
-    sections.append(
-        (
-            "Are probabilities honest? (smaller is better)",
-            [
-                ("brier", "Brier score", "squared distance from the truth", number),
-                ("log_loss", "Log loss", "surprise at the truth", number),
-                ("ece", "Calibration error, top class", "gap between confidence and being right", number),
-                (
-                    "ece_positive",
-                    f"Calibration error, {task.positive}",
-                    "gap between probability and frequency",
-                    number,
-                ),
-            ],
-        )
-    )
-    sections.append(
-        (
-            f"Sets of classes that shall hold the truth for {100 * coverage:g} % of images",
-            [
-                ("conformal_coverage", "Truth in the set, %", "", percent),
-                ("conformal_single", "One class left, %", "the others are “uncertain”", percent),
-            ],
-        )
-    )
-    return [(title, rows) for title, definitions in sections if (rows := _rows(evaluation, definitions))]
-
-
-def _rows(evaluation: Evaluation, definitions: Sequence[_Definition]) -> list[Row]:
-    rows = []
-    for metric, name, meaning, show in definitions:
-        figures = [one.figures.get(metric) for one in evaluation.models]
-        if any(figure is not None for figure in figures):
-            rows.append(Row(name, meaning, tuple(cell(figure, show) for figure in figures)))
-    return rows
-
-
-def source_rows(evaluation: Evaluation) -> list[tuple[str, str, list[Row]]]:
-    """Per source: name, its test images by class, and a row per figure."""
-    task = evaluation.task
-    found = []
-    for source in evaluation.models[0].per_source:
-        counts = {label: evaluation.counts.get(("test", source, label), 0) for label in task.labels}
-        images = ", ".join(f"{n:,} {label}" for label, n in counts.items() if n)
-        others = [label for label in task.labels if label != task.positive] if len(task.labels) > 2 else []  # noqa: PLR2004
-        rows = []
-        for metric, name, show in (
-            ("auroc", f"AUROC, {task.positive}", number),
-            *((f"auroc/{label}", f"AUROC, {label}", number) for label in others),
-            ("accuracy", "Accuracy, %", percent),
-            ("sensitivity@screening", "Sensitivity when screening, %", percent),
-            ("specificity@screening", "Specificity when screening, %", percent),
-        ):
-            figures = [one.per_source[source].get(metric) for one in evaluation.models]
-            present = any(figure is not None for figure in figures)
-            measured = any(figure is not None and figure.value is not None for figure in figures)
-            if measured or (present and "/" not in metric):  # other classes only where there is something to say
-                rows.append(Row(name, "", tuple(cell(figure, show) for figure in figures)))
-        found.append((source, images, rows))
-    return found
-
-
-def cost_rows(evaluation: Evaluation) -> list[Row]:
-    """Costs of all models; each figure also as a share of the dearest model's."""
-    measured = [evaluation.costs.get(one.name) for one in evaluation.models]
-    definitions: tuple[tuple[str, str, Callable[[Costs], float | None], Callable[[float], str]], ...] = (
-        ("Parameters", "", lambda c: c.parameters, amount),
-        ("Multiply-accumulates", "per image", lambda c: c.macs, amount),
-        ("File", "as shipped", lambda c: c.bytes, lambda v: amount(v) + "B"),
-        (
-            "Time per image",
-            "one image, one thread, median; below: middle 80 % of runs",
-            lambda c: c.latency.median_ms if c.latency else None,
-            lambda v: f"{v:.3g} ms",
-        ),
-        ("Peak memory", "fresh process, runtime included", lambda c: c.peak_memory_bytes, lambda v: amount(v) + "B"),
-    )
-    rows = []
-    for name, meaning, take, show in definitions:
-        values = [take(cost) if cost else None for cost in measured]
-        dearest = max((value for value in values if value), default=None)
-        cells = []
-        for value, cost in zip(values, measured, strict=True):
-            if value is None or dearest is None:
-                cells.append(Cell("not measured", missing=True))
-                continue
-            below = f"1/{dearest / value:.3g}" if dearest / value >= 1.05 else ""  # noqa: PLR2004
-            if name == "Time per image" and cost and cost.latency:
-                spread = f"{cost.latency.p10_ms:.3g} – {cost.latency.p90_ms:.3g} ms"
-                below = f"{below} · {spread}" if below else spread
-            cells.append(Cell(show(value), below))
-        if dearest is not None:
-            rows.append(Row(name, meaning, tuple(cells)))
-    if any(cost and cost.runtime for cost in measured):
-        rows.append(Row("Runtime", "", tuple(Cell(cost.runtime if cost else "–") for cost in measured)))
-    return rows
-
-
-def data_rows(evaluation: Evaluation) -> list[tuple[str, str, list[int]]]:
-    """Images by source and class in every split: source, class, counts of train, calibration and test."""
-    splits = ("train", "calibration", "test")
-    keys = sorted({(source, label) for _, source, label in evaluation.counts})
-    return [
-        (source, label, [evaluation.counts.get((split, source, label), 0) for split in splits])
-        for source, label in keys
-    ]
-
-
-def licences(dataset: Dataset, positions: NDArray[np.int64]) -> list[str]:
-    """Licences that the data sets state for the test images, which a report that shows some of them must name."""
-    return sorted({dataset.rows[i].licence for i in positions} - {""})
+def table_cell(value: str | float | None) -> str:
+    """A cell of a table: text as it is, whole numbers grouped, others with three decimals."""
+    if value is None:
+        return MISSING
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else number(value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pocketcxr.report.palette import SERIES, light
 from pocketcxr.report.types import Picture
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from numpy.typing import NDArray
 
-_COLOURS = ("#0b5cad", "#c8500a", "#2a7f3f", "#7a3e9d", "#8a6d00", "#555555")  # distinct in grey as well
+_COLOURS = tuple(map(light, SERIES))
 _DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 _DPI = 110
 
@@ -82,12 +83,12 @@ def bars(
         axes.plot([value], [place], "o", color=_COLOURS[0], markersize=6)
         axes.annotate(f"{value:.2f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     if level is not None:
-        axes.axvline(level, color="#777777", linestyle=":", linewidth=1)
+        axes.axvline(level, color=light("soft"), linestyle=":", linewidth=1)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(low, high + 0.008 * (high - low))  # a dot at the end stays whole
     axes.set_xlabel(x)
-    axes.grid(axis="x", color="#e3e3e3", linewidth=0.7)
+    axes.grid(axis="x", color=light("grid"), linewidth=0.7)
     _plain(axes)
     return Picture(title, _png(figure), alt, note=note)
 
@@ -127,9 +128,9 @@ def overlay(
 
 def _draw(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
     if panel.diagonal:
-        axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
+        axes.plot([0, 1], [0, 1], color=light("soft"), linewidth=1, linestyle=":")
     if panel.level is not None:
-        axes.axhline(panel.level, color="#999999", linewidth=1, linestyle=":")
+        axes.axhline(panel.level, color=light("soft"), linewidth=1, linestyle=":")
     for name, points in panel.lines.items():
         number = names.index(name) % len(_COLOURS)
         x, y = [point[0] for point in points], [point[1] for point in points]
@@ -143,7 +144,7 @@ def _draw(axes: Axes, panel: Panel, names: Sequence[str]) -> None:
     if panel.low is not None or panel.high is not None:
         axes.set_ylim(panel.low, panel.high)
     axes.tick_params(labelsize=8)
-    axes.grid(color="#e3e3e3", linewidth=0.7)
+    axes.grid(color=light("grid"), linewidth=0.7)
     _plain(axes)
 
 

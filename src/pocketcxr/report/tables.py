@@ -6,11 +6,11 @@ import csv
 import dataclasses
 import json
 import platform
-import re
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.evaluation.model_result import calibration_json
+from pocketcxr.report.formatting import slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +58,7 @@ def write_tables(
         _cost_rows(evaluation),
     )
     for one in evaluation.models:
-        _write_predictions(out / "predictions" / f"{slug(one.name)}.csv", one, evaluation, dataset)
+        _write_predictions(out / "predictions" / f"{slug(one.name) or 'model'}.csv", one, evaluation, dataset)
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -109,11 +109,6 @@ def environment() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def slug(name: str) -> str:
-    """File name of a model: lower case, words joined by underscores."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "model"
 
 
 def write_text(path: Path, text: str) -> None:

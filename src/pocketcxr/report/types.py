@@ -7,6 +7,10 @@ from nothing else, so that every figure stands in one place.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pocketcxr.evaluation.intervals import Estimate
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,51 @@ class Section:
     measures: tuple[Measure, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure in a table: text, the interval below it, or why there is none."""
+
+    text: str
+    below: str = ""
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of all models: its name, what it means, and a cell per model."""
+
+    name: str
+    meaning: str
+    cells: tuple[Cell, ...]
+
+
+def measure(
+    key: str,
+    title: str,
+    figure: Estimate,
+    meaning: str,
+    *,
+    advice: str = "",
+    unit: str = "share",
+    images: int | None = None,
+) -> Measure:
+    """A measure of a figure with its interval; one that does not exist keeps its reason."""
+    return Measure(
+        key,
+        title,
+        figure.value,
+        meaning,
+        advice=advice,
+        unit=unit,
+        low=figure.low,
+        high=figure.high,
+        images=images,
+        why=figure.why if figure.value is None else "",
+    )
+
+
+def missing(key: str, title: str, why: str, meaning: str = "", *, advice: str = "", unit: str = "share") -> Measure:
+    """A measure that cannot be taken on these data, with the reason."""
+    return Measure(key, title, None, meaning, advice=advice, unit=unit, why=why)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import jinja2
-
 from pocketcxr.report.formatting import amount
+from pocketcxr.report.page import render
 from pocketcxr.reporting import card_tables, cohort
 from pocketcxr.reporting.front_matter import front_matter, model_name, source_names
 from pocketcxr.reporting.markdown import plain
@@ -43,17 +42,10 @@ def model_card(record: RunRecord, sections: Sequence[Section] = ()) -> str:
         record: of a run, or of a bundle alone; what it does not know is left open, visibly.
         sections: of the audit, where there was one.
     """
-    jinja = jinja2.Environment(
-        loader=jinja2.PackageLoader("pocketcxr.reporting", "."),
-        autoescape=False,  # noqa: S701  # Markdown; text of the record is escaped by `plain`
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     say = _Speaker(record, sections)
     size = record.manifest.preprocessing.size if record.manifest else None
-    return jinja.get_template("model_card.md.j2").render(
+    return render(
+        "reporting/model_card.md.j2",
         front=front_matter(record),
         open=open_place,
         name=plain(model_name(record)),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocketcxr import roles
 from pocketcxr.evaluation.intervals import Estimate
-from pocketcxr.report.formatting import number, percent
+from pocketcxr.report.formatting import interval, number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,15 +134,12 @@ def value_words(metric: str, figure: Estimate) -> str:
     """Value of a figure, with its unit; "not measurable" where there is none."""
     if figure.value is None:
         return "not measurable"
-    return f"{percent(figure.value)} %" if _in_percent(metric) else number(figure.value)
+    return percent(figure.value) if _in_percent(metric) else number(figure.value)
 
 
 def interval_words(metric: str, figure: Estimate) -> str:
     """Interval of a figure, or why it has none."""
-    if figure.low is None or figure.high is None:
-        return figure.why or "no interval"
-    show = percent if _in_percent(metric) else number
-    return f"{show(figure.low)} to {show(figure.high)}{' %' if _in_percent(metric) else ''}"
+    return interval(figure, percent if _in_percent(metric) else number)
 
 
 def figure_words(metric: str, figure: Estimate, positive: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pocketcxr.data.duplicates.search import SURE
 from pocketcxr.data.rows import SPLITS
+from pocketcxr.report.formatting import count
 from pocketcxr.report.sheets import pair_sheet
 from pocketcxr.report.types import Measure, Picture, Section, Table
 
@@ -164,7 +165,7 @@ def leak_section(rows: Sequence[IndexRow], pixels: NDArray[np.uint8], copies: Co
         summary = f"Not measurable: {why}."
     elif leaking:
         summary = (
-            f"Yes: {_count(len(leaking), 'image')} of {len(rows):,} share a patient or a picture with another split."
+            f"Yes: {count(len(leaking), 'image')} of {len(rows):,} share a patient or a picture with another split."
         )
     else:
         summary = f"No patient, file or copy was found in two of {', '.join(names)}."
@@ -293,7 +294,3 @@ def _sheet(rows: Sequence[IndexRow], pixels: NDArray[np.uint8], pairs: Iterable[
 
 def _caption(row: IndexRow) -> str:
     return ", ".join(word for word in (row.split, row.label or row.finding, row.source) if word)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -9,8 +9,7 @@ import numpy as np
 
 from pocketcxr.audit.model import masking as probes
 from pocketcxr.audit.model.audited_model import figures_with_intervals
-from pocketcxr.report.measures import measure, missing
-from pocketcxr.report.types import Measure, Table
+from pocketcxr.report.types import Measure, Table, measure, missing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,9 +17,9 @@ from pocketcxr.audit.model.selective_prediction import selective
 from pocketcxr.evaluation.calibration import expected_calibration_error, reliability_bins
 from pocketcxr.evaluation.metrics import figures
 from pocketcxr.evaluation.model_result import MIN_PER_CLASS
-from pocketcxr.report.measures import interval_words, measure, missing, shown
+from pocketcxr.report.formatting import number, with_interval
 from pocketcxr.report.panels import Panel, panels
-from pocketcxr.report.types import Section, Table
+from pocketcxr.report.types import Section, Table, measure, missing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,13 +51,13 @@ def calibration(subject: AuditedModel) -> Section:
     measures = _measures(subject, sources, found)
     positive = subject.task.positive
     rows = [
-        ("all", len(subject.test.truth), *(interval_words(found[f"all {f}"]) for f in ("ece", "ece_positive", "brier")))
+        ("all", len(subject.test.truth), *(with_interval(found[f"all {f}"]) for f in ("ece", "ece_positive", "brier")))
     ]
     rows += [
         (
             name,
             int((subject.sources == name).sum()),
-            *(interval_words(found[f"{name} {f}"]) for f in ("ece", "ece_positive", "brier")),
+            *(with_interval(found[f"{name} {f}"]) for f in ("ece", "ece_positive", "brier")),
         )
         for name in sources
     ]
@@ -68,15 +68,15 @@ def calibration(subject: AuditedModel) -> Section:
         note=f"Sources with fewer than {FEWEST} test images are left out.",
     )
     summary = (
-        f"Probabilities are off by {interval_words(found['all ece'])} on average"
+        f"Probabilities are off by {with_interval(found['all ece'])} on average"
         + (
-            f", by {shown(max(found[f'{s} ece'].value or 0 for s in sources))} in the worst source"
+            f", by {number(max(found[f'{s} ece'].value or 0 for s in sources), 2)} in the worst source"
             if len(sources) > 1
             else ""
         )
         + f". At a prevalence of {100 * _SHIFT:.0f} % of “{positive}” the error is "
-        f"{shown(found['shifted ece_positive'].value)} as it is, "
-        f"and {shown(found['adjusted ece_positive'].value)} after correcting the prevalence by Bayes' rule."
+        f"{number(found['shifted ece_positive'].value, 2)} as it is, "
+        f"and {number(found['adjusted ece_positive'].value, 2)} after correcting the prevalence by Bayes' rule."
     )
     return Section(
         "calibration",
@@ -253,7 +253,7 @@ def _pictures(subject: AuditedModel, sources: list[str]) -> tuple[Picture, ...]:
                 f"{name} ({int(keep.sum())})", lines, "probability", "share true", low=-0.03, high=1.03, diagonal=True
             )
         )
-    alt = f"Calibration error over all: {shown(expected_calibration_error(test.probabilities, test.truth), 3)}"
+    alt = f"Calibration error over all: {number(expected_calibration_error(test.probabilities, test.truth), 3)}"
     return (
         panels(
             "Reliability, over all and by source",

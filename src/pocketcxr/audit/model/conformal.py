@@ -8,9 +8,9 @@ import numpy as np
 
 from pocketcxr.audit.model.audited_model import figures_with_intervals
 from pocketcxr.evaluation.calibration import conformal_quantile, conformal_sets
-from pocketcxr.report.measures import interval_words, measure, missing, percent, shown
+from pocketcxr.report.formatting import number, percent, with_interval
 from pocketcxr.report.panels import bars
-from pocketcxr.report.types import Section, Table
+from pocketcxr.report.types import Section, Table, measure, missing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def conformal(subject: AuditedModel) -> Section:
         return found
 
     found = figures_with_intervals(figures, subject.members, config=config, seed=subject.seed)
-    promised = percent(config.coverage)
+    promised = percent(config.coverage, 0)
     measures: list[Measure] = [
         measure(
             "conformal.coverage",
@@ -122,8 +122,8 @@ def conformal(subject: AuditedModel) -> Section:
         (
             source,
             int(inside.sum()),
-            interval_words(found[f"seen {source}"]),
-            interval_words(found[f"unseen {source}"]),
+            with_interval(found[f"seen {source}"]),
+            with_interval(found[f"unseen {source}"]),
             found[f"unseen single {source}"].value,
         )
         for source, (inside, _) in elsewhere.items()
@@ -142,14 +142,14 @@ def conformal(subject: AuditedModel) -> Section:
         "How often the set holds the truth",
         values,
         x=f"coverage (dotted: the promise of {promised})",
-        alt="; ".join(f"{name} {shown(value)}" for name, value, *_ in values),
+        alt="; ".join(f"{name} {number(value, 2)}" for name, value, *_ in values),
         low=min(0.5, min(value for _, value, *_ in values) - 0.05),
         level=config.coverage,
     )
     summary = (
-        f"Promised {promised}, measured {interval_words(found['coverage'])} on the test split"
-        + (f"; {shown(measures[-1].value)} at the worst source it was not calibrated on" if elsewhere else "")
-        + f". {percent(found['single'].value)} of the images get a single class."
+        f"Promised {promised}, measured {with_interval(found['coverage'])} on the test split"
+        + (f"; {number(measures[-1].value, 2)} at the worst source it was not calibrated on" if elsewhere else "")
+        + f". {percent(found['single'].value, 0)} of the images get a single class."
     )
     return Section("conformal", _TITLE, summary, tuple(measures), (table,), (picture,))
 

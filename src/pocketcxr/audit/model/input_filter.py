@@ -20,9 +20,9 @@ from pocketcxr.data.image_types import kind_of_row
 from pocketcxr.errors import PocketCxrError
 from pocketcxr.imaging.radiograph import ImageFacts, Radiograph
 from pocketcxr.imaging.reading import read_image
-from pocketcxr.report.measures import missing, percent
+from pocketcxr.report.formatting import percent
 from pocketcxr.report.panels import bars
-from pocketcxr.report.types import Measure, Section, Table
+from pocketcxr.report.types import Measure, Section, Table, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -103,12 +103,12 @@ def gate(
     drawn = [(kind, *_rate(group)) for kind, group in by_kind.items()]
     films_refused, refused = measures[0], measures[1]
     summary = (
-        f"{percent(refused.value)} of the strangers are refused"
+        f"{percent(refused.value, 0)} of the strangers are refused"
         if refused.value is not None
         else "No strangers were given"
     )
     summary += (
-        f", and {percent(films_refused.value)} of the frontal films of the test split "
+        f", and {percent(films_refused.value, 0)} of the frontal films of the test split "
         f"({sum(one.refused for one in by_kind['frontal'])} of {len(by_kind['frontal'])})."
     )
     tables = (
@@ -119,7 +119,7 @@ def gate(
             note=f"Files read and decided as `pocketcxr predict` does. Interval: Wilson. {note}".strip(),
         ),
     )
-    alt = "; ".join(f"{kind} {percent(value)}" for kind, value, *_ in drawn)
+    alt = "; ".join(f"{kind} {percent(value, 0)}" for kind, value, *_ in drawn)
     picture = bars("Refused by the whole decision", drawn, x="share refused", level=0.99, alt=alt)
     return Section("gate", _TITLE, summary, tuple(measures), tables, (picture,))
 

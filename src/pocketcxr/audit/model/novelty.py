@@ -9,9 +9,9 @@ import numpy as np
 from pocketcxr.audit.model.audited_model import figures_with_intervals
 from pocketcxr.audit.model.distortions import rotated
 from pocketcxr.evaluation.metrics import auroc
-from pocketcxr.report.measures import interval_words, measure, missing, percent, shown, slug
+from pocketcxr.report.formatting import number, percent, slug, with_interval
 from pocketcxr.report.panels import bars, sheet
-from pocketcxr.report.types import Measure, Section, Table
+from pocketcxr.report.types import Measure, Section, Table, measure, missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ def novelty(subject: AuditedModel, strangers: Mapping[str, NDArray[np.float32]])
                 (
                     source,
                     int((subject.sources == source).sum()),
-                    interval_words(figures[source]),
+                    with_interval(figures[source]),
                     float(np.median(own[subject.sources == source])),
                 )
                 for source in np.unique(subject.sources).tolist()
@@ -105,10 +105,10 @@ def novelty(subject: AuditedModel, strangers: Mapping[str, NDArray[np.float32]])
     )
     by_key = {one.key: one for one in measures}
     summary = (
-        f"{percent(by_key['novelty.refused'].value)} of the strangers are refused and "
-        f"{percent(figures['all'].value)} of the "
-        f"test images; novelty tells the two apart with AUROC {shown(by_key['novelty.auroc'].value)}. The kind that is "
-        f"noticed least: {min(refused, key=lambda kind: refused[kind])}."
+        f"{percent(by_key['novelty.refused'].value, 0)} of the strangers are refused and "
+        f"{percent(figures['all'].value, 0)} of the "
+        f"test images; novelty tells the two apart with AUROC {number(by_key['novelty.auroc'].value, 2)}. The kind "
+        f"that is noticed least: {min(refused, key=lambda kind: refused[kind])}."
     )
     drawn: list[tuple[str, float, float | None, float | None]] = [
         (f"{kind} ({len(found[kind])})", refused[kind], None, None) for kind in found
@@ -116,7 +116,10 @@ def novelty(subject: AuditedModel, strangers: Mapping[str, NDArray[np.float32]])
     drawn.append(("test images", float((own > CUT_OFF).mean()), figures["all"].low, figures["all"].high))
     pictures = (
         bars(
-            "Refused by novelty", drawn, x="share refused", alt="; ".join(f"{kind} {shown(v)}" for kind, v, *_ in drawn)
+            "Refused by novelty",
+            drawn,
+            x="share refused",
+            alt="; ".join(f"{kind} {number(v, 2)}" for kind, v, *_ in drawn),
         ),
         sheet(
             "One of each kind",

@@ -10,9 +10,9 @@ from pocketcxr.audit.model.audited_model import figures_with_intervals, macro_au
 from pocketcxr.audit.model.config import EVERYDAY, STRENGTHS
 from pocketcxr.audit.model.distortions import distort
 from pocketcxr.evaluation.metrics import figures
-from pocketcxr.report.measures import interval_words, measure, shown
+from pocketcxr.report.formatting import number, with_interval
 from pocketcxr.report.panels import Panel, panels, sheet
-from pocketcxr.report.types import Measure, Section, Table
+from pocketcxr.report.types import Measure, Section, Table, measure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,8 +77,8 @@ def robustness(subject: AuditedModel) -> Section:
         if worst is None
         else (
             f"The everyday distortion that costs most is {worst.title.rpartition(': ')[2]}: "
-            f"{interval_words(worst)} of AUROC. "
-            f"Inverted grey values cost {shown(inverted.value)}."
+            f"{with_interval(worst)} of AUROC. "
+            f"Inverted grey values cost {number(inverted.value, 2)}."
         )
     )
     return Section(
@@ -138,12 +138,12 @@ def _drop(kind: str, strength: float, found: dict[str, Estimate], images: int) -
 
 
 def _table(asked: Asked, found: dict[str, Estimate]) -> Table:
-    rows = [("untouched", None, *(interval_words(found[f" 0 {name}"]) for name in _FIGURES))]
+    rows = [("untouched", None, *(with_interval(found[f" 0 {name}"]) for name in _FIGURES))]
     rows += [
         (
             kind,
             f"{strength:g} {_UNITS[kind]}",
-            *(interval_words(found[f"{kind} {strength:g} {name}"]) for name in _FIGURES),
+            *(with_interval(found[f"{kind} {strength:g} {name}"]) for name in _FIGURES),
         )
         for kind, strength in asked
     ]
@@ -172,7 +172,7 @@ def _pictures(asked: Asked, found: dict[str, Estimate], images: NDArray[np.float
         title = f"{kind} ({_UNITS[kind]})" if _UNITS[kind] else kind
         drawn.append(Panel(title, lines, ticks=ticks))
     alt = "; ".join(
-        f"{kind} {strength:g}: AUROC {shown(found[f'{kind} {strength:g} auroc'].value)}" for kind, strength in asked
+        f"{kind} {strength:g}: AUROC {number(found[f'{kind} {strength:g} auroc'].value, 2)}" for kind, strength in asked
     )
     strongest = {kind: max((s for k, s in asked if k == kind), key=lambda s: _severity(kind, s)) for kind in STRENGTHS}
     first = images[:1]

@@ -16,9 +16,9 @@ from pocketcxr.audit.model.masking import widened
 from pocketcxr.audit.model.saliency_sanity import SANITY_KEY, SANITY_TITLE, randomised_steps, sanity
 from pocketcxr.imaging.resize import resize
 from pocketcxr.inference.saliency import evidence_map
-from pocketcxr.report.measures import interval_words, measure, missing, shown
+from pocketcxr.report.formatting import number, with_interval
 from pocketcxr.report.panels import Panel, panels, sheet
-from pocketcxr.report.types import Measure, Section, Table
+from pocketcxr.report.types import Measure, Section, Table, measure, missing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,10 +88,10 @@ def saliency(
         (
             labels[label],
             int((truth == label).sum()),
-            interval_words(figures[f"inside {label}"]),
-            interval_words(figures[f"area {label}"]),
-            interval_words(figures[f"focus {label}"]),
-            interval_words(figures[f"pointing {label}"]),
+            with_interval(figures[f"inside {label}"]),
+            with_interval(figures[f"area {label}"]),
+            with_interval(figures[f"focus {label}"]),
+            with_interval(figures[f"pointing {label}"]),
         )
         for label in np.unique(truth).tolist()
     )
@@ -194,7 +194,7 @@ def _measures(figures: dict[str, Estimate], images: int, area: float, pointed_ar
             _KEYS["saliency.in_lungs"],
             figures["inside"],
             "Mean share of the evidence for the predicted class inside the lungs, which take "
-            f"{shown(area)} of the picture.",
+            f"{number(area, 2)} of the picture.",
             images=images,
         ),
         measure(
@@ -211,7 +211,7 @@ def _measures(figures: dict[str, Estimate], images: int, area: float, pointed_ar
             "saliency.pointing",
             _KEYS["saliency.pointing"],
             figures["pointing"],
-            f"Share of images whose strongest point lies in a lung; a random point would in {shown(pointed_area)}.",
+            f"Share of images whose strongest point lies in a lung; a random point would in {number(pointed_area, 2)}.",
             images=images,
         ),
     ]
@@ -219,12 +219,12 @@ def _measures(figures: dict[str, Estimate], images: int, area: float, pointed_ar
 
 def _summary(figures: dict[str, Estimate], area: NDArray[np.float64], steps: list[tuple[str, float, float]]) -> str:
     words = (
-        f"{interval_words(figures['inside'])} of the evidence lies in the lungs, which take "
-        f"{shown(float(area.mean()))} of "
-        f"the picture: {interval_words(figures['focus'])} times as much as by chance."
+        f"{with_interval(figures['inside'])} of the evidence lies in the lungs, which take "
+        f"{number(float(area.mean()), 2)} of "
+        f"the picture: {with_interval(figures['focus'])} times as much as by chance."
     )
     if steps:
-        words += f" With random weights the maps correlate with the real ones by {shown(steps[-1][1])}."
+        words += f" With random weights the maps correlate with the real ones by {number(steps[-1][1], 2)}."
     return words
 
 
@@ -266,7 +266,7 @@ def _pictures(
             1.0,
             level=0.0,
         )
-        alt = "; ".join(f"{what}: rank correlation {shown(value)}" for what, value, _ in steps)
+        alt = "; ".join(f"{what}: rank correlation {number(value, 2)}" for what, value, _ in steps)
         found.append(panels("Maps after randomising weights", [panel], columns=1, alt=alt))
     return tuple(found)
 

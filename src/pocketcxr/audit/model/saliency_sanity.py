@@ -8,8 +8,7 @@ import numpy as np
 
 from pocketcxr.audit.model.audited_model import ask
 from pocketcxr.inference.saliency import evidence_map
-from pocketcxr.report.measures import missing
-from pocketcxr.report.types import Measure
+from pocketcxr.report.types import Measure, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

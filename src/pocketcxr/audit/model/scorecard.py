@@ -16,9 +16,9 @@ from pocketcxr.audit.model.pairwise_auroc import class_pairs, pair_counts, paire
 from pocketcxr.evaluation.intervals import not_measurable
 from pocketcxr.evaluation.metrics import figures
 from pocketcxr.evaluation.model_result import MIN_IMAGES, MIN_PER_CLASS
-from pocketcxr.report.measures import interval_words, measure, missing, shown
+from pocketcxr.report.formatting import number, with_interval
 from pocketcxr.report.panels import bars
-from pocketcxr.report.types import Measure, Section, Table
+from pocketcxr.report.types import Measure, Section, Table, measure, missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +50,8 @@ def scorecard(subject: AuditedModel) -> Section:
     measures = _overall(subject, found, within)
     measures += [_gap(subject, kind, groups, found) for kind in _KINDS]
     same, every = found["same auroc"], found["all auroc"]
-    summary = f"AUROC for “{subject.task.positive}” is {interval_words(every)} over all test images" + (
-        f", and {interval_words(same)} among images of the same source, which is the figure to quote."
+    summary = f"AUROC for “{subject.task.positive}” is {with_interval(every)} over all test images" + (
+        f", and {with_interval(same)} among images of the same source, which is the figure to quote."
         if same.value is not None
         else "; no source holds both classes, so how much of it is the source cannot be told."
     )
@@ -214,7 +214,7 @@ def _table(
     rows = []
     for name, inside in groups[kind].items():
         cells = [
-            interval_words(found[f"{kind}/{name} {figure}"]) if f"{kind}/{name} {figure}" in found else None
+            with_interval(found[f"{kind}/{name} {figure}"]) if f"{kind}/{name} {figure}" in found else None
             for figure in ("auroc", "accuracy", "sensitivity@screening", "specificity@screening", "ece")
         ]
         rows.append((name, int(inside.sum()), int((inside & is_positive).sum()), *cells))
@@ -244,7 +244,7 @@ def _picture(
     drawn = [(name, f.value, f.low, f.high) for name, f in rows if f.value is not None]
     if not drawn:
         return ()
-    said = "; ".join(f"{name} {shown(value)}" for name, value, *_ in drawn)
+    said = "; ".join(f"{name} {number(value, 2)}" for name, value, *_ in drawn)
     return (
         bars(
             f"AUROC for “{subject.task.positive}” by group",

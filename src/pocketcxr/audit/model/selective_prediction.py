@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr.audit.model.audited_model import figures_with_intervals
-from pocketcxr.report.measures import interval_words, measure, percent, shown
+from pocketcxr.report.formatting import number, percent, with_interval
 from pocketcxr.report.panels import Panel, panels
-from pocketcxr.report.types import Measure, Section
+from pocketcxr.report.types import Measure, Section, measure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def selective(subject: AuditedModel) -> Section:
 
     found = figures_with_intervals(figures, subject.members, config=subject.config, seed=subject.seed)
     best = aurc(-wrong.astype(np.float64), wrong)
-    share = percent(1 - _SILENT)
+    share = percent(1 - _SILENT, 0)
     measures = (
         measure(
             "selective.aurc",
@@ -65,8 +65,8 @@ def selective(subject: AuditedModel) -> Section:
             found["aurc"],
             "Mean share of wrong answers over all shares of images answered, the most certain first. "
             "Smaller is better; "
-            f"an order that knew the truth would reach {shown(best, 3)}, no order at all "
-            f"{shown(found['risk'].value, 3)}.",
+            f"an order that knew the truth would reach {number(best, 3)}, no order at all "
+            f"{number(found['risk'].value, 3)}.",
             unit="risk",
             images=len(wrong),
         ),
@@ -74,7 +74,7 @@ def selective(subject: AuditedModel) -> Section:
             "selective.risk_at_80",
             f"Wrong answers among the {share} most certain",
             found["at"],
-            f"With one in five withheld; all answered: {shown(found['risk'].value, 3)}.",
+            f"With one in five withheld; all answered: {number(found['risk'].value, 3)}.",
             unit="share",
             images=len(wrong),
         ),
@@ -107,12 +107,12 @@ def selective(subject: AuditedModel) -> Section:
         "Risk against coverage",
         [panel],
         columns=1,
-        alt=f"Risk {shown(found['at'].value, 3)} at 80 % answered, {shown(found['risk'].value, 3)} at 100 %.",
+        alt=f"Risk {number(found['at'].value, 3)} at 80 % answered, {number(found['risk'].value, 3)} at 100 %.",
     )
     summary = (
         f"Answering only the {share} most certain images takes the wrong answers from "
-        f"{shown(found['risk'].value, 3)} to "
-        f"{interval_words(found['at'], 3)}."
+        f"{number(found['risk'].value, 3)} to "
+        f"{with_interval(found['at'], 3)}."
     )
     return Section("selective", "Does it know when it does not know?", summary, measures, (), (picture,))
 

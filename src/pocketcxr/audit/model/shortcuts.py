@@ -16,9 +16,9 @@ import numpy as np
 from pocketcxr.audit.model import masking as probes
 from pocketcxr.audit.model.appearance_shift import CHANGE_KEYS, Probed, changes, source_share
 from pocketcxr.audit.model.audited_model import figures_with_intervals, macro_auroc
-from pocketcxr.report.measures import interval_words, measure, missing, percent, shown
+from pocketcxr.report.formatting import number, percent, with_interval
 from pocketcxr.report.panels import bars, overlay, sheet
-from pocketcxr.report.types import Measure, Section, Table
+from pocketcxr.report.types import Measure, Section, Table, measure, missing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,9 +78,9 @@ def shortcuts(subject: AuditedModel, lungs: Lungs, places: NDArray[np.int64]) ->
     rows = tuple(
         (
             name,
-            interval_words(figures[f"auroc {name}"]),
-            interval_words(figures[f"accuracy {name}"]),
-            interval_words(figures[f"changed {name}"]),
+            with_interval(figures[f"auroc {name}"]),
+            with_interval(figures[f"accuracy {name}"]),
+            with_interval(figures[f"changed {name}"]),
             float(np.abs(asked[name] - probed.plain).sum(axis=1).mean() / 2),
         )
         for name in asked
@@ -207,13 +207,13 @@ def _lung_measures(figures: dict[str, Estimate], images: int) -> list[Measure]:
 def _kept(key: str, kept: Estimate, untouched: Estimate, words: str, images: int) -> Measure:
     """Share of the skill that is left when a part is gone, or why there is none to lose."""
     if kept.value is None:
-        why = f"untouched AUROC is {shown(untouched.value)}, below {LEAST_SKILL}: there is no skill to lose"
+        why = f"untouched AUROC is {number(untouched.value, 2)}, below {LEAST_SKILL}: there is no skill to lose"
         return missing(key, _KEYS[key], why)
     return measure(
         key,
         _KEYS[key],
         kept,
-        f"(AUROC − 0.5) without {words}, over (AUROC − 0.5) untouched, where AUROC is {shown(untouched.value)}. "
+        f"(AUROC − 0.5) without {words}, over (AUROC − 0.5) untouched, where AUROC is {number(untouched.value, 2)}. "
         "0: nothing is left, 1: what was taken away is not needed.",
         advice="Above 0.5 the model is not reading lungs in the main: find what it reads before anything else.",
         images=images,
@@ -224,13 +224,13 @@ def _summary(figures: dict[str, Estimate]) -> str:
     plain, box = figures["auroc untouched"].value, figures["auroc lungs' box blacked out"].value
     only, kept = figures["auroc lungs only"].value, figures["kept lungs blacked out"].value
     words = (
-        f"AUROC {shown(plain)} untouched, {shown(figures['auroc lungs blacked out'].value)} with the "
+        f"AUROC {number(plain, 2)} untouched, {number(figures['auroc lungs blacked out'].value, 2)} with the "
         "lungs blacked out, "
-        f"{shown(box)} with their whole box gone, {shown(only)} from the lungs alone"
+        f"{number(box, 2)} with their whole box gone, {number(only, 2)} from the lungs alone"
     )
     if kept is None:
         return f"{words}; the model has too little skill for a shortcut to show."
-    return f"{words}: {percent(min(max(kept, 0.0), 1.0))} of the skill is kept without the lungs."
+    return f"{words}: {percent(min(max(kept, 0.0), 1.0), 0)} of the skill is kept without the lungs."
 
 
 def _pictures(
@@ -248,7 +248,7 @@ def _pictures(
                 "AUROC under each probe",
                 drawn,
                 x="AUROC, mean of classes, 95 % interval by patient (dotted: a guess)",
-                alt="; ".join(f"{name} {shown(value)}" for name, value, *_ in drawn),
+                alt="; ".join(f"{name} {number(value, 2)}" for name, value, *_ in drawn),
                 low=0.2,
                 level=0.5,
             )

@@ -23,9 +23,9 @@ from pocketcxr.audit.model.linear_probe import (
     read_source,
 )
 from pocketcxr.imaging.resize import resize
-from pocketcxr.report.measures import interval_words, measure, missing, shown, slug
+from pocketcxr.report.formatting import number, slug, with_interval
 from pocketcxr.report.panels import bars
-from pocketcxr.report.types import Measure, Section, Table
+from pocketcxr.report.types import Measure, Section, Table, measure, missing
 from pocketcxr.roles import BASELINE, TEACHER
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def sources(subject: AuditedModel, rivals: Mapping[str, Predict]) -> Section:
         (
             name,
             embeddings[name].shape[1] if name in embeddings else 1,
-            interval_words(figures[f"everywhere {name}"]),
-            interval_words(figures[f"within {name}"]),
+            with_interval(figures[f"everywhere {name}"]),
+            with_interval(figures[f"within {name}"]),
         )
         for name in reads
     )
@@ -95,7 +95,7 @@ def sources(subject: AuditedModel, rivals: Mapping[str, Predict]) -> Section:
         "The source, read by a linear probe",
         ("from", "numbers", "balanced accuracy", "among images of one class"),
         rows,
-        note=f"Chance {shown(chance)}. All brought to {subject.config.width} principal components at "
+        note=f"Chance {number(chance, 2)}. All brought to {subject.config.width} principal components at "
         f"most; {len(images)} "
         "test images, patients kept together. “The pixels” is what any network starts from; “the class "
         "alone” is what a "
@@ -106,7 +106,7 @@ def sources(subject: AuditedModel, rivals: Mapping[str, Predict]) -> Section:
         "How well the source can be read",
         drawn,
         x="balanced accuracy of a linear probe (dotted: a guess)",
-        alt="; ".join(f"{name} {shown(value)}" for name, value, *_ in drawn),
+        alt="; ".join(f"{name} {number(value, 2)}" for name, value, *_ in drawn),
         level=chance,
     )
     return Section("sources", title, _summary(subject, rivals, figures, chance), tuple(measures), (table,), (picture,))
@@ -213,7 +213,7 @@ def _summary(subject: AuditedModel, rivals: Mapping[str, Predict], figures: dict
     own = figures[f"everywhere {subject.name}"]
     words = (
         "A linear probe reads the source from the embedding with balanced accuracy "
-        f"{interval_words(own)}; a guess reaches {shown(chance)}."
+        f"{with_interval(own)}; a guess reaches {number(chance, 2)}."
     )
     if BASELINE in rivals:
         less, within = figures[f"less {BASELINE}"], figures[f"within less {BASELINE}"]
@@ -222,8 +222,8 @@ def _summary(subject: AuditedModel, rivals: Mapping[str, Predict], figures: dict
             verdict = "Distillation inherited some of the shortcut: more than from the student trained alone"
         elif less.high is not None and less.high < 0:
             verdict = "Distillation lost some of the shortcut: less than from the student trained alone"
-        words += f" {verdict} (difference {interval_words(less)}"
-        words += f"; among images of one class {interval_words(within)})." if within.value is not None else ")."
+        words += f" {verdict} (difference {with_interval(less)}"
+        words += f"; among images of one class {with_interval(within)})." if within.value is not None else ")."
     if TEACHER in rivals:
-        words += f" The teacher: {interval_words(figures[f'everywhere {TEACHER}'])}."
+        words += f" The teacher: {with_interval(figures[f'everywhere {TEACHER}'])}."
     return words

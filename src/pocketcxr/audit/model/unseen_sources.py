@@ -16,8 +16,8 @@ from pocketcxr.audit.model.linear_probe import components, linear_probe_chances
 from pocketcxr.evaluation.intervals import not_measurable
 from pocketcxr.evaluation.metrics import ranking
 from pocketcxr.evaluation.model_result import MIN_IMAGES, MIN_PER_CLASS
-from pocketcxr.report.measures import interval_words, measure, missing, shown
-from pocketcxr.report.types import Measure, Section, Table
+from pocketcxr.report.formatting import number, with_interval
+from pocketcxr.report.types import Measure, Section, Table, measure, missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,8 +179,8 @@ def _compared(subject: AuditedModel, chances: Chances, saw: NDArray[np.float64])
         found: dict[str, NDArray[np.float64]] = {}
         right_all, right_seen = np.zeros(len(weights)), np.zeros(len(weights))
         aurocs = []
-        for number, (source, (where, probabilities)) in enumerate(chances.items()):
-            own = weights[:, starts[number] : starts[number + 1]]
+        for place, (source, (where, probabilities)) in enumerate(chances.items()):
+            own = weights[:, starts[place] : starts[place + 1]]
             unseen_right = own @ (probabilities.argmax(axis=1) == truth[where])
             seen_right = own @ (saw[where].argmax(axis=1) == truth[where])
             right_all, right_seen = right_all + unseen_right, right_seen + seen_right
@@ -207,9 +207,9 @@ def _table(title: str, chances: Chances, figures: dict[str, Estimate]) -> Table:
         (
             source,
             len(places),
-            interval_words(figures[f"{source} accuracy"]),
-            interval_words(figures[f"{source} seen"]),
-            interval_words(figures[f"{source} auroc"]) if f"{source} auroc" in figures else None,
+            with_interval(figures[f"{source} accuracy"]),
+            with_interval(figures[f"{source} seen"]),
+            with_interval(figures[f"{source} auroc"]) if f"{source} auroc" in figures else None,
         )
         for source, (places, _) in chances.items()
     )
@@ -220,10 +220,10 @@ def _summary(measures: list[Measure]) -> str:
     by_key = {one.key: one for one in measures}
     real, probe = by_key["unseen.accuracy_drop"], by_key["unseen.probe_accuracy_drop"]
     words = (
-        f"Models that never saw a source lose {shown(real.value)} of accuracy there."
+        f"Models that never saw a source lose {number(real.value, 2)} of accuracy there."
         if real.value is not None
         else f"Not measured: {real.why}."
     )
     if probe.value is not None:
-        words += f" As a stand-in, a last layer refitted without a source loses {interval_words(probe)}."
+        words += f" As a stand-in, a last layer refitted without a source loses {with_interval(probe)}."
     return words

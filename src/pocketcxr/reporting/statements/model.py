@@ -121,7 +121,7 @@ def outputs(record: RunRecord) -> Statement | None:
         f"{manifest.temperature:.3f}; logits; an embedding; a class activation map per class; and a novelty score "
         "(above 1: "
         f"unlike the training images). The answer is a class, “uncertain” where the conformal set (coverage "
-        f"{percent(manifest.conformal_coverage)} %) holds more than one class or none, or “refused”.",
+        f"{percent(manifest.conformal_coverage)}) holds more than one class or none, or “refused”.",
         manifest_source(record),
     )
 
@@ -132,15 +132,15 @@ def thresholds(record: RunRecord) -> Statement | None:
         return None
     lines = [
         f"{point.name}: probability of {point.label} ≥ {point.threshold:.3f}, chosen on the {point.chosen_on} "
-        f"(sensitivity {percent(point.sensitivity)} %, specificity {percent(point.specificity)} % there)"
+        f"(sensitivity {percent(point.sensitivity)}, specificity {percent(point.specificity)} there)"
         for point in record.bundle.manifest.operating_points
     ]
     wanted = record.settings.get("evaluation", {})
     asked = ""
     if wanted:
         asked = (
-            f" Asked for: sensitivity {percent(wanted['screening_sensitivity'])} % (screening), specificity "
-            f"{percent(wanted['confirming_specificity'])} % (confirming)."
+            f" Asked for: sensitivity {percent(wanted['screening_sensitivity'])} (screening), specificity "
+            f"{percent(wanted['confirming_specificity'])} (confirming)."
         )
     return Statement(listed(f"Thresholds.{asked}", lines), manifest_source(record))
 
