@@ -104,7 +104,8 @@ STEPS = (
             f"common-{seed}",
             "common practice on the same split, to be compared with" + (", and a teacher" if seed == "0" else ""),
             15,
-            "pocketcxr train-student --alone --splits {out}/siim_splits.csv --experiment {here}/common_practice.toml"
+            "pocketcxr train-student --no-teacher --splits {out}/siim_splits.csv"
+            " --experiment {here}/common_practice.toml"
             f" --set student.seed={seed} --set views.seed={seed} -o {{out}}/common-s{seed}",
             f"common-s{seed}/student-baseline/finished.json",
         )
@@ -114,7 +115,7 @@ STEPS = (
         "expert",
         "another teacher on SIIM alone",
         15,
-        "pocketcxr train-student --alone --splits {out}/siim_splits.csv --experiment {here}/siim_expert.toml"
+        "pocketcxr train-student --no-teacher --splits {out}/siim_splits.csv --experiment {here}/siim_expert.toml"
         " -o {out}/expert",
         "expert/student-baseline/finished.json",
     ),
@@ -139,7 +140,7 @@ STEPS = (
         "untaught",
         "the same second stage without its teacher: what distillation gained",
         20,
-        "pocketcxr train-student --alone --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
+        "pocketcxr train-student --no-teacher --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
         " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={first}"
         " -o {out}/shipped",
         "shipped/student-baseline/finished.json",
@@ -148,14 +149,14 @@ STEPS = (
         "gate",
         "what is no frontal chest X-ray",
         5,
-        "pocketcxr train-gate --strangers {strangers} -o {out}/shipped",
+        "pocketcxr train-input-filter --ood {strangers} -o {out}/shipped",
         "shipped/input-filter/input-filter.safetensors",
     ),
     Step(
         "unseen",
         "without each source in turn, from ImageNet weights, labels only",
         60,
-        "pocketcxr leave-source-out -o {out}/shipped --set student.weights=pretrained --set student.epochs=3"
+        "pocketcxr leave-one-source-out -o {out}/shipped --set student.weights=pretrained --set student.epochs=3"
         " --set student.learning_rate=7e-4 --set views.count=8",
         "shipped/leave-one-source-out/students.json",
     ),
@@ -170,7 +171,7 @@ STEPS = (
         "audit",
         "data and model against the gates; a failed gate is a result",
         20,
-        "pocketcxr audit {out}/shipped --strangers {strangers}",
+        "pocketcxr audit {out}/shipped --ood {strangers}",
         "shipped/audit/audit.json",
     ),
     Step(

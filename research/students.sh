@@ -26,8 +26,8 @@ teacher() { # NAME BACKBONES WEIGHTS
   pocketcxr train-teacher "${shared[@]}" -o "$out/$1" \
     --set teacher.backbones="$2" --set teacher.weights="$3" --set teacher.frozen_backbones=true
 }
-for seed in $seeds; do student "imagenet-s$seed" --alone --set student.seed="$seed"; done
-for seed in $seeds; do student "scratch-s$seed" --alone --set student.seed="$seed" --set student.weights=scratch; done
+for seed in $seeds; do student "imagenet-s$seed" --no-teacher --set student.seed="$seed"; done
+for seed in $seeds; do student "scratch-s$seed" --no-teacher --set student.seed="$seed" --set student.weights=scratch; done
 
 own=() names=()
 for seed in $seeds; do own+=("\"$out/imagenet-s$seed/student-baseline/best.safetensors\"") names+=('"mobilenetv2_100"'); done

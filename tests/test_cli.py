@@ -1,25 +1,31 @@
 """The command line as a person meets it: help with examples, one line for an error, the right exit status."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from pocketcxr.cli import main
+from pocketcxr.cli import build_parser, main, with_current_names
 
 COMMANDS = (
     "predict",
     "doctor",
+    "serve",
     "distill",
     "demo",
-    "phantom",
+    "synthetic",
     "index",
     "split",
     "train-teacher",
     "cache-views",
     "train-student",
+    "train-input-filter",
+    "leave-one-source-out",
     "export",
     "evaluate",
+    "quantise",
     "crossval",
     "audit",
 )
@@ -70,10 +76,41 @@ def test_an_error_is_one_line_that_names_the_cause(arguments, said, capsys, tmp_
     assert said in line
 
 
-def test_unknown_command_exits_with_two_and_no_traceback():
-    done = _run("diagnose")
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["diagnose"], "no command 'diagnose'; pocketcxr --help lists all"),
+        (["predcit", "x.png"], "did you mean predict?"),
+        (["predict", "x.png", "--heatmap-folder", "y"], "unrecognized arguments: --heatmap-folder y"),
+        (["audit", "x", "--critera", "y"], "did you mean --criteria?"),
+    ],
+)
+def test_unknown_command_or_option_exits_with_two_and_names_the_nearest(arguments, said):
+    done = _run(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "old, new, field, value",
+    [
+        ("phantom -o x --patients 3", "synthetic", "patients", 3),
+        ("train-gate -o x --strangers a b", "train-input-filter", "ood", [Path("a"), Path("b")]),
+        ("leave-source-out -o x", "leave-one-source-out", "source", ()),
+        ("train-student -o x --alone", "train-student", "no_teacher", True),
+        ("audit x --strangers a", "audit", "ood", [Path("a")]),
+        ("audit x --gates=own.toml", "audit", "criteria", Path("own.toml")),
+    ],
+)
+def test_old_names_still_work_and_are_not_in_the_help(old, new, field, value, capsys):
+    options = build_parser().parse_args(with_current_names(old.split()))
+    assert (options.command, getattr(options, field)) == (new, value)
+    with pytest.raises(SystemExit):
+        main([new, "--help"])
+    shown = capsys.readouterr().out
+    renamed = {"phantom", "train-gate", "leave-source-out", "--alone", "--strangers", "--gates"}
+    assert not renamed & set(re.findall(r"[\w-]+", shown))
 
 
 def test_predict_starts_without_any_training_framework():

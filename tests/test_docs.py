@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketcxr.cli import _parser
+from pocketcxr.cli import build_parser
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -94,5 +94,5 @@ def test_every_experiment_file_is_a_valid_configuration_or_task(monkeypatch):
 
 
 def _help_of(command: str) -> str:
-    actions = _parser()._subparsers._group_actions[0]
+    actions = build_parser()._subparsers._group_actions[0]
     return actions.choices[command].format_help()

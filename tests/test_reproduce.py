@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketcxr.cli import _parser
+from pocketcxr.cli import build_parser
 from pocketcxr.labels import load_task
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +27,7 @@ def test_every_step_is_a_command_that_is_understood(reproduce, tmp_path):
     for step in reproduce.STEPS:
         command = reproduce.command_of(step, tmp_path / "an out", tmp_path / "results", tmp_path / "data")
         if command[0] == "pocketcxr":
-            _parser().parse_args(command[1:])
+            build_parser().parse_args(command[1:])
         else:
             assert Path(command[1]).parent == ROOT / "research"
             assert Path(command[1]).is_file() or step.name == "students"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
-from pocketcxr.cli import _parser
+from pocketcxr.cli import build_parser
 from pocketcxr.serving.app import make_service, openapi_document
 from pocketcxr.serving.middleware import SECURITY_HEADERS
 from pocketcxr.serving.static_site import PAGE_HEADERS
@@ -207,7 +207,7 @@ def _problem_example() -> dict[str, Any]:
 
 
 def _options() -> str:
-    commands = next(action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    commands = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
     rows = [
         f"| `{action.option_strings[-1]}{f' {action.metavar}' if action.metavar else ''}` | {action.help} |"
         for action in commands.choices["serve"]._actions

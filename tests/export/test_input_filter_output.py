@@ -103,7 +103,9 @@ def test_without_a_gate_the_other_outputs_are_the_same(case, exported, tmp_path)
 
 
 def test_gate_of_another_image_size_is_refused_with_what_to_do(case, tmp_path):
-    with pytest.raises(ConfigError, match=r"trained for 64 pixels, the student takes 32: run  pocketcxr train-gate"):
+    with pytest.raises(
+        ConfigError, match=r"trained for 64 pixels, the student takes 32: run  pocketcxr train-input-filter"
+    ):
         _export(case, tmp_path / "x.onnx", _gate(64))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketcxr.cli import _parser
+from pocketcxr.cli import build_parser
 from pocketcxr.serving import schemas
 from pocketcxr.serving.examples import DETAILS, MODEL
 from pocketcxr.serving.problems import KINDS
@@ -69,8 +69,8 @@ def test_a_running_service_gives_the_same_document(service, module):
 
 def test_limits_of_the_command_line_are_those_of_the_settings(monkeypatch):
     monkeypatch.delenv("POCKETCXR_TOKEN", raising=False)
-    limits = settings_from(_parser().parse_args(["serve", "--workers", "2"])).limits
+    limits = settings_from(build_parser().parse_args(["serve", "--workers", "2"])).limits
     assert limits == Limits()
     options = ["--max-megapixels", "12.5", "--max-wait", "0.5", "--max-file-mb", "8", "--queue", "40"]
-    limits = settings_from(_parser().parse_args(["serve", *options])).limits
+    limits = settings_from(build_parser().parse_args(["serve", *options])).limits
     assert (limits.pixels, limits.wait_s, limits.file_bytes, limits.queue) == (12_500_000, 0.5, 8 * 2**20, 40)

@@ -140,7 +140,7 @@ def test_checkpoint_gives_the_same_answers_and_damage_is_one_line(fitted, tmp_pa
     pictures = _chests(4, 9)
     np.testing.assert_array_equal(probabilities(again, pictures), probabilities(network, pictures))
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"expected an input gate.*train-gate") as caught:
+    with pytest.raises(CheckpointError, match=r"expected an input gate.*train-input-filter") as caught:
         load_input_gate(path)
     assert "\n" not in str(caught.value)
     with pytest.raises(CheckpointError, match="expected an input gate"):

@@ -111,7 +111,7 @@ def export_student(
     if gate_spec is not None and gate_spec.image_size != spec.image_size:
         raise ConfigError(
             f"input gate was trained for {gate_spec.image_size} pixels, the student takes {spec.image_size}: "
-            "run  pocketcxr train-gate  again"
+            "run  pocketcxr train-input-filter  again"
         )
     splits = Splits(
         train=_labelled(dataset, "train"),

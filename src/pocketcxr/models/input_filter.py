@@ -119,5 +119,6 @@ def load_input_gate(path: Path) -> tuple[InputKindNetwork, InputKindSpec, dict[s
         return network.eval(), spec, json.loads(metadata[_RECORD])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path}: expected an input gate of pocketcxr ({str(error).splitlines()[0]}); run  pocketcxr train-gate"
+            f"{path}: expected an input gate of pocketcxr ({str(error).splitlines()[0]}); "
+            "run  pocketcxr train-input-filter"
         ) from error

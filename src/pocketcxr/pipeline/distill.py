@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pocketcxr.pipeline import stages
 from pocketcxr.pipeline.evaluate import compare_on_calibration, evaluate_run, export_run
 from pocketcxr.pipeline.input_filter import input_filter_stage
 from pocketcxr.pipeline.prepare import prepare
@@ -14,7 +13,7 @@ from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.pipeline.stages import student_stage, teacher_stage, views_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pocketcxr.training.config import Experiment
@@ -76,27 +75,6 @@ def run_distill(
         _say(8, "evaluation and report")
         summary = evaluate_run(run, dataset)
     return RunResult(run.evaluation / "report.html", run.bundle, summary)
-
-
-def run_stage(command: str, folder: Path, experiment: Experiment, *, alone: bool = False, **options: Any) -> str:
-    """Do one stage by the name of its command; to go, the commands of `stages` take its place."""
-    known: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
-        "train-teacher": (stages.run_train_teacher, ()),
-        "cache-views": (stages.run_cache_views, ()),
-        "train-student": (stages.run_train_student, ("online",)),
-        "train-gate": (stages.run_train_input_filter, ()),
-        "leave-source-out": (stages.run_leave_one_source_out, ("only", "start_from")),
-        "export": (stages.run_export, ("force", "storage")),
-        "evaluate": (stages.run_evaluate, ()),
-    }
-    stage, names = known[command]
-    own = {name: options[name] for name in ("splits", "progress", *names) if name in options}
-    if command == "train-student":
-        own["teacher"] = not alone
-    done = stage(folder, experiment, **own)
-    if isinstance(done, dict):
-        return "\n".join(f"without {source}: {path}" for source, path in done.items())
-    return str(done or "no input filter")
 
 
 def _say(stage: int, what: str) -> None:

@@ -158,7 +158,7 @@ def embeddings(model: LoadedModel, dataset: Dataset, *, cache: Path, progress: b
 
 
 def _without_source(run: Run | None, dataset: Dataset) -> dict[str, Predict]:
-    """Students that never saw a source, where ``pocketcxr leave-source-out`` has trained them."""
+    """Students that never saw a source, where ``pocketcxr leave-one-source-out`` has trained them."""
     if run is None or not run.left_out_record.is_file():
         return {}
     require_extra("train", "torch", "timm")

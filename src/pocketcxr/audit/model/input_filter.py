@@ -210,7 +210,7 @@ def _measures(by_kind: dict[str, list[_Asked]], foreign: Sequence[str]) -> list[
             "gate.strangers_refused",
             strangers,
             "Share of pictures that are no frontal chest X-ray and get no answer.",
-            "Below 0.99: fit the gate on more such pictures (pocketcxr train-gate --strangers).",
+            "Below 0.99: fit the gate on more such pictures (pocketcxr train-input-filter --ood).",
         ),
         rate(
             "gate.least_refused",

@@ -1,0 +1,98 @@
+"""Options that several commands share, and the values that are made of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from pocketcxr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pocketcxr.training.config import Experiment
+
+    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int | None],
+    *,
+    summary: str,
+    examples: str,
+    needs: tuple[str, ...] = (),
+) -> argparse.ArgumentParser:
+    """Add a command whose help ends in examples.
+
+    Args:
+        commands: of the main parser.
+        name: of the command.
+        run: gets the parsed options and returns the exit status, or None for success.
+        summary: what it does, in lower case.
+        examples: indented lines for the end of the help.
+        needs: the extra that the command takes and modules of it, as for `errors.require_extra`.
+    """
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run, parser=parser, needs=needs)
+    return parser
+
+
+def add_bundle_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--bundle``."""
+    parser.add_argument("--bundle", type=Path, help="bundle file (default: the student that comes with pocketcxr)")
+
+
+def add_quiet_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--quiet``."""
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the result")
+
+
+def add_column_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--column`` and ``--alias``, which say what a table of one's own means."""
+    parser.add_argument("--column", action="append", default=[], metavar="FIELD=NAME", help="column of your own table")
+    parser.add_argument("--alias", action="append", default=[], metavar="NAME=FINDING", help="what a class name means")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that works in a run's folder."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("--task", help="name, or a .toml file of your own")
+    parser.add_argument("--experiment", type=Path, metavar="FILE", help="experiment file (TOML)")
+    parser.add_argument("--set", action="append", default=[], metavar="TABLE.FIELD=VALUE", help="override one field")
+    add_quiet_option(parser)
+
+
+def pairs(items: Sequence[str]) -> dict[str, str]:
+    """Split ``NAME=VALUE`` options.
+
+    Raises:
+        ConfigError: one of them is no pair.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator or not name or not value:
+            raise ConfigError(f"expected NAME=VALUE, found {item!r}")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def experiment_of(options: argparse.Namespace) -> Experiment:
+    """All settings of a run: its experiment file, or what it was started with, then the overrides."""
+    from pocketcxr.training.config import load_experiment
+
+    overrides = list(options.set)
+    if options.task is not None:
+        overrides.append(f'data.task="{options.task}"')
+    saved = options.output / "experiment.json"
+    resumed = saved if options.experiment is None and saved.is_file() else None
+    return load_experiment(options.experiment or resumed, overrides)

@@ -1,0 +1,79 @@
+"""The command ``audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pocketcxr.cli.arguments import add_command, add_quiet_option
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pocketcxr.cli.arguments import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Define the command of this module."""
+    parser = add_command(
+        commands,
+        "audit",
+        _audit,
+        needs=("evaluate", "jinja2", "scipy", "sklearn"),
+        summary="examine X-rays, and a model, for leaks, shortcuts and calibration against criteria; one report",
+        examples="  pocketcxr audit runs/mine                 the data and the bundle of a run\n"
+        "  pocketcxr audit splits.csv -o audit       the data only, before anything is trained\n"
+        "  pocketcxr audit X-RAYS --task covid-binary    a folder of X-rays, indexed first\n"
+        "  pocketcxr audit other-hospital.csv --bundle student.onnx    a bundle on X-rays that it has never seen\n"
+        "  pocketcxr audit runs/mine --bundle runs/mine/teacher/teacher.safetensors    its teacher\n"
+        "  pocketcxr audit runs/mine --criteria my-criteria.toml    limits of your own\n\n"
+        "exit status: 0 no criterion failed (passed, or not measurable), 1 a criterion failed, 2 nothing could be done",
+    )
+    parser.add_argument("target", type=Path, metavar="INDEX|SPLITS|RUN|FOLDER", help="what to audit")
+    parser.add_argument("--bundle", type=Path, help="bundle or checkpoint to audit too (default: the run's bundle)")
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        type=Path,
+        metavar="RUN",
+        help="run that the bundle, its teacher and its baseline student are from",
+    )
+    parser.add_argument(
+        "--task", help="name, or a .toml file of your own (default: the run's, or what the table holds)"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the report (default: RUN/audit)")
+    parser.add_argument(
+        "--criteria", type=Path, metavar="FILE", help="criteria of your own, as src/pocketcxr/audit/criteria.toml"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer images and resamples: wider intervals, sooner done")
+    parser.add_argument("--data-only", action="store_true", help="the data only, no model")
+    parser.add_argument(
+        "--ood",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="out-of-distribution images, which a model must refuse, a folder per kind",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    add_quiet_option(parser)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from pocketcxr.pipeline.audit import run_audit
+
+    result = run_audit(
+        options.target,
+        bundle=options.bundle,
+        run=options.run_folder,
+        task=options.task,
+        out=options.output,
+        criteria=options.criteria,
+        quick=options.quick,
+        data_only=options.data_only,
+        ood=options.ood,
+        seed=options.seed,
+        progress=not options.quiet,
+    )
+    print(result.summary)
+    return 1 if result.failed else 0

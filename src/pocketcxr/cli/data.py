@@ -1,0 +1,119 @@
+"""Commands on data sets: ``index``, ``split`` and ``synthetic``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pocketcxr.cli.arguments import add_column_options, add_command, add_quiet_option, pairs
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pocketcxr.cli.arguments import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Define the commands of this module."""
+    _add_index(commands)
+    _add_split(commands)
+    _add_synthetic(commands)
+
+
+def _add_index(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "index",
+        _index,
+        summary="list every image of one or more data sets with its metadata",
+        examples="  pocketcxr index siim ieee8023 -o index.csv\n"
+        "  pocketcxr index my.csv --layout table --column path=file --column finding=diagnosis -o index.csv\n"
+        "  pocketcxr index folders/ --alias Gesund=no_finding -o index.csv",
+    )
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE")
+    parser.add_argument("-o", "--output", type=Path, default=Path("index.csv"))
+    parser.add_argument("--layout", default="auto", help="the sources' layout (default: recognised)")
+    add_column_options(parser)
+    add_quiet_option(parser)
+
+
+def _index(options: argparse.Namespace) -> None:
+    from pocketcxr.pipeline.prepare import index_sources
+
+    index_sources(
+        options.sources,
+        options.output,
+        layout=options.layout,
+        columns=pairs(options.column),
+        aliases=pairs(options.alias),
+        progress=not options.quiet,
+    )
+
+
+def _add_split(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "split",
+        _split,
+        summary="assign train, calibration and test by patient and near-duplicate group",
+        examples="  pocketcxr split index.csv --task covid-3class -o splits.csv\n"
+        "  pocketcxr split index.csv --task siim-appearance --folds 5 -o folds.csv\n"
+        "  pocketcxr split siim.csv --as splits.csv -o siim_splits.csv    each image in the split it has in splits.csv",
+    )
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--task", default="covid-3class", help="name, or a .toml file of your own")
+    parser.add_argument("-o", "--output", type=Path, default=Path("splits.csv"))
+    parser.add_argument("--fractions", nargs=3, type=float, default=(0.7, 0.1, 0.2), metavar=("TRAIN", "CAL", "TEST"))
+    parser.add_argument("--folds", type=int, default=0, help="number of cross-validation folds instead of one split")
+    parser.add_argument("--level", choices=("patient", "image"), default="patient", help="what a fold keeps together")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--as",
+        dest="like",
+        type=Path,
+        metavar="SPLITS",
+        help="assign nothing at random: take every image's split from this table",
+    )
+
+
+def _split(options: argparse.Namespace) -> None:
+    from pocketcxr.labels import load_task
+    from pocketcxr.pipeline.prepare import split_index
+
+    text = split_index(
+        options.index,
+        load_task(options.task),
+        options.output,
+        fractions=tuple(options.fractions),
+        seed=options.seed,
+        folds=options.folds,
+        level=options.level,
+        like=options.like,
+    )
+    print(text)
+
+
+def _add_synthetic(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "synthetic",
+        _synthetic,
+        needs=("train", "PIL"),
+        summary="draw synthetic chest X-rays of patients who do not exist, from several hospitals",
+        examples="  pocketcxr synthetic -o drawings --patients 120\n"
+        "  pocketcxr synthetic -o confounded --confounded    one hospital holds one class: an audit must notice",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--patients", type=int, default=120)
+    parser.add_argument("--size", type=int, default=320, help="side in pixels (default 320)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--confounded", action="store_true", help="let the hospital tell the class")
+
+
+def _synthetic(options: argparse.Namespace) -> None:
+    from pocketcxr.data.synthetic.generate import draw_phantom
+
+    draw_phantom(
+        options.output, patients=options.patients, seed=options.seed, size=options.size, confounded=options.confounded
+    )
+    print(f"drawings: {options.output}")

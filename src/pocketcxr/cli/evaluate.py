@@ -1,0 +1,92 @@
+"""Commands on a trained run: ``evaluate``, ``export`` and ``quantise``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pocketcxr.cli.arguments import add_command, add_quiet_option
+from pocketcxr.cli.train import add_stage, stage_arguments
+from pocketcxr.export.storages import BYTES, STORAGES
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pocketcxr.cli.arguments import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Define the commands of this module."""
+    add_stage(
+        commands, "evaluate", _evaluate, summary="evaluate all networks of a run side by side and write the report"
+    )
+    _add_export(commands)
+    _add_quantise(commands)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from pocketcxr.pipeline.stages import run_evaluate
+
+    print(run_evaluate(**stage_arguments(options)))
+
+
+def _add_export(commands: Commands) -> None:
+    parser = add_stage(commands, "export", _export, summary="turn the distilled student of a run into a bundle")
+    parser.add_argument(
+        "--force", action="store_true", help="export a student that failed its audit too, marked as failed"
+    )
+    parser.add_argument(
+        "--storage",
+        choices=STORAGES,
+        default=BYTES,
+        help="of the weights, computed in float32: 8-bit (default) rounds large layers until the file is below "
+        "3 MB; half is kept where that would move more than one probability in a hundred by 0.02",
+    )
+
+
+def _export(options: argparse.Namespace) -> None:
+    from pocketcxr.pipeline.stages import run_export
+
+    print(run_export(**stage_arguments(options), force=options.force, storage=options.storage))
+
+
+def _add_quantise(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "quantise",
+        _quantise,
+        needs=("train", "torch", "onnx", "scipy", "sklearn"),
+        summary="search for the fastest int8 file of a student whose predictions stay within the limits",
+        examples="  pocketcxr quantise runs/mine -o student-int8.onnx\n"
+        "  pocketcxr quantise student.onnx --run runs/mine -o student-int8.onnx\n\n"
+        "exit status: 0 written, 2 no recipe keeps the limits, or nothing could be done",
+    )
+    parser.add_argument("target", type=Path, metavar="RUN|BUNDLE", help="a run's folder, or a float bundle with --run")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the int8 bundle, ….onnx")
+    parser.add_argument(
+        "--run", dest="run_folder", type=Path, metavar="RUN", help="run whose X-rays a bundle was made from"
+    )
+    parser.add_argument("--table", type=Path, metavar="FILE", help="all candidates (default: RUN/quantise.json)")
+    parser.add_argument(
+        "--vnni-only", action="store_true", help="allow weights that saturate on x86 processors without VNNI"
+    )
+    parser.add_argument("--no-audit", action="store_true", help="do not compare both files by the audit's criteria")
+    parser.add_argument("--quick", action="store_true", help="a short search")
+    add_quiet_option(parser)
+
+
+def _quantise(options: argparse.Namespace) -> None:
+    from pocketcxr.export.int8.search import Limits
+    from pocketcxr.pipeline.quantise import run_quantise
+
+    result = run_quantise(
+        options.target,
+        out=options.output,
+        run=options.run_folder,
+        record=options.table,
+        limits=Limits(portable_only=not options.vnni_only),
+        audit=not options.no_audit,
+        quick=options.quick,
+        progress=not options.quiet,
+    )
+    print(result.summary)

@@ -1,0 +1,85 @@
+"""Commands that need no more than the base install: ``predict`` and ``doctor``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pocketcxr.cli.arguments import add_bundle_option, add_command
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pocketcxr.cli.arguments import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Define the commands of this module."""
+    _add_predict(commands)
+    _add_doctor(commands)
+
+
+def _add_predict(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "predict",
+        _predict,
+        summary="score X-rays with a bundle; needs no training framework",
+        examples="  pocketcxr predict scan.dcm\n"
+        "  pocketcxr predict studies/ --format jsonl > scores.jsonl\n"
+        "  pocketcxr predict *.png --heatmaps maps/ --bundle runs/mine/bundle/student.onnx\n"
+        "  pocketcxr predict archive/ -o scores.csv      a million files; the same command goes on after a stop\n\n"
+        "exit status: 0 every file was read, 1 some files could not be read, 2 nothing could be done",
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM, PNG or JPEG file, or a folder")
+    add_bundle_option(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="append answers to .jsonl, .csv or .parquet; skip files that it holds already",
+    )
+    parser.add_argument("--format", choices=("table", "json", "jsonl", "csv"), help="on the screen (default: table)")
+    parser.add_argument("--heatmaps", type=Path, metavar="DIR", help="write one heatmap (PNG) per scored image")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one per core, none for few files)"
+    )
+    parser.add_argument("--exact", action="store_true", help="read every pixel: slower, the reference of the fast path")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no matrices here, and NumPy starts faster without its threads
+    from pocketcxr.inference.command import run_predict
+
+    return run_predict(
+        options.paths,
+        bundle=options.bundle,
+        output_format=options.format,
+        heatmaps=options.heatmaps,
+        stream=sys.stdout,
+        output=options.output,
+        workers=options.workers,
+        exact=options.exact,
+    )
+
+
+def _add_doctor(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "doctor",
+        _doctor,
+        summary="check what this machine has for predictions, what is missing and what to do about it",
+        examples="  pocketcxr doctor\n  pocketcxr doctor --bundle student.onnx --json\n\n"
+        "exit status: 0 ready to predict, 1 something is at fault",
+    )
+    add_bundle_option(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from pocketcxr.inference.doctor import run_doctor
+
+    return run_doctor(bundle=options.bundle, as_json=options.json, stream=sys.stdout)
