@@ -30,11 +30,11 @@ from pocketcxr.evaluation.comparisons import paired_difference
 from pocketcxr.evaluation.intervals import bootstrap, clusters, interval
 from pocketcxr.evaluation.metrics import figures
 from pocketcxr.evaluation.scoring import score
+from pocketcxr.files import write_json
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
-from pocketcxr.pipeline.run import write_json
 from pocketcxr.run_folder import STUDENT_FILE, RunFolder
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ import onnxruntime
 
 from pocketcxr.bundle.golden import drawn_inputs, network_input
 from pocketcxr.errors import ConfigError, PocketCxrError
+from pocketcxr.files import write_json
 from pocketcxr.inference.session import load_bundle
-from pocketcxr.pipeline.run import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

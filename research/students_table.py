@@ -32,7 +32,8 @@ from pocketcxr.errors import ConfigError, PocketCxrError
 from pocketcxr.evaluation.calibration import fit_temperature, softmax
 from pocketcxr.evaluation.intervals import clusters, interval, resamples
 from pocketcxr.evaluation.metrics import figures, ranking
-from pocketcxr.pipeline.run import Run, write_json
+from pocketcxr.files import write_json
+from pocketcxr.pipeline.run import Run
 from pocketcxr.run_folder import RunFolder, checkpoint
 
 if TYPE_CHECKING:

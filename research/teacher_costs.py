@@ -26,12 +26,12 @@ import torch
 
 from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.errors import PocketCxrError
+from pocketcxr.files import write_json
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.models.backbones import build_backbone
 from pocketcxr.models.checkpoints import save_network
 from pocketcxr.models.costs import network_costs
 from pocketcxr.models.networks import NetworkSpec, assemble
-from pocketcxr.pipeline.run import write_json
 from pocketcxr.training.environment import reexec_with_tuned_allocator
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.audit.criteria import limit_words
+from pocketcxr.files import write_text
 from pocketcxr.report.page import render
-from pocketcxr.report.tables import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

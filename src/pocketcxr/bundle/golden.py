@@ -15,6 +15,7 @@ import numpy as np
 
 from pocketcxr.bundle.contract import INPUT_KIND, OUTPUT_NAMES, ModelOutputs, Predict
 from pocketcxr.errors import BundleError
+from pocketcxr.files import open_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,10 +72,8 @@ def write_golden(path: Path, predict: Predict, inputs: NDArray[np.uint8], *, sha
         raise BundleError(f"cannot write golden vectors {path}: the model gives no {', '.join(absent)}")
     if outputs.input_kind is not None:
         arrays[INPUT_KIND] = outputs.input_kind
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
+    with open_atomic(path) as stream:
         np.savez_compressed(stream, inputs=inputs, sha256=np.array(sha256), **arrays)
-    partial.replace(path)
 
 
 def read_golden(path: Path) -> GoldenVectors:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import shutil
 import zlib
@@ -31,6 +30,7 @@ from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.parallel import ordered_map
 from pocketcxr.data.splits import check_leakage
 from pocketcxr.errors import CacheError, DataError, InputError
+from pocketcxr.files import write_json
 from pocketcxr.imaging.reading import read_image_bytes
 from pocketcxr.imaging.resize import resize
 
@@ -132,7 +132,7 @@ def _prepare(folder: Path, shape: tuple[int, int, int], aspect: str) -> None:
     """Create what is missing, and give damaged files their header and length back; contents are checked later."""
     folder.mkdir(parents=True, exist_ok=True)
     what = {"version": STORE_VERSION, "images": shape[0], "size": shape[1], "aspect": aspect}
-    (folder / "store.json").write_text(json.dumps(what, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "store.json", what)
     for name, dtype, extent in (("pixels.npy", np.uint8, shape), ("checks.npy", np.uint32, shape[:1])):
         header = _npy_header(np.dtype(dtype), extent)
         length = len(header) + int(np.prod(extent)) * np.dtype(dtype).itemsize

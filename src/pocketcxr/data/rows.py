@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import DataError
+from pocketcxr.files import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,14 +77,8 @@ def write_rows(rows: Iterable[IndexRow], path: Path) -> None:
     Raises:
         DataError: the folder cannot be written, or the disk is full; an older table stays as it was.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
-            writer.writeheader()
-            writer.writerows(dataclasses.asdict(row) for row in rows)
-        partial.replace(path)
+        write_csv(path, COLUMNS, (dataclasses.asdict(row).values() for row in rows))
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}; make room or choose another place") from error
 

@@ -26,6 +26,7 @@ from pocketcxr.evaluation.operating_points import choose_operating_points
 from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.intended_use import intended_use, limits
 from pocketcxr.export.storages import BYTES, FLOAT, HALF, STORAGES
+from pocketcxr.files import write_bytes
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.labels import INPUT_KINDS
 
@@ -248,10 +249,7 @@ def write_bundle(model: onnx.ModelProto, manifest: Manifest, out: Path) -> None:
         model.metadata_props.remove(older)
     entry = model.metadata_props.add()
     entry.key, entry.value = MANIFEST_KEY, manifest.to_json()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(out.name + ".partial")
-    unfinished.write_bytes(seal(model.SerializeToString(deterministic=True)))
-    unfinished.replace(out)
+    write_bytes(out, seal(model.SerializeToString(deterministic=True)))
 
 
 def _without_folders(value: Any) -> Any:

@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.files import open_atomic, open_atomic_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +41,11 @@ def write_parquet(collected: Path, path: Path, labels: Sequence[str]) -> None:
             ("bundle", pa.string()),
         ]
     )
-    partial = path.with_name(path.name + ".partial")
-    with collected.open(encoding="utf-8") as lines, pq.ParquetWriter(partial, schema) as writer:
+    with (
+        collected.open(encoding="utf-8") as lines,
+        open_atomic(path) as stream,
+        pq.ParquetWriter(stream, schema) as writer,
+    ):
         rows: list[dict[str, Any]] = []
         for line in lines:
             rows.append(_row(json.loads(line), labels))
@@ -49,7 +53,6 @@ def write_parquet(collected: Path, path: Path, labels: Sequence[str]) -> None:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
         writer.write_table(pa.Table.from_pylist(rows, schema))
-    partial.replace(path)
     collected.unlink()
 
 
@@ -59,14 +62,12 @@ def reopen_parquet(path: Path, collected: Path) -> None:
         return
     import pyarrow.parquet as pq  # 35 MB that a run needs only at its end
 
-    partial = collected.with_name(collected.name + ".partial")
     try:
-        with pq.ParquetFile(path) as stored, partial.open("w", encoding="ascii") as lines:
+        with pq.ParquetFile(path) as stored, open_atomic_text(collected) as lines:
             for batch in stored.iter_batches(_ROWS_AT_ONCE):
                 lines.writelines(json.dumps(_record(row)) + "\n" for row in batch.to_pylist())
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{path}: expected answers of pocketcxr predict, found something else") from error
-    partial.replace(collected)
 
 
 def _row(record: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from pocketcxr.errors import CheckpointError, ConfigError
+from pocketcxr.files import write_bytes
 from pocketcxr.models.networks import Network, NetworkSpec, build_network
 
 if TYPE_CHECKING:
@@ -36,14 +36,9 @@ def save_network(path: Path, network: nn.Module, spec: NetworkSpec, record: dict
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     metadata = {_SPEC: json.dumps(dataclasses.asdict(spec)), _RECORD: json.dumps(record, default=str), "format": "pt"}
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(_canonical(save(tensors, metadata)))
-        partial.replace(path)
+        write_bytes(path, _canonical(save(tensors, metadata)))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write checkpoint {path}: {error}") from error
 
 

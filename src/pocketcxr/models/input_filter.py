@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pocketcxr.errors import CheckpointError
+from pocketcxr.files import write_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,11 +94,8 @@ def save_input_gate(path: Path, network: InputKindNetwork, spec: InputKindSpec, 
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     metadata = {_SPEC: json.dumps(dataclasses.asdict(spec)), _RECORD: json.dumps(record, default=str), "format": "pt"}
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(save(tensors, metadata))
-        partial.replace(path)
+        write_bytes(path, save(tensors, metadata))
     except OSError as error:
         raise CheckpointError(f"cannot write input gate {path}: {error.strerror or error}") from error
 

@@ -22,11 +22,12 @@ from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
 from pocketcxr.data.splits import label_rows
 from pocketcxr.errors import ConfigError, DataError
+from pocketcxr.files import write_json
 from pocketcxr.labels import TASKS, load_task
 from pocketcxr.pipeline.documents import write_papers
 from pocketcxr.pipeline.load_audited import Questions, audit_loaded, embeddings, load_model
 from pocketcxr.pipeline.prepare import index_sources
-from pocketcxr.pipeline.run import Run, notes, write_json
+from pocketcxr.pipeline.run import Run, notes
 from pocketcxr.report.tables import environment
 from pocketcxr.run_folder import student_sha256
 

@@ -17,12 +17,13 @@ from pocketcxr.data.rows import read_rows, write_rows
 from pocketcxr.data.splits import assign_folds, fold_splits
 from pocketcxr.errors import ConfigError
 from pocketcxr.evaluation.calibration import fit_temperature, softmax
+from pocketcxr.files import write_json
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.evaluate import macro_auroc
 from pocketcxr.pipeline.prepare import index_sources
-from pocketcxr.pipeline.run import Run, log_to, open_run, write_json
+from pocketcxr.pipeline.run import Run, log_to, open_run
 from pocketcxr.pipeline.stages import student_stage, teacher_stage
 from pocketcxr.report.evaluate import Predictions, evaluate_models, score
 from pocketcxr.run_folder import checkpoint

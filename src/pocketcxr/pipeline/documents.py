@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from pocketcxr.audit.stored_record import AuditFile, read_audit
-from pocketcxr.report.tables import write_text
+from pocketcxr.files import write_text
 from pocketcxr.reporting.checklist import (
     checklist_csv,
     checklist_markdown,

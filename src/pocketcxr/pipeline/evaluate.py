@@ -19,6 +19,7 @@ from pocketcxr.evaluation.model_result import calibrate, judge
 from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.export import export_student
 from pocketcxr.export.storages import BYTES
+from pocketcxr.files import write_json
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
@@ -26,7 +27,7 @@ from pocketcxr.models.networks import Student
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.input_filter import fitted_input_filter
 from pocketcxr.pipeline.release_check import audit_mark
-from pocketcxr.pipeline.run import notes, write_json
+from pocketcxr.pipeline.run import notes
 from pocketcxr.report.evaluate import evaluate_models, score
 from pocketcxr.run_folder import checkpoint
 from pocketcxr.training.losses import needs_teacher

@@ -15,10 +15,10 @@ from pocketcxr.data.image_types import gate_groups, gate_splits, kind_of_row
 from pocketcxr.data.ood_images import with_strangers
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import PocketCxrError
+from pocketcxr.files import write_json
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 from pocketcxr.models.input_filter import load_input_gate, save_input_gate
-from pocketcxr.pipeline.run import write_json
 from pocketcxr.training.config import fingerprint
 from pocketcxr.training.input_filter import fit_input_gate, kinds_of, refusal_table
 from pocketcxr.training.input_filter_batches import MADE, VIEWS_VERSION, KnownPictures, make

@@ -13,9 +13,9 @@ from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.evaluation.calibration import fit_temperature
 from pocketcxr.evaluation.scoring import score
+from pocketcxr.files import write_json
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
-from pocketcxr.pipeline.run import write_json
 from pocketcxr.report.formatting import slug
 from pocketcxr.run_folder import RunFolder, checkpoint
 from pocketcxr.training.record import finished

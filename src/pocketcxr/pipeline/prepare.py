@@ -15,8 +15,8 @@ from pocketcxr.data.split_reuse import splits_as
 from pocketcxr.data.splits import FRACTIONS, LEVELS, assign_folds, assign_splits
 from pocketcxr.data.summary import describe, describe_index
 from pocketcxr.errors import ConfigError
+from pocketcxr.files import write_json
 from pocketcxr.labels import load_task
-from pocketcxr.pipeline.run import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

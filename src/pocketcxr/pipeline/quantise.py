@@ -29,10 +29,11 @@ from pocketcxr.export.int8.search import (
     search,
     session,
 )
+from pocketcxr.files import write_json
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.pipeline.evaluate import test_figures
 from pocketcxr.pipeline.prepare import prepare
-from pocketcxr.pipeline.run import Run, write_json
+from pocketcxr.pipeline.run import Run
 from pocketcxr.training.config import load_experiment
 
 if TYPE_CHECKING:

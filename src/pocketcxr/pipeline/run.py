@@ -7,9 +7,10 @@ import json
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.files import write_json
 from pocketcxr.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -64,14 +65,6 @@ def notes(run: Run) -> tuple[str, ...]:
     """Sentences that a reader of the report must know; the demonstration leaves one about its drawings."""
     path = run.folder / "notes.txt"
     return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
-
-
-def write_json(path: Path, table: Any) -> None:
-    """Write JSON that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(table, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import CheckpointError
 from pocketcxr.export.storages import BYTES
+from pocketcxr.files import copy_file
 from pocketcxr.models.checkpoints import checkpoint_sha256
 from pocketcxr.pipeline.evaluate import evaluate_run, export_run
 from pocketcxr.pipeline.input_filter import input_filter_stage
@@ -145,10 +145,7 @@ def _given_teacher(run: Run, given: Path) -> Path:
         if checkpoint_sha256(path) != sha256:
             raise CheckpointError(f"{path} is another teacher than {given}: choose another -o folder")
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    shutil.copyfile(given, partial)
-    partial.replace(path)
+    copy_file(given, path)
     return path
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.files import write_text
 from pocketcxr.report import evaluation_charts as charts
 from pocketcxr.report import evaluation_tables as rows
 from pocketcxr.report.images import common_root, examples
 from pocketcxr.report.page import render
-from pocketcxr.report.tables import environment, write_text
+from pocketcxr.report.tables import environment
 from pocketcxr.report.training_curves import training_charts
 
 if TYPE_CHECKING:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
 import platform
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.evaluation.model_result import calibration_json
+from pocketcxr.files import write_csv, write_json
 from pocketcxr.report.formatting import slug
 
 if TYPE_CHECKING:
@@ -30,29 +29,29 @@ def write_tables(
     """Write ``evaluation.json``, ``tables/*.csv`` and ``predictions/*.csv``; every file appears whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
     table = as_json(evaluation) | {"command": command, "settings": settings, "environment": environment()}
-    write_text(out / "evaluation.json", json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False, default=str))
-    _write_csv(
+    write_json(out / "evaluation.json", table, allow_nan=False)
+    write_csv(
         out / "tables" / "figures.csv",
         ("model", "source", "figure", "value", "low", "high", "skipped", "why"),
         _figure_rows(evaluation),
     )
-    _write_csv(
+    write_csv(
         out / "tables" / "comparisons.csv",
         ("first", "second", "figure", "difference", "low", "high", "p_bootstrap", "p_mcnemar", "p_delong", "why"),
         _comparison_rows(evaluation),
     )
     labels = evaluation.task.labels
-    _write_csv(
+    write_csv(
         out / "tables" / "confusion.csv",
         ("model", "truth", *(f"predicted {label}" for label in labels)),
         ((one.name, label, *one.confusion[i]) for one in evaluation.models for i, label in enumerate(labels)),
     )
-    _write_csv(
+    write_csv(
         out / "tables" / "data.csv",
         ("split", "source", "label", "images"),
         ((*key, images) for key, images in evaluation.counts.items()),
     )
-    _write_csv(
+    write_csv(
         out / "tables" / "costs.csv",
         ("model", "parameters", "macs", "bytes", "latency_ms", "latency_p10_ms", "latency_p90_ms", "peak_memory_bytes"),
         _cost_rows(evaluation),
@@ -111,14 +110,6 @@ def environment() -> dict[str, str]:
     return found
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 def _figures(table: Mapping[str, Estimate]) -> dict[str, Any]:
     return {name: figure.as_json() for name, figure in table.items()}
 
@@ -160,7 +151,7 @@ def _cost_rows(evaluation: Evaluation) -> Iterable[Sequence[object]]:
 def _write_predictions(path: Path, one: ModelResult, evaluation: Evaluation, dataset: Dataset) -> None:
     """One line per test image; `patient` is a number of this table: enough to recompute intervals, and no name."""
     labels = evaluation.task.labels
-    _write_csv(
+    write_csv(
         path,
         ("path", "source", "patient", "label", "predicted", *(f"p_{label}" for label in labels)),
         (
@@ -177,13 +168,3 @@ def _write_predictions(path: Path, one: ModelResult, evaluation: Evaluation, dat
             )
         ),
     )
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows(rows)
-    partial.replace(path)

@@ -86,7 +86,7 @@ def model_card(record: RunRecord, sections: Sequence[Section] = ()) -> str:
 
 def write_model_card(record: RunRecord, path: Path, sections: Sequence[Section] = ()) -> Path:
     """Write `model_card` to a file, which appears whole or not at all."""
-    from pocketcxr.report.tables import write_text
+    from pocketcxr.files import write_text
 
     write_text(path, model_card(record, sections))
     return path

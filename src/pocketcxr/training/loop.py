@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pocketcxr.errors import ConfigError, DataError, NonFiniteLossError
+from pocketcxr.files import write_json
 from pocketcxr.training import record
 from pocketcxr.training.interruption import stop_requests
 from pocketcxr.training.optimisation import learning_rate, make_optimiser, seed_step, update_average
@@ -211,7 +212,7 @@ def _steps_per_epoch(stage: Stage, images: int, config: OptimisationConfig, engi
 
 def _finish(out: Path, state: Progress) -> None:
     record.draw_curves(out)
-    record.write_json(out / record.FINISHED, dataclasses.asdict(state))
+    write_json(out / record.FINISHED, dataclasses.asdict(state))
     remove_state(out)
 
 

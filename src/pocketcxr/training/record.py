@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import CheckpointError, TrainingError
+from pocketcxr.files import write_csv, write_json
 from pocketcxr.training.environment import environment_record
 
 if TYPE_CHECKING:
@@ -49,13 +50,6 @@ def open_run(out: Path, identity: Mapping[str, Any]) -> None:
         write_json(path, wanted)
     except OSError as error:
         raise TrainingError(f"cannot write {out}: {error.strerror or error}") from error
-
-
-def write_json(path: Path, table: Any) -> None:
-    """Write JSON; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(table, indent=1, default=str) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def finished(out: Path) -> dict[str, Any] | None:
@@ -101,14 +95,8 @@ class Table:
     def _rewrite(self) -> None:
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         self.rows = [{name: row.get(name, "") for name in names} for row in self.rows]
-        if not self.writes:
-            return
-        partial = self.path.with_name(self.path.name + ".partial")
-        with partial.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        partial.replace(self.path)
+        if self.writes:
+            write_csv(self.path, names, (row.values() for row in self.rows))
 
 
 def draw_curves(out: Path) -> None:

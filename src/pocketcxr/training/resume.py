@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
 from pocketcxr.errors import CheckpointError
+from pocketcxr.files import open_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,6 @@ def save_state(
         CheckpointError: no space or no permission; the old state stays.
     """
     path = out / STATE
-    partial = path.with_name(path.name + ".partial")
     state = {
         "network": network.state_dict(),
         "average": average.state_dict(),
@@ -69,13 +68,9 @@ def save_state(
         "progress": dataclasses.asdict(progress),
     }
     try:
-        with partial.open("wb") as stream:
+        with open_atomic(path, sync=True) as stream:
             torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {path}: {error}; the checkpoint before it stays") from error
 
 

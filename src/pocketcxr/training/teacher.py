@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.files import copy_file
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_network
 from pocketcxr.models.networks import NetworkSpec, assemble
 from pocketcxr.training import record
@@ -87,9 +87,7 @@ def train_teacher(
     else:
         last = _train_whole(lesson, "joint", start=None)
     if lesson.engine.main:
-        partial = path.with_name(path.name + ".partial")
-        shutil.copyfile(last, partial)
-        partial.replace(path)
+        copy_file(last, path)
     lesson.engine.wait()
     return path
 

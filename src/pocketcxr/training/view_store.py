@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pocketcxr.errors import CacheError
+from pocketcxr.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,7 +129,7 @@ def fill_store(
                 _write(store, rows, view, compute(store.positions[rows], view))
             bar.update(batch_size)
     if store.missing == 0 and not (store.folder / _SEAL).exists():
-        _write_json(store.folder / _SEAL, {name: _digest(store.folder / f"{name}.npy") for name in store.arrays})
+        write_json(store.folder / _SEAL, {name: _digest(store.folder / f"{name}.npy") for name in store.arrays})
 
 
 def _write(store: ViewStore, rows: NDArray[np.int64], view: int, results: dict[str, NDArray[Any]]) -> None:
@@ -161,7 +162,7 @@ def _create(
     try:
         for name, (kind, shape) in {**shapes, "done": (np.uint8, ())}.items():
             _write_zeros(partial / f"{name}.npy", np.dtype(kind), (views, images, *shape))
-        _write_json(partial / _FACTS, facts)
+        write_json(partial / _FACTS, facts)
         if not folder.exists():  # another shard may have been first
             partial.rename(folder)
     finally:
@@ -216,9 +217,3 @@ def _map(folder: Path, key: str, positions: NDArray[np.int64], names: tuple[str,
 def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write_json(path: Path, table: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(table, indent=1), encoding="utf-8")
-    partial.replace(path)

@@ -7,7 +7,6 @@ Figures measured on these drawings say that the program works; they say nothing 
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from pocketcxr.data.synthetic.disease import DISEASES, draw_disease, draw_harmle
 from pocketcxr.data.synthetic.hospital import DRAWING, HOSPITALS, Hospital, develop, write_film, write_picture
 from pocketcxr.data.synthetic.patient import sample_anatomy
 from pocketcxr.errors import ConfigError, DataError
+from pocketcxr.files import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,12 +115,7 @@ def draw_phantom(
         patient = _sample_patient(number, seed=seed, hospitals=hospitals, confounded=confounded)
         for image in range(patient.images):
             rows += _draw_film(out, patient, image, size=size, masks=masks, stages=stages)
-    partial = out / (TABLE + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list[str](COLUMNS))
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(out / TABLE)
+    write_csv(out / TABLE, COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
     return out / TABLE
 
 
