@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from dicom_files import bytes_of, dataset_of
-from invalid_inputs import CHEST, PATIENT, RASTERS, compressed_film, encoded, film, soft
+from invalid_inputs import CHEST, PATIENT, RASTERS, compressed_radiograph, encoded, radiograph, soft
 
 SYNTAXES = (
     *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian),
@@ -55,10 +55,10 @@ def whole_pictures():
     stream = io.BytesIO()
     Image.fromarray(soft()).convert("P").save(stream, "PNG", bits=8)
     found["PNG palette"] = stream.getvalue()
-    found["DICOM native"] = film(deep, **window)
-    found["DICOM noise"] = film(noise, **window)
-    found["DICOM colour"] = film(colours)
-    found["DICOM inverted"] = film(PhotometricInterpretation="MONOCHROME1")
+    found["DICOM native"] = radiograph(deep, **window)
+    found["DICOM noise"] = radiograph(noise, **window)
+    found["DICOM colour"] = radiograph(colours)
+    found["DICOM inverted"] = radiograph(PhotometricInterpretation="MONOCHROME1")
     deflated = dataset_of(deep, syntax=DeflatedExplicitVRLittleEndian, **CHEST, **PATIENT, **window)
     found["DICOM deflated"] = bytes_of(deflated)
     bare = dataset_of(soft(), **CHEST, **PATIENT)
@@ -67,15 +67,15 @@ def whole_pictures():
     bare.save_as(stream, implicit_vr=True, little_endian=True, enforce_file_format=False)
     found["DICOM without a preamble"] = stream.getvalue()
     for syntax in (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless):
-        found[f"DICOM {syntax.keyword}"] = compressed_film(syntax, noise.astype(np.uint16) << 4)
-        found[f"DICOM {syntax.keyword} 8 bits"] = compressed_film(syntax)
-    found["DICOM JPEG"] = compressed_film(JPEGBaseline8Bit)
+        found[f"DICOM {syntax.keyword}"] = compressed_radiograph(syntax, noise.astype(np.uint16) << 4)
+        found[f"DICOM {syntax.keyword} 8 bits"] = compressed_radiograph(syntax)
+    found["DICOM JPEG"] = compressed_radiograph(JPEGBaseline8Bit)
     large = soft((800, 900))  # so that it is read reduced
     found["JPEG large"] = encoded(large, "JPEG")
     found["PNG large"] = encoded(large, "PNG")
-    found["DICOM JPEG large"] = compressed_film(JPEGBaseline8Bit, large)
-    found["DICOM JPEG 2000 large"] = compressed_film(JPEG2000Lossless, large)
-    found["DICOM RLE large"] = compressed_film(RLELossless, large)
+    found["DICOM JPEG large"] = compressed_radiograph(JPEGBaseline8Bit, large)
+    found["DICOM JPEG 2000 large"] = compressed_radiograph(JPEG2000Lossless, large)
+    found["DICOM RLE large"] = compressed_radiograph(RLELossless, large)
     return found
 
 

@@ -1,20 +1,9 @@
-"""One set of files that must be refused, drawn here, for every door: command line, HTTP service, page.
+"""Invalid input files, made here, that command line, HTTP service and page must refuse alike."""
 
-    python tests/bad_input.py web/tests/fixtures/bad_input.json
-
-writes them for the page's tests: per file its bytes (base64 of a zlib stream), the decision and the reasons that Python
-gives. `quotes_decoder` marks words that hold, in brackets, what a decoder of Python's remarked.
-"""
-
-import base64
 import io
-import json
-import re
 import struct
-import sys
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -31,7 +20,7 @@ from pydicom.uid import (
 )
 
 from dicom_files import bytes_of, compressed, dataset_of
-from pocketcxr.errors import InputError, UnusableImageError
+from pocketcxr.errors import InputError
 from pocketcxr.imaging.input_checks import refusal_reasons
 from pocketcxr.imaging.reading import read_image_bytes
 
@@ -43,21 +32,55 @@ COMPRESSED = {
 CHEST = {"Modality": "CR", "BodyPartExamined": "CHEST", "ViewPosition": "PA"}
 PATIENT = {"PatientName": "Pocketova^Zuzana", "PatientID": "ZZ-4711-0815"}
 INFLATED_BYTES = 6 * 64_000_000 + 32 * 2**20  # that are read: the largest picture's samples, and a header
-_QUOTED = re.compile(r"ends early \(.+\);|\(\w+ while (decoding|parsing)\)|supported \(\w+\);")
+CAUSES = {
+    "empty-file": ("empty.png",),
+    "unknown-format": (
+        *("text.png", "page.dcm", "report.pdf", "study.zip", "scan.dcm.gz", "animation.gif", "phone.heic", "bare.jp2"),
+        *("bare.j2k", "zeros.dcm", "unknown.dcm"),
+    ),
+    "too-many-pixels": ("bomb.png", "too-many-pixels.dcm"),
+    "no-pixels": ("no-pixels.png", "no-rows.dcm"),
+    "header-mismatch": tuple(f"other-size-{name}.dcm" for name in COMPRESSED if name != "rle"),
+    "too-many-bytes": ("inflates-to-one-byte-too-many.dcm",),
+    "unsupported-compression": ("unsupported-transfer-syntax.dcm",),
+    "several-frames": (
+        *("three-pages.png", "three-pages.tif", "three-pages.webp", "two-frames.dcm", "more-frames-than-said.dcm"),
+    ),
+    "no-pixel-data": (
+        *(f"cut-{name}.dcm" for name in COMPRESSED),
+        *("cut-in-the-header.dcm", "nothing-after-the-mark.dcm", "structured-report.dcm", "encapsulated-pdf.dcm"),
+        "no-pixel-data.dcm",
+    ),
+    "enhanced-dicom": ("enhanced.dcm",),
+    "for-processing": ("for-processing.dcm",),
+    "incomplete-header": ("no-photometric-interpretation.dcm",),
+    "unsupported-header": (
+        *("unknown-photometric-interpretation.dcm", "three-samples-of-grey.dcm", "bits-that-contradict.dcm"),
+        "high-bit-elsewhere.dcm",
+    ),
+    "no-transfer-syntax": ("no-transfer-syntax.dcm",),
+}
+"""Codes of causes; all other files that cannot be read are damaged or, where unusable, without a defined grey scale."""
 
 
 @dataclass(frozen=True)
-class BadFile:
-    """A file and the codes of its reasons; `decision` is ``error`` (not read) or ``refused`` (by the input gate)."""
+class InvalidFile:
+    """A file and the codes of its reasons; `decision` is ``error`` (not read) or ``refused`` (by the input checks)."""
 
     name: str
     data: bytes
     decision: str
     codes: tuple[str, ...]
 
+    @property
+    def cause(self):
+        """Code of the cause for which the file cannot be read."""
+        default = "damaged" if self.codes == ("unreadable",) else "undefined-grey-scale"
+        return next((code for code, names in CAUSES.items() if self.name in names), default)
+
 
 def soft(shape=(100, 110), dtype=np.uint8, low=0.1, high=0.9):
-    """A smooth picture that the input gate takes: grey rows from dark to bright, and a little to the right."""
+    """A smooth picture that the input checks accept: grey rows from dark to bright, and a little to the right."""
     rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
     values = low + (high - low) * (0.9 * rows / max(1, shape[0] - 1) + 0.1 * columns / max(1, shape[1] - 1))
     largest = np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
@@ -71,23 +94,29 @@ def encoded(pixels, picture_format, **options):
     return stream.getvalue()
 
 
-def film(pixels=None, **elements):
-    """Bytes of a chest film that names a patient; elements by keyword, None removes one."""
+def radiograph(pixels=None, **elements):
+    """Bytes of a chest radiograph that names a patient; elements by keyword, None removes one."""
     pixels = soft() if pixels is None else pixels
     return bytes_of(dataset_of(pixels, **{**CHEST, **PATIENT, **elements}))
 
 
-def compressed_film(syntax, pixels=None):
+def compressed_radiograph(syntax, pixels=None):
     """The same, compressed."""
     return compressed(dataset_of(soft() if pixels is None else pixels, **CHEST, **PATIENT), syntax)
 
 
-def bad_files():
+def invalid_files():
     """All of them, in a fixed order; every name once."""
     found = [
-        *(BadFile(name, data, "error", ("unreadable",)) for name, data in {**_foreign(), **_damaged()}.items()),
-        *(BadFile(name, data, "error", ("unusable",)) for name, data in {**_undefined(), **_undefined_films()}.items()),
-        *(BadFile(name, data, "refused", codes) for name, (data, codes) in {**_gated(), **_gated_films()}.items()),
+        *(InvalidFile(name, data, "error", ("unreadable",)) for name, data in {**_foreign(), **_damaged()}.items()),
+        *(
+            InvalidFile(name, data, "error", ("unusable",))
+            for name, data in {**_undefined(), **_undefined_dicom()}.items()
+        ),
+        *(
+            InvalidFile(name, data, "refused", codes)
+            for name, (data, codes) in {**_refused(), **_refused_dicom()}.items()
+        ),
     ]
     assert len({bad.name for bad in found}) == len(found)
     return found
@@ -122,15 +151,15 @@ def _damaged():
     found["bomb.png"] = png_of(60_000, 60_000, zlib.compress(bytes(1000)))
     found["rows-missing.png"] = png_of(100, 100, zlib.compress(bytes(101 * 20)))
     found["no-pixels.png"] = png_of(0, 100, zlib.compress(b""))
-    native = film(noise)
+    native = radiograph(noise)
     found["cut-in-the-pixels.dcm"] = native[:-300]
     for name, syntax in COMPRESSED.items():
         if syntax != RLELossless:  # it says no size
-            whole = dcmread(io.BytesIO(compressed_film(syntax, noise)))
+            whole = dcmread(io.BytesIO(compressed_radiograph(syntax, noise)))
             whole.Rows = 50
             found[f"other-size-{name}.dcm"] = bytes_of(whole)
-    found["too-many-pixels.dcm"] = film(Rows=60_000, Columns=60_000)
-    found["no-rows.dcm"] = film(Rows=0)
+    found["too-many-pixels.dcm"] = radiograph(Rows=60_000, Columns=60_000)
+    found["no-rows.dcm"] = radiograph(Rows=0)
     found["inflates-to-one-byte-too-many.dcm"] = inflating_to(INFLATED_BYTES + 1)
     video = dataset_of(soft(), syntax="1.2.840.10008.1.2.4.103", **CHEST)
     video.PixelData = encapsulate([bytes(100)])
@@ -156,7 +185,7 @@ def _undefined():
     return found
 
 
-def _undefined_films():
+def _undefined_dicom():
     report = dataset_of(soft(), SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
     document = dataset_of(soft(), SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1")
     without = dataset_of(soft(), **CHEST)
@@ -167,11 +196,11 @@ def _undefined_films():
     hidden.PixelData = hidden.PixelData * 2
     enhanced = dataset_of(soft(), **CHEST)
     enhanced.SharedFunctionalGroupsSequence = [Dataset()]
-    raw = compressed_film(JPEG2000Lossless)
+    raw = compressed_radiograph(JPEG2000Lossless)
     noise = np.random.default_rng(3).integers(0, 256, (100, 110), dtype=np.uint8)
     # what is cut off in the header or within compressed pixels has no pixel data left
-    cut = {f"cut-{name}.dcm": compressed_film(syntax, noise)[:-2000] for name, syntax in COMPRESSED.items()}
-    native = film()
+    cut = {f"cut-{name}.dcm": compressed_radiograph(syntax, noise)[:-2000] for name, syntax in COMPRESSED.items()}
+    native = radiograph()
     cut["cut-in-the-header.dcm"] = native[: native.find(b"CR") + 1]
     cut["nothing-after-the-mark.dcm"] = native[:132]
     return {
@@ -179,27 +208,29 @@ def _undefined_films():
         "structured-report.dcm": bytes_of(report),
         "encapsulated-pdf.dcm": bytes_of(document),
         "no-pixel-data.dcm": bytes_of(without),
-        "two-frames.dcm": film(NumberOfFrames=2),
+        "two-frames.dcm": radiograph(NumberOfFrames=2),
         "more-frames-than-said.dcm": bytes_of(hidden),
         "enhanced.dcm": bytes_of(enhanced),
-        "for-processing.dcm": film(SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1.1"),
-        "no-photometric-interpretation.dcm": film(PhotometricInterpretation=None),
-        "unknown-photometric-interpretation.dcm": film(PhotometricInterpretation="ARGB"),
-        "three-samples-of-grey.dcm": film(SamplesPerPixel=3),
-        "bits-that-contradict.dcm": film(BitsStored=17, HighBit=16),
-        "high-bit-elsewhere.dcm": film(soft(dtype=np.uint16) >> 4, BitsStored=12, HighBit=15),
-        "window-nan.dcm": film(WindowCenter="NaN", WindowWidth="100"),
-        "window-of-nothing.dcm": film(WindowCenter=128, WindowWidth=0),
-        "window-without-width.dcm": film(WindowCenter=128),
-        "rescale-by-zero.dcm": film(RescaleSlope=0, RescaleIntercept=0),
-        "rescale-half-said.dcm": film(RescaleSlope=1),
-        "polarity-contradicts.dcm": film(PhotometricInterpretation="MONOCHROME1", PresentationLUTShape="IDENTITY"),
-        "one-value-without-window.dcm": film(np.full((100, 100), 7, dtype=np.uint16)),
+        "for-processing.dcm": radiograph(SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1.1"),
+        "no-photometric-interpretation.dcm": radiograph(PhotometricInterpretation=None),
+        "unknown-photometric-interpretation.dcm": radiograph(PhotometricInterpretation="ARGB"),
+        "three-samples-of-grey.dcm": radiograph(SamplesPerPixel=3),
+        "bits-that-contradict.dcm": radiograph(BitsStored=17, HighBit=16),
+        "high-bit-elsewhere.dcm": radiograph(soft(dtype=np.uint16) >> 4, BitsStored=12, HighBit=15),
+        "window-nan.dcm": radiograph(WindowCenter="NaN", WindowWidth="100"),
+        "window-of-nothing.dcm": radiograph(WindowCenter=128, WindowWidth=0),
+        "window-without-width.dcm": radiograph(WindowCenter=128),
+        "rescale-by-zero.dcm": radiograph(RescaleSlope=0, RescaleIntercept=0),
+        "rescale-half-said.dcm": radiograph(RescaleSlope=1),
+        "polarity-contradicts.dcm": radiograph(
+            PhotometricInterpretation="MONOCHROME1", PresentationLUTShape="IDENTITY"
+        ),
+        "one-value-without-window.dcm": radiograph(np.full((100, 100), 7, dtype=np.uint16)),
         "no-transfer-syntax.dcm": raw[144 + int.from_bytes(raw[140:144], "little") :],
     }
 
 
-def _gated():
+def _refused():
     rows, columns = np.mgrid[0:120, 0:140]
     photograph = np.stack(
         [128 + 100 * np.sin(columns / 20), 128 + 90 * np.sin(rows / 15), 128 + 80 * np.cos((rows + columns) / 25)], -1
@@ -222,36 +253,36 @@ def _gated():
     }
 
 
-def _gated_films():
+def _refused_dicom():
     painted = np.stack([soft(), soft()[::-1], soft()[:, ::-1]], -1)
     rainbow = dataset_of(soft(), **CHEST, PhotometricInterpretation="PALETTE COLOR")
     for colour, ramp in (("Red", range(256)), ("Green", range(255, -1, -1)), ("Blue", [90] * 256)):
         setattr(rainbow, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
         setattr(rainbow, f"{colour}PaletteColorLookupTableData", struct.pack("<256H", *(257 * value for value in ramp)))
     return {
-        "ct.dcm": (film(Modality="CT"), ("modality",)),
-        "other-modality-no-body-part.dcm": (film(Modality="OT", BodyPartExamined=None), ("modality",)),
-        "no-modality.dcm": (film(Modality=None, BodyPartExamined=None, ViewPosition=None), ("modality",)),
-        "knee.dcm": (film(BodyPartExamined="KNEE"), ("body-part",)),
-        "abdomen-with-chest.dcm": (film(BodyPartExamined="CHEST_ABDOMEN"), ("body-part",)),
-        "lateral.dcm": (film(ViewPosition="LL"), ("view",)),
-        "lateral-by-body-part.dcm": (film(BodyPartExamined="CHEST LAT"), ("view",)),
-        "side-view-by-orientation.dcm": (film(PatientOrientation=["A", "F"]), ("view",)),
-        "mirrored.dcm": (film(PatientOrientation=["R", "F"]), ("orientation",)),
-        "on-its-side.dcm": (film(PatientOrientation=["F", "L"]), ("orientation",)),
-        "colour.dcm": (film(painted), ("coloured",)),
+        "ct.dcm": (radiograph(Modality="CT"), ("modality",)),
+        "other-modality-no-body-part.dcm": (radiograph(Modality="OT", BodyPartExamined=None), ("modality",)),
+        "no-modality.dcm": (radiograph(Modality=None, BodyPartExamined=None, ViewPosition=None), ("modality",)),
+        "knee.dcm": (radiograph(BodyPartExamined="KNEE"), ("body-part",)),
+        "abdomen-with-chest.dcm": (radiograph(BodyPartExamined="CHEST_ABDOMEN"), ("body-part",)),
+        "lateral.dcm": (radiograph(ViewPosition="LL"), ("view",)),
+        "lateral-by-body-part.dcm": (radiograph(BodyPartExamined="CHEST LAT"), ("view",)),
+        "side-view-by-orientation.dcm": (radiograph(PatientOrientation=["A", "F"]), ("view",)),
+        "mirrored.dcm": (radiograph(PatientOrientation=["R", "F"]), ("orientation",)),
+        "on-its-side.dcm": (radiograph(PatientOrientation=["F", "L"]), ("orientation",)),
+        "colour.dcm": (radiograph(painted), ("coloured",)),
         "palette.dcm": (bytes_of(rainbow), ("coloured",)),
-        "small.dcm": (film(soft((40, 50))), ("too-small",)),
-        "dark-window.dcm": (film(WindowCenter=5000, WindowWidth=100), ("blank",)),
+        "small.dcm": (radiograph(soft((40, 50))), ("too-small",)),
+        "dark-window.dcm": (radiograph(WindowCenter=5000, WindowWidth=100), ("blank",)),
         "all-wrong.dcm": (
-            film(soft((30, 90)), Modality="MR", BodyPartExamined="HEAD", ViewPosition="LL"),
+            radiograph(soft((30, 90)), Modality="MR", BodyPartExamined="HEAD", ViewPosition="LL"),
             ("too-small", "aspect", "modality", "body-part", "view"),
         ),
     }
 
 
 def inflating_to(size):
-    """A deflated film with zeros behind it, so that it inflates to `size` bytes."""
+    """A deflated radiograph with zeros behind it, so that it inflates to `size` bytes."""
     whole = bytes_of(dataset_of(soft(), syntax=DeflatedExplicitVRLittleEndian, **CHEST, **PATIENT))
     start = 144 + int.from_bytes(whole[140:144], "little")
     content = zlib.decompress(whole[start:], wbits=-15)
@@ -278,37 +309,13 @@ def png_of(width, height, picture_data, bits=8):
 
 
 def reasons_for(name, data):
-    """Decision and reasons of a file that must not be scored, as every door has to tell them."""
+    """Decision and reasons that command line, HTTP service and page must agree on for an invalid file."""
     try:
         reasons = [{"code": reason.code, "words": reason.words} for reason in refusal_reasons(_read(name, data))]
     except InputError as error:
-        code = "unusable" if isinstance(error, UnusableImageError) else "unreadable"
-        return "error", [{"code": code, "words": str(error)}]
+        return "error", [{"code": error.category, "words": str(error)}]
     return "refused", reasons
 
 
 def _read(name, data):
     return read_image_bytes(data, name)
-
-
-def as_json(bad_ones):
-    """The set for the page's tests."""
-    files = []
-    for bad in bad_ones:
-        decision, reasons = reasons_for(bad.name, bad.data)
-        files.append(
-            {
-                "name": bad.name,
-                "data": base64.b64encode(zlib.compress(bad.data, 9)).decode("ascii"),
-                "decision": decision,
-                "reasons": reasons,
-                "quotes_decoder": any(_QUOTED.search(reason["words"]) is not None for reason in reasons),
-            }
-        )
-    return {"encoding": "base64 of a zlib stream", "files": files}
-
-
-if __name__ == "__main__":
-    target = Path(sys.argv[1])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(as_json(bad_files()), indent=1) + "\n", encoding="utf-8")

@@ -30,15 +30,32 @@ class PocketCxrError(Exception):
 
 
 class InputError(PocketCxrError):
-    """A picture that cannot be used; the batch goes on without it."""
+    """An image that cannot be used; the batch goes on without it.
+
+    `code` names the cause and stays the same whatever the message says; the web page has the same codes
+    (``docs/reference/web-core.md`` lists them). `category` is the code of the image's record and HTTP problem.
+    """
+
+    category = "unreadable"
+    default_code = "invalid-array"
+
+    def __init__(self, message: str, code: str = "") -> None:
+        """Take the message for people and the code of the cause."""
+        super().__init__(message)
+        self.code = code or self.default_code
 
 
 class UnreadableImageError(InputError):
     """The file cannot be decoded (empty, truncated, another format, no permission, too many pixels)."""
 
+    default_code = "damaged"
+
 
 class UnusableImageError(InputError):
     """The file decodes, but a defined grey-scale radiograph cannot be derived from it without guessing."""
+
+    category = "unusable"
+    default_code = "undefined-grey-scale"
 
 
 class DataError(PocketCxrError):

@@ -23,7 +23,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from corrupted_files import mutant, whole_pictures
 from dicom_files import bytes_of, dataset_of
-from invalid_inputs import CHEST, encoded, film, png_of, soft
+from invalid_inputs import CHEST, encoded, png_of, radiograph, soft
 from pocketcxr.serving.problems import KINDS
 from pocketcxr.serving.schemas import Predictions, Problem
 
@@ -141,7 +141,7 @@ def bombs():
     rle.Rows, rle.Columns = 4000, 4000
     deflated = dataset_of(soft(), syntax=DeflatedExplicitVRLittleEndian, **CHEST)
     deflated.DataSetTrailingPadding = bytes(50_000_000)
-    header = film(soft())
+    header = radiograph(soft())
     return {
         "PNG of 3.6 thousand million pixels": png_of(60_000, 60_000, zeros),
         "PNG of the most pixels, black": png_of(4000, 4000, zlib.compress(bytes(4001 * 4000), 9)),
@@ -154,7 +154,7 @@ def bombs():
         "JPEG of 4 thousand million pixels": _jpeg_of(65_535, 65_535),
         "DICOM that inflates to 50 MB": bytes_of(deflated),
         "DICOM RLE of the most pixels with little data": bytes_of(rle),
-        "DICOM of two thousand million frames": film(NumberOfFrames=2**31 - 1),
+        "DICOM of two thousand million frames": radiograph(NumberOfFrames=2**31 - 1),
         "DICOM with nested sequences": header[:-8]
         + b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000,
         "TIFF of a huge directory": b"II*\x00\x08\x00\x00\x00\xff\xff" + bytes(200_000),

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import drawn_files
 
 from pocketcxr.bundle.golden import golden_path, read_golden
+from pocketcxr.errors import InputError
+from pocketcxr.imaging.reading import read_image
 from pocketcxr.inference.batch import score
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
@@ -38,8 +40,20 @@ def answers(bundle: Path, folders: list[Path]) -> list[dict[str, object]]:
                 continue
             scored = score(predictor, path)
             text = json.dumps(scored.prediction.record()).replace(json.dumps(str(path))[1:-1], path.name)
-            found.append({"file": str(path), "expected": json.loads(text), "picture": picture_of(scored.radiograph)})
+            expected = json.loads(text)
+            if expected["decision"] == "error":
+                expected["reasons"][0]["cause"] = cause_of(path)
+            found.append({"file": str(path), "expected": expected, "picture": picture_of(scored.radiograph)})
     return found
+
+
+def cause_of(path: Path) -> str:
+    """Code of the cause for which a file cannot be read."""
+    try:
+        read_image(path)
+    except InputError as error:
+        return error.code
+    raise AssertionError(path)
 
 
 def picture_of(radiograph: Radiograph | None) -> dict[str, object] | None:
@@ -72,7 +86,7 @@ def main() -> None:
     drawn = out / "files"
     drawn.mkdir(parents=True, exist_ok=True)
     drawn_files.draw(drawn)
-    for bad in invalid_inputs.bad_files():  # the set that goes through the command line and HTTP, too
+    for bad in invalid_inputs.invalid_files():  # the set that goes through the command line and HTTP, too
         (drawn / f"bad-{bad.name}").write_bytes(bad.data)
     lines = [json.dumps(answer) for answer in answers(bundle, [drawn, *folders])]
     (out / "expected.jsonl").write_text("\n".join(lines) + "\n")

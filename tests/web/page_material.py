@@ -1,4 +1,4 @@
-"""What the page's tests need: drawn X-rays with Python's answers, bad files, bundles with another manifest.
+"""Write the material of the page's tests: synthetic X-rays, invalid files, Python's answers, changed bundles.
 
 Run by ``web/tests/page/prepare.ts`` with a folder and a bundle.
 """
@@ -22,7 +22,7 @@ from pocketcxr.inference.predictor import Predictor
 def main(folder: Path, bundle: Path) -> None:
     """Write everything under `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    draw_phantom(folder / "phantom", patients=6, size=320, seed=0)
+    draw_phantom(folder / "synthetic", patients=6, size=320, seed=0)
     bad_files(folder)
     variants(bundle, folder)
     answers = {name: predict(folder, name) for name in ("covid-3class.onnx", "unsure.onnx")}
@@ -31,12 +31,12 @@ def main(folder: Path, bundle: Path) -> None:
 
 def bad_files(folder: Path) -> None:
     """A preview too small, a coloured photograph, a PNG that ends early, a text, nothing."""
-    drawn = min((folder / "phantom" / "images").glob("*.png"))
+    drawn = min((folder / "synthetic" / "images").glob("*.png"))
     Image.open(drawn).resize((64, 64)).save(folder / "small.png")
     colours = np.random.default_rng(3).integers(0, 255, size=(8, 8, 3), dtype=np.uint8)
     Image.fromarray(colours).resize((256, 256)).save(folder / "photo.png")
     (folder / "cut.png").write_bytes(drawn.read_bytes()[:-2000])
-    (folder / "letter.txt").write_text("Dear colleague, please find the film attached.\n", encoding="utf-8")
+    (folder / "letter.txt").write_text("Dear colleague, please find the radiograph attached.\n", encoding="utf-8")
     (folder / "empty.dcm").write_bytes(b"")
 
 
@@ -68,7 +68,10 @@ def with_manifest(data: bytes, manifest: dict[str, object]) -> bytes:
 def predict(folder: Path, bundle: str) -> dict[str, object]:
     """Python's answer to every drawn and bad file, by name."""
     predictor = Predictor(load_bundle(folder / bundle))
-    files = [*sorted((folder / "phantom" / "images").iterdir()), *(p for p in folder.iterdir() if p.suffix != ".onnx")]
+    files = [
+        *sorted((folder / "synthetic" / "images").iterdir()),
+        *(p for p in folder.iterdir() if p.suffix != ".onnx"),
+    ]
     answers: dict[str, object] = {}
     for path in files:
         if not path.is_file() or path.suffix == ".json":
@@ -76,8 +79,7 @@ def predict(folder: Path, bundle: str) -> dict[str, object]:
         try:
             answers[path.name] = predictor.predict_file(path).record()
         except InputError as error:
-            words = str(error).replace(str(path), path.name)
-            answers[path.name] = {"decision": "error", "reasons": [{"code": "", "words": words}]}
+            answers[path.name] = {"decision": "error", "reasons": [{"code": error.code}]}
     return answers
 
 

@@ -4,7 +4,7 @@ import { openEngine } from "./core/api";
 import { makePage } from "./page/page";
 import { applyTheme, remembered, themeOf } from "./page/settings";
 import { Store } from "./page/state";
-import { bestLanguage, isLanguage, wordsOf } from "./texts";
+import { bestLanguage, isLanguage, localeOf } from "./locales";
 
 const MODEL = "./model.onnx";
 const RETRY_MS = 15_000;
@@ -17,7 +17,7 @@ document.documentElement.classList.toggle("touch", navigator.maxTouchPoints > 0)
 
 const language = remembered("language") ?? "";
 const store = new Store({
-  words: wordsOf(isLanguage(language) ? language : bestLanguage(navigator.languages)),
+  locale: localeOf(isLanguage(language) ? language : bestLanguage(navigator.languages)),
   model: { kind: "loading", loaded: 0, total: 0 },
   entries: [],
   selected: null,

@@ -21,7 +21,7 @@ from pocketcxr.data.duplicates.grouping import with_duplicate_groups
 from pocketcxr.data.duplicates.hashing import perceptual_hash, thumbnail
 from pocketcxr.data.findings import UNLABELLED, check_aliases
 from pocketcxr.data.parallel import ordered_map
-from pocketcxr.errors import DataError, InputError, UnreadableImageError
+from pocketcxr.errors import DataError, InputError
 from pocketcxr.imaging.reading import read_image_bytes
 
 if TYPE_CHECKING:
@@ -160,8 +160,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     except OSError as error:
         return {"error": f"cannot be read ({error.strerror})"}
     except InputError as error:
-        kind = "unreadable" if isinstance(error, UnreadableImageError) else "unusable"
-        return {"error": f"{kind}: {error}"}
+        return {"error": f"{error.category}: {error}"}
     facts = radiograph.facts
     return {
         "sha256": hashlib.sha256(data).hexdigest(),

@@ -168,14 +168,16 @@ def _check_deflated(data: bytes, name: str, max_pixels: int | None) -> None:
         found += len(inflater.decompress(pending, _INFLATED_AT_ONCE))
         pending = inflater.unconsumed_tail
     if found > limit:
-        raise UnreadableImageError(f"{name}: inflates to more than the {limit:,} bytes that are read")
+        raise UnreadableImageError(f"{name}: inflates to more than the {limit:,} bytes that are read", "too-many-bytes")
 
 
 def _check_header(dataset: FileDataset, name: str, max_pixels: int | None) -> None:
     sop_class = UID(str(dataset.get("SOPClassUID", "") or ""))
     if "PixelData" not in dataset:
         kind = f" ({sop_class.name})" if sop_class.name != sop_class else ""
-        raise UnusableImageError(f"{name}: expected a DICOM picture, found a file without pixel data{kind}")
+        raise UnusableImageError(
+            f"{name}: expected a DICOM picture, found a file without pixel data{kind}", "no-pixel-data"
+        )
     missing = [
         keyword
         for keyword in (
@@ -185,35 +187,49 @@ def _check_header(dataset: FileDataset, name: str, max_pixels: int | None) -> No
         if dataset.get(keyword) in {None, ""}
     ]  # fmt: skip
     if missing:
-        raise UnusableImageError(f"{name}: the DICOM header lacks {', '.join(missing)}; send it again from the archive")
+        raise UnusableImageError(
+            f"{name}: the DICOM header lacks {', '.join(missing)}; send it again from the archive", "incomplete-header"
+        )
     check_pixel_count(int(dataset.Columns), int(dataset.Rows), name, max_pixels=max_pixels)
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise UnusableImageError(f"{name}: expected one picture, found {frames} frames; export the one to score")
+        raise UnusableImageError(
+            f"{name}: expected one picture, found {frames} frames; export the one to score", "several-frames"
+        )
     _check_samples(dataset, name)
     if sop_class == _FOR_PROCESSING:
         raise UnusableImageError(
-            f"{name}: detector data 'for processing' has no defined grey scale; send the 'for presentation' picture"
+            f"{name}: detector data 'for processing' has no defined grey scale; send the 'for presentation' picture",
+            "for-processing",
         )
     if "SharedFunctionalGroupsSequence" in dataset:
-        raise UnusableImageError(f"{name}: enhanced DICOM objects are not read; send the classic single-frame picture")
+        raise UnusableImageError(
+            f"{name}: enhanced DICOM objects are not read; send the classic single-frame picture", "enhanced-dicom"
+        )
 
 
 def _check_samples(dataset: FileDataset, name: str) -> None:
     allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
     if allocated not in {8, 16} or not 1 <= stored <= allocated:
         raise UnusableImageError(
-            f"{name}: expected 8 or 16 bits allocated, found {allocated} with {stored} stored; export it again"
+            f"{name}: expected 8 or 16 bits allocated, found {allocated} with {stored} stored; export it again",
+            "unsupported-header",
         )
     high = dataset.get("HighBit")
     if high is not None and int(high) != stored - 1:
-        raise UnusableImageError(f"{name}: expected HighBit {stored - 1}, found {int(high)}; export it again")
+        raise UnusableImageError(
+            f"{name}: expected HighBit {stored - 1}, found {int(high)}; export it again", "unsupported-header"
+        )
     photometric, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
     if photometric not in _GREY | _COLOURS | {"PALETTE COLOR"}:
-        raise UnusableImageError(f"{name}: PhotometricInterpretation {photometric[:16]!r} is not read")
+        raise UnusableImageError(
+            f"{name}: PhotometricInterpretation {photometric[:16]!r} is not read", "unsupported-header"
+        )
     expected = 3 if photometric in _COLOURS else 1
     if samples != expected:
-        raise UnusableImageError(f"{name}: {photometric} has {expected} samples per pixel, the header says {samples}")
+        raise UnusableImageError(
+            f"{name}: {photometric} has {expected} samples per pixel, the header says {samples}", "unsupported-header"
+        )
 
 
 def _transfer_syntax(dataset: FileDataset, name: str) -> UID:
@@ -222,7 +238,9 @@ def _transfer_syntax(dataset: FileDataset, name: str) -> UID:
     if stated:
         return UID(str(stated))
     if dataset["PixelData"].is_undefined_length:
-        raise UnusableImageError(f"{name}: compressed pixels without a transfer syntax; send it again from the archive")
+        raise UnusableImageError(
+            f"{name}: compressed pixels without a transfer syntax; send it again from the archive", "no-transfer-syntax"
+        )
     implicit, little = dataset.original_encoding
     if implicit:
         return ImplicitVRLittleEndian
@@ -237,7 +255,8 @@ def _decode(dataset: FileDataset, syntax: UID, name: str) -> tuple[NDArray[Any],
     plugin = _PLUGINS.get(syntax)
     if plugin is None:
         raise UnreadableImageError(
-            f"{name}: no decoder for {syntax.name[:64]!r}; send it uncompressed (for example dcmconv)"
+            f"{name}: no decoder for {syntax.name[:64]!r}; send it uncompressed (for example dcmconv)",
+            "unsupported-compression",
         )
     options: dict[str, Any] = {"decoding_plugin": plugin, "correct_unused_bits": native}
     if native:
@@ -248,7 +267,10 @@ def _decode(dataset: FileDataset, syntax: UID, name: str) -> tuple[NDArray[Any],
         found = _check_encapsulated(dataset, syntax, name)
         if plugin == "gdcm":
             if found.samples != 1:  # damaged ones abort the process in ways that cannot be told beforehand
-                raise UnusableImageError(f"{name}: colour in {syntax.name} is not read; export it grey or uncompressed")
+                raise UnusableImageError(
+                    f"{name}: colour in {syntax.name} is not read; export it grey or uncompressed",
+                    "unsupported-colour",
+                )
             # GDCM aborts the process where the depth it is given is not the codestream's and the data is damaged
             options["bits_stored"] = found.bits
     try:
@@ -268,7 +290,8 @@ def _check_native_length(dataset: FileDataset, name: str) -> None:
         raise UnreadableImageError(f"{name}: the pixel data ends early, {expected - found} bytes short; send it again")
     if found >= 2 * expected:
         raise UnusableImageError(
-            f"{name}: the header gives one picture of {expected} bytes, the pixel data has {found}; export one picture"
+            f"{name}: the header gives one picture of {expected} bytes, the pixel data has {found}; export one picture",
+            "several-frames",
         )
 
 
@@ -276,17 +299,21 @@ def _check_encapsulated(dataset: FileDataset, syntax: UID, name: str) -> Codestr
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     found, columns, rows = read_codestream(frame), int(dataset.Columns), int(dataset.Rows)
     if found is None:
-        raise UnreadableImageError(f"{name}: expected {syntax.name}, found no such codestream; send it again")
+        raise UnreadableImageError(
+            f"{name}: expected {syntax.name}, found no such codestream; send it again", "header-mismatch"
+        )
     if (found.width, found.height) != (columns, rows):
         raise UnreadableImageError(
-            f"{name}: expected {columns} x {rows} pixels, found a codestream of {found.width} x {found.height}"
+            f"{name}: expected {columns} x {rows} pixels, found a codestream of {found.width} x {found.height}",
+            "header-mismatch",
         )
     allocated, samples = int(dataset.BitsAllocated), int(dataset.SamplesPerPixel)
     fits = 0 < found.bits <= allocated and (syntax in _JPEG_2000 or (found.bits > 8) == (allocated > 8))  # noqa: PLR2004
     if found.samples != samples or not fits:
         raise UnreadableImageError(
             f"{name}: expected {samples} samples of {allocated} bits allocated, found a codestream of {found.samples} "
-            f"with {found.bits} bits; send it again"
+            f"with {found.bits} bits; send it again",
+            "header-mismatch",
         )
     if not has_end(frame):
         raise UnreadableImageError(f"{name}: the compressed pixel data ends early; send it again")

@@ -53,7 +53,9 @@ def apply_grey_scale(
     lowest, count = (-(1 << (bits - 1)) if signed else 0), 1 << bits
     smallest, largest = int(stored.min()), int(stored.max())
     if smallest < lowest or largest >= lowest + count:
-        raise UnusableImageError(f"{name}: pixel values exceed the {bits} bits that BitsStored gives; export it again")
+        raise UnusableImageError(
+            f"{name}: pixel values exceed the {bits} bits that BitsStored gives; export it again", "values-exceed-bits"
+        )
     values = np.arange(lowest, lowest + count, dtype=np.float64)
     padding = _padding(values, dataset, name)
     inverted = _inverted(dataset, name)

@@ -91,8 +91,9 @@ def check_pixel_count(width: int, height: int, name: str, *, max_pixels: int | N
     """
     limit = MAX_PIXELS if max_pixels is None else min(max_pixels, MAX_PIXELS)
     if width < 1 or height < 1:
-        raise UnreadableImageError(f"{name}: expected a picture, found {width} x {height} pixels")
+        raise UnreadableImageError(f"{name}: expected a picture, found {width} x {height} pixels", "no-pixels")
     if width * height > limit:
         raise UnreadableImageError(
-            f"{name}: {width} x {height} pixels are more than the {limit:,} that are read; reduce it first"
+            f"{name}: {width} x {height} pixels are more than the {limit:,} that are read; reduce it first",
+            "too-many-pixels",
         )

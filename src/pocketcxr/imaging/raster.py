@@ -70,7 +70,8 @@ def read_raster(
         frames = int(getattr(image, "n_frames", 1))
         if frames > 1:
             raise UnusableImageError(
-                f"{name}: expected one picture, found {frames} frames or pages; export the one to score"
+                f"{name}: expected one picture, found {frames} frames or pages; export the one to score",
+                "several-frames",
             )
         width, height, factor = image.width, image.height, 1
         if picture_format == "JPEG":
@@ -212,7 +213,9 @@ def _grey_16_bit(image: Image, significant_bits: int, name: str) -> _Grey:
         pixels = samples.astype(np.float32)
     largest = 2**bits - 1
     if float(pixels.max()) > largest:
-        raise UnusableImageError(f"{name}: samples exceed the {bits} bits that the header gives; export it again")
+        raise UnusableImageError(
+            f"{name}: samples exceed the {bits} bits that the header gives; export it again", "values-exceed-bits"
+        )
     pixels /= np.float32(largest)
     if inverted:
         np.subtract(1, pixels, out=pixels)

@@ -62,7 +62,7 @@ def read_image_bytes(data: bytes, name: str, *, side: int | None = None, max_pix
         UnusableImageError: as `read_image`.
     """
     if not data:
-        raise UnreadableImageError(f"{name}: the file is empty; copy it again from its source")
+        raise UnreadableImageError(f"{name}: the file is empty; copy it again from its source", "empty-file")
     _check_size(len(data), name)
     with decoder_warnings_ignored():
         try:
@@ -103,28 +103,33 @@ def _decode(data: bytes, name: str, side: int | None, max_pixels: int | None) ->
 
         return read_dicom(data, name, side=side, max_pixels=max_pixels)
     raise UnreadableImageError(
-        f"{name}: expected DICOM, PNG, JPEG, BMP, TIFF or WebP, found {foreign_format(data)}; export one of those"
+        f"{name}: expected DICOM, PNG, JPEG, BMP, TIFF or WebP, found {foreign_format(data)}; export one of those",
+        "unknown-format",
     )
 
 
 def _check_size(size: int, name: str) -> None:
     if size > MAX_FILE_BYTES:
-        raise UnreadableImageError(f"{name}: {size:,} bytes are more than the {MAX_FILE_BYTES:,} that are read")
+        raise UnreadableImageError(
+            f"{name}: {size:,} bytes are more than the {MAX_FILE_BYTES:,} that are read", "too-many-bytes"
+        )
 
 
 def _file_bytes(path: Path) -> bytes:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise UnreadableImageError(f"{path}: expected a file, found a folder")
+            raise UnreadableImageError(f"{path}: expected a file, found a folder", "no-regular-file")
         if not stat.S_ISREG(status.st_mode):  # a pipe or device would block or never end
-            raise UnreadableImageError(f"{path}: expected a regular file")
+            raise UnreadableImageError(f"{path}: expected a regular file", "no-regular-file")
         _check_size(status.st_size, str(path))
         with path.open("rb") as stream:
             return stream.read(status.st_size + 1)  # a limit, should it grow meanwhile
     except FileNotFoundError:
-        raise UnreadableImageError(f"{path}: there is no such file") from None
+        raise UnreadableImageError(f"{path}: there is no such file", "no-such-file") from None
     except PermissionError:
-        raise UnreadableImageError(f"{path}: no permission to read it; ask its owner or copy it") from None
+        raise UnreadableImageError(
+            f"{path}: no permission to read it; ask its owner or copy it", "no-permission"
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        raise UnreadableImageError(f"{path}: cannot be read ({error})") from error
+        raise UnreadableImageError(f"{path}: cannot be read ({error})", "no-access") from error

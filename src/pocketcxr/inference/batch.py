@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.errors import InputError, UnreadableImageError, UnusableImageError
+from pocketcxr.errors import InputError, UnreadableImageError
 from pocketcxr.imaging.file_type import looks_like_dicom, raster_format
 from pocketcxr.imaging.input_checks import Reason
 from pocketcxr.inference.predictor import ERROR, Prediction
@@ -126,10 +126,10 @@ def score(predictor: Predictor, path: Path) -> Predictions:
     try:
         if path.is_dir():
             raise UnreadableImageError(
-                f"{name}: expected pictures in this folder, found none that can be listed and read"
+                f"{name}: expected pictures in this folder, found none that can be listed and read",
+                "empty-folder",
             )
         return Predictions(*predictor.read_and_predict(path, name))
     except InputError as error:
-        code = "unusable" if isinstance(error, UnusableImageError) else "unreadable"
-        reason = Reason(code, str(error))
+        reason = Reason(error.category, str(error))
     return Predictions(Prediction(name, ERROR, {}, None, (reason,), predictor.bundle.identity), None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pocketcxr.errors import InputError, PocketCxrError, UnusableImageError
+from pocketcxr.errors import InputError, PocketCxrError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -93,8 +93,7 @@ def score(predictor: Predictor, data: bytes, name: str, *, heatmap: bool, max_pi
         drawn = heatmap and prediction.saliency is not None
         png = heatmap_png(prediction, radiograph.pixels, manifest=predictor.bundle.manifest) if drawn else None
     except InputError as error:
-        code = "unusable" if isinstance(error, UnusableImageError) else "unreadable"
-        return failed(name, code, str(error), identity=predictor.bundle.identity)
+        return failed(name, error.category, str(error), identity=predictor.bundle.identity)
     except Exception as error:  # noqa: BLE001  # a fault of ours must not end the worker; the service logs its place
         words = f"{name}: the service failed on this picture; report it"
         answer = failed(name, "internal", words, identity=predictor.bundle.identity)

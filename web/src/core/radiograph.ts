@@ -1,7 +1,6 @@
 /** What every reader returns, and how large a picture may be (Python: `imaging.radiograph`). */
 
-import { unreadable } from "./failures";
-import { grouped } from "./python-format";
+import { InputError } from "./errors";
 
 /** Most pixels that are decoded: 8000 x 8000, twice the largest film scans. */
 export const MAX_PIXELS = 64_000_000;
@@ -10,7 +9,7 @@ export const MAX_PIXELS = 64_000_000;
 export const MAX_FILE_BYTES = 512 * 1024 * 1024;
 
 /** What the file says of the picture; an empty string means that it does not say. Nothing here identifies a person. */
-export interface ImageFacts {
+export interface ImageMetadata {
   format: "DICOM" | "PNG" | "JPEG" | "BMP" | "WEBP";
   width: number;
   height: number;
@@ -35,24 +34,20 @@ export interface Radiograph {
   pixels: Float32Array;
   values: Float32Array;
   window: Window;
-  facts: ImageFacts;
+  metadata: ImageMetadata;
 }
 
-export function rasterFacts(
-  format: ImageFacts["format"],
+export function rasterMetadata(
+  format: ImageMetadata["format"],
   size: { width: number; height: number },
   grey: { bits: number; colour: boolean; notes: string[] },
-): ImageFacts {
+): ImageMetadata {
   const header = { modality: "", bodyPart: "", view: "", orientation: "", transferSyntax: "" };
   return { format, ...size, bits: grey.bits, colour: grey.colour, ...header, notes: grey.notes };
 }
 
 /** Refuse a picture by the size its header gives, before anything is decoded. */
-export function checkPixelCount(width: number, height: number, name: string): void {
-  if (width < 1 || height < 1) throw unreadable(`${name}: expected a picture, found ${width} x ${height} pixels`);
-  if (width * height > MAX_PIXELS) {
-    throw unreadable(
-      `${name}: ${width} x ${height} pixels are more than the ${grouped(MAX_PIXELS)} that are read; reduce it first`,
-    );
-  }
+export function checkPixelCount(width: number, height: number): void {
+  if (width < 1 || height < 1) throw new InputError("no-pixels", `${width} x ${height}`);
+  if (width * height > MAX_PIXELS) throw new InputError("too-many-pixels", `${width} x ${height}`);
 }

@@ -1,7 +1,8 @@
-/** One answer in few words: what the list, the heading, the report and the screen reader say. */
+/** One answer in few locale: what the list, the heading, the report and the screen reader say. */
 
 import type { Reason } from "../core/api";
-import type { Words } from "../texts";
+import type { Locale } from "../locales";
+import type { Texts } from "../locales/catalogue";
 import type { Entry } from "./state";
 
 export type Tone = "waiting" | "decided" | "uncertain" | "refused" | "failed";
@@ -13,8 +14,8 @@ export function toneOf(entry: Entry): Tone {
   return decision === "uncertain" || decision === "refused" ? decision : "decided";
 }
 
-export function headline(entry: Entry, words: Words): string {
-  const { answer } = words.texts;
+export function headline(entry: Entry, locale: Locale): string {
+  const { answer } = locale.texts;
   switch (toneOf(entry)) {
     case "failed":
       return answer.failed;
@@ -23,30 +24,42 @@ export function headline(entry: Entry, words: Words): string {
     case "uncertain":
       return answer.uncertain;
     case "refused":
-      return refusal(entry.prediction!.reasons, words);
+      return refusal(entry.prediction!.reasons, locale);
     case "decided":
-      return answer.decided(words.label(entry.prediction!.decision));
+      return answer.decided(locale.label(entry.prediction!.decision));
   }
 }
 
-// What a better copy of the same film would mend; every other refusal is about what the picture shows.
+// What a better copy of the same image would mend; every other refusal is about what the picture shows.
 const QUALITY = new Set(["too-small", "aspect", "blank", "low-contrast", "orientation", "inverted", "cropped", "turned"]);
 
-function refusal(reasons: readonly Reason[], words: Words): string {
-  const { answer } = words.texts;
+function refusal(reasons: readonly Reason[], locale: Locale): string {
+  const { answer } = locale.texts;
   if (reasons.every(({ code }) => code === "novel")) return answer.refusedNovel;
   return reasons.every(({ code }) => QUALITY.has(code)) ? answer.refusedQuality : answer.refusedKind;
 }
 
+/** Why an image is not scored, has no single class, or could not be read. */
+export function reasonsOf({ prediction, failure }: Entry): readonly Reason[] {
+  return prediction?.reasons ?? (failure ? [failure] : []);
+}
+
+/** One reason in a language, with its values in brackets; a kind that only the bundle knows by the bundle's own text. */
+export function textOf({ code, cause, detail }: Reason, { reasons }: Texts): string {
+  const known: Readonly<Record<string, string>> = reasons;
+  const text = known[cause ?? code];
+  return text && detail ? `${text} (${detail})` : (text ?? detail ?? code);
+}
+
 /** For the list, where there is little room. */
-export function shortAnswer(entry: Entry, words: Words): string {
-  const { answer, files } = words.texts;
+export function shortAnswer(entry: Entry, locale: Locale): string {
+  const { answer, files } = locale.texts;
   if (entry.state === "waiting") return files.waiting;
   if (entry.state === "working") return files.working;
   if (entry.state === "failed") return files.unreadable;
   const decision = entry.prediction!.decision;
-  return decision === "uncertain" ? answer.uncertain : decision === "refused" ? answer.refused : words.label(decision);
+  return decision === "uncertain" ? answer.uncertain : decision === "refused" ? answer.refused : locale.label(decision);
 }
 
-/** A sign beside the colour: colour alone tells nothing to who cannot see it. */
+/** A sign beside the colour, for people who cannot tell colours apart. */
 export const SIGNS: Record<Tone, string> = { waiting: "…", decided: "●", uncertain: "?", refused: "⊘", failed: "!" };

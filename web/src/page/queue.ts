@@ -4,7 +4,7 @@ import { InputError, type Picture, type Reason } from "../core/api";
 import { engineOf, type Entry, type Store } from "./state";
 
 const INTERNAL = "internal";
-const KEPT_PICTURES = 2; // a film of 3000 x 3000 takes 72 MB, a phone has little more
+const KEPT_PICTURES = 2; // a image of 3000 x 3000 takes 72 MB, a phone has little more
 
 export interface Queue {
   /** Put files at the end of the list and select the first of them. */
@@ -44,7 +44,7 @@ export function startQueue(store: Store, restart: () => void): Queue {
         const prediction = await engine.predict(picture);
         store.update(entry.id, { state: "answered", prediction, sha256 });
       } catch (error) {
-        const failure = reasonOf(error, entry.name);
+        const failure = reasonOf(error);
         const again = failure.code === INTERNAL && !broken.has(entry.id);
         store.update(entry.id, again ? { state: "waiting" } : { state: "failed", failure });
         if (failure.code !== INTERNAL) continue;
@@ -92,12 +92,10 @@ export function startQueue(store: Store, restart: () => void): Queue {
   };
 }
 
-function reasonOf(error: unknown, name: string): Reason {
-  if (error instanceof InputError) return { code: error.code, words: error.message };
-  if (error instanceof DOMException && error.name === "NotReadableError") {
-    return { code: "unreadable", words: `${name}: no permission to read it; copy it to this device` };
-  }
-  return { code: INTERNAL, words: `${name}: ${error instanceof Error ? error.message : String(error)}` };
+function reasonOf(error: unknown): Reason {
+  if (error instanceof InputError) return { code: error.category, cause: error.code, detail: error.detail };
+  if (error instanceof DOMException && error.name === "NotReadableError") return reasonOf(new InputError("no-permission"));
+  return { code: INTERNAL, detail: error instanceof Error ? error.message : String(error) };
 }
 
 async function hashOf(bytes: ArrayBuffer): Promise<string | null> {

@@ -27,8 +27,7 @@ const BARS = { light: "#ffffff", dark: "#11181f" };
 
 export function applyTheme(theme: Theme): void {
   const root = document.documentElement;
-  if (theme === "system") delete root.dataset["theme"];
-  else root.dataset["theme"] = theme;
   const dark = theme === "dark" || (theme === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
+  root.dataset["theme"] = dark ? "dark" : "light";
   document.querySelector('meta[name="theme-color"]')?.setAttribute("content", dark ? BARS.dark : BARS.light);
 }

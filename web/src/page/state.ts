@@ -1,7 +1,7 @@
 /** What the page knows, in one place; panels listen to the parts they show. */
 
 import type { Engine, Prediction, Reason } from "../core/api";
-import type { Words } from "../texts";
+import type { Locale } from "../locales";
 
 /** One file of the list. The bytes stay in the browser's file; the picture is read again when it is shown. */
 export interface Entry {
@@ -21,7 +21,7 @@ export type ModelState =
   | { readonly kind: "failed"; readonly message: string };
 
 export interface State {
-  readonly words: Words;
+  readonly locale: Locale;
   readonly model: ModelState;
   readonly entries: readonly Entry[];
   readonly selected: number | null;

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { identityOf, verifyBundle } from "../../src/core/bundle";
+import { identityOf, verifyBundle } from "../../src/core/engine/bundle";
 
 const FILE = new URL("../../../src/pocketcxr/bundle/weights/covid-3class.onnx", import.meta.url);
 const whole = new Uint8Array(readFileSync(FILE));

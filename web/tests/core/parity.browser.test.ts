@@ -19,7 +19,7 @@ interface Expected {
     decision: string;
     probabilities: Record<string, number>;
     novelty: number | null;
-    reasons: { code: string; words: string }[];
+    reasons: { code: string; cause?: string }[];
     bundle: string;
   };
   picture: { width: number; height: number; notes: string[]; bits: number; step: number; pixels: number[] } | null;
@@ -52,13 +52,13 @@ async function answerFor(page: Page, { file, picture: expected }: Expected): Pro
       try {
         const picture = await engine.read(name, buffer);
         const { decision, probabilities, novelty, reasons, bundle, path } = await engine.predict(picture);
-        const { width, height, facts } = picture;
+        const { width, height, metadata } = picture;
         const pixels = [...picture.pixels.filter((_, at) => at % step === 0)];
-        const seen = { width, height, step, pixels, notes: [facts["notes"] ?? ""], bits: Number(facts["bits"]) };
+        const seen = { width, height, step, pixels, notes: [metadata["notes"] ?? ""], bits: Number(metadata["bits"]) };
         return { path, decision, probabilities, novelty, reasons, bundle, picture: seen };
       } catch (error) {
-        const { code, message } = error as { code: string; message: string };
-        const reasons = [{ code, words: message }];
+        const { category, code } = error as import("../../src/core/api").InputError;
+        const reasons = [{ code: category, cause: code }];
         const nothing = { probabilities: {}, novelty: null, picture: null };
         return { path: name, decision: "error", ...nothing, reasons, bundle: engine.identity };
       }
@@ -67,12 +67,7 @@ async function answerFor(page: Page, { file, picture: expected }: Expected): Pro
   );
 }
 
-/** How far a decoder came before a file ended, and what the browser's own says of WebP, is the decoder's business. */
-function withoutCount(words: string): string {
-  return words.replace(/ \(\d+ bytes not processed\)/, "").replace(/(the WEBP is damaged or ends early) \(.+?\)/, "$1");
-}
-
-/** TIFF is read by Python alone; here it gets a line that says where. */
+/** TIFF is read by Python only. */
 function isTiff(file: string): boolean {
   return file.endsWith(".tif");
 }
@@ -80,12 +75,12 @@ function isTiff(file: string): boolean {
 function differences(found: Found, { expected, picture }: Expected): string[] {
   const faults: string[] = [];
   if (found.decision !== expected.decision) faults.push(`decision ${expected.decision} -> ${found.decision}`);
-  const words = [expected, found].map(({ reasons }) =>
-    reasons.map((reason) => `${reason.code}: ${withoutCount(reason.words)}`).join(" | "),
+  const [theirs, ours] = [expected, found].map(({ reasons }) =>
+    reasons.map(({ code, cause }) => (cause ? `${code}: ${cause}` : code)).join(" | "),
   );
   if (isTiff(expected.path) && expected.decision === "error") {
-    if (!words[1]!.includes("TIFF is read by the command line and the service")) faults.push(`TIFF: ${words[1]}`);
-  } else if (words[0] !== words[1]) faults.push(`reasons\n      python  ${words[0]}\n      browser ${words[1]}`);
+    if (ours !== "unreadable: not-in-browser") faults.push(`TIFF: ${ours}`);
+  } else if (theirs !== ours) faults.push(`reasons: python ${theirs}, browser ${ours}`);
   if (found.bundle !== expected.bundle) faults.push(`bundle ${found.bundle}`);
   if (!picture || !found.picture) return faults;
   for (const key of ["width", "height", "bits"] as const) {

@@ -51,7 +51,7 @@ for (const isolated of [false, true]) {
           const start = performance.now();
           const engine = (scope.engine ??= await scope.openEngine({ modelUrl: `/model/${bundle}` }));
           const open = performance.now() - start;
-          const { milliseconds } = await engine.predict(await engine.read("film.jpg", file));
+          const { milliseconds } = await engine.predict(await engine.read("image.jpg", file));
           return { open, whole: performance.now() - start, read: milliseconds.read, threads: engine.threads };
         },
         { base64: bytes, bundle: BUNDLE },

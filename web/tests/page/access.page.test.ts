@@ -2,7 +2,7 @@
 
 import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
-import { en } from "../../src/texts/en";
+import { en } from "../../src/locales/en";
 import { add, answer, decided, drawn, drawnWith, expect, material, open, overflows, show, test, withModel } from "./opened";
 
 /** All of axe's rules, best practices too. */
@@ -56,7 +56,7 @@ test("I don't know says what is possible and what an answer would need, without 
   await expect(answer(page)).toContainText(en.answer.neededElse[2]!);
   // this model states neither figures nor thresholds: nothing is claimed in their place
   await expect(answer(page)).toContainText(en.probabilities.notMeasured);
-  await expect(page.locator(".points")).toContainText(en.points.absent);
+  await expect(page.locator(".points")).toContainText(en.operatingPoints.absent);
   expect(await overflows(page)).toBe(false);
   expect(await violations(page)).toEqual([]);
   await context.close();
@@ -112,7 +112,7 @@ test("everything works by keyboard alone, and focus is always to be seen", async
   await expect(canvas).toHaveAttribute("data-window", before!);
   await expect(canvas).not.toHaveAttribute("data-inverted", inverted!);
   await page.keyboard.press("h");
-  await expect(page.getByLabel(en.heat.show)).not.toBeChecked();
+  await expect(page.getByLabel(en.heatmap.show)).not.toBeChecked();
   await page.keyboard.press("h");
   await tabTo((text) => text.startsWith("point-"));
   await page.keyboard.press("ArrowDown");

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { PREVALENCE_STEPS, predictiveValues, prevalenceAt, stepOf } from "../../src/page/bayes";
+import { PREVALENCE_STEPS, predictiveValues, prevalenceAt, stepOf } from "../../src/page/predictive-values";
 import type { Manifest } from "../../src/core/api";
-import { enlarge, evidenceOf, filledPart, fullColour, heatPixels, inferno } from "../../src/page/evidence";
-import { drawGreys, presetWindow, pyramidOf, quantilesOf } from "../../src/page/greys";
-import { FITTED, moved, placeOf, zoomed } from "../../src/page/viewport";
+import { enlarge, explanationOf, filledPart, fullColour, heatPixels, inferno } from "../../src/page/viewer/explanation";
+import { drawWindowed, presetWindow, pyramidOf, quantilesOf } from "../../src/page/viewer/windowing";
+import { FITTED, moved, placeOf, zoomed } from "../../src/page/viewer/viewport";
 
 describe("predictive values", () => {
   it("follow Bayes' rule: 1 % ill, 90 % sensitive, 91 % specific", () => {
@@ -47,26 +47,26 @@ describe("greys", () => {
 
   it("maps the window to black and white, clipped beyond", () => {
     const window = { centre: 8, width: 8, inverted: false };
-    const drawn = drawGreys(pyramidOf(16, 1, ramp), window, { scale: 1, left: 0, top: 0 }, 16, 1);
+    const drawn = drawWindowed(pyramidOf(16, 1, ramp), window, { scale: 1, left: 0, top: 0 }, 16, 1);
     expect([grey(drawn, 0), grey(drawn, 4), grey(drawn, 8), grey(drawn, 12), grey(drawn, 15)]).toEqual([0, 0, 128, 255, 255]);
   });
 
   it("is the negative of itself when inverted", () => {
     const place = { scale: 1, left: 0, top: 0 };
-    const plain = drawGreys(pyramidOf(16, 1, ramp), { centre: 7, width: 11, inverted: false }, place, 16, 1);
-    const negative = drawGreys(pyramidOf(16, 1, ramp), { centre: 7, width: 11, inverted: true }, place, 16, 1);
+    const plain = drawWindowed(pyramidOf(16, 1, ramp), { centre: 7, width: 11, inverted: false }, place, 16, 1);
+    const negative = drawWindowed(pyramidOf(16, 1, ramp), { centre: 7, width: 11, inverted: true }, place, 16, 1);
     for (let i = 0; i < 16; i++) expect(Math.abs(grey(plain, i) + grey(negative, i) - 255)).toBeLessThanOrEqual(1);
   });
 
   it("leaves what is outside of the picture transparent", () => {
-    const drawn = drawGreys(pyramidOf(16, 1, ramp), { centre: 8, width: 8, inverted: false }, { scale: 1, left: 2, top: 0 }, 4, 1);
+    const drawn = drawWindowed(pyramidOf(16, 1, ramp), { centre: 8, width: 8, inverted: false }, { scale: 1, left: 2, top: 0 }, 4, 1);
     expect([drawn[3], drawn[7], drawn[11], drawn[15]]).toEqual([0, 0, 255, 255]);
   });
 
   it("shrinks by averages: a checkerboard becomes grey", () => {
     const side = 1024;
     const board = Float32Array.from({ length: side * side }, (_, i) => ((i + Math.floor(i / side)) % 2 ? 255 : 0));
-    const drawn = drawGreys(pyramidOf(side, side, board), { centre: 127.5, width: 255, inverted: false }, { scale: 0.25, left: 0, top: 0 }, 256, 256);
+    const drawn = drawWindowed(pyramidOf(side, side, board), { centre: 127.5, width: 255, inverted: false }, { scale: 0.25, left: 0, top: 0 }, 256, 256);
     expect(new Set(drawn.filter((_, i) => i % 4 === 0))).toEqual(new Set([128]));
   });
 
@@ -120,7 +120,7 @@ describe("heatmap", () => {
   it("shows what speaks for a class against the others, per temperature; what all share cancels", () => {
     const manifest = { labels: ["a", "b", "c"], temperature: 2 } as Manifest;
     const maps = { a: Float32Array.of(8, 5), b: Float32Array.of(1, 5), c: Float32Array.of(3, 5) };
-    const evidence = evidenceOf({ rows: 1, columns: 2, maps }, "a", manifest);
+    const evidence = explanationOf({ rows: 1, columns: 2, maps }, "a", manifest);
     expect([...evidence.values]).toEqual([(8 - (1 + 3) / 2) / 2, 0]);
     expect(fullColour(evidence)).toBe(3);
   });

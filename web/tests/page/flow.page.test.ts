@@ -1,14 +1,14 @@
 /** What a person does with the page, from the file to the report. */
 
 import { readFileSync } from "node:fs";
-import { en } from "../../src/texts/en";
-import { LANGUAGES } from "../../src/texts";
+import { en } from "../../src/locales/en";
+import { LANGUAGES } from "../../src/locales";
 import { add, answer, decided, drawn, drawnWith, expect, material, open, overflows, show, test } from "./opened";
 import { answers } from "./prepare";
 
 const python = (): ReturnType<typeof answers>[string] => answers()["covid-3class.onnx"]!;
 
-test("every file gets Python's answer in Python's words; a bad one takes no other with it", async ({ emptied: page }) => {
+test("every file gets Python's decision and codes; an unreadable one affects no other", async ({ emptied: page }) => {
   const good = drawnWith((one, name) => decided(one) && name.endsWith(".png"));
   const dicom = drawnWith((_, name) => name.endsWith(".dcm"));
   const jpeg = drawnWith((_, name) => name.endsWith(".jpg"));
@@ -28,7 +28,8 @@ test("every file gets Python's answer in Python's words; a bad one takes no othe
     await show(page, name);
     const { decision, reasons } = python()[name]!;
     await expect(answer(page)).toHaveAttribute("data-tone", decision === "error" ? "failed" : "refused");
-    await expect(answer(page).locator(".reasons .detail")).toHaveText(reasons.map((reason) => reason.words));
+    const codes = await answer(page).locator(".reasons li").evaluateAll((items) => items.map((item) => item.getAttribute("data-code")));
+    expect(codes).toEqual(reasons.map((reason) => reason.code));
     await expect(answer(page).locator(".bars")).toHaveCount(0);
     const headlines: Record<string, string> = { "small.png": en.answer.refusedQuality, "photo.png": en.answer.refusedKind };
     await expect(answer(page).locator(".decision")).toContainText(headlines[name] ?? en.answer.failed);
@@ -45,7 +46,7 @@ test("brightness, contrast, zoom, inversion and heatmap change the picture; rese
   await add(page, drawn(drawnWith(decided)));
   const canvas = page.locator(".stage canvas");
   await expect(canvas).toHaveAttribute("data-zoom", "1.000");
-  await page.getByLabel(en.heat.show).uncheck();
+  await page.getByLabel(en.heatmap.show).uncheck();
   const look = (): Promise<number> =>
     canvas.evaluate(async (element: HTMLCanvasElement) => {
       await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
@@ -74,11 +75,11 @@ test("brightness, contrast, zoom, inversion and heatmap change the picture; rese
   await page.mouse.wheel(0, -400);
   await expect(canvas).not.toHaveAttribute("data-zoom", "1.000");
   await changed();
-  await page.getByLabel(en.heat.show).check();
+  await page.getByLabel(en.heatmap.show).check();
   await changed();
-  await page.getByLabel(en.heat.class).selectOption("normal");
+  await page.getByLabel(en.heatmap.class).selectOption("normal");
   await expect(canvas).toHaveAttribute("data-heatmap", "normal");
-  await page.getByLabel(en.heat.show).uncheck();
+  await page.getByLabel(en.heatmap.show).uncheck();
   await page.getByRole("button", { name: en.viewer.reset }).click();
   await expect(async () => expect(await look()).toBe(plain)).toPass();
 });
@@ -87,7 +88,7 @@ test("two fingers zoom", async ({ browser, site }) => {
   const context = await browser.newContext({ viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
   const page = await context.newPage();
   await open(page, site.url);
-  await expect(page.getByRole("button", { name: en.intake.photograph })).toBeVisible();
+  await expect(page.getByRole("button", { name: en.fileInput.photograph })).toBeVisible();
   await add(page, drawn(drawnWith(decided)));
   const canvas = page.locator(".stage canvas");
   await canvas.scrollIntoViewIfNeeded();
@@ -108,7 +109,7 @@ test("threshold and prevalence change what an answer means", async ({ emptied: p
   const first = page.locator(".figures dd").first();
   await expect(page.locator(".outcome")).toContainText("calibration");
   await page.getByRole("radio", { name: /Screening/ }).check();
-  await page.getByLabel(en.points.prevalence).focus();
+  await page.getByLabel(en.operatingPoints.prevalence).focus();
   await page.keyboard.press("Home");
   await expect(page.locator("output[for=prevalence]")).toHaveText("0.1%");
   const before = await first.textContent();
@@ -130,7 +131,7 @@ test("pasted, dropped and drawn pictures are answered too", async ({ emptied: pa
     dropped.items.add(new File([new Uint8Array(content)], "dropped.png", { type: "image/png" }));
     document.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true, cancelable: true }));
   }, bytes);
-  await page.getByRole("button", { name: en.intake.example }).click();
+  await page.getByRole("button", { name: en.fileInput.example }).click();
   for (const name of [en.files.pasted("1"), "dropped.png", en.files.drawing]) {
     await show(page, name);
     await expect(answer(page).locator(".bars")).toBeVisible();
@@ -180,16 +181,16 @@ test("speaks the browser's language, another by the menu, and remembers it", asy
   await open(page, site.url);
   await add(page, material("small.png"));
   for (const [code, texts] of Object.entries(LANGUAGES)) {
-    if (code === "en") await expect(page.locator("#intake-heading")).toHaveText(LANGUAGES.fa.intake.heading);
+    if (code === "en") await expect(page.locator("#file-input-heading")).toHaveText(LANGUAGES.fa.fileInput.heading);
     await page.locator("#language").selectOption(code);
     await expect(page.locator("#language")).toBeFocused();
     await expect(page.locator("html")).toHaveAttribute("dir", texts.direction);
-    await expect(page.locator("#intake-heading")).toHaveText(texts.intake.heading);
+    await expect(page.locator("#file-input-heading")).toHaveText(texts.fileInput.heading);
     await expect(answer(page).locator(".reasons")).toContainText(texts.reasons["too-small"]!);
     expect(await overflows(page)).toBe(false);
   }
   await page.reload();
-  await expect(page.locator("#intake-heading")).toHaveText(LANGUAGES.zh.intake.heading);
+  await expect(page.locator("#file-input-heading")).toHaveText(LANGUAGES.zh.fileInput.heading);
   await context.close();
 });
 

@@ -4,7 +4,7 @@ import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from "node:
 import { join } from "node:path";
 import type { Page } from "@playwright/test";
 import { tableOf } from "../../scripts/offline-plugin";
-import { en } from "../../src/texts/en";
+import { en } from "../../src/locales/en";
 import { add, answer, decided, drawn, drawnWith, expect, material, open, test } from "./opened";
 import { BUILT, SCRATCH } from "./prepare";
 import { Site } from "./site";

@@ -10,12 +10,12 @@ export const PROJECT = resolve(WEB, "..");
 export const SCRATCH = join(WEB, "test-results/page");
 export const BUILT = join(SCRATCH, "site");
 export const MATERIAL = join(SCRATCH, "material");
-export const DRAWN = join(MATERIAL, "phantom/images");
+export const DRAWN = join(MATERIAL, "synthetic/images");
 
 export interface Answer {
   readonly decision: string;
   readonly probabilities: Record<string, number>;
-  readonly reasons: { readonly code: string; readonly words: string }[];
+  readonly reasons: { readonly code: string }[];
 }
 
 /** Python's answers by bundle and file name. */

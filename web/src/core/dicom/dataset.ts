@@ -1,10 +1,9 @@
 /** A parsed DICOM file: its elements as text and numbers, by keyword. */
 
-import { DecodeFault, unreadable } from "../failures";
-import { inflate } from "../raster/inflate";
-import { grouped } from "../python-format";
+import { damaged, InputError } from "../errors";
+import { inflate } from "../codecs/inflate";
 import { MAX_PIXELS } from "../radiograph";
-import { latin, VALUE_REPRESENTATIONS } from "../signatures";
+import { latin, VALUE_REPRESENTATIONS } from "../file-type";
 import { ElementReader, type Element, type Elements, type Encoding } from "./stream";
 import { dictionaryVr, TAGS, type Keyword } from "./tags";
 
@@ -60,14 +59,14 @@ export class Dataset {
   number(keyword: Keyword): number | null {
     const numbers = this.numbers(keyword);
     if (!numbers) return null;
-    if (numbers.length !== 1) throw new DecodeFault("TypeError");
+    if (numbers.length !== 1) throw damaged();
     return numbers[0]!;
   }
 
   /** A number that `header` has found to be there. */
   need(keyword: Keyword): number {
     const value = this.number(keyword);
-    if (value === null) throw new DecodeFault("AttributeError");
+    if (value === null) throw damaged();
     return value;
   }
 
@@ -99,12 +98,12 @@ export class Dataset {
     const binary = BINARY[vr];
     if (binary) {
       const [size, getter] = binary;
-      if (value.length % size) throw new DecodeFault("BytesLengthException");
+      if (value.length % size) throw damaged();
       const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
       const read = view[getter] as (at: number, little?: boolean) => number;
       return Array.from({ length: value.length / size }, (_, index) => read.call(view, index * size, encoding.little));
     }
-    if (vr !== "DS" && vr !== "IS" && !TEXT.has(vr)) throw new DecodeFault("NotImplementedError");
+    if (vr !== "DS" && vr !== "IS" && !TEXT.has(vr)) throw damaged();
     const text = this.#decoded(vr, value).replace(/[\0 ]+$/, "");
     if (!text) return null;
     const parts = text.split("\\").map((part) => part.replace(/[\0 ]+$/, ""));
@@ -131,12 +130,12 @@ export function pythonFloat(text: string): number {
   const plain = text.trim();
   if (/^[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?$/i.test(plain)) return Number(plain.replaceAll("_", ""));
   const special = /^([+-]?)(inf|infinity|nan)$/i.exec(plain);
-  if (!special) throw new DecodeFault("ValueError");
+  if (!special) throw damaged();
   return special[2]!.toLowerCase() === "nan" ? NaN : special[1] === "-" ? -Infinity : Infinity;
 }
 
 function wholeNumber(value: number): number {
-  if (!Number.isInteger(value)) throw new DecodeFault("TypeError");
+  if (!Number.isInteger(value)) throw damaged();
   return value;
 }
 
@@ -146,32 +145,20 @@ export interface DicomFile {
 }
 
 /** Parse a file (PS3.10), with or without its preamble and meta information. */
-export async function parseDicom(data: Uint8Array, name: string): Promise<DicomFile> {
+export async function parseDicom(data: Uint8Array): Promise<DicomFile> {
   const reader = new ElementReader(data, latin(data, 128, 132) === "DICM" ? 132 : 0);
   const explicit = { implicit: false, little: true };
-  try {
-    reader.dataset({ implicit: true, little: true }, { stop: (tag) => tag > 0xffff }); // command set, group 0000
-    const meta = new Dataset(reader.dataset(explicit, { stop: (tag) => tag >>> 16 !== 2 }));
-    const transferSyntax = meta.text("TransferSyntaxUID");
-    if (transferSyntax === DEFLATED) {
-      const { bytes, fault } = await inflate([data.subarray(reader.position)], MAX_INFLATED_BYTES + 1, "raw");
-      if (bytes.length > MAX_INFLATED_BYTES) {
-        throw unreadable(`${name}: inflates to more than the ${grouped(MAX_INFLATED_BYTES)} bytes that are read`);
-      }
-      if (fault === "damaged") {
-        throw unreadable(`${name}: the picture is damaged (error while decoding); export it again`); // zlib.error
-      }
-      if (fault) throw new DecodeFault("error");
-      return { dataset: new Dataset(new ElementReader(bytes, 0).dataset(explicit)), transferSyntax };
-    }
-    const encoding = encodingOf(reader, transferSyntax);
-    return { dataset: new Dataset(reader.dataset(encoding)), transferSyntax };
-  } catch (error) {
-    if (!(error instanceof DecodeFault)) throw error;
-    throw unreadable(
-      `${name}: the DICOM file is damaged or ends early (${error.pythonName} while parsing); send it again`,
-    );
+  reader.dataset({ implicit: true, little: true }, { stop: (tag) => tag > 0xffff }); // command set, group 0000
+  const meta = new Dataset(reader.dataset(explicit, { stop: (tag) => tag >>> 16 !== 2 }));
+  const transferSyntax = meta.text("TransferSyntaxUID");
+  if (transferSyntax === DEFLATED) {
+    const { bytes, fault } = await inflate([data.subarray(reader.position)], MAX_INFLATED_BYTES + 1, "raw");
+    if (bytes.length > MAX_INFLATED_BYTES) throw new InputError("too-many-bytes", `> ${MAX_INFLATED_BYTES}`);
+    if (fault) throw damaged();
+    return { dataset: new Dataset(new ElementReader(bytes, 0).dataset(explicit)), transferSyntax };
   }
+  const encoding = encodingOf(reader, transferSyntax);
+  return { dataset: new Dataset(reader.dataset(encoding)), transferSyntax };
 }
 
 function encodingOf(reader: ElementReader, transferSyntax: string): Encoding {
@@ -180,7 +167,7 @@ function encodingOf(reader: ElementReader, transferSyntax: string): Encoding {
     return { implicit: transferSyntax === "1.2.840.10008.1.2", little };
   }
   if (!reader.left) return { implicit: true, little: true };
-  if (reader.left < 6) throw new DecodeFault("error");
+  if (reader.left < 6) throw damaged();
   const { data, position } = reader;
   if (!VALUE_REPRESENTATIONS.has(latin(data, position + 4, position + 6))) return { implicit: true, little: true };
   // 0008 of big endian reads as 0800: works for groups up to 00FF, and big endian is retired

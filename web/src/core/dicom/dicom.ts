@@ -1,42 +1,41 @@
 /** DICOM -> grey picture: parse, check what would have to be guessed, decode (Python: `imaging.dicom`). */
 
 import { toGrey } from "../colour";
-import { DecodeFault, unusable } from "../failures";
+import { damaged, InputError } from "../errors";
 import type { Radiograph } from "../radiograph";
 import { Dataset, parseDicom } from "./dataset";
-import { readFacts } from "./facts";
+import { readMetadata } from "./metadata";
 import { applyGreyScale, type GreyScale, type Stored } from "./grey-scale";
 import { checkHeader, GREY } from "./header";
 import { decodePixels } from "./pixels";
 import { EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, nameOf } from "./syntaxes";
 import type { Keyword } from "./tags";
 
-export async function readDicom(data: Uint8Array, name: string): Promise<Radiograph> {
-  const file = await parseDicom(data, name);
+export async function readDicom(data: Uint8Array): Promise<Radiograph> {
+  const file = await parseDicom(data);
   const { dataset } = file;
-  checkHeader(dataset, name);
-  const syntax = file.transferSyntax || transferSyntaxOf(dataset, name);
-  const { samples, photometric } = await decodePixels(dataset, syntax, name);
-  const grey = { colour: false, ...greyOf(samples, photometric, dataset, name) };
-  const facts = readFacts(dataset, {
+  checkHeader(dataset);
+  const syntax = file.transferSyntax || transferSyntaxOf(dataset);
+  const { samples, photometric } = await decodePixels(dataset, syntax);
+  const grey = { colour: false, ...greyOf(samples, photometric, dataset) };
+  const metadata = readMetadata(dataset, {
     width: dataset.need("Columns"),
     height: dataset.need("Rows"),
     colour: grey.colour,
     transferSyntax: nameOf(syntax),
     notes: grey.notes,
   });
-  return { pixels: grey.pixels, values: grey.values, window: grey.window, facts };
+  return { pixels: grey.pixels, values: grey.values, window: grey.window, metadata };
 }
 
 function greyOf(
   samples: Stored,
   photometric: string,
-  dataset: Dataset,
-  name: string,
+  dataset: Dataset
 ): GreyScale & { colour?: boolean } {
-  if (GREY.has(photometric)) return applyGreyScale(samples, dataset, name);
+  if (GREY.has(photometric)) return applyGreyScale(samples, dataset);
   if (photometric === "PALETTE COLOR") {
-    const { coloured, largest } = throughPalette(samples, dataset, name);
+    const { coloured, largest } = throughPalette(samples, dataset);
     return fromColours(coloured, largest, "palette read as grey");
   }
   return fromColours(samples, 2 ** dataset.need("BitsStored") - 1, "colour channels read as grey");
@@ -50,10 +49,8 @@ function fromColours(data: ArrayLike<number>, largest: number, note: string): Gr
 }
 
 /** For files that state none: how their header turned out to be encoded. */
-function transferSyntaxOf(dataset: Dataset, name: string): string {
-  if (dataset.element("PixelData")!.undefinedLength) {
-    throw unusable(`${name}: compressed pixels without a transfer syntax; send it again from the archive`);
-  }
+function transferSyntaxOf(dataset: Dataset): string {
+  if (dataset.element("PixelData")!.undefinedLength) throw new InputError("no-transfer-syntax");
   const { implicit, little } = dataset.encoding;
   return implicit ? IMPLICIT_LITTLE : little ? EXPLICIT_LITTLE : EXPLICIT_BIG;
 }
@@ -61,14 +58,11 @@ function transferSyntaxOf(dataset: Dataset, name: string): string {
 /** Red, green and blue of each pixel (PS3.3 C.7.6.3.1.5). */
 function throughPalette(
   samples: Stored,
-  dataset: Dataset,
-  name: string,
+  dataset: Dataset
 ): { coloured: Uint16Array; largest: number } {
-  if (dataset.has("SegmentedRedPaletteColorLookupTableData")) {
-    throw unusable(`${name}: a segmented palette is not read in the browser; send it as MONOCHROME2`);
-  }
+  if (dataset.has("SegmentedRedPaletteColorLookupTableData")) throw new InputError("not-in-browser");
   const descriptor = dataset.numbers("RedPaletteColorLookupTableDescriptor");
-  if (descriptor?.length !== 3) throw new DecodeFault("ValueError");
+  if (descriptor?.length !== 3) throw damaged();
   const [stated, first, bits] = descriptor as [number, number, number];
   const entries = stated & 0xffff || 65536;
   const channels: Keyword[] = [
@@ -85,7 +79,7 @@ function throughPalette(
 
 function paletteTable(dataset: Dataset, keyword: Keyword, entries: number): Uint8Array | Uint16Array {
   const raw = dataset.element(keyword)?.value;
-  if (!raw) throw new DecodeFault("ValueError");
+  if (!raw) throw damaged();
   if (Math.round((raw.length / entries) * 8) !== 16) return raw;
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   return Uint16Array.from({ length: entries }, (_, index) => view.getUint16(2 * index, true));

@@ -6,8 +6,7 @@
  * and each pixel is one look-up.
  */
 
-import { DecodeFault, unusable } from "../failures";
-import { general, head, repr } from "../python-format";
+import { damaged, InputError } from "../errors";
 import type { Window } from "../radiograph";
 import type { Dataset } from "./dataset";
 import type { Keyword } from "./tags";
@@ -30,21 +29,19 @@ export interface GreyScale {
   notes: string[];
 }
 
-export function applyGreyScale(stored: Stored, dataset: Dataset, name: string): GreyScale {
+export function applyGreyScale(stored: Stored, dataset: Dataset): GreyScale {
   const bits = dataset.need("BitsStored");
   const lowest = dataset.need("PixelRepresentation") ? -(2 ** (bits - 1)) : 0;
   const count = 2 ** bits;
   for (let at = 0; at < stored.length; at++) {
-    if (stored[at]! < lowest || stored[at]! >= lowest + count) {
-      throw unusable(`${name}: pixel values exceed the ${bits} bits that BitsStored gives; export it again`);
-    }
+    if (stored[at]! < lowest || stored[at]! >= lowest + count) throw new InputError("values-exceed-bits", `BitsStored ${bits}`);
   }
   const possible = Float64Array.from({ length: count }, (_, index) => lowest + index);
-  const padding = paddingOf(possible, dataset, name);
-  const inverted = invertedOf(dataset, name);
-  const modality = modalityOf(possible, dataset, name);
+  const padding = paddingOf(possible, dataset);
+  const inverted = invertedOf(dataset);
+  const modality = modalityOf(possible, dataset);
   const used = (): Uint8Array => usedOf(stored, lowest, padding);
-  const interest = valuesOfInterest(modality.table, used, dataset, name);
+  const interest = valuesOfInterest(modality.table, used, dataset);
   const notes = [...modality.notes, ...interest.notes];
   const { table } = interest;
   if (inverted) {
@@ -80,64 +77,50 @@ function usedOf(stored: Stored, lowest: number, padding: Uint8Array): Uint8Array
 }
 
 /** Values that pad the picture (C.7.5.1.1.2): one, or the range to PixelPaddingRangeLimit. */
-function paddingOf(possible: Table, dataset: Dataset, name: string): Uint8Array {
+function paddingOf(possible: Table, dataset: Dataset): Uint8Array {
   const padding = new Uint8Array(possible.length);
-  const wrong = (): Error => unusable(`${name}: PixelPaddingValue is no whole number; export it again`);
-  let limits: number[];
-  try {
-    const [first, last] = [dataset.number("PixelPaddingValue"), dataset.number("PixelPaddingRangeLimit")];
-    if (first === null) return padding;
-    limits = [first, last ?? first].sort((a, b) => a - b);
-  } catch (error) {
-    if (error instanceof DecodeFault && error.pythonName === "BytesLengthException") throw error;
-    throw wrong();
-  }
-  if (!limits.every(Number.isInteger)) throw wrong();
+  const [first, last] = (["PixelPaddingValue", "PixelPaddingRangeLimit"] as const).map((key) => dataset.numbers(key));
+  if (!first) return padding;
+  const limits = [first, last ?? first].flat().sort((a, b) => a - b);
+  if (limits.length !== 2 || !limits.every(Number.isInteger)) throw undefinedScale("PixelPaddingValue");
   possible.forEach((value, index) => {
     padding[index] = Number(value >= limits[0]! && value <= limits[1]!);
   });
   return padding;
 }
 
-function invertedOf(dataset: Dataset, name: string): boolean {
+function invertedOf(dataset: Dataset): boolean {
   const photometric = dataset.text("PhotometricInterpretation");
   const shape = dataset.text("PresentationLUTShape");
   if (!["", "IDENTITY", "INVERSE"].includes(shape)) {
-    throw unusable(`${name}: PresentationLUTShape ${repr(head(shape, 16))} is not read; export it again`);
+    throw undefinedScale(`PresentationLUTShape ${shape.slice(0, 16)}`);
   }
   const inverted = photometric === "MONOCHROME1";
   if (shape && inverted !== (shape === "INVERSE")) {
-    throw unusable(
-      `${name}: ${photometric} contradicts PresentationLUTShape ${shape}, so which end is white could only be ` +
-        "guessed; export it again",
-    );
+    throw undefinedScale(`${photometric}, PresentationLUTShape ${shape}`);
   }
   return inverted;
 }
 
-function modalityOf(possible: Table, dataset: Dataset, name: string): { table: Table; notes: string[] } {
+function modalityOf(possible: Table, dataset: Dataset): { table: Table; notes: string[] } {
   const item = dataset.items("ModalityLUTSequence")[0];
-  if (item) return { table: lookUp(possible, item, name).table, notes: ["modality LUT"] };
+  if (item) return { table: lookUp(possible, item).table, notes: ["modality LUT"] };
   const [slope, intercept] = [dataset.number("RescaleSlope"), dataset.number("RescaleIntercept")];
   if (slope === null && intercept === null) return { table: possible.slice(), notes: [] };
-  if (slope === null || intercept === null) {
-    throw unusable(`${name}: RescaleSlope and RescaleIntercept belong together, one is missing`);
-  }
+  if (slope === null || intercept === null) throw undefinedScale("RescaleSlope, RescaleIntercept");
   const table = possible.map((value) => value * slope + intercept);
   if (slope === 0 || !table.every(Number.isFinite)) {
-    throw unusable(
-      `${name}: RescaleSlope ${general(slope)} with RescaleIntercept ${general(intercept)} is not usable`,
-    );
+    throw undefinedScale(`RescaleSlope ${slope}, RescaleIntercept ${intercept}`);
   }
   const plain = slope === 1 && intercept === 0;
-  return { table, notes: plain ? [] : [`rescaled by ${general(slope)}, ${general(intercept)}`] };
+  return { table, notes: plain ? [] : [`rescaled by ${short(slope)}, ${short(intercept)}`] };
 }
 
 /** The VOI stage, its output scaled to [0, 1]. */
-function valuesOfInterest(values: Table, used: () => Uint8Array, dataset: Dataset, name: string): Interest {
+function valuesOfInterest(values: Table, used: () => Uint8Array, dataset: Dataset): Interest {
   const luts = dataset.items("VOILUTSequence");
   if (luts.length) {
-    const { table, bits, first, entries } = lookUp(values, luts[0]!, name);
+    const { table, bits, first, entries } = lookUp(values, luts[0]!);
     const largest = 2 ** bits - 1;
     return {
       table: table.map((value) => clip(value / largest)),
@@ -145,7 +128,7 @@ function valuesOfInterest(values: Table, used: () => Uint8Array, dataset: Datase
       notes: [`VOI LUT 1 of ${luts.length}`],
     };
   }
-  if (present(dataset, "WindowCenter") || present(dataset, "WindowWidth")) return windowed(values, dataset, name);
+  if (present(dataset, "WindowCenter") || present(dataset, "WindowWidth")) return windowed(values, dataset);
   if (dataset.need("BitsStored") === 8 && !dataset.has("ModalityLUTSequence")) {
     // C.11.2: no VOI stage means identity. Eight bits are ready for display, as in a PNG of the same picture.
     const [low, high] = range(values);
@@ -153,9 +136,7 @@ function valuesOfInterest(values: Table, used: () => Uint8Array, dataset: Datase
   }
   const occurring = used();
   const [low, high] = range(values.filter((_, index) => occurring[index]));
-  if (!(high > low)) {
-    throw unusable(`${name}: no window, and all pixels have the same value; nothing to score`);
-  }
+  if (!(high > low)) throw undefinedScale(`WindowCenter -, ${low} = ${high}`);
   return spread(values, low, high, "no window: smallest to largest value");
 }
 
@@ -182,16 +163,14 @@ function clip(value: number): number {
 }
 
 /** The first window, by the functions of C.11.2.1.2 and C.11.2.1.3. */
-function windowed(values: Table, dataset: Dataset, name: string): Interest {
+function windowed(values: Table, dataset: Dataset): Interest {
   const [centres, widths] = [dataset.numbers("WindowCenter") ?? [], dataset.numbers("WindowWidth") ?? []];
   const kind = dataset.text("VOILUTFunction") || "LINEAR";
   const [centre, width] = [centres[0], widths[0]];
   if (centre === undefined || width === undefined || centres.length !== widths.length || !finite(centre, width)) {
-    throw unusable(`${name}: expected as many WindowCenter as WindowWidth values; export it again`);
+    throw undefinedScale("WindowCenter, WindowWidth");
   }
-  if (width <= 0 || width < (kind === "LINEAR" ? 1 : 0)) {
-    throw unusable(`${name}: expected a positive WindowWidth, found ${general(width)}; export it again`);
-  }
+  if (width <= 0 || width < (kind === "LINEAR" ? 1 : 0)) throw undefinedScale(`WindowWidth ${width}`);
   const linear = kind === "LINEAR";
   const sigmoid = (value: number): number => {
     const power = Math.min(700, Math.max(-700, (-4 * (value - centre)) / width));
@@ -204,12 +183,21 @@ function windowed(values: Table, dataset: Dataset, name: string): Interest {
     SIGMOID: sigmoid,
   };
   const shape = functions[kind];
-  if (!shape) throw unusable(`${name}: VOILUTFunction ${repr(head(kind, 16))} is not read; export it again`);
+  if (!shape) throw undefinedScale(`VOILUTFunction ${kind.slice(0, 16)}`);
   return {
     table: values.map((value) => clip(shape(value))),
     window: linear ? { centre: centre - 0.5, width: Math.max(width - 1, 1e-6) } : { centre, width },
-    notes: [`window 1 of ${centres.length}: ${kind} ${general(centre)}/${general(width)}`],
+    notes: [`window 1 of ${centres.length}: ${kind} ${short(centre)}/${short(width)}`],
   };
+}
+
+/** Six significant digits, as Python writes them in its notes. */
+function short(value: number): string {
+  return String(Number(value.toPrecision(6)));
+}
+
+function undefinedScale(detail: string): InputError {
+  return new InputError("undefined-grey-scale", detail);
 }
 
 function finite(...numbers: number[]): boolean {
@@ -219,17 +207,16 @@ function finite(...numbers: number[]): boolean {
 /** Values through a LUT of C.11.1.1 or C.11.2.1.1, and the bits of its entries. */
 function lookUp(
   values: Table,
-  item: Dataset,
-  name: string,
+  item: Dataset
 ): { table: Table; bits: number; first: number; entries: number } {
   const descriptor = item.numbers("LUTDescriptor");
-  if (!descriptor) throw new DecodeFault(item.has("LUTDescriptor") ? "TypeError" : "AttributeError");
-  if (descriptor.length !== 3) throw new DecodeFault("ValueError");
+  if (!descriptor) throw damaged();
+  if (descriptor.length !== 3) throw damaged();
   const [stated, first, bits] = descriptor as [number, number, number];
   const entries = stated & 0xffff || 65536;
   const lut = lutOf(item, entries);
   if (lut.length < entries || bits < 1 || bits > 16) {
-    throw unusable(`${name}: expected a look-up table of ${entries} entries, found ${lut.length}; export it again`);
+    throw undefinedScale(`LUTDescriptor ${entries}, LUTData ${lut.length}`);
   }
   // values before the first entry take the first one, values after the last one the last
   const table = values.map((value) => lut[Math.min(entries - 1, Math.max(0, roundedToEven(value) - first))]!);
@@ -238,7 +225,7 @@ function lookUp(
 
 function lutOf(item: Dataset, entries: number): ArrayLike<number> {
   const element = item.element("LUTData");
-  if (!element) throw new DecodeFault("AttributeError");
+  if (!element) throw damaged();
   if (["US", "SS"].includes(item.vr("LUTData"))) return (item.numbers("LUTData") ?? []).map((value) => value & 0xffff);
   const raw = element.value;
   if (raw.length < 2 * entries) return raw;

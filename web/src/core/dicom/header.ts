@@ -1,64 +1,48 @@
 /** What of a DICOM header would have to be guessed, and is refused instead (Python: `imaging.dicom`). */
 
-import { unreadable, unusable } from "../failures";
-import { head, repr } from "../python-format";
+import { damaged, InputError } from "../errors";
 import { checkPixelCount } from "../radiograph";
 import { type Codestream, hasEnd, readCodestream } from "./codestream";
 import type { Dataset } from "./dataset";
-import { isJpeg2000, nameOf } from "./syntaxes";
+import { decoderOf, nameOf } from "./syntaxes";
 import type { Keyword } from "./tags";
-import { UID_NAMES } from "./uid-names";
 
 export const GREY = new Set(["MONOCHROME1", "MONOCHROME2"]);
 const COLOURS = new Set(["RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"]);
 const FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"; // Digital X-Ray Image Storage - For Processing
 const NEEDED: Keyword[] = ["Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel"];
 
-export function checkHeader(dataset: Dataset, name: string): void {
+export function checkHeader(dataset: Dataset): void {
   const sopClass = dataset.text("SOPClassUID");
-  if (!dataset.has("PixelData")) {
-    const known = UID_NAMES[sopClass];
-    const kind = known ? ` (${known})` : "";
-    throw unusable(`${name}: expected a DICOM picture, found a file without pixel data${kind}`);
-  }
+  if (!dataset.has("PixelData")) throw new InputError("no-pixel-data");
   const missing: Keyword[] = NEEDED.filter((keyword) => dataset.number(keyword) === null);
   if (!dataset.text("PhotometricInterpretation")) missing.push("PhotometricInterpretation");
-  if (missing.length) {
-    throw unusable(`${name}: the DICOM header lacks ${missing.join(", ")}; send it again from the archive`);
-  }
-  checkPixelCount(dataset.need("Columns"), dataset.need("Rows"), name);
+  if (missing.length) throw new InputError("incomplete-header", missing.join(", "));
+  checkPixelCount(dataset.need("Columns"), dataset.need("Rows"));
   const frames = dataset.number("NumberOfFrames") || 1;
-  if (frames !== 1) throw unusable(`${name}: expected one picture, found ${frames} frames; export the one to score`);
-  checkSamples(dataset, name);
-  if (sopClass === FOR_PROCESSING) {
-    throw unusable(
-      `${name}: detector data 'for processing' has no defined grey scale; send the 'for presentation' picture`,
-    );
-  }
-  if (dataset.has("SharedFunctionalGroupsSequence")) {
-    throw unusable(`${name}: enhanced DICOM objects are not read; send the classic single-frame picture`);
-  }
+  if (frames !== 1) throw new InputError("several-frames", String(frames));
+  checkSamples(dataset);
+  if (sopClass === FOR_PROCESSING) throw new InputError("for-processing");
+  if (dataset.has("SharedFunctionalGroupsSequence")) throw new InputError("enhanced-dicom");
 }
 
-function checkSamples(dataset: Dataset, name: string): void {
+function checkSamples(dataset: Dataset): void {
   const [allocated, stored] = [dataset.need("BitsAllocated"), dataset.need("BitsStored")];
   if ((allocated !== 8 && allocated !== 16) || stored < 1 || stored > allocated) {
-    throw unusable(
-      `${name}: expected 8 or 16 bits allocated, found ${allocated} with ${stored} stored; export it again`,
-    );
+    throw new InputError("unsupported-header", `BitsAllocated ${allocated}, BitsStored ${stored}`);
   }
   const high = dataset.number("HighBit");
   if (high !== null && high !== stored - 1) {
-    throw unusable(`${name}: expected HighBit ${stored - 1}, found ${high}; export it again`);
+    throw new InputError("unsupported-header", `HighBit ${high}, BitsStored ${stored}`);
   }
   const photometric = dataset.text("PhotometricInterpretation");
   const samples = dataset.need("SamplesPerPixel");
   if (!GREY.has(photometric) && !COLOURS.has(photometric) && photometric !== "PALETTE COLOR") {
-    throw unusable(`${name}: PhotometricInterpretation ${repr(head(photometric, 16))} is not read`);
+    throw new InputError("unsupported-header", `PhotometricInterpretation ${photometric.slice(0, 16)}`);
   }
   const expected = COLOURS.has(photometric) ? 3 : 1;
   if (samples !== expected) {
-    throw unusable(`${name}: ${photometric} has ${expected} samples per pixel, the header says ${samples}`);
+    throw new InputError("unsupported-header", `${photometric}, SamplesPerPixel ${samples}`);
   }
 }
 
@@ -69,37 +53,26 @@ export function expectedLength(dataset: Dataset): number {
   return dataset.text("PhotometricInterpretation") === "YBR_FULL_422" ? Math.floor(length / 3) * 2 : length;
 }
 
-export function checkNativeLength(dataset: Dataset, found: number, name: string): void {
+export function checkNativeLength(dataset: Dataset, found: number): void {
   const expected = expectedLength(dataset);
-  if (found < expected) {
-    throw unreadable(`${name}: the pixel data ends early, ${expected - found} bytes short; send it again`);
-  }
-  if (found >= 2 * expected) {
-    throw unusable(
-      `${name}: the header gives one picture of ${expected} bytes, the pixel data has ${found}; export one picture`,
-    );
-  }
+  if (found < expected) throw damaged();
+  if (found >= 2 * expected) throw new InputError("several-frames", `${found} / ${expected}`);
 }
 
 /** Compare what the codestream says of itself with the header. */
-export function checkCodestream(dataset: Dataset, frame: Uint8Array, syntax: string, name: string): Codestream {
+export function checkCodestream(dataset: Dataset, frame: Uint8Array, syntax: string): Codestream {
   const found = readCodestream(frame);
   const [columns, rows] = [dataset.need("Columns"), dataset.need("Rows")];
-  if (!found) throw unreadable(`${name}: expected ${nameOf(syntax)}, found no such codestream; send it again`);
+  if (!found) throw new InputError("header-mismatch", nameOf(syntax));
   if (found.width !== columns || found.height !== rows) {
-    throw unreadable(
-      `${name}: expected ${columns} x ${rows} pixels, found a codestream of ${found.width} x ${found.height}`,
-    );
+    throw new InputError("header-mismatch", `${found.width} x ${found.height}`);
   }
   const [allocated, samples] = [dataset.need("BitsAllocated"), dataset.need("SamplesPerPixel")];
   const fits =
-    found.bits > 0 && found.bits <= allocated && (isJpeg2000(syntax) || found.bits > 8 === allocated > 8);
+    found.bits > 0 && found.bits <= allocated && (decoderOf(syntax) === "jpeg-2000" || found.bits > 8 === allocated > 8);
   if (found.samples !== samples || !fits) {
-    throw unreadable(
-      `${name}: expected ${samples} samples of ${allocated} bits allocated, found a codestream of ${found.samples} ` +
-        `with ${found.bits} bits; send it again`,
-    );
+    throw new InputError("header-mismatch", `${found.samples} x ${found.bits} bits`);
   }
-  if (!hasEnd(frame)) throw unreadable(`${name}: the compressed pixel data ends early; send it again`);
+  if (!hasEnd(frame)) throw damaged();
   return found;
 }

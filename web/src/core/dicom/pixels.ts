@@ -1,14 +1,13 @@
 /** Stored values of a DICOM picture, from each transfer syntax that is read, as pydicom's decoders give them. */
 
-import { DecodeFault, InputError, loaded, unreadable, unusable } from "../failures";
-import { head, repr } from "../python-format";
-import { decodeJpeg, readJpegHeader } from "../raster/jpeg";
+import { damaged, InputError, loaded } from "../errors";
+import { decodeJpeg, readJpegHeader } from "../codecs/jpeg";
 import { type Codestream, jpeg2000Signed } from "./codestream";
-import { decodeWith } from "./codecs";
+import { decodeWith } from "../codecs/wasm";
 import type { Dataset } from "./dataset";
 import type { Stored } from "./grey-scale";
 import { checkCodestream, checkNativeLength, expectedLength } from "./header";
-import { decodeRle } from "./rle";
+import { decodeRle } from "../codecs/rle";
 import { decoderOf, EXPLICIT_BIG, nameOf } from "./syntaxes";
 import { firstFrame } from "./stream";
 
@@ -18,55 +17,43 @@ export interface Decoded {
   photometric: string;
 }
 
-export async function decodePixels(dataset: Dataset, syntax: string, name: string): Promise<Decoded> {
+export async function decodePixels(dataset: Dataset, syntax: string): Promise<Decoded> {
   const decoder = decoderOf(syntax);
-  if (!decoder) {
-    const known = repr(head(nameOf(syntax), 64));
-    throw unreadable(`${name}: no decoder for ${known}; send it uncompressed (for example dcmconv)`);
-  }
+  if (!decoder) throw new InputError("unsupported-compression", nameOf(syntax).slice(0, 64));
   const element = dataset.element("PixelData")!;
-  if (decoder === "native") checkNativeLength(dataset, element.value.length, name);
+  if (decoder === "native") checkNativeLength(dataset, element.value.length);
   let frame = element.value;
   if (decoder !== "native" && decoder !== "rle") {
     frame = firstFrame(element.value, dataset.encoding.little);
-    const found = checkCodestream(dataset, frame, syntax, name);
+    const found = checkCodestream(dataset, frame, syntax);
     if ((decoder === "jpeg-lossless" || decoder === "jpeg-ls") && found.samples !== 1) {
-      throw unusable(`${name}: colour in ${nameOf(syntax)} is not read; export it grey or uncompressed`);
+      throw new InputError("unsupported-colour", nameOf(syntax));
     }
-    if (decoder === "jpeg-2000") checkJpeg2000(frame, found, name);
+    if (decoder === "jpeg-2000") checkJpeg2000(frame, found);
   }
-  try {
-    switch (decoder) {
-      case "native":
-        return native(dataset, frame, syntax);
-      case "rle":
-        frame = firstFrame(element.value, dataset.encoding.little);
-        return finished(dataset, typed(dataset, decodeRle(frame, shapeOf(dataset))), true);
-      case "jpeg":
-        return await jpeg(dataset, frame, syntax);
-      case "jpeg-lossless":
-        return { samples: await lossless(dataset, frame), photometric: photometricOf(dataset) };
-      case "jpeg-ls":
-        return { samples: await jpegLs(dataset, frame), photometric: photometricOf(dataset) };
-      case "jpeg-2000":
-        if (/\.9[23]$/.test(syntax)) throw new DecodeFault("NotImplementedError"); // several components of a volume
-        return await jpeg2000(dataset, frame);
-    }
-  } catch (error) {
-    if (!(error instanceof DecodeFault)) throw error;
-    throw unreadable(
-      `${name}: the pixel data (${nameOf(syntax)}, ${dataset.need("BitsStored")} bits) cannot be decoded: damaged, ` +
-        `or a variant that is not supported (${error.pythonName}); send it uncompressed`,
-    );
+  switch (decoder) {
+    case "native":
+      return native(dataset, frame, syntax);
+    case "rle":
+      frame = firstFrame(element.value, dataset.encoding.little);
+      return finished(dataset, typed(dataset, decodeRle(frame, shapeOf(dataset))), true);
+    case "jpeg":
+      return await jpeg(dataset, frame, syntax);
+    case "jpeg-lossless":
+      return { samples: await lossless(dataset, frame), photometric: photometricOf(dataset) };
+    case "jpeg-ls":
+      return { samples: await jpegLs(dataset, frame), photometric: photometricOf(dataset) };
+    case "jpeg-2000":
+      if (/\.9[23]$/.test(syntax)) throw damaged(); // several components of a volume
+      return await jpeg2000(dataset, frame);
   }
 }
 
 /** This build of OpenJPEG makes zeros of what it does not give: such files are refused. */
-function checkJpeg2000(frame: Uint8Array, found: Codestream, name: string): void {
+function checkJpeg2000(frame: Uint8Array, found: Codestream): void {
   const signed = found.bits <= 8 && jpeg2000Signed(frame);
   if (!signed && (found.samples === 1 || found.bits <= 8)) return;
-  const kind = signed ? "signed samples of few bits" : "colours of more than 8 bits";
-  throw unusable(`${name}: ${kind} in JPEG 2000 are not read in the browser; send it uncompressed`);
+  throw new InputError("not-in-browser", `JPEG 2000, ${found.bits} bits`);
 }
 
 function photometricOf(dataset: Dataset): string {
@@ -176,13 +163,11 @@ const ADOBE_AS_STORED = Uint8Array.from([
 ]); // transform 0: the decoder must not convert colours, because the DICOM header says what they are
 
 async function jpeg(dataset: Dataset, frame: Uint8Array, syntax: string): Promise<Decoded> {
-  if (syntax.endsWith(".51") && dataset.need("BitsStored") !== 8) throw new DecodeFault("RuntimeError");
+  if (syntax.endsWith(".51") && dataset.need("BitsStored") !== 8) throw damaged();
   const grey = dataset.need("SamplesPerPixel") === 1;
   const marked = adobe(frame);
   const data = grey || marked ? frame : asStored(frame);
-  const decoded = await decodeJpeg(data, readJpegHeader(data, ""), "").catch((error: unknown) => {
-    throw error instanceof InputError ? new DecodeFault("RuntimeError") : error;
-  });
+  const decoded = await decodeJpeg(data, readJpegHeader(data));
   const samples = typed(dataset, decoded.samples);
   return grey ? { samples, photometric: photometricOf(dataset) } : toRgb(samples, jpegColour(dataset, frame));
 }
@@ -219,18 +204,18 @@ async function lossless(dataset: Dataset, frame: Uint8Array): Promise<Stored> {
   try {
     decoded = new Decoder().decode(whole.buffer, 0, whole.length, dataset.need("BitsAllocated") / 8);
   } catch {
-    throw new DecodeFault("RuntimeError");
+    throw damaged();
   }
   const bytes = new Uint8Array(decoded.buffer, decoded.byteOffset, decoded.byteLength);
   const { pixels, bytes: wide } = shapeOf(dataset);
-  if (bytes.length !== pixels * wide) throw new DecodeFault("RuntimeError");
+  if (bytes.length !== pixels * wide) throw damaged();
   return typed(dataset, bytes);
 }
 
 async function jpegLs(dataset: Dataset, frame: Uint8Array): Promise<Stored> {
   const decoded = await decodeWith("jpeg-ls", frame);
   const { pixels, bytes } = shapeOf(dataset);
-  if (!decoded || decoded.bytes.length !== pixels * bytes) throw new DecodeFault("RuntimeError");
+  if (!decoded || decoded.bytes.length !== pixels * bytes) throw damaged();
   const samples = typed(dataset, decoded.bytes);
   // JPEG-LS does not know signs: they are shifted back in
   if (dataset.need("PixelRepresentation") === 1) cutUnusedBits(samples, 8 * bytes - decoded.info.bitsPerSample);
@@ -240,9 +225,9 @@ async function jpegLs(dataset: Dataset, frame: Uint8Array): Promise<Stored> {
 async function jpeg2000(dataset: Dataset, frame: Uint8Array): Promise<Decoded> {
   const decoded = await decodeWith("jpeg-2000", frame);
   const { pixels, samples: perPixel, bytes } = shapeOf(dataset);
-  if (!decoded) throw new DecodeFault("RuntimeError");
+  if (!decoded) throw damaged();
   const precise = decoded.info.bitsPerSample > 8 ? 2 : 1;
-  if (decoded.bytes.length !== pixels * perPixel * precise) throw new DecodeFault("RuntimeError");
+  if (decoded.bytes.length !== pixels * perPixel * precise) throw damaged();
   const samples = typed(dataset, precise < bytes ? widened(decoded.bytes) : decoded.bytes);
   const signed = dataset.need("PixelRepresentation") === 1;
   if (jpeg2000Signed(frame) !== signed && perPixel === 1) {

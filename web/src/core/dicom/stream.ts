@@ -1,7 +1,7 @@
-/** Elements of a DICOM data set (PS3.5 section 7), read as pydicom reads them: damage gives the same words. */
+/** Elements of a DICOM data set (PS3.5 section 7), read as pydicom reads them, also where they are damaged. */
 
-import { DecodeFault } from "../failures";
-import { latin, VALUE_REPRESENTATIONS } from "../signatures";
+import { damaged } from "../errors";
+import { latin, VALUE_REPRESENTATIONS } from "../file-type";
 import { dictionaryVr } from "./tags";
 
 export const UNDEFINED_LENGTH = 0xffffffff;
@@ -75,7 +75,7 @@ export class ElementReader {
     const items: Elements[] = [];
     const start = this.position;
     while (length === UNDEFINED_LENGTH || this.position - start < length) {
-      if (this.left < 8) throw new DecodeFault("OSError");
+      if (this.left < 8) throw damaged();
       const tag = this.#tag(this.position, encoding.little);
       const size = this.#view.getUint32(this.position + 4, encoding.little);
       this.position += 8;
@@ -112,7 +112,7 @@ export class ElementReader {
         vr = stated;
         length = this.#view.getUint16(begin + 6, encoding.little);
         if (LONG.has(stated)) {
-          if (this.left < 4) throw new DecodeFault("error"); // Python's struct.error
+          if (this.left < 4) throw damaged();
           length = this.#view.getUint32(this.position, encoding.little);
           this.position += 4;
         }
@@ -177,14 +177,14 @@ export function firstFrame(value: Uint8Array, little: boolean): Uint8Array {
   for (let at = 0; at + 4 <= value.length; ) {
     const tag = view.getUint16(at, little) * 0x10000 + view.getUint16(at + 2, little);
     if (tag === SEQUENCE_END) break;
-    if (tag !== ITEM || at + 8 > value.length) throw new DecodeFault("ValueError");
+    if (tag !== ITEM || at + 8 > value.length) throw damaged();
     const length = view.getUint32(at + 4, little);
-    if (length === UNDEFINED_LENGTH) throw new DecodeFault("ValueError");
+    if (length === UNDEFINED_LENGTH) throw damaged();
     if (at === 0) table = length;
     else fragments.push(value.subarray(at + 8, at + 8 + length));
     at += 8 + length;
   }
-  if (value.length < 8 || table % 4 || !fragments.length) throw new DecodeFault("ValueError");
+  if (value.length < 8 || table % 4 || !fragments.length) throw damaged();
   if (fragments.length === 1) return fragments[0]!;
   const frame = new Uint8Array(fragments.reduce((sum, fragment) => sum + fragment.length, 0));
   let to = 0;

@@ -5,10 +5,10 @@
  * Source: PNG specification, third edition.
  */
 
-import { DecodeFault, unreadable } from "../failures";
+import { damaged } from "../errors";
 import { checkPixelCount } from "../radiograph";
-import { latin } from "../signatures";
-import { inflate } from "./inflate";
+import { latin } from "../file-type";
+import { inflate } from "../codecs/inflate";
 
 const OVERHEAD = 12; // length, type and checksum of a chunk
 const SAMPLES: Record<number, number> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 }; // by colour type, table 8
@@ -38,25 +38,19 @@ interface Chunks {
   xmp: string;
 }
 
-export async function decodePng(data: Uint8Array, name: string): Promise<Png> {
-  const chunks = walk(data, name);
-  if (chunks.header.length !== 13) throw unreadable(`${name}: the PNG has no header`);
+export async function decodePng(data: Uint8Array): Promise<Png> {
+  const chunks = walk(data);
+  if (chunks.header.length !== 13) throw damaged();
   const view = new DataView(chunks.header.buffer, chunks.header.byteOffset, 13);
   const [width, height] = [view.getUint32(0), view.getUint32(4)];
   const [bits, colourType, interlace] = [view.getUint8(8), view.getUint8(9), view.getUint8(12)];
-  checkPixelCount(width, height, name);
-  if (!DEPTHS[colourType]?.includes(bits)) {
-    throw unreadable(`${name}: the PNG is damaged or ends early (unknown PNG mode); copy or export it again`);
-  }
+  checkPixelCount(width, height);
+  if (!DEPTHS[colourType]?.includes(bits)) throw damaged();
   const channels = SAMPLES[colourType]!;
   const passes = interlace ? ADAM7 : ([[0, 0, 1, 1]] as const);
   const expected = filteredBytes(width, height, { bits: bits * channels, passes });
   const { bytes, fault } = await inflate(chunks.picture, expected, "zlib");
-  if (fault === "damaged") throw damaged(name, "broken data stream when reading image file");
-  if (fault === "short") throw damaged(name, "image file is truncated (0 bytes not processed)");
-  if (bytes.length < expected) {
-    throw unreadable(`${name}: the PNG's picture data ends early, after ${bytes.length} of ${expected} bytes`);
-  }
+  if (fault || bytes.length < expected) throw damaged();
   const samples = bits === 16 ? new Uint16Array(width * height * channels) : new Uint8Array(width * height * channels);
   let at = 0;
   for (const [left, top, across, down] of passes) {
@@ -64,7 +58,7 @@ export async function decodePng(data: Uint8Array, name: string): Promise<Png> {
     const rows = Math.ceil((height - top) / down);
     if (columns < 1 || rows < 1) continue;
     const length = (columns * bits * channels + 7) >> 3;
-    unfilter(bytes, at, { rows, length, back: Math.max(1, (bits * channels) >> 3) }, name);
+    unfilter(bytes, at, { rows, length, back: Math.max(1, (bits * channels) >> 3) });
     for (let row = 0; row < rows; row++, at += length + 1) {
       const from = { bytes, at: at + 1, columns, bits, channels };
       place(from, samples, ((top + row * down) * width + left) * channels, across * channels);
@@ -81,24 +75,13 @@ export async function decodePng(data: Uint8Array, name: string): Promise<Png> {
   };
 }
 
-function damaged(name: string, words: string): Error {
-  return unreadable(`${name}: the PNG is damaged or ends early (${words}); copy or export it again`);
-}
-
-function walk(data: Uint8Array, name: string): Chunks {
+function walk(data: Uint8Array): Chunks {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   const chunks: Chunks = { header: new Uint8Array(), picture: [], others: new Map(), xmp: "" };
   for (let position = 8; ; ) {
-    if (position + OVERHEAD > data.length) {
-      throw unreadable(`${name}: the PNG ends early, at byte ${data.length}; copy it again`);
-    }
+    if (position + OVERHEAD > data.length) throw damaged();
     const end = position + OVERHEAD + view.getUint32(position);
-    if (end > data.length) {
-      throw unreadable(`${name}: the PNG ends early, ${end - data.length} bytes short; copy it again`);
-    }
-    if (crc32(data, position + 4, end - 4) !== view.getUint32(end - 4)) {
-      throw unreadable(`${name}: the PNG is damaged (checksum of a chunk does not fit); copy it again`);
-    }
+    if (end > data.length || crc32(data, position + 4, end - 4) !== view.getUint32(end - 4)) throw damaged();
     const kind = latin(data, position + 4, position + 8);
     const content = data.subarray(position + 8, end - 4);
     if (kind === "IHDR") chunks.header = content;
@@ -148,8 +131,7 @@ function filteredBytes(
 function unfilter(
   bytes: Uint8Array,
   start: number,
-  { rows, length, back }: { rows: number; length: number; back: number },
-  name: string,
+  { rows, length, back }: { rows: number; length: number; back: number }
 ): void {
   const none = new Uint8Array(length);
   let above: Uint8Array = none;
@@ -171,7 +153,7 @@ function unfilter(
         paeth(line, above, back);
         break;
       default:
-        throw damaged(name, "broken data stream when reading image file");
+        throw damaged();
     }
     above = line;
   }
@@ -217,7 +199,7 @@ function place(
 
 /** Red, green, blue and alpha of a palette's index; entries that the file lacks are a grey ramp, as in Pillow. */
 export function paletteTable(png: Png): Uint8Array {
-  if (png.palette.length % 3) throw new DecodeFault("ValueError");
+  if (png.palette.length % 3) throw damaged();
   const table = new Uint8Array(256 * 4);
   for (let index = 0; index < 256; index++) {
     for (let channel = 0; channel < 3; channel++) {

@@ -1,12 +1,12 @@
 /** PNG, JPEG, BMP and WebP -> grey picture, by each format's own definition of its scale (Python: `imaging.raster`). */
 
 import { toGrey } from "../colour";
-import { unreadable, unusable } from "../failures";
-import { checkPixelCount, rasterFacts, type Radiograph } from "../radiograph";
-import type { RasterFormat } from "../signatures";
+import { damaged, InputError } from "../errors";
+import { checkPixelCount, rasterMetadata, type Radiograph } from "../radiograph";
+import type { RasterFormat } from "../file-type";
 import { orientationOf, upright } from "./exif";
 import { frameCount } from "./frames";
-import { decodeJpeg, readJpegHeader } from "./jpeg";
+import { decodeJpeg, readJpegHeader } from "../codecs/jpeg";
 import { decodePng, paletteTable, type Png } from "./png";
 
 /** Grey pixels [H, W] in [0, 1] before any rotation. */
@@ -17,28 +17,24 @@ interface Grey {
   notes: string[];
 }
 
-export async function readRaster(data: Uint8Array, format: RasterFormat, name: string): Promise<Radiograph> {
-  if (format === "TIFF") {
-    throw unreadable(`${name}: TIFF is read by the command line and the service, not here; export it as PNG or DICOM`);
-  }
+export async function readRaster(data: Uint8Array, format: RasterFormat): Promise<Radiograph> {
+  if (format === "TIFF") throw new InputError("not-in-browser", "TIFF");
   const frames = frameCount(data, format);
-  if (frames > 1) {
-    throw unusable(`${name}: expected one picture, found ${frames} frames or pages; export the one to score`);
-  }
+  if (frames > 1) throw new InputError("several-frames", String(frames));
   if (format === "PNG") {
-    const png = await decodePng(data, name);
-    return finish("PNG", png, greyOfPng(png, name), orientationOf(png.exif, png.xmp));
+    const png = await decodePng(data);
+    return finish("PNG", png, greyOfPng(png), orientationOf(png.exif, png.xmp));
   }
   if (format === "JPEG") {
-    const header = readJpegHeader(data, name);
-    checkPixelCount(header.width, header.height, name);
-    if (header.components === 4) return readByBrowser(data, format, name); // four inks: rare, and not for libjpeg-turbo
-    const jpeg = await decodeJpeg(data, header, name);
+    const header = readJpegHeader(data);
+    checkPixelCount(header.width, header.height);
+    if (header.components === 4) return readByBrowser(data, format); // four inks: rare, and not for libjpeg-turbo
+    const jpeg = await decodeJpeg(data, header);
     const count = jpeg.width * jpeg.height;
     const { pixels, colour } = jpeg.channels === 1 ? plain(jpeg.samples, 255) : coloured(jpeg.samples, 3, count, 255);
     return finish("JPEG", jpeg, { pixels, colour, bits: 8, notes: [] }, orientationOf(header.exif, header.xmp));
   }
-  return readByBrowser(data, format, name);
+  return readByBrowser(data, format);
 }
 
 function finish(
@@ -56,7 +52,7 @@ function finish(
     pixels: turned.pixels,
     values,
     window: { centre: largest / 2, width: largest, inverted: false },
-    facts: rasterFacts(format, { width: turned.width, height: turned.height }, grey),
+    metadata: rasterMetadata(format, { width: turned.width, height: turned.height }, grey),
   };
 }
 
@@ -77,8 +73,8 @@ function coloured(
   return { pixels: grey, colour };
 }
 
-function greyOfPng(png: Png, name: string): Grey {
-  if (png.colourType === 0) return png.bits === 16 ? grey16(png, name) : grey8(png);
+function greyOfPng(png: Png): Grey {
+  if (png.colourType === 0) return png.bits === 16 ? grey16(png) : grey8(png);
   const count = png.width * png.height;
   const notes = png.bits === 16 ? ["16-bit samples read as 8 bits"] : []; // the low byte is dropped, as in Pillow
   const rgba = channelsOf(png, count);
@@ -139,7 +135,7 @@ function grey8(png: Png): Grey {
   return grey;
 }
 
-function grey16(png: Png, name: string): Grey {
+function grey16(png: Png): Grey {
   let bits = 16;
   let samples = png.samples as Uint16Array;
   const notes: string[] = [];
@@ -150,9 +146,7 @@ function grey16(png: Png, name: string): Grey {
     bits = png.significantBits;
   }
   const largest = 2 ** bits - 1;
-  if (samples.some((value) => value > largest)) {
-    throw unusable(`${name}: samples exceed the ${bits} bits that the header gives; export it again`);
-  }
+  if (samples.some((value) => value > largest)) throw new InputError("values-exceed-bits", String(bits));
   const { pixels } = plain(samples, largest);
   const key = greyKey(png);
   if (key !== null) {
@@ -171,7 +165,7 @@ function blacken(pixels: Float32Array, samples: ArrayLike<number>, key: number):
 }
 
 /** By the browser's own decoder: formats too rare for X-rays to be worth the bytes of a decoder of ours. */
-async function readByBrowser(data: Uint8Array, format: "BMP" | "WEBP" | "JPEG", name: string): Promise<Radiograph> {
+async function readByBrowser(data: Uint8Array, format: "BMP" | "WEBP" | "JPEG"): Promise<Radiograph> {
   let bitmap: ImageBitmap;
   try {
     const type = `image/${format.toLowerCase()}`;
@@ -181,13 +175,12 @@ async function readByBrowser(data: Uint8Array, format: "BMP" | "WEBP" | "JPEG", 
       premultiplyAlpha: "none",
     });
   } catch {
-    const words = "image file is truncated";
-    throw unreadable(`${name}: the ${format} is damaged or ends early (${words}); copy or export it again`);
+    throw damaged();
   }
   const { width, height } = bitmap;
-  checkPixelCount(width, height, name);
+  checkPixelCount(width, height);
   const context = new OffscreenCanvas(width, height).getContext("2d");
-  if (!context) throw unreadable(`${name}: this browser cannot read ${format} here; export it as PNG`);
+  if (!context) throw new InputError("not-in-browser", format);
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const rgba = context.getImageData(0, 0, width, height).data;

@@ -1,8 +1,8 @@
 /** Hands the core to a test in a real browser. */
 
 import { openEngine } from "../../../src/core/api";
-import { downloadBundle } from "../../../src/core/download";
-import { loadNetwork, startRuntime } from "../../../src/core/session";
+import { downloadBundle } from "../../../src/core/engine/download";
+import { loadNetwork, startRuntime } from "../../../src/core/engine/session";
 
 interface Golden {
   inputs: number[][]; // [n, size * size], 0 to 255

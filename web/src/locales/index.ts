@@ -1,0 +1,64 @@
+/** The language in use: chosen by the menu before, else by the browser; and numbers written in its digits. */
+
+import type { Texts } from "./catalogue";
+import { en } from "./en";
+import { es } from "./es";
+import { fa } from "./fa";
+import { zh } from "./zh";
+
+export const LANGUAGES = { en, es, fa, zh } as const satisfies Record<string, Texts>;
+export type Language = keyof typeof LANGUAGES;
+
+const LOCALES: Record<Language, string> = { en: "en", es: "es", fa: "fa-u-nu-arabext", zh: "zh-Hans" };
+
+export function isLanguage(code: string): code is Language {
+  return Object.hasOwn(LANGUAGES, code);
+}
+
+/** First language of the list that the page speaks; English where it speaks none. */
+export function bestLanguage(wanted: readonly string[]): Language {
+  for (const tag of wanted) {
+    const code = tag.toLowerCase().split("-")[0] ?? "";
+    if (isLanguage(code)) return code;
+  }
+  return "en";
+}
+
+/** Texts and number formats of one language. */
+export interface Locale {
+  readonly code: Language;
+  readonly texts: Texts;
+  /** A whole number, or with so many decimals. */
+  number(value: number, decimals?: number): string;
+  /** A share of one as per cent: whole numbers, one decimal below 1 % and above 99 %; never a false 0 % or 100 %. */
+  percent(share: number): string;
+  /** Per cent with one decimal: a probability just below a threshold must not look equal to it. */
+  precise(share: number): string;
+  date(moment: Date): string;
+  label(label: string): string;
+  point(name: string): string;
+}
+
+export function localeOf(code: Language): Locale {
+  const texts: Texts = LANGUAGES[code];
+  const locale = LOCALES[code];
+  const number = (value: number, decimals = 0): string =>
+    new Intl.NumberFormat(locale, { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).format(value);
+  const percentFormat = (decimals: number): Intl.NumberFormat =>
+    new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: decimals });
+  return {
+    code,
+    texts,
+    number,
+    percent(share) {
+      if (share > 0 && share < 0.001) return `<${percentFormat(1).format(0.001)}`;
+      if (share < 1 && share > 0.999) return `>${percentFormat(1).format(0.999)}`;
+      return percentFormat(share < 0.0995 || share > 0.9905 ? 1 : 0).format(share);
+    },
+    precise: (share) =>
+      new Intl.NumberFormat(locale, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(share),
+    date: (moment) => new Intl.DateTimeFormat(locale, { dateStyle: "long", timeStyle: "short" }).format(moment),
+    label: (label) => (Object.hasOwn(texts.labels, label) ? texts.labels[label]! : label),
+    point: (name) => (Object.hasOwn(texts.operatingPoints.names, name) ? texts.operatingPoints.names[name]! : name),
+  };
+}

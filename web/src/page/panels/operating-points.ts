@@ -1,0 +1,116 @@
+/** Operating point and prevalence: predictive values among the user's own patients. */
+
+import type { Manifest, OperatingPoint } from "../../core/api";
+import type { Locale } from "../../locales";
+import { PREVALENCE_STEPS, predictiveValues, prevalenceAt, stepOf } from "../predictive-values";
+import { fill, h, original, sentence, type Child } from "../dom";
+import { pointNamed } from "../model-metadata";
+import { engineOf, selectedEntry, type Entry, type Store } from "../state";
+
+export function makeOperatingPoints(store: Store): HTMLElement {
+  const element = h("section", { class: "panel points", "aria-labelledby": "points-heading" });
+  const outcome = h("div", { class: "outcome" });
+
+  function build(): void {
+    const { locale } = store.state;
+    const manifest = engineOf(store.state)?.manifest;
+    const entry = selectedEntry(store.state);
+    const scored = entry?.prediction && Object.keys(entry.prediction.probabilities).length > 0;
+    element.hidden = !manifest || !scored;
+    if (!manifest || !scored) return fill(element);
+    const texts = locale.texts.operatingPoints;
+    const heading = h("h2", { id: "points-heading" }, texts.heading);
+    if (manifest.operating_points.length === 0) return fill(element, heading, h("p", { class: "note" }, texts.absent));
+    fill(element, heading, choices(manifest), prevalenceField(), outcome);
+    refresh();
+  }
+
+  function choices(manifest: Manifest): HTMLElement {
+    const { locale, point } = store.state;
+    const texts = locale.texts.operatingPoints;
+    return h(
+      "fieldset", {},
+      h("legend", {}, texts.purpose),
+      manifest.operating_points.map((one) => {
+        const id = `point-${one.name}`;
+        const input = h("input", { type: "radio", name: "point", id, value: one.name, checked: one.name === point });
+        input.addEventListener("change", () => store.set({ point: one.name }));
+        const explained = Object.hasOwn(texts.explained, one.name) ? ` (${texts.explained[one.name]})` : "";
+        return h("div", { class: "field check" }, input, h("label", { for: id }, h("strong", {}, locale.point(one.name)), explained));
+      }),
+    );
+  }
+
+  function prevalenceField(): HTMLElement {
+    const texts = store.state.locale.texts.operatingPoints;
+    const id = "prevalence";
+    const value = h("output", { for: id, class: "value" });
+    const input = h("input", { id, type: "range", min: 0, max: PREVALENCE_STEPS, step: 1 });
+    input.value = String(stepOf(store.state.prevalence));
+    const tell = (): void => {
+      const { prevalence, locale } = store.state;
+      value.textContent = locale.percent(prevalence);
+      input.setAttribute("aria-valuetext", locale.percent(prevalence));
+    };
+    input.addEventListener("input", () => {
+      store.set({ prevalence: prevalenceAt(Number(input.value)) });
+      tell();
+    });
+    tell();
+    return h(
+      "div", { class: "field prevalence" },
+      h("label", { for: id }, texts.prevalence), input,
+      h("span", { class: "note" }, `${texts.prevalenceHelp}: `, value),
+    );
+  }
+
+  function refresh(): void {
+    const { locale, point, prevalence } = store.state;
+    const manifest = engineOf(store.state)?.manifest;
+    const entry = selectedEntry(store.state);
+    const chosen = manifest && pointNamed(manifest, point);
+    if (chosen && entry) fill(outcome, outcomeOf(entry, chosen, prevalence, locale));
+  }
+
+  let seen: Entry | null | undefined;
+  store.on(["locale", "model"], build);
+  store.on(["entries", "selected"], () => {
+    const entry = selectedEntry(store.state);
+    if (entry === seen) return;
+    seen = entry;
+    build();
+  });
+  store.on(["point", "prevalence"], refresh);
+  build();
+  return element;
+}
+
+export function outcomeOf(entry: Entry, point: OperatingPoint, prevalence: number, locale: Locale): Child {
+  const texts = locale.texts.operatingPoints;
+  const label = locale.label(point.label);
+  const probability = entry.prediction?.probabilities[point.label] ?? 0;
+  const called = probability >= point.threshold;
+  const { positive, negative, ill, found, missed, alarms } = predictiveValues(prevalence, point.sensitivity, point.specificity);
+  const decision = entry.prediction?.decision ?? "";
+  const differs = decision !== "uncertain" && called !== (decision === point.label);
+  const outcome = called ? texts.positive : texts.negative;
+  const share = (value: number | null): string => (value === null ? "–" : locale.percent(value));
+  const figure = (name: string, value: string, help?: string, on = false): HTMLElement =>
+    h("div", { class: on ? "figure on" : "figure" }, h("dt", {}, name, help && h("span", { class: "note" }, help)), h("dd", {}, value));
+  return [
+    h(
+      "p", { class: "call", "data-called": String(called) },
+      sentence((name) => outcome(name, locale.precise(probability), locale.precise(point.threshold)), label),
+    ),
+    differs && h("p", {}, texts.differs),
+    h(
+      "dl", { class: "figures" },
+      figure(texts.ppv, share(positive), texts.ppvHelp(label), called),
+      figure(texts.npv, share(negative), texts.npvHelp(label), !called),
+      figure(texts.sensitivity, locale.percent(point.sensitivity)),
+      figure(texts.specificity, locale.percent(point.specificity)),
+    ),
+    h("p", {}, texts.thousand(...([ill, found, missed, alarms].map((n) => locale.number(n)) as [string, string, string, string]))),
+    h("p", { class: "note" }, `${texts.chosenOn}: `, original(point.chosen_on), ". ", texts.caution),
+  ];
+}

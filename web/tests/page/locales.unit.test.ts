@@ -1,0 +1,97 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { LANGUAGES, bestLanguage, localeOf, type Language } from "../../src/locales";
+import { CAUSES } from "../../src/core/errors";
+import { LABELS, REASON_CODES } from "../../src/locales/catalogue";
+
+/** Every text by its path; functions are called with marks in place of numbers and names. */
+function flatten(value: unknown, path = ""): Map<string, string> {
+  const found = new Map<string, string>();
+  if (typeof value === "string") found.set(path, value);
+  else if (typeof value === "function") {
+    const marks = Array.from({ length: value.length }, (_, i) => `<${i}>`);
+    found.set(path, (value as (...marks: string[]) => string)(...marks));
+  } else {
+    for (const [key, child] of Object.entries(value as object)) {
+      for (const [inner, text] of flatten(child, path ? `${path}.${key}` : key)) found.set(inner, text);
+    }
+  }
+  return found;
+}
+
+const english = flatten(LANGUAGES.en);
+const marksOf = (text: string): string[] => (text.match(/<\d>/g) ?? []).sort();
+const codes = Object.keys(LANGUAGES) as Language[];
+
+describe.each(codes)("texts in %s", (code) => {
+  const texts = flatten(LANGUAGES[code]);
+
+  it("has the same keys as English, none empty", () => {
+    expect([...texts.keys()].sort()).toEqual([...english.keys()].sort());
+    expect([...texts].filter(([, text]) => text.trim() === "")).toEqual([]);
+  });
+
+  it("names every number and name that English names", () => {
+    for (const [key, text] of texts) expect([key, ...marksOf(text)]).toEqual([key, ...marksOf(english.get(key)!)]);
+  });
+
+  it("explains every reason code and label", () => {
+    expect(Object.keys(LANGUAGES[code].reasons).sort()).toEqual([...REASON_CODES, ...Object.keys(CAUSES)].sort());
+    expect(Object.keys(LANGUAGES[code].labels).sort()).toEqual([...LABELS].sort());
+  });
+
+  it("is written in its own script", () => {
+    const script = { fa: /\p{Script=Arabic}/u, zh: /\p{Script=Han}/u }[code as string];
+    const same = [...texts].filter(([key, text]) => text === english.get(key));
+    if (code !== "en") expect(same.map(([key]) => key).filter((key) => !/direction|title|hash|labels|decided$|answered|language|progress/.test(key))).toEqual([]);
+    if (!script) return;
+    const foreign = [...texts].filter(([key, text]) => !script.test(text) && /\p{L}{4}/u.test(text) && !/title|hash|direction/.test(key));
+    expect(foreign).toEqual([]);
+  });
+});
+
+describe("reason codes", () => {
+  const source = (path: string): string => readFileSync(join(import.meta.dirname, "../../../src/pocketcxr", path), "utf8");
+
+  it("are those that Python gives, and those of the learned input filter's kinds", () => {
+    const given = ["imaging/input_checks.py", "inference/predictor.py"].flatMap((path) =>
+      [...source(path).matchAll(/Reason\(\s*"([\w-]+)"/g)].map((match) => match[1]!),
+    );
+    const table = /INPUT_KINDS[^=]*= MappingProxyType\(\s*\{([^}]*)\}/.exec(source("labels.py"))![1]!;
+    const kinds = [...table.matchAll(/^ {8}"(\w+)":/gm)].map((match) => match[1]!).filter((kind) => kind !== "frontal");
+    expect(given.length).toBeGreaterThan(10);
+    expect(kinds).toContain("lateral");
+    expect([...new Set([...given, ...kinds, "internal"])].sort()).toEqual([...REASON_CODES].sort());
+  });
+});
+
+describe("choice of language", () => {
+  it("takes the first that the page speaks", () => {
+    expect(bestLanguage(["de-DE", "fa-IR", "en"])).toBe("fa");
+    expect(bestLanguage(["zh-TW"])).toBe("zh");
+    expect(bestLanguage(["de"])).toBe("en");
+    expect(bestLanguage([])).toBe("en");
+  });
+});
+
+describe("numbers", () => {
+  it("never shows a false certainty", () => {
+    const { percent } = localeOf("en");
+    expect(percent(0.99996)).toBe(">99.9%");
+    expect(percent(0.00001)).toBe("<0.1%");
+    expect(percent(1)).toBe("100%");
+    expect(percent(0.683)).toBe("68%");
+    expect(percent(0.038)).toBe("3.8%");
+  });
+
+  it("writes Persian digits in Persian", () => {
+    expect(localeOf("fa").percent(0.68)).toMatch(/^\u200e?۶۸/);
+    expect(localeOf("fa").number(1820)).toMatch(/[۰-۹]/);
+    expect(localeOf("fa").number(1820)).not.toMatch(/[0-9]/);
+  });
+
+  it("shows a label that it does not know as the bundle writes it", () => {
+    expect(localeOf("es").label("constructor")).toBe("constructor");
+  });
+});
