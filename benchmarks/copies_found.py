@@ -1,7 +1,7 @@
 """How many copies of real X-rays are found, by what was done to them: the index's search against the audit's.
 
 Some pictures of a folder are transformed and put among all others; a copy counts as found when it is paired with its
-original. Strangers paired with it are counted too.
+original. Other images paired with it are counted too.
 
     python benchmarks/copies_found.py index.csv --queries 100 --out runs/benchmarks/copies_found.json
 """
@@ -112,12 +112,12 @@ def _found(pixels: NDArray[np.uint8], copies: NDArray[np.uint8]) -> dict[str, fl
     together = np.concatenate([pixels, copies])
     pairs = find_pairs(together, sha256=[str(i) for i in range(len(together))])
     own = {(i, count + i): pair for pair in pairs for i in [pair.first] if pair.second == count + i}
-    strangers = [pair for pair in pairs if pair.second >= count and pair.second - count != pair.first and pair.sure]
+    others = [pair for pair in pairs if pair.second >= count and pair.second - count != pair.first and pair.sure]
     return {
         "index": float(np.mean([_by_index(pixels[i], copy) for i, copy in enumerate(copies)])),
         "audit": len(own) / len(copies),
         "audit_sure": sum(pair.sure for pair in own.values()) / len(copies),
-        "strangers": len(strangers),
+        "paired_with_others": len(others),
     }
 
 

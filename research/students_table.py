@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tables import students_of
 
 from pocketcxr.errors import ConfigError, PocketCxrError
 from pocketcxr.evaluation.calibration import fit_temperature, softmax
@@ -345,28 +346,6 @@ def _logits(folder: Path, dataset: Dataset, split: str, scores: Path | None) -> 
 # ------------------------------------------------------------------------------------------------------------ output
 
 
-def markdown(found: Mapping[str, Any]) -> str:
-    """One split's table: a row per variant, the difference from the reference beside its corrected p-value."""
-    metric = next(iter(found["metrics"]))
-    head = f"| | {found['metrics'][metric]} | seeds | gain over {REFERENCE} alone | p (Holm) |"
-    lines = [head, "| --- | --- | --- | --- | --- |"]
-    for variant, row in found["variants"].items():
-        difference = found["differences"].get(variant, {}).get(metric)
-        gain = _with_bounds(difference, "{:+.3f}") if difference else "–"
-        p = f"{difference['p_holm']:.3f}" if difference else "–"
-        lines.append(
-            f"| {variant} | {_with_bounds(row[metric], '{:.3f}')} | {len(row[metric]['each'])} | {gain} | {p} |"
-        )
-    return "\n".join(lines)
-
-
-def _with_bounds(row: Mapping[str, Any], form: str) -> str:
-    text = form.format(row["mean"])
-    if row["patients"]:
-        text += " ({} to {})".format(*(form.format(bound) for bound in row["patients"]))
-    return text.replace("-", "−")
-
-
 def plot(found: Mapping[str, Any], path: Path) -> None:
     """Every seed as a dot, the mean as a bar with its interval over patients, the reference as a line."""
     from matplotlib.figure import Figure
@@ -432,7 +411,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_json(options.output, record)
     last = made.get("test", made["calibration"])
     plot(last, options.output.with_suffix(".png"))
-    print(markdown(last))  # noqa: T201
+    print(students_of(last, record["teachers"]))  # noqa: T201
     return 0
 
 

@@ -21,16 +21,6 @@ def _module(path):
     return module
 
 
-def _summarise():
-    return _module(ROOT / "research" / "summarise.py")
-
-
-def test_results_in_the_readme_are_those_that_were_kept():
-    module = _summarise()
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert module.readme_block() in readme, "run  python research/summarise.py"
-
-
 def test_load_in_the_documents_is_what_was_measured():
     pytest.importorskip("fastapi", reason="needs the extra serve")
     figures = json.loads((ROOT / "docs" / "results" / "serve_load.json").read_text(encoding="utf-8"))
@@ -96,3 +86,22 @@ def test_every_experiment_file_is_a_valid_configuration_or_task(monkeypatch):
 def _help_of(command: str) -> str:
     actions = build_parser()._subparsers._group_actions[0]
     return actions.choices[command].format_help()
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    import pocketcxr
+
+    if not hasattr(pocketcxr, "load"):
+        pytest.skip("pocketcxr.load is not there yet")
+    from pocketcxr.data.synthetic.generate import draw_phantom
+
+    draw_phantom(tmp_path / "set", patients=2, seed=0, size=256)
+    images = sorted((tmp_path / "set" / "images").iterdir())
+    monkeypatch.chdir(tmp_path)
+    for name in ("scan.dcm", "scan.png"):  # file types are told by content, not by name
+        (tmp_path / name).write_bytes(images[0].read_bytes())
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)[1]
+    assert sum(bool(line) for line in code.splitlines()) == 6
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "overlay.png").stat().st_size > 1000
+    assert "covid19" in capsys.readouterr().out

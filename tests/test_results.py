@@ -1,4 +1,4 @@
-"""README.md and MODEL_CARD.md show what docs/results holds, and nothing that was not measured."""
+"""README.md, MODEL_CARD.md and the pages of docs/results show what the JSON files hold, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,47 +12,91 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def results():
+def results(monkeypatch):
     pytest.importorskip("jinja2", reason="needs the extra evaluate")
+    pytest.importorskip("huggingface_hub", reason="needs the extra evaluate")
+    monkeypatch.syspath_prepend(ROOT / "research")
     spec = importlib.util.spec_from_file_location("results", ROOT / "research" / "results.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_readme_and_model_card_are_those_that_the_results_give(results):
+def _text(results, folder):
+    return "\n".join(results.documents(folder).values())
+
+
+def test_documents_are_those_that_the_results_give(results):
+    for path, text in results.documents().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run  python research/results.py"
+
+
+def test_readme_and_model_card_are_short(results):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 100
+    assert readme.partition(results.BEGIN)[2].partition(results.END)[0].count("\n| ") - 2 <= 8
     card = (ROOT / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert results.readme_block() in readme, "run  python research/results.py"
-    assert results.model_card() == card, "run  python research/results.py"
+    assert len(card.splitlines()) <= 200
+    assert card.split("---\n", 2)[2].lstrip().startswith("# Model card for ")
 
 
-def test_kept_results_name_no_folder_of_a_machine(results):
+def test_figures_stand_beside_the_warning_about_their_split(results):
+    for path in results.documents():
+        assert results.pages.SPLIT_NOTE in path.read_text(encoding="utf-8"), path.name
+
+
+def test_kept_results_name_no_folder_of_a_machine():
     for path in (ROOT / "docs" / "results").glob("*"):
         if path.suffix in {".json", ".md"}:
             text = path.read_text(encoding="utf-8")
             assert not any(f"/{folder}/" in text for folder in ("tmp", "work", "home", "root")), path.name
 
 
-def test_what_is_not_in_the_results_is_said_to_be_not_measured(results, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    text = results.block()
-    assert text.count(results.NOT_MEASURED) == 10
-    assert "No audited run was kept" in results.model_card()
+def test_what_is_not_in_the_results_is_said_to_be_not_measured(results, tmp_path):
+    for path, text in results.documents(tmp_path).items():
+        assert path.name == "index.md" or results.pages.NOT_MEASURED in text, path.name
 
 
-def test_a_figure_that_changes_changes_the_page(results, tmp_path, monkeypatch):
+def test_a_figure_that_changes_changes_the_page(results, tmp_path):
     shipped = json.loads((ROOT / "docs" / "results" / "shipped_student.json").read_text(encoding="utf-8"))
-    before = results.block()
     shipped["metrics"]["sources"]["siim"]["auroc"]["value"] = 0.1234
     (tmp_path / "shipped_student.json").write_text(json.dumps(shipped), encoding="utf-8")
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    after = results.block()
-    assert "0.123 (" in after
-    assert "0.123 (" not in before
+    assert "0.123 (" in _text(results, tmp_path)
+    assert "0.123 (" not in _text(results, results.RESULTS)
 
 
-def test_every_part_that_is_there_is_shown(results, tmp_path, monkeypatch):
+def test_a_failed_criterion_stands_in_readme_and_card_with_its_limit(results):
+    shown = "22.5 % (19.8 % to 25.3 %)"
+    for name in ("README.md", "MODEL_CARD.md"):
+        line = next(one for one in (ROOT / name).read_text(encoding="utf-8").splitlines() if shown in one)
+        assert "limit at most 10.0 %" in line
+        assert "FAIL" in line
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_run_is_kept_with_keys_of_now_and_of_before(results, tmp_path, monkeypatch, renamed):
+    figures = {"auroc": {"value": 0.9, "low": 0.8, "high": 0.95}}
+    evaluation = {
+        "headline": "h", "task": {}, "cautions": [], "data": {}, "environment": {},
+        "models": {"teacher": {"figures": figures, "per_source": {"siim": figures}, "costs": {"parameters": 3}}},
+        "conclusions" if renamed else "verdicts": [{"question": "q", "answer": "shown", "words": "w", "more": 1}],
+        "settings": {"data": {"image_size": 64}, "teacher": {"epochs": 2}, "student": {"epochs": 3}},
+    }  # fmt: skip
+    run = tmp_path / "run"
+    (run / "evaluation").mkdir(parents=True)
+    (run / "evaluation" / "evaluation.json").write_text(json.dumps(evaluation))
+    kept = results.keep(run, "siim_cpu")
+    assert kept["conclusions"] == [{"question": "q", "answer": "shown", "words": "w"}]
+    assert kept["models"]["teacher"]["figures"]["auroc"]["value"] == 0.9
+    assert kept["experiment"] == "research/siim_cpu.toml"
+    folder, name = ("leave-one-source-out", "students.json") if renamed else ("without", "without.json")
+    (run / folder).mkdir()
+    recipe = dict.fromkeys(("backbone", "weights", "epochs", "learning_rate", "losses"), 1)
+    (run / folder / name).write_text(json.dumps({"student": recipe, "start_from": {"student": recipe | {"epochs": 2}}}))
+    assert [one["epochs"] for one in results._stages(run)] == [2, 1]
+
+
+def test_every_part_that_is_there_is_shown(results, tmp_path):
     difference = {"mean": 0.012, "patients": [0.001, 0.02], "p_holm": 0.04, "each": [0.012]}
     row = {"mean": 0.9, "patients": [0.88, 0.92], "each": [0.9, 0.9]}
     split = {
@@ -97,30 +141,29 @@ def test_every_part_that_is_there_is_shown(results, tmp_path, monkeypatch):
     }
     for name, table in kept.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(table), encoding="utf-8")
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    text = results.block()
+    text = _text(results, tmp_path)
     assert "| both | 0.900 (0.880 to 0.920) | 2 | +0.012 (+0.001 to +0.020) | 0.040 |" in text
     assert "| per channel | 1.90× | 99.5% | −0.0010 | +0.0020 | 2.60 | **chosen** |" in text
-    assert "Gates of the audit: unchanged." in text
-    assert "| ct | 250 | 99.6% (98.0% to 99.9%) |" in text
+    assert "Criteria of the audit: unchanged." in text
+    assert "| CT slice | 250 | 99.6% (98.0% to 99.9%) |" in text
     assert "ct ieee8023" not in text
     assert "250 of 250 ct of ieee8023; of all laterals" in text
-    assert "250 of 250 (100.0%)" in text  # what was drawn is no real stranger
+    assert "250 of 250 (100.0%)" in text  # synthetic images are not counted
     assert "| m, 160 px, int8 | 0.900 | – | 2.60 | 1.20 |" in text
 
 
 def test_unseen_sources_are_told_one_by_one_with_their_recipe(results):
-    figure = {"title": "Accuracy at them", "value": 0.5, "low": 0.4, "high": 0.6, "unit": "share"}
-    table = {"columns": ["source", "accuracy, not seen", "AUROC"], "rows": [["there", "0.50 (0.40 to 0.60)", None]]}
+    figure = {"key": "unseen.accuracy", "title": "Accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "unit": "share"}
+    table = {"columns": ["source", "accuracy, unseen", "AUROC"], "rows": [["there", "0.50 (0.40 to 0.60)", None]]}
     shipped = {
-        "without": [
+        "leave_one_source_out": [
             {"backbone": "wide", "weights": "pretrained", "epochs": 3},
             {"backbone": "narrow", "weights": "scratch", "epochs": 2},
         ],
-        "audit": {"sections": {"unseen": {"measures": {"unseen.accuracy": figure}, "tables": [table]}}},
+        "audit": {"sections": {"unseen": {"measures": [figure], "tables": [table]}}},
     }
-    text = results._unseen(shipped)
+    text = results.pages.tables.unseen(shipped)
     assert "from ImageNet weights, on labels only, 3 epochs of wide, then 2 epochs of narrow: nothing" in text
     assert "| there | 0.50 (0.40 to 0.60) | – |" in text
-    shipped["audit"]["sections"]["unseen"]["measures"]["unseen.accuracy"]["value"] = None
-    assert "| there |" not in results._unseen(shipped)  # the table is then the stand-in's
+    figure["value"] = None
+    assert "| there |" not in results.pages.tables.unseen(shipped)  # the table is then the proxy's

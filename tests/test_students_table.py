@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def module(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "research")
     spec = importlib.util.spec_from_file_location("students_table", ROOT / "research" / "students_table.py")
     found = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "students_table", found)
@@ -80,11 +81,11 @@ def test_without_a_source_that_has_both_classes_the_mean_over_classes_leads(modu
     found = module.table([module.Scores("imagenet", 0, np.stack([-logit, logit], 1), 1.0)], split, bootstrap=50)
     assert next(iter(found["metrics"])) == "auroc_macro"
     assert found["variants"]["imagenet"]["auroc_macro"]["seeds"] is None
-    assert "| imagenet |" in module.markdown(found)
+    assert "| imagenet |" in module.students_of(found)
 
 
 def test_table_and_plot_are_made_of_it(module, made, tmp_path):
-    text = module.markdown(made)
+    text = module.students_of(made)
     assert text.count("\n") == 4
     assert "| both |" in text
     module.plot(made, tmp_path / "x.png")

@@ -1,19 +1,21 @@
-"""The metadata on top of a model card, as the Hugging Face hub reads them: YAML between two lines of ``---``.
+"""Metadata of a model card as the Hugging Face hub reads them: YAML between two lines of ``---``.
 
 Source: Hugging Face hub documentation, "Model cards", and the specification of ``model-index`` in its modelcard.md.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.errors import require_extra
 from pocketcxr.reporting import cohort
 from pocketcxr.reporting.reported_metrics import classes, name_of, reported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from huggingface_hub import EvalResult, ModelCardData
 
     from pocketcxr.evaluation.intervals import Estimate
     from pocketcxr.reporting.reported_metrics import Reported
@@ -39,28 +41,38 @@ METRICS = {
 
 def metadata(record: RunRecord) -> dict[str, Any]:
     """Metadata of a card; values of the figures are those of the record, to the last digit."""
-    found = reported(record)
-    table: dict[str, Any] = {
-        "language": ["en"],
-        "license": "other",
-        "license_name": LICENCE_NAME,
-        "license_link": LICENCE_FILE,
-        "library_name": "onnx" if record.bundle else "timm",
-        "pipeline_tag": "image-classification",
-        "tags": _tags(record),
-    }
-    sources = source_names(record)
-    if sources:
-        table["datasets"] = [_slug(source) for source in sources]
-    if found is not None:
-        table["metrics"] = sorted({METRICS[name] for name in METRICS if _measured(found.figures, name)})
-        table["model-index"] = [{"name": model_name(record), "results": _results(record, found)}]
-    return table
+    return _card_data(record).to_dict()
 
 
 def front_matter(record: RunRecord) -> str:
     """The metadata as YAML, with the lines of ``---`` around."""
-    return "\n".join(["---", *_yaml(metadata(record), ""), "---"])
+    return fenced(_card_data(record))
+
+
+def fenced(data: ModelCardData) -> str:
+    """Metadata as YAML between two lines of ``---``."""
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _card_data(record: RunRecord) -> ModelCardData:
+    require_extra("evaluate", "huggingface_hub")
+    from huggingface_hub import ModelCardData
+
+    found, sources = reported(record), source_names(record)
+    results = _results(record, found) if found else []
+    return ModelCardData(
+        language=["en"],
+        license="other",
+        license_name=LICENCE_NAME,
+        license_link=LICENCE_FILE,
+        library_name="onnx" if record.bundle else "timm",
+        pipeline_tag="image-classification",
+        tags=_tags(record),
+        datasets=[_slug(source) for source in sources] or None,
+        metrics=sorted({one.metric_type for one in results}) or None,
+        model_name=model_name(record),
+        eval_results=results or None,
+    )
 
 
 def model_name(record: RunRecord) -> str:
@@ -77,76 +89,54 @@ def source_names(record: RunRecord) -> list[str]:
 
 
 def _tags(record: RunRecord) -> list[str]:
-    student = record.student.get("backbone", "")
-    own = [_slug(student)] if student else []
-    drawn = ["synthetic-drawings"] if record.drawn else []
     task = record.evaluation.get("task", {}).get("name") or (record.manifest.task if record.manifest else "")
-    return [
-        "chest-x-ray",
-        "radiology",
-        "medical-imaging",
-        "covid-19",
-        *(["onnx"] if record.bundle else []),
-        "pocketcxr",
-        "research-only",
-        *(["knowledge-distillation"] if record.taught else []),
-        *own,
-        *([_slug(task)] if task else []),
-        *drawn,
-    ]
-
-
-def _results(record: RunRecord, found: Reported) -> list[dict[str, Any]]:
-    sources = source_names(record)
-    whole = ", ".join(sources)
-    results = [_result(record, found, found.figures, name=whole, kind=_slug(whole), images=found.images)]
-    if len(found.per_source) > 1:
-        results += [
-            _result(record, found, figures, name=source, kind=_slug(source), images=_test_images(record, source))
-            for source, figures in found.per_source.items()
-        ]
-    return [result for result in results if result["metrics"]]
-
-
-def _result(
-    record: RunRecord,
-    found: Reported,
-    figures: Mapping[str, Estimate],
-    *,
-    name: str,
-    kind: str,
-    images: int | None,
-) -> dict[str, Any]:
-    labels, positive = classes(record)
-    drawn = " (drawings, no patients)" if record.drawn else ""
-    told = [metric for metric in METRICS if _measured(figures, metric)]
-    if len(labels) == 2 and "auroc" in told:  # noqa: PLR2004  # then the mean of classes is the same number
-        told = [metric for metric in told if metric != "auroc_macro"]
-    args: dict[str, Any] = {"interval": found.interval}
-    args |= {"images": images, "patients": found.patients if figures is found.figures else None}
-    return {
-        "task": {"type": "image-classification", "name": f"Chest X-ray: {', '.join(labels)}"},
-        "dataset": {
-            "name": f"{name}{drawn}",
-            "type": kind or "not-on-record",
-            "split": found.split,
-            "args": {key: value for key, value in args.items() if value},
-        },
-        "metrics": [
-            {
-                "type": METRICS[metric],
-                "value": figures[metric].value,
-                "name": name_of(metric, positive),
-                "args": _bounds(figures[metric]),
-            }
-            for metric in told
-        ],
+    conditional = {
+        "onnx": record.bundle,
+        "knowledge-distillation": record.taught,
+        _slug(record.student.get("backbone", "")): True,
+        _slug(task): True,
+        "synthetic-drawings": record.drawn,
     }
+    fixed = ["chest-x-ray", "radiology", "medical-imaging", "covid-19", "pocketcxr", "research-only"]
+    return [*fixed, *(tag for tag, wanted in conditional.items() if tag and wanted)]
 
 
-def _test_images(record: RunRecord, source: str) -> int:
-    counts = record.evaluation.get("data", {}).get("counts", ())
-    return sum(one["images"] for one in counts if (one["split"], one["source"]) == ("test", source))
+def _results(record: RunRecord, found: Reported) -> list[EvalResult]:
+    whole = ", ".join(source_names(record))
+    sizes = {"images": found.images, "patients": found.patients}
+    results = _of_dataset(record, found, found.figures, name=whole, sizes=sizes)
+    if len(found.per_source) > 1:
+        counts = record.evaluation.get("data", {}).get("counts", ())
+        for source, figures in found.per_source.items():
+            images = sum(one["images"] for one in counts if (one["split"], one["source"]) == ("test", source))
+            results += _of_dataset(record, found, figures, name=source, sizes={"images": images})
+    return results
+
+
+def _of_dataset(
+    record: RunRecord, found: Reported, figures: Mapping[str, Estimate], *, name: str, sizes: Mapping[str, int | None]
+) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    labels, positive = classes(record)
+    told = {metric: one for metric in METRICS if (one := figures.get(metric)) and one.value is not None}
+    if len(labels) == 2 and "auroc" in told:  # noqa: PLR2004  # then the mean of classes is the same number
+        told.pop("auroc_macro", None)
+    return [
+        EvalResult(
+            task_type="image-classification",
+            task_name=f"Chest X-ray: {', '.join(labels)}",
+            dataset_name=f"{name}{' (drawings, no patients)' if record.drawn else ''}",
+            dataset_type=_slug(name) or "not-on-record",
+            dataset_split=found.split,
+            dataset_args={"interval": found.interval} | {key: value for key, value in sizes.items() if value},
+            metric_type=METRICS[metric],
+            metric_name=name_of(metric, positive),
+            metric_value=one.value,
+            metric_args=_bounds(one),
+        )
+        for metric, one in told.items()
+    ]
 
 
 def _bounds(figure: Estimate) -> dict[str, Any]:
@@ -155,39 +145,5 @@ def _bounds(figure: Estimate) -> dict[str, Any]:
     return {"low": figure.low, "high": figure.high, "level": 0.95}
 
 
-def _measured(figures: Mapping[str, Estimate], name: str) -> bool:
-    return name in figures and figures[name].value is not None
-
-
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-.")
-
-
-def _yaml(value: Any, indent: str) -> list[str]:
-    """Block YAML of dicts, lists and scalars; strings in double quotes as JSON writes them, which YAML reads alike."""
-    if isinstance(value, dict):
-        lines = []
-        for key, inner in value.items():
-            nested = isinstance(inner, (dict, list)) and inner
-            lines += (
-                [f"{indent}{key}:", *_yaml(inner, indent + "  ")] if nested else [f"{indent}{key}: {_scalar(inner)}"]
-            )
-        return lines
-    lines = []
-    for inner in value:
-        if isinstance(inner, dict) and inner:
-            first, *rest = _yaml(inner, indent + "  ")
-            lines += [f"{indent}- {first.strip()}", *rest]
-        else:
-            lines.append(f"{indent}- {_scalar(inner)}")
-    return lines
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", value) and value.lower() not in _WORDS:
-        return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
-"""Bare words that YAML 1.1 takes for something else."""
