@@ -10,7 +10,7 @@ RUN    ?= runs/$(if $(DATA),$(TASK),demo)
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest test-slow test-base bench reproduce lock clean web web-test
+.PHONY: help setup demo test lint pytest docs test-slow test-base bench reproduce lock clean web web-test
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,14 +32,17 @@ else
 	$(BIN)/pocketcxr distill --data $(DATA) --task $(TASK) -o $(RUN)
 endif
 
-test: setup lint web-test pytest ## lint, types, import contract, tests, those of the browser client too
+test: setup lint docs web-test pytest ## lint, types, import contract, documentation, tests, those of the browser client too
 
 lint: setup ## format, lint, types, layers, dependencies
-	$(BIN)/ruff format --check --quiet src tests benchmarks research
-	$(BIN)/ruff check --quiet src tests benchmarks research
+	$(BIN)/ruff format --check --quiet src tests benchmarks research docs
+	$(BIN)/ruff check --quiet src tests benchmarks research docs
 	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+
+docs: setup ## the documentation site: build/site/index.html; a broken link or reference is an error
+	$(BIN)/sphinx-build -W --keep-going -n -E -q -d build/doctrees docs build/site
 
 pytest: setup
 	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow and not gpu and not network"
@@ -78,7 +81,7 @@ reproduce: setup ## train all that the README speaks of again, from $$POCKETCXR_
 	$(BIN)/python research/reproduce.py -o runs/reproduce
 
 lock: setup ## pin again: requirements/*.txt with hashes, without any index address
-	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --extra parquet --extra serve --group dev --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --extra parquet --extra serve --group dev --group docs --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --no-emit-index-url --no-header -o requirements/base.txt
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade - --generate-hashes --no-emit-index-url --no-header -o requirements/uv.txt
 

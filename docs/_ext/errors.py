@@ -1,0 +1,47 @@
+"""Reference of failures: exit codes of the command line and the tree of exceptions."""
+
+from __future__ import annotations
+
+import inspect
+
+from commands import subcommands
+from markdown import cell, sentence, table
+
+from pocketcxr import cli, errors
+
+MEANING = {
+    "EXIT_OK": "done",
+    "EXIT_SOME_FAILED": "finished, but some files could not be read (`predict`), a criterion failed (`audit`) "
+    "or something is at fault (`doctor`)",
+    "EXIT_ERROR": "nothing could be done: one line on standard error says why and what to do",
+    "EXIT_INTERRUPTED": "interrupted; the same command continues where this one stopped",
+}
+"""Names of the exit codes and what they tell; `exit_codes` refuses a name that is missing here."""
+
+
+def exit_codes() -> str:
+    """Table of exit codes, then those that a command describes itself."""
+    names = {name: value for name, value in vars(cli).items() if name.startswith("EXIT_")}
+    rows = [(f"`{value}`", sentence(MEANING[name])) for name, value in sorted(names.items(), key=lambda one: one[1])]
+    own = [
+        (f"[`{name}`](commands.md#pocketcxr-{name})", parser.epilog.partition("exit status:")[2].strip())
+        for name, parser in subcommands().items()
+        if "exit status:" in (parser.epilog or "")
+    ]
+    return "\n\n".join(
+        [table(("code", "meaning"), rows), "Commands that say more:", table(("command", "exit status"), own)]
+    )
+
+
+def exceptions() -> str:
+    """Table of all exceptions, indented as they inherit."""
+    return table(("exception", "meaning"), _rows(errors.PocketCxrError, 0))
+
+
+def _rows(kind: type, depth: int) -> list[tuple[str, str]]:
+    indent = "\u2003" * depth
+    rows = [(f"{indent}`{kind.__name__}`", cell(inspect.getdoc(kind).partition("\n\n")[0].replace("``", "`")))]
+    for below in sorted(kind.__subclasses__(), key=lambda one: inspect.getsourcelines(one)[1]):
+        if below.__module__ == errors.__name__:
+            rows += _rows(below, depth + 1)
+    return rows
