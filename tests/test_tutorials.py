@@ -58,6 +58,8 @@ def test_the_tutorials_run_from_beginning_to_end(folder):
     answers = (folder / "scores.csv").read_text(encoding="utf-8").splitlines()
     assert len(answers) > 36
     run = folder / "runs" / "first"
-    assert set(json.loads((run / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))["models"]) >= {"teacher"}
+    assert set(json.loads((run / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))["models"]) >= {
+        "teacher"
+    }
     assert (run / "audit" / "report.html").is_file()
     assert json.loads((folder / "confounded-audit" / "audit.json").read_text(encoding="utf-8"))["outcome"]["failed"]
