@@ -17,13 +17,14 @@ BLOCK = re.compile(r"^```(sh|python|toml)\n(.*?)^```", flags=re.MULTILINE | re.D
 
 
 def _run_blocks(text: str, folder: Path) -> int:
-    """Run every shell and Python block of a page; a TOML block is saved under the name that the text before it gives."""
+    """Run every shell and Python block of a page; a TOML block is saved under the name given before it."""
     environment = {
         **os.environ,
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT / "src"),
         "OMP_NUM_THREADS": "1",
     }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each command imports PyTorch: half a minute without byte code
     count = 0
     for block in BLOCK.finditer(text):
         language, code = block.groups()
