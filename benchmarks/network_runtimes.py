@@ -82,9 +82,9 @@ def _stages(folder: Path) -> dict[str, tuple[Callable[[], object], int]]:
     from pocketcxr.imaging.reading import read_reduced
     from pocketcxr.imaging.resize import resize
     from pocketcxr.imaging.scaled_decoding import side_for
+    from pocketcxr.inference.doctor.speed import _drawn_film
     from pocketcxr.inference.predictor import Predictor
     from pocketcxr.inference.session import load_bundle
-    from pocketcxr.inference.speed import _drawn_film
 
     film = folder / "film.jpg"
     film.write_bytes(_drawn_film())

@@ -1,9 +1,11 @@
 """Distil heavy chest X-ray networks into a small one, and measure how far that one can be trusted.
 
-The names here are the public surface. Each is imported when it is first used: ``import pocketcxr`` costs nothing::
+The names in `__all__` are the public interface. Each is imported when it is first used: ``import pocketcxr`` costs
+nothing::
 
-    predictor = pocketcxr.Predictor(pocketcxr.load_bundle())
-    print(predictor.predict_file(Path("scan.dcm")).decision)
+    predictor = pocketcxr.load()
+    prediction = predictor.predict("scan.dcm")
+    print(prediction.decision, prediction.probabilities)
 """
 
 from __future__ import annotations
@@ -16,32 +18,25 @@ from pocketcxr.errors import PocketCxrError
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
-    from pocketcxr.imaging.reading import Radiograph, read_image
-    from pocketcxr.inference.predictor import Prediction, Predictor
-    from pocketcxr.inference.session import Bundle, load_bundle
+    from pocketcxr.imaging.reading import read_image
+    from pocketcxr.inference.prediction import Prediction
+    from pocketcxr.inference.predictor import Predictor, load
 
 # ONNX Runtime's published builds send usage events to their maker and leave a file with an identifier (also on Linux
 # since 1.29). Nothing may leave this machine; the runtime reads this once, when it is first imported (decision 0008).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__all__ = [
-    "Bundle",
-    "PocketCxrError",
-    "Prediction",
-    "Predictor",
-    "Radiograph",
-    "__version__",
-    "load_bundle",
-    "read_image",
-]
+__all__ = ["PocketCxrError", "Prediction", "Predictor", "__version__", "load", "read_image"]
 
 _MODULE_OF = {
-    "Bundle": "pocketcxr.inference.session",
-    "Prediction": "pocketcxr.inference.predictor",
+    "Prediction": "pocketcxr.inference.prediction",
     "Predictor": "pocketcxr.inference.predictor",
+    "load": "pocketcxr.inference.predictor",
+    "read_image": "pocketcxr.imaging.reading",
+    # former public names
+    "Bundle": "pocketcxr.inference.session",
     "Radiograph": "pocketcxr.imaging.reading",
     "load_bundle": "pocketcxr.inference.session",
-    "read_image": "pocketcxr.imaging.reading",
 }
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from pocketcxr.bundle.golden import drawn_inputs, golden_path, read_golden, write_golden
 from pocketcxr.cli import main
-from pocketcxr.inference import doctor, machine
-from pocketcxr.inference.doctor import EXIT_FAULT, EXIT_HEALTHY, run_doctor
+from pocketcxr.inference.doctor import examine as doctor
+from pocketcxr.inference.doctor import machine
+from pocketcxr.inference.doctor.examine import EXIT_FAULT, EXIT_HEALTHY, run_doctor
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pocketcxr.inference.progress import Progress, duration
+from pocketcxr.inference.writers.progress import Progress, duration
 
 
 def test_rate_and_time_left_count_this_run_only():

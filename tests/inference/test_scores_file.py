@@ -15,7 +15,7 @@ import pytest
 
 from pocketcxr.errors import ConfigError, MissingExtraError
 from pocketcxr.inference.command import run_predict
-from pocketcxr.inference.scores_file import open_scores
+from pocketcxr.inference.writers.scores_file import open_scores
 
 
 @pytest.fixture

@@ -80,6 +80,6 @@ def _add_doctor(commands: Commands) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from pocketcxr.inference.doctor import run_doctor
+    from pocketcxr.inference.doctor.examine import run_doctor
 
     return run_doctor(bundle=options.bundle, as_json=options.json, stream=sys.stdout)

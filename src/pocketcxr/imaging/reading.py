@@ -5,9 +5,10 @@ The format is recognised by the file's first bytes, never by its suffix: many pu
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pocketcxr.errors import PocketCxrError, UnreadableImageError
 from pocketcxr.imaging.decoder_warnings import decoder_warnings_ignored
@@ -15,13 +16,10 @@ from pocketcxr.imaging.file_type import foreign_format, looks_like_dicom, raster
 from pocketcxr.imaging.radiograph import MAX_FILE_BYTES, ImageFacts, Radiograph
 from pocketcxr.imaging.scaled_decoding import InDoubtError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 __all__ = ["ImageFacts", "Radiograph", "read_image", "read_image_bytes", "read_reduced"]
 
 
-def read_image(path: Path) -> Radiograph:
+def read_image(path: str | os.PathLike[str]) -> Radiograph:
     """Read a DICOM, PNG, JPEG, BMP, TIFF or WebP file.
 
     Returns:
@@ -31,7 +29,9 @@ def read_image(path: Path) -> Radiograph:
         UnreadableImageError: missing, no permission, a folder, empty, too large, truncated, damaged or no picture.
         UnusableImageError: it decodes, but a grey scale could only be guessed (several frames, contradictory header).
     """
-    return read_image_bytes(_file_bytes(path), str(path))
+    if not isinstance(path, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UnreadableImageError(f"expected the path of an image, found {type(path).__name__}")
+    return read_image_bytes(_file_bytes(Path(path)), str(path))
 
 
 def read_reduced(path: Path, *, side: int) -> Radiograph:

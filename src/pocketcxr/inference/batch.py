@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING
 from pocketcxr.errors import InputError, UnreadableImageError
 from pocketcxr.imaging.file_type import looks_like_dicom, raster_format
 from pocketcxr.imaging.input_checks import Reason
-from pocketcxr.inference.predictor import ERROR, Prediction
+from pocketcxr.inference.inputs import printable
+from pocketcxr.inference.prediction import ERROR, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from pocketcxr.imaging.reading import Radiograph
     from pocketcxr.inference.predictor import Predictor
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp"})
 """In a folder, files of these names are always tried; others only where their first bytes are those of a picture."""
+
+FEW = 8
+"""Up to so many files are scored by this process itself: others would not be ready before it is done."""
 
 SORTED_AT_ONCE = 20_000
 """Entries of one folder that are sorted together; 20,000 take about 15 MB."""
@@ -44,6 +48,40 @@ def predict_paths(predictor: Predictor, paths: Iterable[Path]) -> Iterator[Predi
     """
     for path in find_images(paths):
         yield score(predictor, path)
+
+
+def predict_files(
+    files: Iterator[Path],
+    *,
+    start_here: Callable[[], Callable[[Path], Prediction]],
+    bundle: tuple[Path, str],
+    exact: bool = False,
+    heatmaps: Path | None = None,
+    workers: int | None = None,
+) -> Generator[Prediction]:
+    """Score files in this process where that is quicker, otherwise in several; predictions in the order of the files.
+
+    Args:
+        files: as `find_images` yields them.
+        start_here: makes the function that scores one file in this process; called only where that is done.
+        bundle: file and identity, for other processes.
+        exact: read every pixel; see `pocketcxr.inference.predictor.Predictor`.
+        heatmaps: folder that other processes write heatmaps to, or None.
+        workers: processes; None takes this one for up to `FEW` files, otherwise one per core.
+    """
+    first = list(itertools.islice(files, FEW + 1))
+    if not first:
+        return
+    if workers is None and len(first) <= FEW:
+        score_here = start_here()
+        for path in first:
+            yield score_here(path)
+        return
+    from pocketcxr.inference.pool import PoolOptions, default_workers, predict_in_processes
+
+    workers = min(workers or default_workers(), len(first))
+    options = PoolOptions(*bundle, exact=exact, heatmaps=heatmaps)
+    yield from predict_in_processes(itertools.chain(first, files), options, workers=workers)
 
 
 def find_images(paths: Iterable[Path]) -> Iterator[Path]:
@@ -113,11 +151,6 @@ def _begins_like_a_picture(path: Path) -> bool:
     except OSError:
         return False
     return bool(raster_format(head)) or looks_like_dicom(head)
-
-
-def printable(path: Path) -> str:
-    """Return a path as text that any file can hold: bytes that are no UTF-8 are written as backslash escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def score(predictor: Predictor, path: Path) -> Predictions:

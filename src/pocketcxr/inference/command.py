@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import sys
 from contextlib import closing
@@ -10,27 +9,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import ConfigError
-from pocketcxr.inference.batch import find_images, named_once, printable
-from pocketcxr.inference.identity import read_verified
-from pocketcxr.inference.output import FORMATS, writer_for
-from pocketcxr.inference.predictor import ERROR
+from pocketcxr.inference.batch import find_images, named_once, predict_files
+from pocketcxr.inference.inputs import printable
+from pocketcxr.inference.loading import read_verified
+from pocketcxr.inference.prediction import ERROR
+from pocketcxr.inference.writers.formats import FORMATS, writer_for
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from pathlib import Path
     from typing import TextIO
 
-    from pocketcxr.inference.identity import VerifiedFile
-    from pocketcxr.inference.predictor import Prediction
+    from pocketcxr.inference.loading import VerifiedFile
+    from pocketcxr.inference.prediction import Prediction
 
 EXIT_ANSWERED = 0
 """Every file was read and answered; ``uncertain`` and ``refused`` are answers."""
 
 EXIT_SOME_FAILED = 1
 """At least one file could not be read (decision ``error``); the others were answered."""
-
-FEW = 8
-"""Up to so many files are scored by this process itself: others would not be ready before it is done."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -63,11 +60,11 @@ def run_predict(
     Args:
         paths: files, and folders to be searched recursively.
         bundle: the bundle's file; None takes the one that comes with the package.
-        output_format: one of `pocketcxr.inference.output.FORMATS`; None takes a table, or what `output` is named for.
+        output_format: one of `writers.formats.FORMATS`; None takes a table, or what `output` is named for.
         heatmaps: folder for one PNG per scored picture, or None; see `pocketcxr.inference.saliency`.
         stream: where the answers go without `output`. Failures also go to the log ``pocketcxr``.
         output: file that grows answer by answer. Files that it answers already are not scored again, so that the same
-            command goes on after a stop; see `pocketcxr.inference.scores_file`.
+            command goes on after a stop; see `pocketcxr.inference.writers.scores_file`.
         workers: processes; None takes this one for a few files and otherwise one per core.
         exact: read every pixel; see `pocketcxr.inference.predictor.Predictor`.
         threads: inside this process; see `pocketcxr.inference.session.load_bundle`. Processes of a pool have one each.
@@ -95,7 +92,7 @@ def run_predict(
     writer = writer_for(output_format or "table", stream, scoring.file.manifest.labels)
     writer.begin()
     failed = 0
-    with closing(_answers(find_images(paths), scoring)) as answers:
+    with closing(_predictions(find_images(paths), scoring)) as answers:
         for prediction in _with_progress(answers, paths, log=False):
             writer.write(prediction)
             failed += _failed(prediction)
@@ -105,11 +102,11 @@ def run_predict(
 
 def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Scoring) -> int:
     """Append what the file lacks; errors that it holds from before count for the status, too."""
-    from pocketcxr.inference import scores_file
+    from pocketcxr.inference.writers import scores_file
 
     output_format, collected = scores_file.scores_format(output, asked), scores_file.collected_in(output)
     if output_format == "parquet":
-        from pocketcxr.inference.parquet import reopen_parquet
+        from pocketcxr.inference.writers.parquet import reopen_parquet
 
         reopen_parquet(output, collected)
     paths, labels = named_once(paths), scoring.file.manifest.labels
@@ -120,40 +117,42 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
         if stream.tell() == 0:
             writer.begin()
         missing = (path for path in find_images(paths) if printable(path) not in finished)
-        with closing(_answers(missing, scoring)) as answers:
+        with closing(_predictions(missing, scoring)) as answers:
             for prediction in _with_progress(answers, paths, log=True, already=len(finished)):
                 writer.write(prediction)
                 failed += _failed(prediction)
         scores_file.finish_on_disk(stream)
         if output_format == "parquet":
-            from pocketcxr.inference.parquet import write_parquet
+            from pocketcxr.inference.writers.parquet import write_parquet
 
             write_parquet(collected, output, labels)
     return EXIT_SOME_FAILED if failed else EXIT_ANSWERED
 
 
-def _answers(files: Iterator[Path], scoring: _Scoring) -> Generator[Prediction]:
-    """Score in this process where that is quicker, otherwise in several."""
-    first = list(itertools.islice(files, FEW + 1))
-    if not first:
-        return
-    if scoring.workers is None and len(first) <= FEW:
+def _predictions(files: Iterator[Path], scoring: _Scoring) -> Generator[Prediction]:
+    def start_here() -> Callable[[Path], Prediction]:
         from pocketcxr.inference.loading import LoadingBundle
 
         bundle = LoadingBundle(scoring.file, threads=scoring.threads)
         from pocketcxr.inference.worker import make_predictor, score_and_draw  # while the bundle loads
 
         predictor = make_predictor(bundle, exact=scoring.exact, heatmaps=scoring.heatmaps)
-        for path in first:
-            answer = score_and_draw(predictor, path, scoring.heatmaps)
-            bundle.loaded()  # a picture that could not be read asked for no bundle, and would hide that it is unusable
-            yield answer
-        return
-    from pocketcxr.inference.pool import PoolOptions, default_workers, predict_in_processes
 
-    options = PoolOptions(scoring.file.path, scoring.file.identity, exact=scoring.exact, heatmaps=scoring.heatmaps)
-    workers = min(scoring.workers or default_workers(), len(first))
-    yield from predict_in_processes(itertools.chain(first, files), options, workers=workers)
+        def score(path: Path) -> Prediction:
+            prediction = score_and_draw(predictor, path, scoring.heatmaps)
+            bundle.loaded()  # an image that could not be read asked for no bundle, and would hide that it is unusable
+            return prediction
+
+        return score
+
+    return predict_files(
+        files,
+        start_here=start_here,
+        bundle=(scoring.file.path, scoring.file.identity),
+        exact=scoring.exact,
+        heatmaps=scoring.heatmaps,
+        workers=scoring.workers,
+    )
 
 
 def _failed(prediction: Prediction) -> bool:
@@ -177,7 +176,7 @@ def _with_progress(
     if not (sys.stderr.isatty() or log) or (len(paths) == 1 and not paths[0].is_dir()):
         yield from answers
         return
-    from pocketcxr.inference.progress import Progress
+    from pocketcxr.inference.writers.progress import Progress
 
     progress = Progress(lambda: sum(1 for _ in find_images(paths)), already=already)
     for answer in answers:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import BundleError, PocketCxrError
 from pocketcxr.imaging.input_checks import Reason
-from pocketcxr.inference.batch import printable
-from pocketcxr.inference.predictor import ERROR, Prediction
+from pocketcxr.inference.inputs import printable
+from pocketcxr.inference.prediction import ERROR, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

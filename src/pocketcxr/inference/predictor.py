@@ -1,110 +1,145 @@
-"""From one picture to one answer: a label, "uncertain" or "refused", always with the reasons in plain words.
+"""From one image to one prediction: a label, "uncertain" or "refused", always with the reasons.
 
-Files are read reduced (`imaging.scaled_decoding`): the same answer several times faster. Probabilities stay within
-`TOLERANCE` of what all pixels would give; where that leaves a decision open, all pixels are read after all.
+Files are read reduced (`imaging.scaled_decoding`): the same decision several times faster. Probabilities stay within
+`TOLERANCE` of what all pixels would give; where that leaves a decision open, all pixels are read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import os
+from collections import deque
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pocketcxr.errors import BundleError, ConfigError
 from pocketcxr.imaging.input_checks import Reason, refusal_reasons
 from pocketcxr.imaging.reading import read_image, read_image_bytes, read_reduced
 from pocketcxr.imaging.resize import resize
 from pocketcxr.imaging.scaled_decoding import side_for
+from pocketcxr.inference.prediction import REFUSED, UNCERTAIN, Origin, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterable, Iterator
 
     from pocketcxr.bundle.contract import ModelOutputs
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.imaging.reading import Radiograph
+    from pocketcxr.inference.inputs import ImageInput
     from pocketcxr.inference.loading import LoadingBundle
     from pocketcxr.inference.session import Bundle
 
-UNCERTAIN, REFUSED, ERROR = "uncertain", "refused", "error"
-"""The decisions that are no label; ``error`` is a file that could not be read (see `pocketcxr.inference.batch`)."""
-
 TOLERANCE = 0.005
-"""Most by which probabilities from a reduced picture may differ from those of the whole one; tested on real files."""
+"""Largest difference of probabilities between a reduced image and the whole one; tested on real files."""
 
 _NOVELTY_TOLERANCE = 0.05
-_GATE_TOLERANCE = 0.05  # of the learned gate's probability, which is steep where pictures are doubtful
+_FILTER_TOLERANCE = 0.05  # of the input filter's probability, which is steep where images are doubtful
 _NOVELTY_CUT_OFF = 1.0  # the graph divides by the bundle's cut-off
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """One answer.
-
-    `decision` is a label of the bundle, ``uncertain``, ``refused`` or ``error``. `probabilities` (0 to 1, calibrated)
-    are empty where the picture was refused or not read: a number that must not be used is not given. `novelty` is 1.0
-    at the bundle's cut-off, None where the picture was not scored. `saliency` float32 [classes, rows, columns] in logit
-    units, None without probabilities. `accepted` is the learned gate's probability that this is a picture to answer,
-    None where there is no such gate or the picture was not scored. `bundle` names the model that answered.
-    """
-
-    path: str
-    decision: str
-    probabilities: dict[str, float]
-    novelty: float | None
-    reasons: tuple[Reason, ...]
-    bundle: str
-    saliency: NDArray[np.float32] | None = field(default=None, repr=False)
-    accepted: float | None = field(default=None, repr=False)
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Prediction:
-        """Make an answer of what `record` returned; saliency and `accepted` are not in it."""
-        reasons = tuple(Reason(reason["code"], reason["words"]) for reason in record["reasons"])
-        fields = dict(record, reasons=reasons)
-        return cls(**fields)
-
-    def record(self) -> dict[str, Any]:
-        """Return the answer as plain values for JSON; these keys are part of the public contract."""
-        return {
-            "path": self.path,
-            "decision": self.decision,
-            "probabilities": self.probabilities,
-            "novelty": self.novelty,
-            "reasons": [{"code": reason.code, "words": reason.words} for reason in self.reasons],
-            "bundle": self.bundle,
-        }
 
 
 class Predictor:
     """Reads, checks, scores and decides with one bundle; holds nothing that changes, so threads may share it."""
 
     def __init__(self, bundle: Bundle | LoadingBundle, *, exact: bool = False, smallest_side: int = 0) -> None:
-        """Take a bundle from `pocketcxr.load_bundle`.
+        """Take a bundle from `inference.session.load_bundle`; `pocketcxr.load` does both.
 
         Args:
             bundle: the model.
-            exact: read every pixel of every file, several times slower: the yardstick of the fast path.
-            smallest_side: pixels that a reduced picture keeps on each axis at least, for whoever wants to show it.
+            exact: read every pixel of every file, several times slower: the reference of the fast path.
+            smallest_side: pixels that a reduced image keeps on each axis at least, for whoever wants to show it.
         """
         self.bundle, self._exact = bundle, exact
         self._side = max(smallest_side, side_for(bundle.manifest.preprocessing.size))
 
-    def predict_file(self, path: Path) -> Prediction:
-        """Read and score one DICOM, PNG or JPEG file.
+    def __repr__(self) -> str:
+        """Model, labels and image size."""
+        manifest = self.bundle.manifest
+        size = manifest.preprocessing.size
+        return f"<Predictor {self.bundle.identity}: {', '.join(manifest.labels)}; {size} x {size} pixels>"
+
+    def predict(self, image: ImageInput, /) -> Prediction:
+        """Score one image.
+
+        Args:
+            image: a path, the bytes of a DICOM, PNG, JPEG, BMP, TIFF or WebP file, a binary file object, a pydicom data
+                set, or a NumPy array [rows, columns] with bright as dense (MONOCHROME2): uint8 from 0 to 255, uint16
+                from 0 to 65535 or float in [0, 1].
 
         Raises:
-            InputError: the file cannot be read as a grey-scale picture.
+            InputError: another type, or an image that cannot be read as a grey-scale image.
+        """
+        from pocketcxr.inference.inputs import source_of
+
+        source = source_of(image)
+        prediction, _ = self._answer(source.read, source.name)
+        return self._with_origin(prediction, source.read)
+
+    def predict_many(
+        self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, workers: int | None = None
+    ) -> Iterator[Prediction]:
+        """Score files and folders in order; a file that cannot be read becomes a prediction with `error` set.
+
+        Args:
+            paths: a file, a folder, which is searched recursively, or several of them.
+            workers: processes; None takes this one for a few files and otherwise one per core.
+
+        Returns:
+            An iterator that scores as it is read and holds no images; see `inference.batch.find_images` for the order.
+
+        Raises:
+            ConfigError: something else than paths, or less than one process.
+        """
+        from pocketcxr.inference.batch import find_images, predict_files, score
+        from pocketcxr.inference.inputs import read_path
+
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        try:
+            files = [Path(path) for path in given]
+        except TypeError as error:
+            raise ConfigError(f"paths: expected a file, a folder or several of them, found {error}") from error
+        if workers is not None and workers < 1:
+            raise ConfigError(f"workers: expected at least 1, found {workers}")
+        scored: deque[Path] = deque()
+
+        def noted() -> Iterator[Path]:
+            for path in find_images(files):
+                scored.append(path)
+                yield path
+
+        found = predict_files(
+            noted(),
+            start_here=lambda: lambda path: score(self, path).prediction,
+            bundle=(self.bundle.path, self.bundle.identity),
+            exact=self._exact,
+            workers=workers,
+        )
+        return (self._with_origin(one, partial(read_path, scored.popleft())) for one in found)
+
+    def _with_origin(self, prediction: Prediction, read: Callable[[int | None], Radiograph]) -> Prediction:
+        def score_again() -> tuple[Prediction, Radiograph]:
+            from pocketcxr.inference.saliency import LONGEST_SIDE
+
+            shown = Predictor(self.bundle, exact=self._exact, smallest_side=LONGEST_SIDE)
+            return shown._answer(read, prediction.path)  # its own class
+
+        return replace(prediction, origin=Origin(self.bundle.manifest, score_again))
+
+    def predict_file(self, path: Path) -> Prediction:
+        """Score one file; `predict` does the same and takes other kinds of input too.
+
+        Raises:
+            InputError: the file cannot be read as a grey-scale image.
         """
         return self.read_and_predict(path, str(path))[0]
 
     def read_and_predict(self, path: Path, name: str) -> tuple[Prediction, Radiograph]:
-        """Read and score one file, and return the picture too; `name` becomes the answer's `path`.
+        """Read and score one file, and return the image too; `name` becomes the prediction's `path`.
 
         Raises:
-            InputError: the file cannot be read as a grey-scale picture.
+            InputError: the file cannot be read as a grey-scale image.
         """
         return self._answer(lambda side: read_image(path) if side is None else read_reduced(path, side=side), name)
 
@@ -114,7 +149,7 @@ class Predictor:
         """As `read_and_predict`, from memory; `max_pixels` as for `read_image_bytes`.
 
         Raises:
-            InputError: the bytes cannot be read as a grey-scale picture.
+            InputError: the bytes cannot be read as a grey-scale image.
         """
         return self._answer(lambda side: read_image_bytes(data, name, side=side, max_pixels=max_pixels), name)
 
@@ -129,7 +164,7 @@ class Predictor:
         return self.predict_image(radiograph, name), radiograph
 
     def predict_image(self, radiograph: Radiograph, name: str) -> Prediction:
-        """Score a picture that was read already; `name` becomes the answer's `path`."""
+        """Score an image that was read already; `name` becomes the prediction's `path`."""
         refusals = refusal_reasons(radiograph)
         if refusals:
             return Prediction(name, REFUSED, {}, None, refusals, self.bundle.identity)
@@ -153,7 +188,7 @@ class Predictor:
         )
 
     def _kind(self, outputs: ModelOutputs) -> tuple[float | None, tuple[Reason, ...]]:
-        """The learned gate's probability of a picture to answer, and its reason against this one, if any."""
+        """The input filter's probability of an image to score, and its reason against this one, if any."""
         gate = self.bundle.manifest.input_gate
         if gate is None:
             return None, ()
@@ -167,14 +202,14 @@ class Predictor:
 
 
 def _in_doubt(prediction: Prediction, manifest: Manifest) -> bool:
-    """Whether the tolerance could carry the answer across a limit."""
+    """Whether the tolerance could change the decision."""
     if prediction.novelty is None:
-        return False  # refused by the input gate, whose own doubts were settled when the file was read
+        return False  # refused by the input checks, whose own doubts were settled when the file was read
     needed = 1 - manifest.conformal_quantile
     close = any(abs(probability - needed) <= TOLERANCE for probability in prediction.probabilities.values())
     gate = manifest.input_gate
     if gate is not None and prediction.accepted is not None:
-        close = close or not abs(prediction.accepted - gate.threshold) > _GATE_TOLERANCE
+        close = close or not abs(prediction.accepted - gate.threshold) > _FILTER_TOLERANCE
     return close or not abs(prediction.novelty - _NOVELTY_CUT_OFF) > _NOVELTY_TOLERANCE  # NaN is in doubt too
 
 
@@ -199,3 +234,20 @@ def decide(probabilities: dict[str, float], manifest: Manifest) -> tuple[str, tu
 def _novelty_reason(novelty: float) -> Reason:
     words = f"unlike the pictures that the model was trained on (novelty {novelty:.2f}, cut-off {_NOVELTY_CUT_OFF:.2f})"
     return Reason("novel", words)
+
+
+def load(path: str | os.PathLike[str] | None = None, *, threads: int | None = None) -> Predictor:
+    """Load a bundle and return a predictor.
+
+    Args:
+        path: the bundle's file; None takes the student that comes with the package.
+        threads: threads inside one forward pass; None takes the processors this process may use, 4 at most.
+
+    Raises:
+        BundleError: missing, damaged, changed, of another format version, or a model that does not fit its manifest.
+    """
+    from pocketcxr.inference.session import load_bundle
+
+    if path is not None and not isinstance(path, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BundleError(f"expected the path of a bundle, found {type(path).__name__}")
+    return Predictor(load_bundle(None if path is None else Path(path), threads=threads))

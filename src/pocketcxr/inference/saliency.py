@@ -1,4 +1,4 @@
-"""Where the model looked: class activation maps as a heatmap over the picture, written as PNG."""
+"""Class activation maps as heatmaps: an array, an overlay on the image, a PNG file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from pocketcxr.errors import ConfigError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.bundle.manifest import Manifest
-    from pocketcxr.inference.predictor import Prediction
+    from pocketcxr.imaging.radiograph import Radiograph
+    from pocketcxr.inference.prediction import Prediction
 
 LONGEST_SIDE = 1024
 """A heatmap is at most this large, in pixels: maps have 7 x 7 cells, more pixels would show nothing more."""
@@ -69,11 +72,40 @@ def draw_heatmap(
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
     picture = np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BOX, reducing_gap=2.0))
-    strength = np.clip(evidence / max(float(evidence.max()), FULL_COLOUR_LOGITS), 0, 1)
-    strength = np.clip(_over_picture(strength, rows, columns, aspect=aspect), 0, 1)  # [rows, columns]
+    strength = _strength(evidence, rows, columns, aspect=aspect)
     steps = _colour_steps()[np.round(strength * 255).astype(np.uint8)]  # [rows, columns, 4]: colour times opacity, rest
     blended = steps[..., :3] + steps[..., 3:] * np.clip(picture, 0, 1)[..., None]
     return np.round(blended * np.float32(255)).astype(np.uint8)
+
+
+def heatmap_of(
+    prediction: Prediction, radiograph: Radiograph, manifest: Manifest, label: str | None
+) -> NDArray[np.float32]:
+    """Evidence for a label (None: see `shown_label`) at the size of the whole image, float32 [rows, columns] in [0, 1].
+
+    Raises:
+        ConfigError: no label of the bundle.
+    """
+    size = radiograph.facts.height, radiograph.facts.width
+    return _strength(_evidence(prediction, manifest, label), *size, aspect=manifest.preprocessing.aspect)
+
+
+def overlay_of(prediction: Prediction, radiograph: Radiograph, manifest: Manifest, label: str | None) -> Image.Image:
+    """Draw the heatmap of a label over the image; see `draw_heatmap`.
+
+    Raises:
+        ConfigError: no label of the bundle.
+    """
+    evidence = _evidence(prediction, manifest, label)
+    return Image.fromarray(draw_heatmap(radiograph.pixels, evidence, aspect=manifest.preprocessing.aspect))
+
+
+def _evidence(prediction: Prediction, manifest: Manifest, label: str | None) -> NDArray[np.float32]:
+    label = shown_label(prediction, manifest) if label is None else label
+    if label not in manifest.labels:
+        raise ConfigError(f"label: expected one of {', '.join(manifest.labels)}, found {label!r}")
+    assert prediction.saliency is not None
+    return evidence_map(prediction.saliency, manifest.labels.index(label), temperature=manifest.temperature)
 
 
 def write_heatmap(folder: Path, prediction: Prediction, pixels: NDArray[np.float32], *, manifest: Manifest) -> Path:
@@ -103,7 +135,7 @@ def heatmap_png(prediction: Prediction, pixels: NDArray[np.float32], *, manifest
     if prediction.saliency is None:
         raise ValueError(f"no heatmap for a picture that was not scored (decision {prediction.decision})")
     label = shown_label(prediction, manifest)
-    evidence = evidence_map(prediction.saliency, manifest.labels.index(label), temperature=manifest.temperature)
+    evidence = _evidence(prediction, manifest, label)
     overlay = draw_heatmap(pixels, evidence, aspect=manifest.preprocessing.aspect)
     text = PngImagePlugin.PngInfo()
     text.add_text("Title", f"evidence for {label}, full colour at {max(float(evidence.max()), FULL_COLOUR_LOGITS):.2f}")
@@ -114,8 +146,14 @@ def heatmap_png(prediction: Prediction, pixels: NDArray[np.float32], *, manifest
     return stream.getvalue()
 
 
-def _over_picture(strength: NDArray[np.float32], rows: int, columns: int, *, aspect: str) -> NDArray[np.float32]:
-    """Enlarge a map smoothly to the picture; of a padded square only the part that the picture filled is kept."""
+def _strength(evidence: NDArray[np.float32], rows: int, columns: int, *, aspect: str) -> NDArray[np.float32]:
+    """Share of full colour, float32 [rows, columns] in [0, 1]."""
+    strength = np.clip(evidence / max(float(evidence.max()), FULL_COLOUR_LOGITS), 0, 1)
+    return np.clip(_over_image(strength, rows, columns, aspect=aspect), 0, 1)
+
+
+def _over_image(strength: NDArray[np.float32], rows: int, columns: int, *, aspect: str) -> NDArray[np.float32]:
+    """Enlarge a map smoothly to the image; of a padded square only the part that the image filled is kept."""
     image = Image.fromarray(strength.astype(np.float32))
     if aspect == "squash":
         return np.asarray(image.resize((columns, rows), Image.Resampling.BICUBIC))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from pocketcxr.inference.loading import LoadingBundle
-    from pocketcxr.inference.predictor import Prediction
+    from pocketcxr.inference.prediction import Prediction
     from pocketcxr.inference.session import Bundle
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.imaging.radiograph import Radiograph
-    from pocketcxr.inference.predictor import Prediction
+    from pocketcxr.inference.prediction import Prediction
     from pocketcxr.labels import Task
     from pocketcxr.pipeline.run import Run
     from pocketcxr.report.types import Section

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.data.rows import IndexRow
-    from pocketcxr.inference.predictor import Prediction
+    from pocketcxr.inference.prediction import Prediction
 
     Decide = Callable[[Radiograph], Prediction]
 

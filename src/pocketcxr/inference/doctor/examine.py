@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pocketcxr.errors import BundleError, PocketCxrError
-from pocketcxr.inference import machine
+from pocketcxr.inference.doctor import machine
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _golden(bundle: Bundle) -> Check:
 
 
 def _speed(bundle: Bundle) -> Check:
-    from pocketcxr.inference.speed import FILM_SIDE, measure_speed
+    from pocketcxr.inference.doctor.speed import FILM_SIDE, measure_speed
 
     reading_ms, network_ms = measure_speed(bundle)
     workers = machine.processors()[0]

@@ -13,7 +13,7 @@ from pathlib import Path
 from pocketcxr.inference.pool import default_workers
 
 _DISTRIBUTION = "pocketcxr"
-_WEB_PAGE = Path(__file__).parent.parent / "serving" / "static"  # where `make web` puts it
+_WEB_PAGE = Path(__file__).parents[2] / "serving" / "static"  # where `make web` puts it
 # what speeds small networks up, by the names that Linux and NumPy use
 _INSTRUCTION_SETS = {
     "sse4_1": "SSE4.1",

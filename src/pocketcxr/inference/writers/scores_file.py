@@ -18,7 +18,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import ConfigError, require_extra
-from pocketcxr.inference.predictor import ERROR
+from pocketcxr.inference.prediction import ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -140,7 +140,7 @@ def _fields(line: bytes, *, is_csv: bool, where: str) -> tuple[str, str, str]:
 
 
 def _check_columns(line: bytes, labels: Sequence[str], path: Path) -> None:
-    from pocketcxr.inference.output import csv_columns
+    from pocketcxr.inference.writers.formats import csv_columns
 
     if line.decode("utf-8", "replace").strip().split(",") != csv_columns(labels):
         raise ConfigError(f"{path} holds columns of another bundle or program: name another file")

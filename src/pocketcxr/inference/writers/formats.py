@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO
 
-    from pocketcxr.inference.predictor import Prediction
+    from pocketcxr.inference.prediction import Prediction
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _LONGEST_DECISION = len("uncertain")

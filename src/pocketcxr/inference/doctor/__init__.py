@@ -1,0 +1,1 @@
+"""The command ``pocketcxr doctor``: examine a machine for what predictions need."""
