@@ -41,7 +41,7 @@ from pocketcxr.pipeline.prepare import index_sources
 from pocketcxr.training.config import StudentConfig, ViewsConfig
 from pocketcxr.training.environment import reexec_with_tuned_allocator
 from pocketcxr.training.student import train_student
-from pocketcxr.training.views import cache_views
+from pocketcxr.training.teacher.views import cache_views
 
 if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
@@ -107,7 +107,7 @@ def _compare(options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[
         weights="scratch",
         epochs=1,
         batch_size=options.batch_size,
-        losses={"hard": 0.5, "soft": 0.5},
+        losses={"ce": 0.5, "kd": 0.5},
         temperature=TEMPERATURE,
         sampling="uniform",
         checkpoint_every_steps=10_000,

@@ -1,8 +1,9 @@
-"""The learned input gate, judged only on pictures that it never saw: five folds, and kinds left out of training.
+"""The learned input filter, evaluated only on pictures that it never saw: five folds, and kinds left out of training.
 
 Folds by patient, else by group of near duplicates, else by file: SHA-256 of the group's name modulo 5. In each fold the
-limit is chosen on frontal films of the other folds (a tenth of them), then everything in the fold is judged: films by
-source, strangers by kind and source, films made inverted, turned and cropped, and newly drawn pictures of nothing.
+limit is chosen on frontal radiographs of the other folds (a tenth of them), then everything in the fold is evaluated:
+radiographs by source, other images by kind and source, radiographs made inverted, turned and cropped, and newly drawn
+ones.
 Then kinds (or one set of a kind) are left out of training whole, and asked after: how far does it reach?
 Compared with: a linear head on the student's own embedding and on the means and deviations of its earlier maps.
 
@@ -37,8 +38,8 @@ from pocketcxr.imaging.resize import resize
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.networks import Student
 from pocketcxr.training.config import InputFilterConfig
-from pocketcxr.training.input_filter import fit_input_gate, judged, probabilities
-from pocketcxr.training.input_filter_batches import MADE, KnownPictures, make
+from pocketcxr.training.input_filter.batches import MADE, KnownPictures, make
+from pocketcxr.training.input_filter.fit import fit_input_filter, probabilities, refusals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def one_fold(
     calibration, kept = films[:CALIBRATION_FILMS], films[CALIBRATION_FILMS : CALIBRATION_FILMS + TRAIN_FILMS]
     others = np.flatnonzero(outside & (pictures.kinds != "frontal"))
     started = time.process_time()
-    network, spec = fit_input_gate(
+    network, spec = fit_input_filter(
         pictures.of(np.concatenate([kept, others])),
         pictures.pixels[calibration],
         image_size=size,
@@ -133,7 +134,7 @@ def one_fold(
         ]
     )
     asked = with_strange_films(pictures.of(tested), seed=100 + fold)
-    refused, reasons = judged(probabilities(network, asked.pixels), spec)
+    refused, reasons = refusals(probabilities(network, asked.pixels), spec)
     _LOGGER.info("fold %d: limit %.3f, %.0f s of one core", fold, spec.threshold, time.process_time() - started)
     places = [*tested.tolist(), *([-1] * (len(asked.kinds) - len(tested)))]
     return [
@@ -177,14 +178,14 @@ def left_out(pictures: KnownPictures, groups: tuple[tuple[str, str], ...], size:
             np.flatnonzero(~away & (pictures.kinds != "frontal")),
         ]
     )
-    network, spec = fit_input_gate(
+    network, spec = fit_input_filter(
         pictures.of(kept),
         pictures.pixels[films[:CALIBRATION_FILMS]],
         image_size=size,
         config=InputFilterConfig(steps=steps),
         progress=False,
     )
-    refused, _ = judged(probabilities(network, pictures.pixels[away]), spec)
+    refused, _ = refusals(probabilities(network, pictures.pixels[away]), spec)
     return _share(int(refused.sum()), len(refused))
 
 

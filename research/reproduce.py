@@ -39,7 +39,7 @@ NARROW = (
         "--set student.backbone=mobilenetv2_035 --set student.epochs=6 --set student.learning_rate=1e-3",
     ),
     # no teacher of 160 px: labels only, from weights that were taught
-    ("px160", "160 px", "--set data.image_size=160 --set 'student.losses={{hard=1.0}}' --set student.unlabelled=false"),
+    ("px160", "160 px", "--set data.image_size=160 --set 'student.losses={{ce=1.0}}' --set student.unlabelled=false"),
 )
 
 

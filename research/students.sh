@@ -43,15 +43,15 @@ student second-vgg --set student.weights="$out/first-vgg/student-distilled/best.
 teacher teacher '["vgg19_bn", "resnetv2_50"]' \
   "[\"$out/second-vgg/student-distilled/best.safetensors\", \"$out/first-resnet/student-distilled/best.safetensors\"]"
 
-modern='student.losses={hard=0.5, soft=1.0, embedding=1.0, similarity=1.0}'
+modern='student.losses={ce=0.5, kd=1.0, embedding=1.0, similarity=1.0}'
 taught=(--set teacher.checkpoint="$out/teacher/teacher/teacher.safetensors")
 for seed in $seeds; do
-  student "soft-s$seed" "${taught[@]}" --set student.seed="$seed" --set 'student.losses={hard=0.5, soft=1.0}'
-  student "embedding-s$seed" "${taught[@]}" --set student.seed="$seed" --set 'student.losses={hard=0.5, embedding=1.0}'
+  student "soft-s$seed" "${taught[@]}" --set student.seed="$seed" --set 'student.losses={ce=0.5, kd=1.0}'
+  student "embedding-s$seed" "${taught[@]}" --set student.seed="$seed" --set 'student.losses={ce=0.5, embedding=1.0}'
   student "both-s$seed" "${taught[@]}" --set student.seed="$seed"
   scratch=(--set student.weights=scratch --set student.seed="$seed")
-  student "scratch-soft-s$seed" "${taught[@]}" "${scratch[@]}" --set 'student.losses={hard=0.5, soft=1.0}'
-  student "scratch-embedding-s$seed" "${taught[@]}" "${scratch[@]}" --set 'student.losses={hard=0.5, embedding=1.0}'
+  student "scratch-soft-s$seed" "${taught[@]}" "${scratch[@]}" --set 'student.losses={ce=0.5, kd=1.0}'
+  student "scratch-embedding-s$seed" "${taught[@]}" "${scratch[@]}" --set 'student.losses={ce=0.5, embedding=1.0}'
   student "scratch-both-s$seed" "${taught[@]}" "${scratch[@]}"
   student "modern-s$seed" "${taught[@]}" --set student.seed="$seed" --set student.unlabelled=true --set "$modern"
 done

@@ -67,7 +67,7 @@ def test_every_experiment_file_is_a_valid_configuration_or_task(monkeypatch):
     pytest.importorskip("torch")
     from pocketcxr.labels import load_task
     from pocketcxr.training.config import load_experiment
-    from pocketcxr.training.losses import check_losses
+    from pocketcxr.training.losses.distillation import check_losses
 
     files = sorted((ROOT / "research").glob("*.toml"))
     monkeypatch.chdir(ROOT)  # an experiment names its task's file from there

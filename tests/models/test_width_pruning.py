@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from pocketcxr.errors import CheckpointError
 from pocketcxr.models.backbones import build_backbone
 from pocketcxr.models.weights import load_weight_file
-from pocketcxr.models.width_pruning import is_wider, slim
+from pocketcxr.models.width_pruning import is_wider, prune_width
 
 WIDE, NARROW, SIZE = "mobilenetv2_100", "mobilenetv2_050", 32
 
@@ -50,7 +50,7 @@ def silence(wide, narrow):
 def test_a_network_whose_other_channels_are_silent_stays_the_same_function(narrow_name):
     wide, narrow = make_wide(), build_backbone(narrow_name, image_size=SIZE).eval()
     silence(wide.trunk, narrow.trunk)
-    narrow.trunk.load_state_dict(slim(wide.trunk.state_dict(), narrow.trunk.state_dict()))
+    narrow.trunk.load_state_dict(prune_width(wide.trunk.state_dict(), narrow.trunk.state_dict()))
     images = torch.rand(3, 1, SIZE, SIZE)
     with torch.no_grad():
         wanted = wide(images)

@@ -1,4 +1,4 @@
-"""The gate's stage: fitted where the data hold strangers, said in one line where they do not, done once."""
+"""The stage of the input filter: fitted where the data hold other images, else one line says so; fitted once."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from pocketcxr.pipeline.prepare import index_sources, split_index
 from pocketcxr.pipeline.run import open_run
 from pocketcxr.training.config import load_experiment
 
-QUICK = ("data.image_size=32", "gate.steps=4", "gate.batch_size=16", "gate.pixels=32")
+QUICK = ("data.image_size=32", "input_filter.steps=4", "input_filter.batch_size=16", "input_filter.pixels=32")
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """Split table of drawn films, enough for 20 of them in the calibration part."""
-    folder = tmp_path_factory.mktemp("gate")
-    draw_phantom(folder / "films", patients=40, seed=3, size=96, progress=False)
-    index_sources([folder / "films"], folder / "index.csv", progress=False)
+    """Split table of drawn frontal, enough for 20 of them in the calibration part."""
+    folder = tmp_path_factory.mktemp("filter")
+    draw_phantom(folder / "xrays", patients=40, seed=3, size=96, progress=False)
+    index_sources([folder / "xrays"], folder / "index.csv", progress=False)
     split_index(folder / "index.csv", load_task("covid-3class"), folder / "splits.csv", fractions=(0.5, 0.3, 0.2))
     return folder / "splits.csv"
 
 
 @pytest.fixture(scope="module")
 def strangers(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("strangers")
+    folder = tmp_path_factory.mktemp("ood")
     for number, picture in enumerate(draw_strangers(40, size=96, seed=9)):
         path = folder / ("knee_xray", "photograph")[number % 2] / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
@@ -49,17 +49,17 @@ def _run(table, tmp_path, *settings):
     return run
 
 
-def test_without_strangers_there_is_no_gate_and_one_line_says_how_to_get_one(table, tmp_path, caplog):
+def test_without_other_images_there_is_no_filter_and_one_line_says_how_to_get_one(table, tmp_path, caplog):
     run = _run(table, tmp_path)
     with caplog.at_level(logging.INFO, logger="pocketcxr"):
         assert stage.input_filter_stage(run) is None
-    assert "no input gate" in caplog.text
-    assert "gate.strangers" in caplog.text
+    assert "no input filter" in caplog.text
+    assert "input_filter.ood" in caplog.text
     assert stage.fitted_input_filter(run) is None
 
 
-def test_with_strangers_it_is_fitted_once_and_again_when_its_settings_change(table, strangers, tmp_path, monkeypatch):
-    run = _run(table, tmp_path, f"gate.strangers={json.dumps([str(strangers)])}")
+def test_with_other_images_it_is_fitted_once_and_again_when_its_settings_change(table, ood, tmp_path, monkeypatch):
+    run = _run(table, tmp_path, f"input_filter.ood={json.dumps([str(ood)])}")
     path = stage.input_filter_stage(run)
     assert path == run.input_filter
     network, spec, record = stage.fitted_input_filter(run)
@@ -76,7 +76,7 @@ def test_with_strangers_it_is_fitted_once_and_again_when_its_settings_change(tab
         "turned",
         "cropped",
     }
-    # 40 strangers: those of the gate's test split only
+    # 40 of them: those of the filter's test split only
     assert (
         2 <= sum(row["images"] for name, row in tested.items() if name.split()[0] in ("not_xray", "other_part")) <= 16
     )
@@ -85,29 +85,29 @@ def test_with_strangers_it_is_fitted_once_and_again_when_its_settings_change(tab
         raise AssertionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "fit_input_gate", fail)
+        patch.setattr(stage, "fit_input_filter", fail)
         assert stage.input_filter_stage(run) == path  # done already
-        longer = dataclasses.replace(run.experiment.gate, steps=5)
-        changed = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, gate=longer))
+        longer = dataclasses.replace(run.experiment.input_filter, steps=5)
+        changed = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, input_filter=longer))
         with pytest.raises(AssertionError):
             stage.input_filter_stage(changed)
 
 
-def test_pictures_that_cannot_be_read_are_left_out(table, strangers, tmp_path, caplog):
-    rows = stage.with_strangers(stage.read_rows(table), [strangers])
+def test_pictures_that_cannot_be_read_are_left_out(table, ood, tmp_path, caplog):
+    rows = stage.with_strangers(stage.read_rows(table), [ood])
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     rows.append(dataclasses.replace(rows[-1], path=str(broken), sha256="0"))
     with caplog.at_level(logging.INFO, logger="pocketcxr"):
-        pictures, splits, groups = stage.load_known(rows, size=32, aspect="squash", progress=False, most_films=7)
-    assert "left out of the input gate" in caplog.text
-    films = pictures.kinds == "frontal"
-    assert {split: int((films & (splits == split)).sum()) for split in ("train", "calibration", "test")} == {
+        pictures, splits, groups = stage.load_known(rows, size=32, aspect="squash", progress=False, most_frontal=7)
+    assert "left out of the input filter" in caplog.text
+    frontal = pictures.kinds == "frontal"
+    assert {split: int((frontal & (splits == split)).sum()) for split in ("train", "calibration", "test")} == {
         "train": 7,
         "calibration": 7,
         "test": 7,
     }
-    assert (~films).sum() == 40
+    assert (~frontal).sum() == 40
     assert pictures.pixels.shape == (61, 32, 32)
     assert len(groups) == 61
     assert pictures.pixels.dtype == np.uint8

@@ -268,6 +268,6 @@ def test_the_report_gets_a_section_with_a_row_per_item(record):
 def test_words_for_losses_are_those_of_the_training():
     pytest.importorskip("torch")
     from pocketcxr.reporting.statements.training import LOSSES
-    from pocketcxr.training.losses import LOSSES as TRAINED
+    from pocketcxr.training.losses.distillation import LOSSES as TRAINED
 
     assert set(LOSSES) == set(TRAINED)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-_HERE = str(Path(__file__).parent)
+import pocketcxr
+
+_HERE, _SOURCES = str(Path(__file__).parent), str(Path(pocketcxr.__file__).parents[1])
 sys.path.insert(0, _HERE)  # so that child processes can import `tiny_runs` by name
 
 import tiny_runs  # noqa: E402
@@ -26,7 +29,9 @@ def processes():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tiny_runs"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", _HERE)  # Python 3.11's server does not take over sys.path
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join([_HERE, _SOURCES])
+        )  # Python 3.11's server does not take over sys.path
         context.Process(target=int).start()
         yield context
 

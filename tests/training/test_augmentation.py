@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pocketcxr.data.rows import IndexRow
-from pocketcxr.training.augmentation import augment, image_keys, plain, replay, uniforms
+from pocketcxr.training.augmentation import AugmentedViews, augment, image_keys, uniforms
 from pocketcxr.training.config import AugmentationConfig
 
 OFF = AugmentationConfig(
@@ -19,14 +19,11 @@ FULL = AugmentationConfig()
 
 
 def view(dataset, positions, views, augmentation=FULL, seed=0):
-    return replay(
-        dataset,
-        np.asarray(positions),
-        np.asarray(views),
-        keys=image_keys(dataset.rows),
-        seed=seed,
-        augmentation=augmentation,
-    )
+    return AugmentedViews(dataset, augmentation, seed=seed)(np.asarray(positions), np.asarray(views))
+
+
+def whole(dataset, positions):
+    return torch.from_numpy(dataset.images(positions))
 
 
 def with_size(dataset, size):
@@ -96,12 +93,12 @@ def test_draws_are_uniform_and_independent():
 
 def test_with_all_parts_off_a_view_is_the_image(dataset):
     positions = np.arange(5)
-    assert torch.equal(view(dataset, positions, positions, OFF), plain(dataset, positions))
+    assert torch.equal(view(dataset, positions, positions, OFF), whole(dataset, positions))
 
 
 def test_a_certain_flip_is_a_mirror_image(dataset):
     mirrored = view(dataset, [2], [0], dataclasses.replace(OFF, flip=1.0))
-    assert torch.allclose(mirrored, plain(dataset, np.array([2])).flip(-1), atol=1e-5)
+    assert torch.allclose(mirrored, whole(dataset, np.array([2])).flip(-1), atol=1e-5)
 
 
 def test_pixels_stay_within_range(dataset):
@@ -124,7 +121,7 @@ def test_intensity_alone_keeps_every_pixel_in_place(dataset):
 def test_an_erased_rectangle_touches_an_edge_and_is_one_grey(dataset):
     positions = np.arange(30)
     changed = view(dataset, positions, positions, dataclasses.replace(OFF, erase=1.0))
-    for picture, original in zip(changed[:, 0], plain(dataset, positions)[:, 0], strict=True):
+    for picture, original in zip(changed[:, 0], whole(dataset, positions)[:, 0], strict=True):
         rows, columns = torch.nonzero(picture != original, as_tuple=True)
         assert len(rows) > 0
         assert int(rows.min()) == 0 or int(rows.max()) == 31 or int(columns.min()) == 0 or int(columns.max()) == 31
@@ -135,7 +132,7 @@ def test_about_the_configured_share_is_flipped(dataset):
     config = dataclasses.replace(OFF, flip=0.3)
     views = np.arange(400)
     pictures = view(dataset, np.zeros(400, int), views, config)
-    flipped = (pictures - plain(dataset, np.array([0]))).abs().amax(dim=(1, 2, 3)) > 0.01
+    flipped = (pictures - whole(dataset, np.array([0]))).abs().amax(dim=(1, 2, 3)) > 0.01
     assert 0.22 < float(flipped.float().mean()) < 0.38
 
 

@@ -9,7 +9,7 @@ import pytest
 import tiny_runs
 
 from pocketcxr.models.checkpoints import load_network
-from pocketcxr.training.record import Table
+from pocketcxr.training.run.record import Table
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from pocketcxr.models.checkpoints import load_network, read_record
 from pocketcxr.training.config import OptimisationConfig
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import Batch, Stage, fit
-from pocketcxr.training.record import Table
+from pocketcxr.training.run.record import Table
 
 CONFIG = OptimisationConfig(epochs=4, batch_size=4, precision="fp32", checkpoint_every_steps=1, learning_rate=0.01)
 
@@ -132,11 +132,11 @@ def test_fp16_on_a_processor_is_refused(dataset, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("a GPU is there, and trains in fp16")
     with pytest.raises(ConfigError, match="fp16 needs a GPU"):
-        tiny_runs.train_tiny_student(dataset, tmp_path, dataclasses.replace(tiny_runs.ALONE, precision="fp16"))
+        tiny_runs.train_tiny_student(dataset, tmp_path, dataclasses.replace(tiny_runs.BASELINE, precision="fp16"))
 
 
 def test_bf16_trains(dataset, tmp_path):
-    config = dataclasses.replace(tiny_runs.ALONE, precision="bf16", epochs=1)
+    config = dataclasses.replace(tiny_runs.BASELINE, precision="bf16", epochs=1)
     best = tiny_runs.train_tiny_student(dataset, tmp_path, config)
     assert read_record(best)["precision"] == "bf16"
     network, _, _ = load_network(best)
@@ -148,5 +148,5 @@ def test_bf16_trains(dataset, tmp_path):
 def test_every_precision_trains_on_a_gpu(dataset, tmp_path, precision):
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
-    best = tiny_runs.train_tiny_student(dataset, tmp_path, dataclasses.replace(tiny_runs.ALONE, precision=precision))
+    best = tiny_runs.train_tiny_student(dataset, tmp_path, dataclasses.replace(tiny_runs.BASELINE, precision=precision))
     assert all(torch.isfinite(tensor).all() for tensor in load_network(best)[0].state_dict().values())

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from pocketcxr.training.config import OptimisationConfig
 from pocketcxr.training.sampling import epoch_plan, training_positions
 
 
@@ -14,7 +15,7 @@ def positions(dataset):
 
 
 def plan(dataset, positions, sampling, epoch=0, seed=0):
-    return epoch_plan(dataset, positions, sampling=sampling, seed=seed, epoch=epoch)
+    return epoch_plan(dataset, positions, OptimisationConfig(sampling=sampling, seed=seed), epoch=epoch)
 
 
 def test_uniform_shows_each_image_once_in_another_order_each_epoch(dataset, positions):
@@ -64,7 +65,9 @@ def test_class_source_sqrt_lies_between_natural_and_equal_shares(dataset, positi
 
 
 def test_a_weight_multiplies_the_share_of_a_source(dataset, positions):
-    order, _ = epoch_plan(dataset, positions, sampling="class-source", seed=0, epoch=0, source_weights={"b": 3.0})
+    order, _ = epoch_plan(
+        dataset, positions, OptimisationConfig(sampling="class-source", source_weights={"b": 3.0}), epoch=0
+    )
     counts = Counter((int(dataset.labels[p]), dataset.rows[p].source) for p in order)
     for label in range(3):
         assert abs(counts[label, "b"] - 3 * counts[label, "a"]) <= 3

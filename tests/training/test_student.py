@@ -12,7 +12,7 @@ from pocketcxr.errors import CacheError, ConfigError, DataError
 from pocketcxr.labels import TASKS
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, read_record
 from pocketcxr.models.networks import Student
-from pocketcxr.training.record import Table
+from pocketcxr.training.run.record import Table
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +37,27 @@ def test_a_distilled_student_is_a_student_with_the_record_of_its_making(dataset,
     assert record["data"] == "tiny"
     assert record["weights"]["source"] == "scratch"
     assert not [name for name in network.state_dict() if "projection" in name]
-    assert {"loss_hard", "loss_soft", "loss_embedding"} <= metrics(distilled).rows[0].keys()
+    assert {"loss_ce", "loss_kd", "loss_embedding"} <= metrics(distilled).rows[0].keys()
 
 
 def test_cached_and_present_teacher_give_the_same_losses_on_the_same_pixels(dataset, teacher, distilled, tmp_path):
     config = dataclasses.replace(tiny_runs.STUDENT, epochs=1)
     online = metrics(tiny_runs.train_tiny_student(dataset, tmp_path / "online", config, teacher=teacher))
     cached = metrics(distilled)
-    for name in ("loss_hard", "loss_soft", "loss_embedding"):
+    for name in ("loss_ce", "loss_kd", "loss_embedding"):
         assert online.column(name)[0] == pytest.approx(cached.column(name)[0], abs=1e-3), name
-    assert online.column("loss_soft")[0] > 0.01
+    assert online.column("loss_kd")[0] > 0.01
 
 
 def test_without_a_teacher_unlabelled_images_are_left_out(dataset, distilled, tmp_path):
-    alone = metrics(
-        tiny_runs.train_tiny_student(dataset, tmp_path / "a", dataclasses.replace(tiny_runs.ALONE, epochs=1))
+    baseline = metrics(
+        tiny_runs.train_tiny_student(dataset, tmp_path / "a", dataclasses.replace(tiny_runs.BASELINE, epochs=1))
     )
     labelled = 48
     assert labelled == sum(
         row.split == "train" and label >= 0 for row, label in zip(dataset.rows, dataset.labels, strict=True)
     )
-    assert len(alone.rows) == labelled // 16
+    assert len(baseline.rows) == labelled // 16
     assert len(metrics(distilled).rows) == 3 * ((labelled + 16) // 16)
 
 
@@ -67,7 +67,7 @@ def test_unlabelled_images_can_be_left_out_of_distillation(dataset, views, tmp_p
 
 
 def test_another_seed_is_another_student(dataset, tmp_path):
-    config = dataclasses.replace(tiny_runs.ALONE, epochs=1)
+    config = dataclasses.replace(tiny_runs.BASELINE, epochs=1)
     one, other = (
         load_network(
             tiny_runs.train_tiny_student(dataset, tmp_path / str(seed), dataclasses.replace(config, seed=seed))
@@ -92,7 +92,7 @@ def test_losses_that_make_no_sense_are_refused_before_any_work(dataset, views, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_answers_to_other_data_are_refused(views, tmp_path):
+def test_outputs_for_other_data_are_refused(views, tmp_path):
     other = tiny_runs.make_dataset(fingerprint="other")
     with pytest.raises(CacheError, match="other data"):
         tiny_runs.train_tiny_student(other, tmp_path, tiny_runs.STUDENT, views=views)
@@ -114,7 +114,7 @@ def test_a_run_that_has_no_pretrained_weights_says_so_and_goes_on(dataset, tmp_p
     monkeypatch.delenv("POCKETCXR_WEIGHTS", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     logging.getLogger("pocketcxr").propagate = True
-    config = dataclasses.replace(tiny_runs.ALONE, weights="pretrained", epochs=1)
+    config = dataclasses.replace(tiny_runs.BASELINE, weights="pretrained", epochs=1)
     with caplog.at_level(logging.WARNING, logger="pocketcxr"):
         best = tiny_runs.train_tiny_student(dataset, tmp_path, config)
     said = [entry.getMessage() for entry in caplog.records if "no pretrained weights for" in entry.getMessage()]

@@ -16,8 +16,8 @@ from pocketcxr.data.rows import IndexRow
 from pocketcxr.labels import TASKS
 from pocketcxr.training.config import AugmentationConfig, StudentConfig, TeacherConfig, ViewsConfig
 from pocketcxr.training.student import train_student
-from pocketcxr.training.teacher import train_teacher
-from pocketcxr.training.views import TeacherViews, cache_views
+from pocketcxr.training.teacher.teacher import train_teacher
+from pocketcxr.training.teacher.views import TeacherViews, cache_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ STUDENT = StudentConfig(
     checkpoint_every_steps=2,
     unlabelled=True,
 )
-ALONE = StudentConfig(**{**vars(STUDENT), "losses": {"hard": 1.0}})
+BASELINE = StudentConfig(**{**vars(STUDENT), "losses": {"ce": 1.0}})
 TEACHER = TeacherConfig(
     backbones=(BACKBONE, "mobilenetv2_035"),
     weights=("scratch", "scratch"),
@@ -78,11 +78,11 @@ def train_tiny_teacher(dataset: Dataset, out: Path, config: TeacherConfig = TEAC
 
 
 def cache_tiny_views(dataset: Dataset, teacher: Path, out: Path, **options: object) -> TeacherViews:
-    """Cache (or go on caching) the tiny teacher's answers."""
+    """Cache (or go on caching) the tiny teacher's outputs."""
     return cache_views(dataset, teacher, VIEWS, out=out, progress=False, **options)
 
 
-def train_tiny_student(dataset: Dataset, out: Path, config: StudentConfig = ALONE, **options: object) -> Path:
+def train_tiny_student(dataset: Dataset, out: Path, config: StudentConfig = BASELINE, **options: object) -> Path:
     """Train (or go on training) the tiny student."""
     return train_student(dataset, config, out=out, views_config=VIEWS, progress=False, **options)
 
@@ -94,13 +94,13 @@ def run_teacher(out: str) -> None:
 
 
 def run_student(out: str) -> None:
-    """In a child process: the tiny student alone."""
+    """In a child process: the tiny baseline student."""
     torch.set_num_threads(1)
     train_tiny_student(make_dataset(), Path(out))
 
 
 def run_views(teacher: str, out: str, shard: tuple[int, int] = (0, 1)) -> None:
-    """In a child process: the tiny teacher's answers, or a part of them."""
+    """In a child process: the tiny teacher's outputs, or a part of them."""
     torch.set_num_threads(1)
     cache_tiny_views(make_dataset(), Path(teacher), Path(out), shard=shard)
 

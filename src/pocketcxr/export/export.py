@@ -91,7 +91,7 @@ def export_student(
         golden_images: calibration images to add to the drawn golden inputs. They leave with the bundle: only where
             their licence and their patients allow it.
         warnings: sentences that stand before all other limits in the manifest, such as the outcome of an audit.
-        input_gate: the learned gate (`pocketcxr.training.input_filter`) to ship in the same graph.
+        input_gate: the learned gate (`pocketcxr.training.input_filter.fit`) to ship in the same graph.
         measure: gives the manifest's `metrics` of the finished file; they are those of the file, not of the network.
         progress: show a bar on stderr.
 

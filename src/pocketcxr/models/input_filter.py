@@ -1,4 +1,4 @@
-"""The learned input gate: a network of its own, as small as the question, that says what a picture is.
+"""The learned input filter: a network of its own, as small as the question, that says what a picture is.
 
 ::
 
@@ -31,7 +31,7 @@ SIDE = 56
 
 _CHANNELS = (16, 32, 64, 96)
 _LAST_CHANNELS = 32
-_SPEC, _RECORD = "pocketcxr.input_gate", "pocketcxr.record"
+_SPEC, _RECORD = "pocketcxr.input_gate", "pocketcxr.record"  # the file format, older than the name
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class InputKindNetwork(nn.Module):
         return torch.softmax(self.logits(self.seen(images)), dim=1)
 
 
-def save_input_gate(path: Path, network: InputKindNetwork, spec: InputKindSpec, record: dict[str, Any]) -> None:
+def save_input_filter(path: Path, network: InputKindNetwork, spec: InputKindSpec, record: dict[str, Any]) -> None:
     """Write weights, specification and record as one safetensors file; it appears whole or not at all.
 
     Raises:
@@ -97,14 +97,14 @@ def save_input_gate(path: Path, network: InputKindNetwork, spec: InputKindSpec, 
     try:
         write_bytes(path, save(tensors, metadata))
     except OSError as error:
-        raise CheckpointError(f"cannot write input gate {path}: {error.strerror or error}") from error
+        raise CheckpointError(f"cannot write input filter {path}: {error.strerror or error}") from error
 
 
-def load_input_gate(path: Path) -> tuple[InputKindNetwork, InputKindSpec, dict[str, Any]]:
-    """Rebuild the gate from its file, on the CPU, in evaluation mode: network, specification, record.
+def load_input_filter(path: Path) -> tuple[InputKindNetwork, InputKindSpec, dict[str, Any]]:
+    """Rebuild the filter from its file, on the CPU, in evaluation mode: network, specification, record.
 
     Raises:
-        CheckpointError: the file is missing, damaged or no input gate.
+        CheckpointError: the file is missing, damaged or no input filter.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -117,6 +117,6 @@ def load_input_gate(path: Path) -> tuple[InputKindNetwork, InputKindSpec, dict[s
         return network.eval(), spec, json.loads(metadata[_RECORD])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path}: expected an input gate of pocketcxr ({str(error).splitlines()[0]}); "
+            f"{path}: expected an input filter of pocketcxr ({str(error).splitlines()[0]}); "
             "run  pocketcxr train-input-filter"
         ) from error

@@ -19,7 +19,7 @@ from pocketcxr.bundle.format import default_bundle_path
 from pocketcxr.errors import CheckpointError, ConfigError
 from pocketcxr.models.backbones import Backbone, build_backbone, build_trunk, check_name
 from pocketcxr.models.bundle_weights import load_bundle_backbone
-from pocketcxr.models.width_pruning import FAMILY, is_wider, slim
+from pocketcxr.models.width_pruning import FAMILY, is_wider, prune_width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +103,7 @@ def load_weight_file(name: str, path: Path, *, image_size: int) -> Backbone:
         state = {key.removeprefix(_OWN): tensor for key, tensor in state.items()}
     wanted = backbone.trunk.state_dict()
     if name.startswith(FAMILY) and is_wider(state, wanted):
-        state = slim(state, wanted)
+        state = prune_width(state, wanted)
         _log.info("%s starts from the strongest channels of the wider network in %s", name, path.name)
     adapted: dict[str, Tensor] = {}
     for key, expected in wanted.items():

@@ -44,7 +44,7 @@ def is_wider(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> bool:
     return all(wide >= narrow for wide, narrow in norms) and any(wide > narrow for wide, narrow in norms)
 
 
-def slim(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def prune_width(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Cut a wide MobileNetV2 down to the shapes of a narrow one.
 
     A channel's strength is what it brings to those who read it: the length of their weights for it, times that of

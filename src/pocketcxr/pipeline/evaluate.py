@@ -30,7 +30,7 @@ from pocketcxr.pipeline.release_check import audit_mark
 from pocketcxr.pipeline.run import notes
 from pocketcxr.report.evaluate import evaluate_models, score
 from pocketcxr.run_folder import checkpoint
-from pocketcxr.training.losses import needs_teacher
+from pocketcxr.training.losses.distillation import needs_teacher
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:

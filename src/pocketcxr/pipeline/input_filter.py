@@ -1,4 +1,4 @@
-"""The stage that fits the learned input gate: pictures from the run's table, kinds from what their data sets say."""
+"""The stage that fits the learned input filter: pictures from the run's table, kinds from what their data sets say."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from pocketcxr.data.ood_images import with_strangers
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import PocketCxrError
 from pocketcxr.files import write_json
+from pocketcxr.former_names import with_former_names
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
-from pocketcxr.models.input_filter import load_input_gate, save_input_gate
+from pocketcxr.models.input_filter import load_input_filter, save_input_filter
 from pocketcxr.training.config import fingerprint
-from pocketcxr.training.input_filter import fit_input_gate, kinds_of, refusal_table
-from pocketcxr.training.input_filter_batches import MADE, VIEWS_VERSION, KnownPictures, make
+from pocketcxr.training.input_filter.batches import MADE, VIEWS_VERSION, KnownPictures, make
+from pocketcxr.training.input_filter.fit import fit_input_filter, kinds_of, refusal_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,30 +32,30 @@ if TYPE_CHECKING:
     from pocketcxr.pipeline.run import Run
 
 _LOGGER = logging.getLogger("pocketcxr")
-MOST_FILMS = 4000
-"""Frontal films of the train split that the gate learns from, evenly spaced where there are more: they are alike."""
+MOST_FRONTAL = 4000
+"""Frontal X-rays of a split that are used, evenly spaced where there are more: they are alike."""
 
 
 def input_filter_stage(run: Run) -> Path | None:
-    """Fit the gate of a run, or return the one that is there; None where the data hold nothing to refuse.
+    """Fit the input filter of a run, or return the one that is there; None where the data hold nothing to refuse.
 
     Args:
-        run: with its split table; the student takes no part, so the gate may be fitted before or after it.
+        run: with its split table; the student takes no part, so the filter may be fitted before or after it.
     """
     path = run.input_filter
     path.parent.mkdir(parents=True, exist_ok=True)
-    folders = [Path(folder) for folder in run.experiment.gate.strangers]
+    folders = [Path(folder) for folder in run.experiment.input_filter.ood]
     rows = with_strangers(read_rows(run.splits), folders, memory=path.with_name("memory.jsonl"))
-    size, config = run.experiment.data.image_size, run.experiment.gate
-    key = fingerprint(
-        VIEWS_VERSION, config, size, run.experiment.data.aspect, sorted((row.sha256, row.split) for row in rows)
-    )
-    if path.is_file() and load_input_gate(path)[2].get("fingerprint") == key:
+    size, config = run.experiment.data.image_size, run.experiment.input_filter
+    settings = with_former_names(dataclasses.asdict(config))  # filters of earlier versions keep their key
+    content = sorted((row.sha256, row.split) for row in rows)
+    key = fingerprint(VIEWS_VERSION, settings, size, run.experiment.data.aspect, content)
+    if path.is_file() and load_input_filter(path)[2].get("fingerprint") == key:
         return path
     if {kind_of_row(row) for row in rows} <= {"", "frontal"}:
         _LOGGER.info(
-            "no input gate: the X-rays hold no lateral, CT slice, other body part or photograph to learn from; "
-            "name some with  --set 'gate.strangers=[\"FOLDER\"]'"
+            "no input filter: the X-rays hold no lateral, CT slice, other body part or photograph to learn from; "
+            "name some with  --set 'input_filter.ood=[\"FOLDER\"]'"
         )
         return None
     pictures, splits, groups = load_known(
@@ -62,11 +63,11 @@ def input_filter_stage(run: Run) -> Path | None:
     )
     train = pictures.of(splits == "train")
     if not kinds_of(train):
-        _LOGGER.info("no input gate: too few strangers; none of them is in the train split")
+        _LOGGER.info("no input filter: too few out-of-distribution images; none of them is in the train split")
         return None
     held = (splits == "calibration") & (pictures.kinds == "frontal")
     calibration = pictures.of(held)
-    network, spec = fit_input_gate(
+    network, spec = fit_input_filter(
         train,
         calibration.pixels,
         image_size=size,
@@ -79,38 +80,38 @@ def input_filter_stage(run: Run) -> Path | None:
         "fingerprint": key,
         "config": dataclasses.asdict(config),
         "images": {kind: int((train.kinds == kind).sum()) for kind in spec.kinds},
-        "threshold_chosen_on": f"calibration split, {len(calibration.pixels)} frontal films",
+        "threshold_chosen_on": f"calibration split, {len(calibration.pixels)} frontal images",
         "test": tested,
     }
-    save_input_gate(path, network, spec, record)
+    save_input_filter(path, network, spec, record)
     write_json(path.with_name("refusals.json"), {"threshold": spec.threshold, "kinds": spec.kinds, **record})
-    _LOGGER.info("%s\ninput gate: %s", describe(tested), path)
+    _LOGGER.info("%s\ninput filter: %s", describe(tested), path)
     return path
 
 
 def fitted_input_filter(run: Run) -> tuple[InputKindNetwork, InputKindSpec, dict[str, Any]] | None:
-    """The fitted gate of a run, None where it has none."""
-    return load_input_gate(run.input_filter) if run.input_filter.is_file() else None
+    """The fitted input filter of a run, None where it has none."""
+    return load_input_filter(run.input_filter) if run.input_filter.is_file() else None
 
 
 def load_known(
-    rows: Sequence[IndexRow], *, size: int, aspect: str, progress: bool, most_films: int = MOST_FILMS
+    rows: Sequence[IndexRow], *, size: int, aspect: str, progress: bool, most_frontal: int = MOST_FRONTAL
 ) -> tuple[KnownPictures, np.ndarray, np.ndarray]:
-    """Pictures of known kind, the split and the group (patient) of each; of a split's films at most so many."""
+    """Pictures of known kind, the split and the group (patient) of each; of a split's frontal ones at most so many."""
     splits = np.array(gate_splits(rows))
     kinds = [kind_of_row(row) for row in rows]
     wanted = [i for i, kind in enumerate(kinds) if kind and kind != "frontal"]
     for split in ("train", "calibration", "test"):
-        films = [i for i, row in enumerate(rows) if kinds[i] == "frontal" and row.split == split]
-        films.sort(key=lambda i: (rows[i].source, rows[i].sha256))
-        wanted += evenly(np.array(films, dtype=np.int64), most_films).tolist()
+        frontal = [i for i, row in enumerate(rows) if kinds[i] == "frontal" and row.split == split]
+        frontal.sort(key=lambda i: (rows[i].source, rows[i].sha256))
+        wanted += evenly(np.array(frontal, dtype=np.int64), most_frontal).tolist()
     kept: list[int] = []
     pixels: list[np.ndarray] = []
-    for i in tqdm(wanted, desc="reading for the input gate", unit="picture", disable=not progress, leave=False):
+    for i in tqdm(wanted, desc="reading for the input filter", unit="picture", disable=not progress, leave=False):
         try:
             picture = resize(read_image(Path(rows[i].path)).pixels, size=size, aspect=aspect)
         except PocketCxrError as error:
-            _LOGGER.info("left out of the input gate: %s", error)
+            _LOGGER.info("left out of the input filter: %s", error)
             continue
         kept.append(i)
         pixels.append(np.round(picture * 255).astype(np.uint8))
@@ -123,14 +124,14 @@ def load_known(
 
 
 def with_made(pictures: KnownPictures, *, seed: int, most: int = 400) -> KnownPictures:
-    """Add what is made of films, for judging: inverted, turned and cropped ones, at most so many of each."""
-    films = pictures.of(np.flatnonzero(pictures.kinds == "frontal"))
-    films = films.of(evenly(np.arange(len(films.kinds)), most))
-    made = [make(films.pixels, kind, seed=seed) for kind in MADE] if len(films.kinds) else []
+    """Add inverted, turned and cropped radiographs, at most so many of each, for the evaluation."""
+    frontal = pictures.of(np.flatnonzero(pictures.kinds == "frontal"))
+    frontal = frontal.of(evenly(np.arange(len(frontal.kinds)), most))
+    made = [make(frontal.pixels, kind, seed=seed) for kind in MADE] if len(frontal.kinds) else []
     return KnownPictures(
         np.concatenate([pictures.pixels, *made]),
         np.concatenate([pictures.kinds, *(np.full(len(each), kind) for kind, each in zip(MADE, made, strict=False))]),
-        np.concatenate([pictures.sources, *([films.sources] * len(made))]),
+        np.concatenate([pictures.sources, *([frontal.sources] * len(made))]),
     )
 
 

@@ -18,7 +18,7 @@ from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
 from pocketcxr.report.formatting import slug
 from pocketcxr.run_folder import RunFolder, checkpoint
-from pocketcxr.training.record import finished
+from pocketcxr.training.run.record import finished
 from pocketcxr.training.student import train_student
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def train_without_sources(
             other splits than this run.
         DataError: no source has enough test images, or without any of them a class is lost.
     """
-    config = dataclasses.replace(run.experiment.student, losses={"hard": 1.0})
+    config = dataclasses.replace(run.experiment.student, losses={"ce": 1.0})
     if start_from is None and (config.weights.endswith((".onnx", ".safetensors")) or config.weights == "bundled"):
         _LOGGER.warning(
             "students start from %s, which may have seen the sources left out here: that flatters; "

@@ -17,10 +17,10 @@ from pocketcxr.pipeline.leave_one_source_out import train_without_sources
 from pocketcxr.pipeline.prepare import prepare
 from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.run_folder import TEACHER_FILE
-from pocketcxr.training.losses import needs_teacher
+from pocketcxr.training.losses.distillation import needs_teacher
 from pocketcxr.training.student import train_student
-from pocketcxr.training.teacher import train_teacher
-from pocketcxr.training.views import cache_views
+from pocketcxr.training.teacher.teacher import train_teacher
+from pocketcxr.training.teacher.views import cache_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.pipeline.run import Run
     from pocketcxr.training.config import Experiment
-    from pocketcxr.training.views import TeacherViews
+    from pocketcxr.training.teacher.views import TeacherViews
 
 
 def run_train_teacher(
@@ -158,7 +158,7 @@ def student_stage(run: Run, dataset: Dataset, *, teacher: bool = True, online: b
     """Train the student of a run, distilled or as a baseline, on the same views and for as many steps."""
     config = run.experiment.student
     if not teacher:
-        config = dataclasses.replace(config, losses={"hard": 1.0})
+        config = dataclasses.replace(config, losses={"ce": 1.0})
     distils = needs_teacher(config.losses)
     return train_student(
         dataset,

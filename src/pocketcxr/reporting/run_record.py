@@ -17,6 +17,7 @@ from pocketcxr import roles
 from pocketcxr.bundle.format import read_bundle, read_manifest, sha256_of
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import DataError
+from pocketcxr.former_names import with_current_names
 from pocketcxr.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class RunRecord:
         """The effective configuration: the run's own, else the one that the bundle carries."""
         if self.experiment or self.manifest is None:
             return self.experiment
-        return self.manifest.run.get("experiment", {})
+        return with_current_names(self.manifest.run.get("experiment", {}))
 
     @property
     def trained(self) -> frozenset[str]:
@@ -133,7 +134,7 @@ class RunRecord:
     def taught(self) -> bool:
         """Whether the student that is trained learned from a teacher too, and not from labels alone."""
         losses = self.settings.get("student", {}).get("losses", {})
-        taught = any(name != "hard" and weight > 0 for name, weight in losses.items())
+        taught = any(name != "ce" and weight > 0 for name, weight in losses.items())
         return roles.DISTILLED in self.trained and taught
 
     @property
@@ -168,7 +169,7 @@ def read_run_record(folder: Path) -> RunRecord:
     stages = {stage: found for stage, place in places.items() if (found := _checkpoint_record(folder / place))}
     record = RunRecord(
         name=folder.resolve().name,
-        experiment=table("experiment.json"),
+        experiment=with_current_names(table("experiment.json")),
         rows=_rows(folder / rows_file) if rows_file else (),
         rows_file=rows_file,
         rejected=_rejected(folder / "index.rejected.csv"),

@@ -1,7 +1,7 @@
 """Replayable augmentation: view k of an image is the same picture each time, wherever and with whatever it is made.
 
 All of a view's parameters are drawn from a counter: a hash of (seed, image, view, number of the parameter). So any view
-can be made alone, in any order, in any batch, on any machine, which is what lets a teacher's answers be computed once.
+can be made alone, in any order, in any batch, on any machine, which is what lets a teacher's outputs be computed once.
 The pixels, too, are the same bit for bit, alone or in a batch: grey-scale changes go through a table of 256 entries
 per image, the geometry through elementwise arithmetic and one `grid_sample`, the noise is a window of a fixed bank.
 
@@ -46,30 +46,23 @@ def image_keys(rows: Sequence[IndexRow]) -> NDArray[np.uint64]:
     )
 
 
-def replay(
-    dataset: Dataset,
-    positions: NDArray[np.int64],
-    views: NDArray[np.int64],
-    *,
-    keys: NDArray[np.uint64],
-    seed: int,
-    augmentation: AugmentationConfig,
-) -> Tensor:
-    """Make view ``views[j]`` of image ``positions[j]``.
+class AugmentedViews:
+    """The augmented views of a data set's images: each call with the same image and number gives the same pixels."""
 
-    Args:
-        dataset: where the pixels are.
-        positions: [n] in the data set.
-        views: [n], from 0; any number.
-        keys: of all images of the data set, from `image_keys`.
-        seed: of the views.
-        augmentation: ranges of the draws.
+    def __init__(self, dataset: Dataset, augmentation: AugmentationConfig, *, seed: int) -> None:
+        """Take the images, the ranges of the random draws, and the seed of the views."""
+        self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
+        self._keys = image_keys(dataset.rows)
 
-    Returns:
-        float32 [n, 1, size, size] in [0, 1], equal bit for bit whatever else is in the batch.
-    """
-    draws = uniforms(keys[positions], views, seed=seed)
-    return augment([dataset.pixels[position] for position in positions], draws, augmentation, seed=seed)
+    def __call__(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
+        """Make view ``views[j]`` (from 0, any number) of the image at ``positions[j]``.
+
+        Returns:
+            float32 [n, 1, size, size] in [0, 1], equal bit for bit whatever else is in the batch.
+        """
+        draws = uniforms(self._keys[positions], views, seed=self.seed)
+        images = [self.dataset.pixels[position] for position in positions]
+        return augment(images, draws, self.augmentation, seed=self.seed)
 
 
 def uniforms(keys: NDArray[np.uint64], views: NDArray[np.int64], *, seed: int) -> dict[str, NDArray[np.float64]]:
@@ -94,7 +87,7 @@ def augment(
     *,
     seed: int,
 ) -> Tensor:
-    """Apply one set of draws per image; see `replay`.
+    """Apply one set of draws per image; see `AugmentedViews`.
 
     Args:
         images: n arrays uint8 [size, size].
@@ -186,8 +179,3 @@ def _erase(batch: Tensor, draws: dict[str, NDArray[np.float64]], config: Augment
         top = (0, size - height, round(along * (size - height)), round(along * (size - height)))[edge]
         left = (round(along * (size - width)), round(along * (size - width)), 0, size - width)[edge]
         batch[i, 0, top : top + height, left : left + width] = float(draws["erase_grey"][i])
-
-
-def plain(dataset: Dataset, positions: NDArray[np.int64]) -> Tensor:
-    """Images without augmentation: float32 [n, 1, size, size] in [0, 1]."""
-    return torch.from_numpy(dataset.images(positions))

@@ -1,4 +1,4 @@
-"""Figures on the calibration split during training: what chooses the best epoch."""
+"""Metrics on the calibration split during training: what chooses the best epoch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pocketcxr.training.augmentation import plain
+from pocketcxr.evaluation.metrics import auroc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.training.engine import Engine
 
-_BATCH = 64
+BATCH = 64
+"""Images per forward pass without gradients."""
 
 
 def evaluator(dataset: Dataset, engine: Engine) -> Callable[[nn.Module], dict[str, float]]:
@@ -29,8 +30,8 @@ def evaluator(dataset: Dataset, engine: Engine) -> Callable[[nn.Module], dict[st
         if not len(positions):
             return {}
         parts = [
-            engine.infer(network, plain(dataset, positions[start : start + _BATCH])).logits
-            for start in range(0, len(positions), _BATCH)
+            engine.infer(network, torch.from_numpy(dataset.images(positions[start : start + BATCH]))).logits
+            for start in range(0, len(positions), BATCH)
         ]
         return figures(torch.cat(parts), torch.from_numpy(dataset.labels[positions]))
 
@@ -46,20 +47,10 @@ def figures(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """
     probabilities = logits.double().softmax(dim=1).numpy()
     truth = labels.numpy()
-    areas = [_auroc(probabilities[:, label], truth == label) for label in range(logits.shape[1])]
-    known = [area for area in areas if area is not None]
+    areas = np.array([auroc(probabilities[:, label], truth == label) for label in range(logits.shape[1])])
+    known = areas[~np.isnan(areas)]
     return {
-        "auroc": float(np.mean(known)) if known else float("nan"),
+        "auroc": float(known.mean()) if len(known) else float("nan"),
         "cross_entropy": float(functional.cross_entropy(logits.double(), labels)),
         "accuracy": float((probabilities.argmax(axis=1) == truth).mean()),
     }
-
-
-def _auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
-    """Share of (positive, negative) pairs in the right order, ties half (Mann and Whitney); None without both."""
-    count = int(positive.sum())
-    if count in {0, len(positive)}:
-        return None
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))

@@ -1,7 +1,7 @@
 """Configuration of every stage: one frozen dataclass each, checked once, read from a TOML experiment file.
 
-An experiment file holds the tables ``[data] [teacher] [views] [student] [gate] [evaluation]``; what it does not name
-keeps the default below. ``--set student.epochs=40`` overrides one field. The effective whole is saved in the run's
+An experiment file holds the tables ``[data] [teacher] [views] [student] [input_filter] [evaluation]``; what it does not
+name keeps the default below. ``--set student.epochs=40`` overrides one field. The effective whole is saved in the run's
 folder.
 """
 
@@ -12,10 +12,12 @@ import hashlib
 import json
 import tomllib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.evaluation.config import EvaluationConfig
+from pocketcxr.former_names import with_current_names
+from pocketcxr.training.tables import apply_override, build
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +112,7 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig(OptimisationConfig):
-    """The heavy network: pooled features of several timm backbones, concatenated, fused into one embedding.
+    """The teacher: pooled features of several timm backbones, concatenated, fused into one embedding.
 
     `weights` per backbone: ``scratch``, ``pretrained`` (a file in $POCKETCXR_WEIGHTS, else timm's hub), or a file.
     `staged` trains each backbone with its own head first, then the fusion for `fusion_epochs` on the pooled features
@@ -171,19 +173,19 @@ class ViewsConfig:
 
 @dataclass(frozen=True)
 class StudentConfig(OptimisationConfig):
-    """The light network and what it learns from.
+    """The student and what it learns from.
 
     `weights` as a teacher's; also ``bundled`` (the student that comes with pocketcxr) or a bundle's file. `losses` maps
-    a part's name to its weight; see `training.losses`. ``hard`` is cross-entropy on the labels; ``soft`` the teacher's
+    a part's name to its weight; see `training.losses`. ``ce`` is cross-entropy on the labels; ``kd`` the teacher's
     softened predictions (Hinton 2015); ``embedding`` cosine to the teacher's fused embedding through a projection.
-    With ``hard`` alone no teacher is needed. With a teacher, training images without a label take part too, if
+    With ``ce`` alone no teacher is needed. With a teacher, training images without a label take part too, if
     `unlabelled`.
     """
 
     backbone: str = "mobilenetv2_100"
     weights: str = "pretrained"
     dropout: float = 0.2
-    losses: dict[str, float] = field(default_factory=lambda: {"hard": 0.5, "soft": 1.0, "embedding": 1.0})
+    losses: dict[str, float] = field(default_factory=lambda: {"ce": 0.5, "kd": 1.0, "embedding": 1.0})
     temperature: float = 4.0
     unlabelled: bool = False
 
@@ -198,15 +200,15 @@ class StudentConfig(OptimisationConfig):
 
 @dataclass(frozen=True)
 class InputFilterConfig:
-    """How the learned input gate is fitted.
+    """How the learned input filter is fitted.
 
-    `strangers` are folders of pictures that must be refused, a folder per kind (``knee_xray``, ``photograph``), beside
-    what the index holds; `refused_films` is the share of calibration films that the limit refuses. `pixels` a side
-    that pictures are decoded to, at least the student's.
+    `ood` are folders of out-of-distribution images that must be refused, a folder per kind (``knee_xray``,
+    ``photograph``), beside what the index holds; `refused_frontal` is the share of frontal calibration radiographs that
+    the limit refuses. `pixels` a side that images are decoded to, at least the student's.
     """
 
-    strangers: tuple[str, ...] = ()
-    refused_films: float = 0.005
+    ood: tuple[str, ...] = ()
+    refused_frontal: float = 0.005
     steps: int = 800
     batch_size: int = 96
     learning_rate: float = 3e-3
@@ -218,7 +220,7 @@ class InputFilterConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _expect(0 <= self.refused_films < 0.1, "refused_films", "a share between 0 and 0.1", self.refused_films)  # noqa: PLR2004
+        _expect(0 <= self.refused_frontal < 0.1, "refused_frontal", "a share between 0 and 0.1", self.refused_frontal)  # noqa: PLR2004
         _expect(
             self.steps >= 1 and self.batch_size >= 1, "steps", "a positive number of steps of 1 or more", self.steps
         )
@@ -235,14 +237,16 @@ class Experiment:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
-    gate: InputFilterConfig = field(default_factory=InputFilterConfig)
+    input_filter: InputFilterConfig = field(default_factory=InputFilterConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
 def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> Experiment:
     """Read an experiment file (TOML, or the JSON of an earlier run) and apply ``table.field=value`` overrides.
 
-    Values of overrides are TOML: ``student.epochs=40``, ``student.losses={hard=1.0}``, ``data.task=siim-appearance``.
+    Names of earlier versions are read too (`pocketcxr.former_names`).
+
+    Values of overrides are TOML: ``student.epochs=40``, ``student.losses={ce=1.0}``, ``data.task=siim-appearance``.
 
     Raises:
         ConfigError: naming the file, table and field that is unknown or does not fit.
@@ -254,9 +258,10 @@ def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> 
             table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         except (OSError, UnicodeDecodeError, ValueError) as error:
             raise ConfigError(f"cannot read experiment file {path}: {error}") from error
+    table = with_current_names(table)
     for override in overrides:
-        _apply_override(table, override)
-    return _build(Experiment, table, "")
+        apply_override(table, override)
+    return build(Experiment, table)
 
 
 def fingerprint(*parts: Any) -> str:
@@ -272,50 +277,3 @@ def fingerprint(*parts: Any) -> str:
 def _expect(holds: bool, name: str, expected: str, found: object) -> None:
     if not holds:
         raise ConfigError(f"{name}: expected {expected}, found {found!r}")
-
-
-def _apply_override(table: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    names = key.strip().split(".")
-    if not separator or len(names) < 2:  # noqa: PLR2004
-        raise ConfigError(f"override {override!r}: expected table.field=value, such as student.epochs=40")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word, such as data.task=siim-appearance
-    for name in names[:-1]:
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"override {override!r}: {name} is a value, not a table")
-    table[names[-1]] = value
-
-
-def _build(kind: type[Any], table: Any, where: str) -> Any:
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where or 'experiment'}: expected a table, found {table!r}")
-    hints = get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for name, value in table.items():
-        place = f"{where}.{name}" if where else name
-        if name not in hints:
-            raise ConfigError(f"unknown field {place!r}: expected one of {', '.join(hints)}")
-        values[name] = _convert(hints[name], value, place)
-    try:
-        return kind(**values)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.{error}" if where else str(error)) from error
-
-
-def _convert(hint: Any, value: Any, place: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, place)
-    text = str(hint)
-    if text.startswith("tuple") and isinstance(value, list):
-        return tuple(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if text.startswith("dict") and isinstance(value, dict):
-        return {str(key): float(weight) for key, weight in value.items()}
-    if isinstance(hint, type) and not text.startswith(("tuple", "dict")) and type(value) is hint:
-        return value
-    raise ConfigError(f"{place}: expected {getattr(hint, '__name__', hint)}, found {value!r}")

@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from pocketcxr.errors import ConfigError, DataError, NonFiniteLossError
 from pocketcxr.files import write_json
-from pocketcxr.training import record
-from pocketcxr.training.interruption import stop_requests
 from pocketcxr.training.optimisation import learning_rate, make_optimiser, seed_step, update_average
-from pocketcxr.training.resume import Progress, load_state, remove_state, save_state
+from pocketcxr.training.run import record
+from pocketcxr.training.run.interruption import stop_requests
+from pocketcxr.training.run.resume import Progress, load_state, remove_state, save_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable

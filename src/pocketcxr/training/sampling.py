@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.data.dataset import Dataset
-
-_EVEN: Mapping[str, float] = MappingProxyType({})
+    from pocketcxr.training.config import OptimisationConfig
 
 
 def training_positions(dataset: Dataset, *, unlabelled: bool = False) -> NDArray[np.int64]:
@@ -29,36 +27,33 @@ def training_positions(dataset: Dataset, *, unlabelled: bool = False) -> NDArray
 def epoch_plan(
     dataset: Dataset,
     positions: NDArray[np.int64],
+    config: OptimisationConfig,
     *,
-    sampling: str,
-    seed: int,
     epoch: int,
-    source_weights: Mapping[str, float] = _EVEN,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw one epoch.
 
     ``uniform`` shows each image once. ``class`` shows as many images, the classes equally often; ``class-source`` also
     the sources of a class; ``class-source-sqrt`` the sources of a class by the square root of their images, between
-    their natural shares and equal ones, so that a handful of films is not shown hundreds of times. Within
+    their natural shares and equal ones, so that a handful of images is not shown hundreds of times. Within
     its group every image is shown equally often (give or take one). Images without a label are a group that keeps its
     natural share.
 
     Args:
         dataset: labels and sources.
         positions: [n], the images to draw from.
-        sampling: one of `config.SAMPLINGS`.
-        seed: of the run.
+        config: its `sampling` and `seed`, and its `source_weights`: factors on the shares of sources within their
+            classes, where sources are balanced; 1 where a source is not named.
         epoch: from 0.
-        source_weights: factors on the shares of sources within their classes, where sources are balanced; 1 where a
-            source is not named.
 
     Returns:
         Positions [n] in the order of showing, and the number [n] of each image's view: over epochs an image runs
         through views 0, 1, 2, … without a repeat, also when an epoch shows it several times.
     """
-    generator = np.random.default_rng((seed, epoch))
-    groups = _groups(dataset, positions, sampling)
-    counts = _shares(groups, len(positions), tempered=sampling == "class-source-sqrt", factors=source_weights)
+    generator = np.random.default_rng((config.seed, epoch))
+    groups = _groups(dataset, positions, config.sampling)
+    tempered = config.sampling == "class-source-sqrt"
+    counts = _shares(groups, len(positions), tempered=tempered, factors=config.source_weights)
     chosen: list[NDArray[np.int64]] = []
     views: list[NDArray[np.int64]] = []
     for key, count in counts.items():

@@ -12,14 +12,13 @@ import torch
 from pocketcxr.errors import DataError
 from pocketcxr.models.batch_norm import unfold_batch_norm
 from pocketcxr.models.weights import prepare_backbone
-from pocketcxr.training.augmentation import image_keys, replay
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.models.backbones import Backbone
-    from pocketcxr.training.config import AugmentationConfig
+    from pocketcxr.training.augmentation import AugmentedViews
 
 _CALIBRATING_IMAGES = 256
 _log = logging.getLogger(__name__)
@@ -29,9 +28,8 @@ def starting_backbone(
     name: str,
     weights: str,
     *,
-    dataset: Dataset,
+    views: AugmentedViews,
     positions: NDArray[np.int64],
-    augmentation: AugmentationConfig,
     seed: int,
 ) -> tuple[Backbone, dict[str, Any]]:
     """Build a backbone with its first weights; the same seed gives the same random ones.
@@ -42,20 +40,13 @@ def starting_backbone(
         The backbone, and for the run's record where its weights came from.
     """
     torch.manual_seed(seed)
-    backbone, source = prepare_backbone(name, weights, image_size=dataset.pixels.shape[-1])
+    backbone, source = prepare_backbone(name, weights, image_size=views.dataset.pixels.shape[-1])
     record = dataclasses.asdict(source)
     if source.source == "scratch":
         return backbone, record
     _log.info("%s starts from %s", name, source.detail or source.source)
     chosen = np.random.default_rng(seed).permutation(positions)[:_CALIBRATING_IMAGES]
-    images = replay(
-        dataset,
-        chosen,
-        np.zeros(len(chosen), dtype=np.int64),
-        keys=image_keys(dataset.rows),
-        seed=seed,
-        augmentation=augmentation,
-    )
+    images = views(chosen, np.zeros(len(chosen), dtype=np.int64))
     record["batch_norm_unfolded"] = unfold_batch_norm(backbone, images)
     return backbone, record
 

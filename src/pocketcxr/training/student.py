@@ -1,4 +1,4 @@
-"""Train the light network: alone, or distilled from a teacher whose answers are cached or computed in every step."""
+"""Train a student: on labels alone (the baseline), or distilled from a teacher, cached or computed in every step."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from pocketcxr.errors import ConfigError
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_network
 from pocketcxr.models.networks import Network, NetworkOutputs, NetworkSpec, Student, assemble, embedding_width
-from pocketcxr.training.augmentation import AUGMENTATION_VERSION, image_keys, replay
+from pocketcxr.run_folder import STUDENT_FILE
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews
 from pocketcxr.training.calibration_metrics import evaluator
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import Batch, Stage, fit
-from pocketcxr.training.losses import (
+from pocketcxr.training.losses.distillation import (
     build_projection,
     check_losses,
     distillation_losses,
@@ -25,7 +26,7 @@ from pocketcxr.training.losses import (
 )
 from pocketcxr.training.sampling import epoch_plan, training_positions
 from pocketcxr.training.starting import check_training_images, starting_backbone
-from pocketcxr.training.views import TeacherViews, check_views
+from pocketcxr.training.teacher.views import TeacherViews, check_views
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ def train_student(
         config: network, losses and optimisation.
         out: the run's folder.
         views_config: which augmented views there are.
-        views: the teacher's cached answers to those views.
+        views: the teacher's cached outputs for those views.
         teacher: instead of `views`, a teacher's checkpoint, run in every step on the same pixels.
         progress: show a bar.
 
@@ -88,9 +89,10 @@ def train_student(
             f"losses {', '.join(config.losses)} need a teacher: give either cached views or a teacher's checkpoint"
         )
     engine = Engine(config.precision)
-    answers = _answers(dataset, views_config, engine, views=views, teacher=teacher) if distils else None
+    targets = _teacher_outputs(dataset, views_config, engine, views=views, teacher=teacher) if distils else None
     positions = training_positions(dataset, unlabelled=distils and config.unlabelled)
     check_training_images(dataset, positions)
+    augmented = AugmentedViews(dataset, views_config.augmentation, seed=views_config.seed)
     spec = NetworkSpec(
         kind="student",
         backbones=(config.backbone,),
@@ -98,41 +100,38 @@ def train_student(
         image_size=dataset.pixels.shape[-1],
         dropout=config.dropout,
     )
-    network, weights = _fresh_student(dataset, config, spec, positions, views_config, answers)
+    backbone, weights = starting_backbone(
+        config.backbone, config.weights, views=augmented, positions=positions, seed=config.seed
+    )
+    student = assemble(spec, [backbone])
+    assert isinstance(student, Student)
+    projection = None
+    if targets is not None and needs_projection(config.losses):
+        projection = build_projection(math.prod(student.classifier.weight.shape[1:]), targets.embedding_features)
     identity = {
         "network": dataclasses.asdict(spec),
         "data": dataset.fingerprint,
         "views": {"count": views_config.count, "seed": views_config.seed, "version": AUGMENTATION_VERSION},
         "augmentation": dataclasses.asdict(views_config.augmentation),
-        "teacher": answers.identity if answers else None,
+        "teacher": targets.identity if targets else None,
         "precision": engine.precision,
     }
-    keys = image_keys(dataset.rows)
 
     def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        order, turns = epoch_plan(
-            dataset,
-            positions,
-            sampling=config.sampling,
-            seed=config.seed,
-            epoch=epoch,
-            source_weights=config.source_weights,
-        )
+        order, turns = epoch_plan(dataset, positions, config, epoch=epoch)
         return order, turns % views_config.count
 
     def load(batch: NDArray[np.int64], chosen: NDArray[np.int64]) -> Batch:
-        images = replay(
-            dataset, batch, chosen, keys=keys, seed=views_config.seed, augmentation=views_config.augmentation
-        )
         cached = views.lookup(batch, chosen) if views is not None and distils else (None, None)
-        return Batch(images, torch.from_numpy(dataset.labels[batch]), torch.from_numpy(batch), *cached)
+        labels = torch.from_numpy(dataset.labels[batch])
+        return Batch(augmented(batch, chosen), labels, torch.from_numpy(batch), *cached)
 
     def losses(distributed: nn.Module, batch: Batch) -> dict[str, Tensor]:
         outputs: NetworkOutputs = distributed(batch.inputs)
         logits, embedding = batch.teacher_logits, batch.teacher_embedding
-        if answers is not None and answers.network is not None:
+        if targets is not None and targets.network is not None:
             with torch.no_grad():
-                logits, embedding, _ = answers.network(batch.inputs)
+                logits, embedding, _ = targets.network(batch.inputs)
         return distillation_losses(
             config.losses,
             student_logits=outputs.logits,
@@ -140,7 +139,7 @@ def train_student(
             student_embedding=outputs.embedding,
             teacher_logits=logits,
             teacher_embedding=embedding,
-            projection=network.projection,
+            projection=projection,
             image_ids=batch.image_ids,
             temperature=config.temperature,
             label_smoothing=config.label_smoothing,
@@ -153,7 +152,7 @@ def train_student(
 
     stage = Stage(
         title=f"student {config.backbone}",
-        network=network,
+        network=Distilled(student, projection),
         plan=plan,
         load=load,
         losses=losses,
@@ -161,51 +160,29 @@ def train_student(
         save=save,
         identity=identity,
     )
-    return fit(stage, config, engine=engine, out=out, best=out / "best.safetensors", progress=progress)
+    return fit(stage, config, engine=engine, out=out, best=out / STUDENT_FILE, progress=progress)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Answers:
-    """Where the teacher's answers come from: a network to run in every step, or a cache (then `network` is None)."""
+class TeacherOutputs:
+    """Where a teacher's outputs come from: a network to run in every step, or a cache (then `network` is None)."""
 
     identity: dict[str, Any]
     embedding_features: int
     network: Network | None = None
 
 
-def _answers(
+def _teacher_outputs(
     dataset: Dataset, config: ViewsConfig, engine: Engine, *, views: TeacherViews | None, teacher: Path | None
-) -> _Answers:
+) -> TeacherOutputs:
     if views is not None:
         check_views(views, dataset, config)
-        return _Answers({"sha256": views.teacher_sha256, "answers": "cached"}, views.embedding_features)
+        return TeacherOutputs({"sha256": views.teacher_sha256, "answers": "cached"}, views.embedding_features)
     assert teacher is not None
     network, spec, _ = load_network(teacher)
     if spec.labels != dataset.task.labels:
         raise ConfigError(f"{teacher}: expected a teacher of {dataset.task.labels}, found one of {spec.labels}")
     network = network.to(engine.device, memory_format=torch.channels_last).eval().requires_grad_(requires_grad=False)  # pyright: ignore[reportCallIssue]
-    return _Answers({"sha256": checkpoint_sha256(teacher), "answers": "online"}, embedding_width(network), network)
-
-
-def _fresh_student(
-    dataset: Dataset,
-    config: StudentConfig,
-    spec: NetworkSpec,
-    positions: NDArray[np.int64],
-    views_config: ViewsConfig,
-    answers: _Answers | None,
-) -> tuple[Distilled, dict[str, Any]]:
-    backbone, weights = starting_backbone(
-        config.backbone,
-        config.weights,
-        dataset=dataset,
-        positions=positions,
-        augmentation=views_config.augmentation,
-        seed=config.seed,
+    return TeacherOutputs(
+        {"sha256": checkpoint_sha256(teacher), "answers": "online"}, embedding_width(network), network
     )
-    student = assemble(spec, [backbone])
-    assert isinstance(student, Student)
-    projection = None
-    if answers is not None and needs_projection(config.losses):
-        projection = build_projection(math.prod(student.classifier.weight.shape[1:]), answers.embedding_features)
-    return Distilled(student, projection), weights

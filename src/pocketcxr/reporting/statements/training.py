@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pocketcxr.reporting.run_record import RunRecord
 
 LOSSES = {
-    "hard": "cross-entropy on the labels",
-    "soft": "the teacher's softened predictions (Hinton 2015)",
+    "ce": "cross-entropy on the labels",
+    "kd": "the teacher's softened predictions (Hinton 2015)",
     "standardised": "softened predictions of standardised logits (Sun 2024)",
     "dkd": "target and non-target classes apart (Zhao 2022)",
     "multilevel": "predictions by image, batch and class (Jin 2023)",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _log = logging.getLogger(__name__)
-_FACTS, _SEAL = "store.json", "complete.json"
+_DESCRIPTION, _SEAL = "store.json", "complete.json"
 
 
 @dataclass(frozen=True)
@@ -76,21 +76,21 @@ def open_store(
         CacheError: no space, or no permission to write.
     """
     folder = parent / key
-    facts = {
+    description = {
         "key": key,
         "views": views,
         "images": len(positions),
         "positions": hashlib.sha256(positions.tobytes()).hexdigest(),
         "arrays": {name: [np.dtype(kind).str, list(shape)] for name, (kind, shape) in shapes.items()},
     }
-    if (folder / _FACTS).exists():
-        damage = _damage(folder, facts)
+    if (folder / _DESCRIPTION).exists():
+        damage = _damage(folder, description)
         if damage is None:
             return _map(folder, key, positions, tuple(shapes))
         _log.warning("cache %s is damaged (%s); computing it again", folder, damage)
         shutil.rmtree(folder)
     try:
-        _create(folder, facts, views, len(positions), shapes)
+        _create(folder, description, views, len(positions), shapes)
     except OSError as error:
         raise CacheError(
             f"cannot make cache {folder}: {error.strerror or error}; free some space or choose another folder"
@@ -150,7 +150,7 @@ def _write(store: ViewStore, rows: NDArray[np.int64], view: int, results: dict[s
 
 def _create(
     folder: Path,
-    facts: dict[str, Any],
+    description: dict[str, Any],
     views: int,
     images: int,
     shapes: Mapping[str, tuple[type, tuple[int, ...]]],
@@ -162,7 +162,7 @@ def _create(
     try:
         for name, (kind, shape) in {**shapes, "done": (np.uint8, ())}.items():
             _write_zeros(partial / f"{name}.npy", np.dtype(kind), (views, images, *shape))
-        write_json(partial / _FACTS, facts)
+        write_json(partial / _DESCRIPTION, description)
         if not folder.exists():  # another shard may have been first
             partial.rename(folder)
     finally:
@@ -186,15 +186,15 @@ def _write_zeros(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> Non
             left -= stream.write(block[: min(left, len(block))])
 
 
-def _damage(folder: Path, facts: dict[str, Any]) -> str | None:
-    """One phrase when a store's files are not what its facts and its seal say; None where they are."""
+def _damage(folder: Path, description: dict[str, Any]) -> str | None:
+    """One phrase when a store's files are not what its description and its seal say; None where they are."""
     try:
-        found = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        if found != facts:
-            return f"its {_FACTS} describes other content"
-        for name, (kind, shape) in {**facts["arrays"], "done": ["|u1", []]}.items():
+        found = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        if found != description:
+            return f"its {_DESCRIPTION} describes other content"
+        for name, (kind, shape) in {**description["arrays"], "done": ["|u1", []]}.items():
             array = np.load(folder / f"{name}.npy", mmap_mode="r")
-            if array.dtype.str != kind or array.shape != (facts["views"], facts["images"], *shape):
+            if array.dtype.str != kind or array.shape != (description["views"], description["images"], *shape):
                 return f"{name}.npy has another shape"
         seal = folder / _SEAL
         if seal.exists():

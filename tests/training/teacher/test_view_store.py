@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pocketcxr.errors import CacheError
-from pocketcxr.training.view_store import fill_store, open_store
+from pocketcxr.training.teacher.view_store import fill_store, open_store
 
 POSITIONS = np.array([2, 3, 5, 8, 13, 21, 34], dtype=np.int64)
 SHAPES = {"logits": (np.float32, (3,)), "embedding": (np.float16, (2,))}

@@ -39,7 +39,7 @@ def _in_float32(function: Callable[_P, Tensor]) -> Callable[_P, Tensor]:
 
 
 @_in_float32
-def hard_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy with the labels, mean over the images that have one; 0 where none has.
 
     Label smoothing: Szegedy et al., CVPR 2016, section 7.
@@ -49,7 +49,7 @@ def hard_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -
 
 
 @_in_float32
-def soft_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+def kd_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
     """KL divergence of softened predictions, times T² so that gradients keep their size.
 
     Hinton, Vinyals, Dean, arXiv 1503.02531, section 2.
@@ -59,12 +59,12 @@ def soft_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor
 
 @_in_float32
 def standardised_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
-    """Like `soft_loss` on z-scored logits: the student need not copy the range of the teacher's logits.
+    """Like `kd_loss` on z-scored logits: the student need not copy the range of the teacher's logits.
 
     Sun et al., CVPR 2024 (arXiv 2403.01427), algorithms 1 and 2. The standard deviation has divisor c; the authors'
     code takes c - 1, which is another temperature and weight. Refused for two classes.
     """
-    return soft_loss(_z_scores(student), _z_scores(teacher), temperature=temperature)
+    return kd_loss(_z_scores(student), _z_scores(teacher), temperature=temperature)
 
 
 @_in_float32
@@ -94,7 +94,7 @@ def multilevel_loss(
 
     Jin, Wang, Lin, CVPR 2023, *Multi-Level Logit Distillation*: with predictions p, q ``[n, c]``, T² KL by image,
     ``|p p' - q q'|² / n`` by pairs of images, ``|p' p - q' q|² / c`` by pairs of classes. The paper sums over
-    temperatures; the mean keeps one weight meaningful beside `soft`. The authors' masks by confidence, which belong to
+    temperatures; the mean keeps one weight meaningful beside `kd`. The authors' masks by confidence, which belong to
     their weak and strong augmentation, are left out.
     """
     total = student.new_zeros(())
@@ -102,7 +102,7 @@ def multilevel_loss(
         ours, theirs = (student / temperature).softmax(dim=1), (teacher / temperature).softmax(dim=1)
         pairs = (ours @ ours.T - theirs @ theirs.T).square().sum() / len(ours)  # [n, n]
         classes = (ours.T @ ours - theirs.T @ theirs).square().sum() / ours.shape[1]  # [c, c]
-        total = total + soft_loss(student, teacher, temperature=temperature) + pairs + classes
+        total = total + kd_loss(student, teacher, temperature=temperature) + pairs + classes
     return total / len(temperatures)
 
 

@@ -71,7 +71,7 @@ def test_a_fused_teacher_can_be_finetuned_as_a_whole(dataset, tmp_path):
 def test_backbones_that_learnt_elsewhere_are_fused_as_they_are(dataset, tmp_path):
     students = [
         tiny_runs.train_tiny_student(
-            dataset, tmp_path / name, dataclasses.replace(tiny_runs.ALONE, backbone=name, epochs=1)
+            dataset, tmp_path / name, dataclasses.replace(tiny_runs.BASELINE, backbone=name, epochs=1)
         )
         for name in tiny_runs.TEACHER.backbones
     ]

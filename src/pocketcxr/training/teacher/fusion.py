@@ -12,13 +12,13 @@ import torch
 
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, read_record, save_network
 from pocketcxr.models.networks import PooledClassifier, Teacher, assemble
-from pocketcxr.training import record
-from pocketcxr.training.augmentation import plain
-from pocketcxr.training.calibration_metrics import figures
+from pocketcxr.run_folder import STUDENT_FILE
+from pocketcxr.training.calibration_metrics import BATCH, figures
 from pocketcxr.training.config import fingerprint
-from pocketcxr.training.interruption import stop_requests
 from pocketcxr.training.loop import Batch, Stage, fit
-from pocketcxr.training.view_store import ViewStore, fill_store, open_store
+from pocketcxr.training.run import record
+from pocketcxr.training.run.interruption import stop_requests
+from pocketcxr.training.teacher.view_store import ViewStore, fill_store, open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,37 +28,35 @@ if TYPE_CHECKING:
 
     from pocketcxr.models.backbones import Backbone
     from pocketcxr.training.engine import Engine
-    from pocketcxr.training.teacher_task import TeacherTask
-
-BEST = "best.safetensors"
+    from pocketcxr.training.teacher.task import TeacherTask
 
 
-def fuse(lesson: TeacherTask, stages: list[Path]) -> Path:
+def fuse(task: TeacherTask, stages: list[Path]) -> Path:
     """Fit the fusion on pooled features that the frozen backbones give once per view; minutes become seconds.
 
     Args:
-        lesson: data and configuration.
+        task: data and configuration.
         stages: checkpoints of the backbones, in their order.
 
     Returns:
         Checkpoint of the whole teacher, with the head of the best epoch.
     """
-    out = lesson.out / "fusion"
-    best = out / BEST
+    out = task.out / "fusion"
+    best = out / STUDENT_FILE
     if record.finished(out) is not None and best.exists():
         return best
-    whole, starts = _with_backbones(lesson, stages)
-    store = _pooled_features(lesson, whole, starts)
-    calibration = lesson.dataset.positions("calibration")
+    whole, starts = _with_backbones(task, stages)
+    store = _pooled_features(task, whole, starts)
+    calibration = task.dataset.positions("calibration")
     features = [
-        _pool(lesson.engine, whole, plain(lesson.dataset, calibration[start : start + 64]))
-        for start in range(0, len(calibration), 64)
+        _pool(task.engine, whole, torch.from_numpy(task.dataset.images(calibration[start : start + BATCH])))
+        for start in range(0, len(calibration), BATCH)
     ]
-    labels = torch.from_numpy(lesson.dataset.labels)
+    labels = torch.from_numpy(task.dataset.labels)
 
     def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        order, turns = lesson.plan(epoch)
-        return order, turns % lesson.config.fusion_views
+        order, turns = task.plan(epoch)
+        return order, turns % task.config.fusion_views
 
     def load(positions: NDArray[np.int64], views: NDArray[np.int64]) -> Batch:
         pooled = store.arrays["pooled"][views, store.rows_of(positions)]
@@ -68,63 +66,63 @@ def fuse(lesson: TeacherTask, stages: list[Path]) -> Path:
         if not features:
             return {}
         with torch.inference_mode():
-            logits = torch.cat([head.eval()(lesson.engine.place(part)).logits.float().cpu() for part in features])
+            logits = torch.cat([head.eval()(task.engine.place(part)).logits.float().cpu() for part in features])
         return figures(logits, labels[torch.from_numpy(calibration)])
 
     def save(head: nn.Module, path: Path, notes: dict[str, Any]) -> None:
         whole.head.load_state_dict(head.state_dict())
-        save_network(path, whole, lesson.spec, {**lesson.about, "stages": [_summary(path) for path in stages], **notes})
+        save_network(path, whole, task.spec, {**task.about, "stages": [_summary(path) for path in stages], **notes})
 
     head = copy.deepcopy(whole.head)  # fitted; that of `whole` is only written by `save`
-    config = dataclasses.replace(lesson.config, epochs=lesson.config.fusion_epochs)
-    stage = Stage("teacher fusion", head, plan, load, lesson.losses, evaluate, save,
-                  {**lesson.identity, "stages": starts})  # fmt: skip
-    fit(stage, config, engine=lesson.engine, out=out, best=best, progress=lesson.progress)
-    if lesson.engine.main:
-        shutil.rmtree(lesson.out / "pooled", ignore_errors=True)
+    config = dataclasses.replace(task.config, epochs=task.config.fusion_epochs)
+    stage = Stage("teacher fusion", head, plan, load, task.losses, evaluate, save,
+                  {**task.identity, "stages": starts})  # fmt: skip
+    fit(stage, config, engine=task.engine, out=out, best=best, progress=task.progress)
+    if task.engine.main:
+        shutil.rmtree(task.out / "pooled", ignore_errors=True)
     return best
 
 
-def _with_backbones(lesson: TeacherTask, stages: list[Path]) -> tuple[Teacher, list[str]]:
+def _with_backbones(task: TeacherTask, stages: list[Path]) -> tuple[Teacher, list[str]]:
     """A teacher whose backbones are those of the stages, with a fresh head, and the hashes of the stages."""
-    torch.manual_seed(lesson.config.seed)
+    torch.manual_seed(task.config.seed)
     backbones: list[Backbone] = []
     for path in stages:
         network, _, _ = load_network(path)
         assert isinstance(network, PooledClassifier)
         backbones.append(network.backbone)
-    torch.manual_seed(lesson.config.seed)
-    teacher = assemble(lesson.spec, backbones)
+    torch.manual_seed(task.config.seed)
+    teacher = assemble(task.spec, backbones)
     assert isinstance(teacher, Teacher)
     return teacher, [checkpoint_sha256(path) for path in stages]
 
 
-def _pooled_features(lesson: TeacherTask, teacher: Teacher, starts: list[str]) -> ViewStore:
-    key = fingerprint(starts, lesson.identity, lesson.config.fusion_views)
+def _pooled_features(task: TeacherTask, teacher: Teacher, starts: list[str]) -> ViewStore:
+    key = fingerprint(starts, task.identity, task.config.fusion_views)
     width = teacher.head.fuse.in_features
     store = open_store(
-        lesson.out / "pooled",
+        task.out / "pooled",
         key,
-        positions=lesson.positions,
-        views=lesson.config.fusion_views,
+        positions=task.positions,
+        views=task.config.fusion_views,
         shapes={"pooled": (np.float32, (width,))},
     )
-    teacher.to(lesson.engine.device)
+    teacher.to(task.engine.device)
 
     def compute(batch: NDArray[np.int64], view: int) -> dict[str, NDArray[Any]]:
-        images = lesson.views(batch, np.full(len(batch), view))
-        return {"pooled": _pool(lesson.engine, teacher, images).numpy()}
+        images = task.views(batch, np.full(len(batch), view))
+        return {"pooled": _pool(task.engine, teacher, images).numpy()}
 
     with stop_requests() as stop:
         fill_store(
             store,
             stop.before(compute, f"features kept in {store.folder}"),
-            batch_size=64,
-            shard=(lesson.engine.rank, lesson.engine.processes),
-            progress=lesson.progress,
+            batch_size=BATCH,
+            shard=(task.engine.rank, task.engine.processes),
+            progress=task.progress,
             title="pooled features",
         )
-    lesson.engine.wait()
+    task.engine.wait()
     return store
 
 
@@ -136,6 +134,6 @@ def _pool(engine: Engine, teacher: Teacher, images: Tensor) -> Tensor:
 
 
 def _summary(stage: Path) -> dict[str, Any]:
-    """How a backbone fared alone, for the record of the whole."""
+    """How a backbone did with its own head, for the record of the whole."""
     found = read_record(stage)
     return {name: found.get(name) for name in ("weights", "epoch", "calibration")}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
 
 from pocketcxr.errors import ConfigError
-from pocketcxr.training import loss_parts as parts
-from pocketcxr.training.losses import (
+from pocketcxr.training.losses import parts
+from pocketcxr.training.losses.distillation import (
     LOSSES,
     build_projection,
     check_losses,
@@ -25,7 +25,7 @@ from pocketcxr.training.losses import (
 T = 3.0
 LABELS = torch.tensor([0, 2, 1, 3, 0, 1])
 ZERO_WHEN_EQUAL = {
-    "soft": lambda a, b: parts.soft_loss(a, b, temperature=T),
+    "kd": lambda a, b: parts.kd_loss(a, b, temperature=T),
     "standardised": lambda a, b: parts.standardised_loss(a, b, temperature=T),
     "dkd": lambda a, b: parts.decoupled_loss(a, b, LABELS[: len(a)], temperature=T),
     "multilevel": parts.multilevel_loss,
@@ -49,7 +49,7 @@ def kl(p: np.ndarray, q: np.ndarray) -> float:
     return float((p * np.log(p / q)).sum(axis=1).mean())
 
 
-def numpy_soft(s, t, temperature=T):
+def numpy_kd(s, t, temperature=T):
     return kl(softmax(t / temperature), softmax(s / temperature)) * temperature**2
 
 
@@ -57,7 +57,7 @@ def numpy_standardised(s, t):
     def z(x):
         return (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
 
-    return numpy_soft(z(s), z(t))
+    return numpy_kd(z(s), z(t))
 
 
 def numpy_dkd(s, t, alpha=1.0, beta=8.0):
@@ -73,7 +73,7 @@ def numpy_multilevel(s, t):
     total = 0.0
     for temperature in (2.0, 3.0, 4.0, 5.0, 6.0):
         p, q = softmax(s / temperature), softmax(t / temperature)
-        total += numpy_soft(s, t, temperature)
+        total += numpy_kd(s, t, temperature)
         total += np.linalg.norm(p @ p.T - q @ q.T) ** 2 / len(s)
         total += np.linalg.norm(p.T @ p - q.T @ q) ** 2 / s.shape[1]
     return total / 5
@@ -99,7 +99,7 @@ def numpy_similarity(s, t):
 
 
 NUMPY = {
-    "soft": numpy_soft,
+    "kd": numpy_kd,
     "standardised": numpy_standardised,
     "dkd": numpy_dkd,
     "multilevel": numpy_multilevel,
@@ -151,12 +151,12 @@ def test_an_image_drawn_twice_is_no_negative_of_itself():
 
 def test_hand_computed_values():
     even, sure = torch.tensor([[0.0, 0.0]]), torch.tensor([[math.log(3), 0.0]])  # (1/2, 1/2) and (3/4, 1/4)
-    assert parts.hard_loss(sure, torch.tensor([0])).item() == pytest.approx(-math.log(0.75))
-    assert parts.soft_loss(even, sure, temperature=1.0).item() == pytest.approx(
+    assert parts.cross_entropy_loss(sure, torch.tensor([0])).item() == pytest.approx(-math.log(0.75))
+    assert parts.kd_loss(even, sure, temperature=1.0).item() == pytest.approx(
         0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     )
     # softened by 2: logits 2 log 3 become log 3, and the whole is times 4
-    assert parts.soft_loss(even, 2 * sure, temperature=2.0).item() == pytest.approx(
+    assert parts.kd_loss(even, 2 * sure, temperature=2.0).item() == pytest.approx(
         4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
     )
     assert parts.embedding_loss(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.eye(2)[[0, 0]]).item() == pytest.approx(
@@ -171,17 +171,17 @@ def test_hand_computed_values():
 def test_label_smoothing_mixes_in_the_uniform_distribution():
     logits, label = torch.tensor([[math.log(3), 0.0]]), torch.tensor([0])
     expected = -(0.9 * math.log(0.75) + 0.1 * (math.log(0.75) + math.log(0.25)) / 2)
-    assert parts.hard_loss(logits, label, label_smoothing=0.1).item() == pytest.approx(expected)
+    assert parts.cross_entropy_loss(logits, label, label_smoothing=0.1).item() == pytest.approx(expected)
 
 
-def test_images_without_a_label_are_left_out_of_hard_and_dkd():
+def test_images_without_a_label_are_left_out_of_ce_and_dkd():
     student, teacher = random_pair()
     some = LABELS.clone()
     some[[1, 4]] = -1
     kept = some >= 0
     for smoothing in (0.0, 0.1):
-        assert parts.hard_loss(student, some, label_smoothing=smoothing).item() == pytest.approx(
-            parts.hard_loss(student[kept], some[kept], label_smoothing=smoothing).item()
+        assert parts.cross_entropy_loss(student, some, label_smoothing=smoothing).item() == pytest.approx(
+            parts.cross_entropy_loss(student[kept], some[kept], label_smoothing=smoothing).item()
         )
     assert parts.decoupled_loss(student, teacher, some, temperature=T).item() == pytest.approx(
         parts.decoupled_loss(student[kept], teacher[kept], some[kept], temperature=T).item()
@@ -192,7 +192,7 @@ def test_a_batch_without_any_label_costs_nothing_and_still_has_a_gradient():
     student, teacher = random_pair()
     student.requires_grad_()
     none = torch.full((6,), -1)
-    for loss in (parts.hard_loss(student, none), parts.decoupled_loss(student, teacher, none, temperature=T)):
+    for loss in (parts.cross_entropy_loss(student, none), parts.decoupled_loss(student, teacher, none, temperature=T)):
         assert loss.item() == 0
         (gradient,) = torch.autograd.grad(loss, student)
         assert torch.equal(gradient, torch.zeros_like(student))
@@ -219,10 +219,10 @@ def whole(student, teacher, labels, weights=ALL, **changes):
 
 def test_parts_are_named_weighted_scalars_and_zero_weights_are_left_out():
     student, teacher = random_pair()
-    full, half = whole(student, teacher, LABELS), whole(student, teacher, LABELS, {"soft": 0.5, "hard": 0.0})
+    full, half = whole(student, teacher, LABELS), whole(student, teacher, LABELS, {"kd": 0.5, "ce": 0.0})
     assert set(full) == set(LOSSES)
-    assert set(half) == {"soft"}
-    assert half["soft"].item() == pytest.approx(0.5 * full["soft"].item())
+    assert set(half) == {"kd"}
+    assert half["kd"].item() == pytest.approx(0.5 * full["kd"].item())
     assert all(part.shape == () and part.dtype == torch.float32 for part in full.values())
 
 
@@ -306,10 +306,10 @@ def test_any_finite_logits_give_finite_losses_and_gradients(student, teacher, la
 
 @pytest.mark.parametrize("name, reason", [("standardised", "z-scores"), ("dkd", "non-target"), ("dist", "correlation")])
 def test_parts_that_degenerate_for_two_classes_are_refused_with_the_reason(name, reason):
-    with pytest.raises(ConfigError, match=rf"'{name}' makes no sense for two classes: .*{reason}.*use soft"):
-        check_losses({"hard": 1.0, name: 1.0}, 2)
-    check_losses({"hard": 1.0, name: 1.0}, 3)
-    check_losses({"hard": 1.0, name: 0.0}, 2)
+    with pytest.raises(ConfigError, match=rf"'{name}' makes no sense for two classes: .*{reason}.*use kd"):
+        check_losses({"ce": 1.0, name: 1.0}, 2)
+    check_losses({"ce": 1.0, name: 1.0}, 3)
+    check_losses({"ce": 1.0, name: 0.0}, 2)
 
 
 def test_the_reasons_for_refusing_are_true():
@@ -321,7 +321,7 @@ def test_the_reasons_for_refusing_are_true():
     assert parts.standardised_loss(student, wild, temperature=1.0).item() == pytest.approx(0, abs=1e-5)
     doubled = parts.decoupled_loss(student, mild, labels, temperature=T, beta=0.0)
     assert parts.decoupled_loss(student, mild, labels, temperature=T).item() == doubled.item()
-    assert doubled.item() == pytest.approx(parts.soft_loss(student, mild, temperature=T).item(), rel=1e-4)
+    assert doubled.item() == pytest.approx(parts.kd_loss(student, mild, temperature=T).item(), rel=1e-4)
     ours, theirs = student.softmax(dim=1), wild.softmax(dim=1)
     (gradient,) = torch.autograd.grad((1 - parts._pearson(ours, theirs)).sum(), student)
     assert gradient.abs().max() < 1e-5
@@ -338,11 +338,11 @@ def test_multilevel_teaches_two_classes():
 @pytest.mark.parametrize(
     "losses, words",
     [
-        ({"hard": 1.0, "softt": 1.0}, "unknown part 'softt'"),
-        ({"hard": -1.0}, "'hard', found -1.0"),
-        ({"hard": math.nan}, "'hard', found nan"),
+        ({"ce": 1.0, "kdd": 1.0}, "unknown part 'kdd'"),
+        ({"ce": -1.0}, "'ce', found -1.0"),
+        ({"ce": math.nan}, "'ce', found nan"),
         ({"embedding": 1.0, "contrastive": 1.0}, "leaves the classifier untrained"),
-        ({"hard": 0.0}, "leaves the classifier untrained"),
+        ({"ce": 0.0}, "leaves the classifier untrained"),
     ],
 )
 def test_wrong_configurations_are_refused(losses, words):
@@ -351,15 +351,15 @@ def test_wrong_configurations_are_refused(losses, words):
 
 
 def test_what_a_configuration_needs():
-    assert not needs_teacher({"hard": 1.0, "soft": 0.0})
-    assert needs_teacher({"hard": 1.0, "similarity": 0.1})
-    assert needs_projection({"hard": 1.0, "contrastive": 0.1})
-    assert not needs_projection({"hard": 1.0, "similarity": 0.1, "embedding": 0.0})
+    assert not needs_teacher({"ce": 1.0, "kd": 0.0})
+    assert needs_teacher({"ce": 1.0, "similarity": 0.1})
+    assert needs_projection({"ce": 1.0, "contrastive": 0.1})
+    assert not needs_projection({"ce": 1.0, "similarity": 0.1, "embedding": 0.0})
     assert build_projection(7, 3)(torch.zeros(2, 7)).shape == (2, 3)
 
 
 @pytest.mark.parametrize(
-    "name, missing", [("soft", "teacher_logits"), ("similarity", "teacher_embedding"), ("embedding", "projection")]
+    "name, missing", [("kd", "teacher_logits"), ("similarity", "teacher_embedding"), ("embedding", "projection")]
 )
 def test_a_missing_tensor_is_named(name, missing):
     student, teacher = random_pair()

@@ -1,7 +1,7 @@
-"""Fit the learned input gate: what is a frontal chest X-ray, and what must be refused, with which reason.
+"""Fit the learned input filter: what is a frontal chest X-ray, and what must be refused, with which reason.
 
-Minutes on one core: the network is tiny, and everything about it is drawn from one seed. Its limit is chosen on the
-calibration films, so that few of them are refused; how many strangers it then refuses is what comes out.
+Minutes on one core: the network is tiny, and everything about it follows from one seed. Its limit is chosen on frontal
+radiographs of the calibration split, so that few of them are refused; the refusals of other images are measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pocketcxr.errors import DataError
 from pocketcxr.labels import INPUT_KINDS
 from pocketcxr.models.input_filter import InputKindNetwork, InputKindSpec, seen_side
 from pocketcxr.training.environment import multiplies_bf16
-from pocketcxr.training.input_filter_batches import MADE, Batches, KnownPictures, with_drawn
+from pocketcxr.training.input_filter.batches import MADE, Batches, KnownPictures, with_drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,67 +29,70 @@ if TYPE_CHECKING:
     from pocketcxr.training.config import InputFilterConfig
 
 _LOGGER = logging.getLogger("pocketcxr")
-_STRANGERS = ("lateral", "ct", "not_xray", "other_part")
-_FEWEST_FILMS = 20
-_LEAST_THRESHOLD, _MOST_THRESHOLD = 0.01, 0.95
+_OOD_KINDS = ("lateral", "ct", "not_xray", "other_part")
+_FEWEST_RADIOGRAPHS = 20
+_THRESHOLDS = (0.01, 0.95)  # least and largest
 _WARM_UP = 20
 _GRADIENT_CLIP = 5.0
 
 
 def kinds_of(pictures: KnownPictures) -> tuple[str, ...]:
-    """The kinds that a gate on these pictures can tell apart, in the order of `labels.INPUT_KINDS`; frontal is first.
+    """Image types that a filter can learn from these pictures, in the order of `labels.INPUT_KINDS`; frontal is first.
 
-    Empty where there is nothing to learn from: no stranger but those that could be made.
+    Empty where there is nothing to learn from: no out-of-distribution image but those that could be made.
     """
     known = set(pictures.kinds.tolist())
-    if "frontal" not in known or not known & set(_STRANGERS):
+    if "frontal" not in known or not known & set(_OOD_KINDS):
         return ()
     return tuple(kind for kind in INPUT_KINDS if kind in known or kind in MADE or kind == "not_xray")
 
 
-def fit_input_gate(
+def fit_input_filter(
     train: KnownPictures,
-    films: NDArray[np.uint8],
+    calibration: NDArray[np.uint8],
     *,
     image_size: int,
     config: InputFilterConfig,
     patients: Sequence[str] | None = None,
     progress: bool = True,
 ) -> tuple[InputKindNetwork, InputKindSpec]:
-    """Fit the network to pictures of every kind, and its limit to films that took no part.
+    """Fit the network to pictures of every kind, and its limit to frontal radiographs that took no part.
 
     Args:
-        train: pictures of at least `image_size` pixels a side; strangers are few, and drawn often.
-        films: calibration films uint8 [n, s, s], frontal chest X-rays all of them.
+        train: pictures of at least `image_size` pixels a side; rare kinds are sampled often.
+        calibration: frontal chest X-rays of the calibration split, uint8 [n, s, s].
         image_size: of the student's input, in pixels.
-        config: steps, batch size, seed, and the share of films that may be refused.
-        patients: of each calibration film: a patient counts once for the limit, however many films there are; None
-            counts films. One odd patient with five films would otherwise move it for all.
+        config: steps, batch size, seed, and the share of frontal radiographs that may be refused.
+        patients: of each calibration image: a patient counts once for the limit, however many images there are; None
+            counts images. One unusual patient with five images would otherwise move it for all.
         progress: show a bar on stderr.
 
     Returns:
         The network in evaluation mode, and its specification with the limit.
 
     Raises:
-        DataError: nothing to learn from, or too few calibration films.
+        DataError: nothing to learn from, or too few calibration images.
     """
     kinds = kinds_of(train)
     if not kinds:
-        raise DataError("input gate: expected frontal films and at least one other kind of picture to train on")
-    if len(films) < _FEWEST_FILMS:
-        raise DataError(f"input gate: expected at least {_FEWEST_FILMS} calibration films, found {len(films)}")
+        raise DataError("input filter: expected frontal chest X-rays and at least one other image type to train on")
+    if len(calibration) < _FEWEST_RADIOGRAPHS:
+        raise DataError(
+            f"input filter: expected at least {_FEWEST_RADIOGRAPHS} frontal images to calibrate on, "
+            f"found {len(calibration)}"
+        )
     spec = InputKindSpec(kinds, image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = _fitted(spec, with_drawn(train, seed=config.seed), config, progress=progress)
-    accepted = probabilities(network, films)[:, 0]
-    names = np.arange(len(films)) if patients is None else np.array(patients)
-    threshold = float(np.clip(limit_for(accepted, names, config.refused_films), *_limits()))
+    accepted = probabilities(network, calibration)[:, 0]
+    names = np.arange(len(calibration)) if patients is None else np.array(patients)
+    threshold = float(np.clip(limit_for(accepted, names, config.refused_frontal), *_THRESHOLDS))
     return network, InputKindSpec(kinds, image_size, threshold)
 
 
 def limit_for(accepted: NDArray[np.float32], groups: NDArray[Any], share: float) -> float:
-    """Largest limit below which at most this share of the groups lies; films of a group share its one vote."""
+    """Largest limit below which at most this share of the groups lies; images of a group share its one vote."""
     _, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(accepted, kind="stable")
     votes = np.cumsum(1 / counts[which[order]]) / len(counts)
@@ -106,14 +109,10 @@ def probabilities(network: InputKindNetwork, pictures: NDArray[np.uint8], *, bat
     return np.concatenate(parts)
 
 
-def judged(found: NDArray[np.float32], spec: InputKindSpec) -> tuple[NDArray[np.bool_], NDArray[np.str_]]:
+def refusals(found: NDArray[np.float32], spec: InputKindSpec) -> tuple[NDArray[np.bool_], NDArray[np.str_]]:
     """What is refused [n], and the kind that is given as the reason [n], of probabilities [n, kinds]."""
     others = np.array(spec.kinds[1:])[found[:, 1:].argmax(axis=1)]
     return ~(found[:, 0] >= spec.threshold), others
-
-
-def _limits() -> tuple[float, float]:
-    return _LEAST_THRESHOLD, _MOST_THRESHOLD
 
 
 def _reduced(network: InputKindNetwork, images: torch.Tensor) -> torch.Tensor:
@@ -133,7 +132,7 @@ def _fitted(
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, config.steps))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
-    bar = tqdm(range(config.steps), desc="input gate", unit="step", disable=not progress, mininterval=1, leave=False)
+    bar = tqdm(range(config.steps), desc="input filter", unit="step", disable=not progress, mininterval=1, leave=False)
     for _ in bar:
         pictures, kinds = batches.draw(config.batch_size)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=quick):
@@ -157,7 +156,7 @@ def _rate(step: int, steps: int) -> float:
 
 def refusal_table(network: InputKindNetwork, spec: InputKindSpec, pictures: KnownPictures) -> dict[str, dict[str, Any]]:
     """For each kind and source: images, how many are refused, and how many of those with their own kind as reason."""
-    refused, reasons = judged(probabilities(network, pictures.pixels), spec)
+    refused, reasons = refusals(probabilities(network, pictures.pixels), spec)
     table: dict[str, dict[str, Any]] = {}
     for kind in dict.fromkeys(pictures.kinds.tolist()):
         for source in sorted(set(pictures.sources[pictures.kinds == kind].tolist())):

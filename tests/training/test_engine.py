@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pocketcxr.training.depthwise import DepthwiseFloat32, depthwise_in_float32
-from pocketcxr.training.engine import Engine
+from pocketcxr.training.engine import DepthwiseFloat32, Engine, depthwise_in_float32
 
 
 @pytest.fixture

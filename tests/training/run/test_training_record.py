@@ -12,7 +12,7 @@ import torch
 from pocketcxr.errors import TrainingError
 from pocketcxr.training.calibration_metrics import figures
 from pocketcxr.training.environment import environment_record, tuned_environment
-from pocketcxr.training.record import Table, draw_curves, open_run
+from pocketcxr.training.run.record import Table, draw_curves, open_run
 
 
 def test_a_table_is_cut_back_to_where_a_run_goes_on(tmp_path):
@@ -44,7 +44,7 @@ def test_curves_are_drawn_and_nothing_without_steps(tmp_path):
     assert not (tmp_path / "curves.png").exists()
     table = Table(tmp_path / "metrics.csv", until=0)
     for step in range(1, 4):
-        table.append({"step": step, "loss": 1.0, "loss_hard": 0.5})
+        table.append({"step": step, "loss": 1.0, "loss_ce": 0.5})
     draw_curves(tmp_path)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 

@@ -1,8 +1,8 @@
-"""Batches for the learned input gate: true pictures of every kind, and what is made of frontal films on the way.
+"""Batches for the learned input filter: true pictures of every kind, and those made of frontal radiographs.
 
-Inverted, turned and cropped films, screenshots and drawn pictures of nothing cost no data. Everything is changed a
+Inverted, turned and cropped radiographs, screenshots and synthetic pictures cost no data. Everything is changed a
 little (a few degrees, gamma, noise, blur, a blacked-out corner) in the same way for all kinds, so that none is known
-by that. Polarity and position of what is no frontal film say nothing of its kind, so they are changed at will.
+by that. Polarity and position of what is no frontal radiograph say nothing of its kind, so they are changed at will.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VIEWS_VERSION = 3
-"""Raised whenever gates come out otherwise for the same seed and settings, so that they are fitted again."""
+"""Raised whenever filters come out otherwise for the same seed and settings, so that they are fitted again."""
 
 MADE = ("inverted", "turned", "cropped")
-"""Kinds that are made of frontal films."""
+"""Kinds that are made of frontal radiographs."""
 
 CROPPED_SIDES = (0.3, 0.6)
-"""Part of each side that a cropped film keeps: at most 36 % of its area. Or half of one side and all of the other."""
+"""Part of each side that a cropped radiograph keeps: at most 36 % of its area; or half of one side only."""
 _HALF_SIDES = (0.35, 0.55)
 
 _SHARES = {
@@ -57,10 +57,10 @@ class KnownPictures:
 
 
 def with_drawn(pictures: KnownPictures, *, seed: int) -> KnownPictures:
-    """Add drawn pictures of nothing and screenshots of the films, as ``not_xray`` from the source ``drawn``."""
+    """Add drawn pictures of nothing and screenshots of the radiographs, as ``not_xray`` from the source ``drawn``."""
     size = pictures.pixels.shape[1]
-    films = np.flatnonzero(pictures.kinds == "frontal")
-    shown = np.random.default_rng([seed, 2]).choice(films, min(_SCREENSHOTS, len(films)), replace=False)
+    radiographs = np.flatnonzero(pictures.kinds == "frontal")
+    shown = np.random.default_rng([seed, 2]).choice(radiographs, min(_SCREENSHOTS, len(radiographs)), replace=False)
     drawn = np.concatenate(
         [draw_strangers(_DRAWN, size=size, seed=seed), screenshots(pictures.pixels[np.sort(shown)], seed=seed)]
     )
@@ -103,7 +103,7 @@ class Batches:
 
 
 def reduced(pixels: NDArray[np.uint8], *, side: int, block: int = 256) -> NDArray[np.uint8]:
-    """Pictures uint8 [n, s, s] at the size that the gate looks at, uint8 [n, side, side]."""
+    """Pictures uint8 [n, s, s] at the size that the filter looks at, uint8 [n, side, side]."""
     parts = [np.zeros((0, side, side), np.uint8)]
     for start in range(0, len(pixels), block):
         whole = torch.from_numpy(np.ascontiguousarray(pixels[start : start + block]))[:, None].float()
@@ -112,32 +112,32 @@ def reduced(pixels: NDArray[np.uint8], *, side: int, block: int = 256) -> NDArra
     return np.concatenate(parts)
 
 
-def change(films: Tensor, kinds: NDArray[np.str_], *, whole: Tensor, generator: np.random.Generator) -> Tensor:
-    """Turn films [n, 1, side, side] into pictures of their kinds, each changed a little.
+def change(radiographs: Tensor, kinds: NDArray[np.str_], *, whole: Tensor, generator: np.random.Generator) -> Tensor:
+    """Turn radiographs [n, 1, side, side] into pictures of their kinds, each changed a little.
 
     `whole` [m, 1, s, s] holds the ``cropped`` ones among them, in the same order, with all the pixels there are: from
     the others' few, a crop would be known by its blur.
     """
     affine = torch.from_numpy(np.stack([_placement(kind, generator) for kind in kinds]).astype(np.float32))
-    pictures = _sampled(films, affine, films.shape[-1])
+    pictures = _sampled(radiographs, affine, radiographs.shape[-1])
     cropped = torch.from_numpy(kinds == "cropped")
     if cropped.any():
-        pictures[cropped] = _sampled(whole, affine[cropped], films.shape[-1])
+        pictures[cropped] = _sampled(whole, affine[cropped], radiographs.shape[-1])
     inverted = (kinds == "inverted") | (_free(kinds) & (generator.random(len(kinds)) < 0.35))  # noqa: PLR2004
     chosen = torch.from_numpy(inverted)
     pictures[chosen] = 1 - pictures[chosen]
     return _exposed(pictures, generator)
 
 
-def make(films: NDArray[np.uint8], kind: str, *, seed: int) -> NDArray[np.uint8]:
-    """Films uint8 [n, s, s] made ``inverted``, ``turned`` or ``cropped`` and otherwise unchanged: what is judged."""
+def make(radiographs: NDArray[np.uint8], kind: str, *, seed: int) -> NDArray[np.uint8]:
+    """Radiographs uint8 [n, s, s] made ``inverted``, ``turned`` or ``cropped``, otherwise unchanged, to evaluate on."""
     generator = np.random.default_rng([seed, 4])
     if kind == "inverted":
-        return 255 - films
+        return 255 - radiographs
     if kind == "turned":
-        return np.stack([np.rot90(film, 1 + i % 3) for i, film in enumerate(films)])
-    affine = torch.from_numpy(np.stack([_window(generator) for _ in films]).astype(np.float32))
-    pictures = _sampled(torch.from_numpy(films)[:, None].float(), affine, films.shape[1])
+        return np.stack([np.rot90(radiograph, 1 + i % 3) for i, radiograph in enumerate(radiographs)])
+    affine = torch.from_numpy(np.stack([_window(generator) for _ in radiographs]).astype(np.float32))
+    pictures = _sampled(torch.from_numpy(radiographs)[:, None].float(), affine, radiographs.shape[1])
     return pictures[:, 0].round().clamp(0, 255).to(torch.uint8).numpy()
 
 
@@ -146,7 +146,7 @@ def _free(kinds: NDArray[np.str_]) -> NDArray[np.bool_]:
 
 
 def _window(generator: np.random.Generator) -> NDArray[np.float64]:
-    """Affine map [2, 3] from the output's to the film's coordinates, of a window that holds a part of the film."""
+    """Affine map [2, 3] from the output's to the radiograph's coordinates, of a window that holds a part of it."""
     case = generator.integers(4)
     width, height = generator.uniform(*CROPPED_SIDES, size=2)
     if case == 0:  # the left or right half
@@ -174,9 +174,9 @@ def _placement(kind: str, generator: np.random.Generator) -> NDArray[np.float64]
     return np.concatenate([turn, generator.uniform(-0.06, 0.06, size=(2, 1))], axis=1)
 
 
-def _sampled(films: Tensor, affine: Tensor, side: int) -> Tensor:
-    grid = nn.functional.affine_grid(affine, [len(films), 1, side, side], align_corners=False)
-    return nn.functional.grid_sample(films, grid, align_corners=False)  # black beyond the film
+def _sampled(radiographs: Tensor, affine: Tensor, side: int) -> Tensor:
+    grid = nn.functional.affine_grid(affine, [len(radiographs), 1, side, side], align_corners=False)
+    return nn.functional.grid_sample(radiographs, grid, align_corners=False)  # black beyond the edge
 
 
 def _exposed(pictures: Tensor, generator: np.random.Generator) -> Tensor:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pocketcxr.training.augmentation import AUGMENTATION_VERSION, replay
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews
 from pocketcxr.training.loop import Batch
-from pocketcxr.training.losses import distillation_losses
-from pocketcxr.training.sampling import epoch_plan
+from pocketcxr.training.losses.distillation import distillation_losses
+from pocketcxr.training.sampling import epoch_plan, training_positions
 from pocketcxr.training.starting import starting_backbone
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pocketcxr.training.engine import Engine
 
 _VIEW_SEED = 1_000_003
-"""Added to the teacher's seed, so that it is not fitted on the very views that students will ask it about."""
+"""Added to the teacher's seed, so that it is not fitted on the very views whose outputs students learn from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +42,16 @@ class TeacherTask:
     engine: Engine
     out: Path
     progress: bool
-    positions: NDArray[np.int64]
-    keys: NDArray[np.uint64]
+
+    @cached_property
+    def positions(self) -> NDArray[np.int64]:
+        """The labelled training images."""
+        return training_positions(self.dataset)
+
+    @cached_property
+    def views(self) -> AugmentedViews:
+        """Augmented views of the training images."""
+        return AugmentedViews(self.dataset, self.augmentation, seed=self.config.seed + _VIEW_SEED)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -51,7 +60,7 @@ class TeacherTask:
             "network": dataclasses.asdict(self.spec),
             "data": self.dataset.fingerprint,
             "augmentation": dataclasses.asdict(self.augmentation),
-            "views": {"seed": self.view_seed, "version": AUGMENTATION_VERSION},
+            "views": {"seed": self.views.seed, "version": AUGMENTATION_VERSION},
             "precision": self.engine.precision,
         }
 
@@ -60,27 +69,9 @@ class TeacherTask:
         """What every checkpoint's record says."""
         return {**self.identity, "configuration": dataclasses.asdict(self.config)}
 
-    @property
-    def view_seed(self) -> int:
-        """Seed of the training views."""
-        return self.config.seed + _VIEW_SEED
-
     def plan(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions and views of an epoch, balanced as configured."""
-        return epoch_plan(
-            self.dataset,
-            self.positions,
-            sampling=self.config.sampling,
-            seed=self.config.seed,
-            epoch=epoch,
-            source_weights=self.config.source_weights,
-        )
-
-    def views(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
-        """Augmented views [n, 1, s, s] of images."""
-        return replay(
-            self.dataset, positions, views, keys=self.keys, seed=self.view_seed, augmentation=self.augmentation
-        )
+        return epoch_plan(self.dataset, self.positions, self.config, epoch=epoch)
 
     def load(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> Batch:
         """Batch of augmented views with their labels."""
@@ -90,7 +81,7 @@ class TeacherTask:
     def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of a network on a batch."""
         return distillation_losses(
-            {"hard": 1.0},
+            {"ce": 1.0},
             student_logits=network(batch.inputs).logits,
             labels=batch.labels,
             label_smoothing=self.config.label_smoothing,
@@ -101,8 +92,7 @@ class TeacherTask:
         return starting_backbone(
             self.config.backbones[number],
             self.config.weights[number],
-            dataset=self.dataset,
+            views=self.views,
             positions=self.positions,
-            augmentation=self.augmentation,
             seed=self.config.seed + number,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import shutil
 import signal
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 from pocketcxr.errors import CheckpointError
 from pocketcxr.models.checkpoints import load_network, read_record
-from pocketcxr.training.record import Table
+from pocketcxr.training.run.record import Table
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +89,12 @@ def test_a_finished_run_returns_at_once(dataset, uninterrupted):
     [
         ({"epochs": 4}, "configuration.epochs was 3, now 4"),
         ({"learning_rate": 0.5}, "configuration.learning_rate was 0.001, now 0.5"),
-        ({"losses": {"hard": 2.0}}, "configuration.losses.hard was 1.0, now 2.0"),
+        ({"losses": {"ce": 2.0}}, "configuration.losses.ce was 1.0, now 2.0"),
         ({"backbone": "mobilenetv2_035"}, "configuration.backbone was"),
     ],
 )
 def test_another_configuration_in_the_same_folder_is_refused(dataset, uninterrupted, change, message):
-    config = dataclasses.replace(tiny_runs.ALONE, **change)
+    config = dataclasses.replace(tiny_runs.BASELINE, **change)
     with pytest.raises(CheckpointError) as caught:
         tiny_runs.train_tiny_student(dataset, uninterrupted.parent, config)
     assert message in str(caught.value)
@@ -105,7 +106,7 @@ def test_other_data_in_the_same_folder_are_refused(uninterrupted):
 
 
 def test_how_often_a_state_is_saved_is_no_matter(dataset, uninterrupted):
-    config = dataclasses.replace(tiny_runs.ALONE, checkpoint_every_steps=50)
+    config = dataclasses.replace(tiny_runs.BASELINE, checkpoint_every_steps=50)
     assert tiny_runs.train_tiny_student(dataset, uninterrupted.parent, config) == uninterrupted
 
 
@@ -144,3 +145,36 @@ def test_a_run_leaves_its_whole_record(uninterrupted):
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0] or environment["packages"]["torch"]
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def former(folder):
+    """Give a run's folder the names that earlier versions wrote."""
+    for name, pairs in {
+        "config.json": (('"ce":', '"hard":'), ('"kd":', '"soft":')),
+        "metrics.csv": (("loss_ce", "loss_hard"), ("loss_kd", "loss_soft")),
+    }.items():
+        text = (folder / name).read_text()
+        assert any(present in text for present, _ in pairs)
+        for present, before in pairs:
+            text = text.replace(present, before)
+        (folder / name).write_text(text)
+
+
+def test_a_finished_run_of_an_earlier_version_returns_at_once(dataset, uninterrupted, tmp_path):
+    folder = tmp_path / "earlier"
+    shutil.copytree(uninterrupted.parent, folder)
+    former(folder)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert tiny_runs.train_tiny_student(dataset, folder) == folder / "best.safetensors"
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_stopped_run_of_an_earlier_version_goes_on_to_the_same_weights(processes, dataset, uninterrupted, tmp_path):
+    out = tmp_path / "earlier"
+    start_and_kill(processes, tiny_runs.run_student, (str(out),), table=out / "metrics.csv", rows=4)
+    assert not (out / "finished.json").exists()
+    former(out)
+    assert_same_weights(tiny_runs.train_tiny_student(dataset, out), uninterrupted)
+    table = Table(out / "metrics.csv", until=10**9, writes=False)
+    assert "loss_hard" not in table.rows[0]
+    assert all(row["loss_ce"] for row in table.rows)

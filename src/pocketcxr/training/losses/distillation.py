@@ -24,15 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from pocketcxr.errors import ConfigError
-from pocketcxr.training.loss_parts import (
+from pocketcxr.training.losses.parts import (
     contrastive_loss,
     correlation_loss,
+    cross_entropy_loss,
     decoupled_loss,
     embedding_loss,
-    hard_loss,
+    kd_loss,
     multilevel_loss,
     similarity_loss,
-    soft_loss,
     standardised_loss,
 )
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 LOSSES: Mapping[str, str] = {
-    "hard": "cross-entropy on the labels",
-    "soft": "softened predictions (Hinton 2015)",
+    "ce": "cross-entropy on the labels",
+    "kd": "softened predictions (Hinton 2015)",
     "standardised": "softened predictions of z-scored logits (Sun 2024)",
     "dkd": "target and non-target classes apart (Zhao 2022)",
     "multilevel": "predictions by image, batch and class (Jin 2023)",
@@ -52,14 +52,14 @@ LOSSES: Mapping[str, str] = {
 }
 """Names of the parts with what each is."""
 
-_CLASSIFYING = frozenset({"hard", "soft", "standardised", "dkd", "multilevel", "dist"})
+_CLASSIFYING = frozenset({"ce", "kd", "standardised", "dkd", "multilevel", "dist"})
 _PROJECTED = frozenset({"embedding", "contrastive"})
 _TWO_CLASSES = {
-    "standardised": "the z-scores of two logits are always +1 and -1, so only the teacher's decision is left; use soft",
+    "standardised": "the z-scores of two logits are always +1 and -1, so only the teacher's decision is left; use kd",
     "dkd": "there is one non-target class, whose share of the non-target probability is always 1, so that term is "
-    "constant and the rest is plain distillation; use soft",
+    "constant and the rest is plain distillation; use kd",
     "dist": "the correlation of two probabilities that sum to 1 is always +1 or -1, so its inter-class term has no "
-    "gradient; use soft, with similarity for relations between images",
+    "gradient; use kd, with similarity for relations between images",
 }
 
 
@@ -67,7 +67,7 @@ def check_losses(losses: Mapping[str, float] | Iterable[str], classes: int) -> N
     """Refuse, before any work, names and combinations that cannot teach a classifier of so many classes.
 
     `multilevel` is allowed for two classes: its class-level term then aligns the first two moments of the predicted
-    probability over the batch, which `soft` does not ask for in the same measure. Its image-level term is `soft` at
+    probability over the batch, which `kd` does not ask for in the same measure. Its image-level term is `kd` at
     other temperatures; both together only weigh that term more.
 
     Args:
@@ -108,8 +108,8 @@ def active_losses(losses: Mapping[str, float] | Iterable[str]) -> tuple[str, ...
 
 
 def needs_teacher(losses: Mapping[str, float] | Iterable[str]) -> bool:
-    """Whether any part compares with a teacher; `hard` alone does not."""
-    return any(name != "hard" for name in active_losses(losses))
+    """Whether any part compares with a teacher; `ce` alone does not."""
+    return any(name != "ce" for name in active_losses(losses))
 
 
 def needs_projection(losses: Mapping[str, float] | Iterable[str]) -> bool:
@@ -146,13 +146,13 @@ def distillation_losses(
     active = active_losses(losses)
     logits = student_logits
 
-    def own() -> Tensor:
+    def embedding() -> Tensor:
         return _given(student_embedding, "student_embedding")
 
-    def deep() -> Tensor:
+    def their_embedding() -> Tensor:
         return _given(teacher_embedding, "teacher_embedding").detach()
 
-    def soft() -> Tensor:
+    def theirs() -> Tensor:
         return _given(teacher_logits, "teacher_logits").detach()
 
     @functools.cache
@@ -160,18 +160,18 @@ def distillation_losses(
         if projection is None:
             raise TypeError("projection is missing: see build_projection")
         with torch.autocast(logits.device.type, enabled=False):
-            return projection(own().float())
+            return projection(embedding().float())
 
     parts: dict[str, Callable[[], Tensor]] = {
-        "hard": lambda: hard_loss(logits, labels, label_smoothing=label_smoothing),
-        "soft": lambda: soft_loss(logits, soft(), temperature=temperature),
-        "standardised": lambda: standardised_loss(logits, soft(), temperature=temperature),
-        "dkd": lambda: decoupled_loss(logits, soft(), labels, temperature=temperature),
-        "multilevel": lambda: multilevel_loss(logits, soft()),
-        "dist": lambda: correlation_loss(logits, soft(), temperature=temperature),
-        "embedding": lambda: embedding_loss(projected(), deep()),
-        "similarity": lambda: similarity_loss(own(), deep()),
-        "contrastive": lambda: contrastive_loss(projected(), deep(), image_ids),
+        "ce": lambda: cross_entropy_loss(logits, labels, label_smoothing=label_smoothing),
+        "kd": lambda: kd_loss(logits, theirs(), temperature=temperature),
+        "standardised": lambda: standardised_loss(logits, theirs(), temperature=temperature),
+        "dkd": lambda: decoupled_loss(logits, theirs(), labels, temperature=temperature),
+        "multilevel": lambda: multilevel_loss(logits, theirs()),
+        "dist": lambda: correlation_loss(logits, theirs(), temperature=temperature),
+        "embedding": lambda: embedding_loss(projected(), their_embedding()),
+        "similarity": lambda: similarity_loss(embedding(), their_embedding()),
+        "contrastive": lambda: contrastive_loss(projected(), their_embedding(), image_ids),
     }
     return {name: parts[name]() * losses[name] for name in active}
 

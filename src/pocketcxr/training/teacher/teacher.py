@@ -1,4 +1,4 @@
-"""Train the heavy network: its backbones one at a time with heads of their own, then their fusion; or all at once."""
+"""Train the teacher: its backbones one at a time with heads of their own, then their fusion; or all at once."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pocketcxr.files import copy_file
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_network
 from pocketcxr.models.networks import NetworkSpec, assemble
-from pocketcxr.training import record
-from pocketcxr.training.augmentation import image_keys
+from pocketcxr.run_folder import STUDENT_FILE, TEACHER_FILE
 from pocketcxr.training.calibration_metrics import evaluator
 from pocketcxr.training.engine import Engine
-from pocketcxr.training.fusion import BEST, fuse
 from pocketcxr.training.loop import Stage, fit, run_identity
+from pocketcxr.training.run import record
 from pocketcxr.training.sampling import training_positions
 from pocketcxr.training.starting import check_training_images
-from pocketcxr.training.teacher_task import TeacherTask
+from pocketcxr.training.teacher.fusion import fuse
+from pocketcxr.training.teacher.task import TeacherTask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.training.config import AugmentationConfig, TeacherConfig
-
-TEACHER = "teacher.safetensors"
 
 
 def train_teacher(
@@ -53,8 +51,7 @@ def train_teacher(
         DataError: fewer than two classes in the training split.
         ConfigError, CheckpointError, NonFiniteLossError: see `loop.fit`.
     """
-    positions = training_positions(dataset)
-    check_training_images(dataset, positions)
+    check_training_images(dataset, training_positions(dataset))
     spec = NetworkSpec(
         kind="teacher",
         backbones=config.backbones,
@@ -63,67 +60,57 @@ def train_teacher(
         embedding_features=config.embedding_features,
         dropout=config.dropout,
     )
-    lesson = TeacherTask(
-        dataset,
-        config,
-        augmentation,
-        spec,
-        Engine(config.precision),
-        out,
-        progress,
-        positions,
-        image_keys(dataset.rows),
-    )
-    if lesson.engine.main:
-        record.open_run(out, run_identity("teacher", config, lesson.identity))
-    lesson.engine.wait()
-    path = out / TEACHER
+    task = TeacherTask(dataset, config, augmentation, spec, Engine(config.precision), out, progress)
+    if task.engine.main:
+        record.open_run(out, run_identity("teacher", config, task.identity))
+    task.engine.wait()
+    path = out / TEACHER_FILE
     if path.exists():
         return path
     if config.staged:
-        last = fuse(lesson, [_train_backbone(lesson, number) for number in range(len(config.backbones))])
+        last = fuse(task, [_train_backbone(task, number) for number in range(len(config.backbones))])
         if config.finetune_backbones:
-            last = _train_whole(lesson, "finetune", start=last)
+            last = _train_whole(task, "finetune", start=last)
     else:
-        last = _train_whole(lesson, "joint", start=None)
-    if lesson.engine.main:
+        last = _train_whole(task, "joint", start=None)
+    if task.engine.main:
         copy_file(last, path)
-    lesson.engine.wait()
+    task.engine.wait()
     return path
 
 
-def _train_backbone(lesson: TeacherTask, number: int) -> Path:
+def _train_backbone(task: TeacherTask, number: int) -> Path:
     """One backbone with a linear head on its pooled features; taken as it is where backbones are frozen."""
-    name = lesson.config.backbones[number]
-    spec = dataclasses.replace(lesson.spec, kind="backbone", backbones=(name,))
-    backbone, weights = lesson.backbone(number)
+    name = task.config.backbones[number]
+    spec = dataclasses.replace(task.spec, kind="backbone", backbones=(name,))
+    backbone, weights = task.backbone(number)
     network = assemble(spec, [backbone])
-    if lesson.config.frozen_backbones:
-        path = lesson.out / f"backbone-{number + 1}-{name}" / BEST
-        if lesson.engine.main and not path.exists():
-            save_network(path, network, spec, {**lesson.about, "weights": weights})
-        lesson.engine.wait()
+    if task.config.frozen_backbones:
+        path = task.out / f"backbone-{number + 1}-{name}" / STUDENT_FILE
+        if task.engine.main and not path.exists():
+            save_network(path, network, spec, {**task.about, "weights": weights})
+        task.engine.wait()
         return path
-    return _fit(lesson, network, spec, title=f"teacher {number + 1}/{len(lesson.config.backbones)} {name}",
-                folder=f"backbone-{number + 1}-{name}", config=lesson.config, extra={"weights": weights})  # fmt: skip
+    return _fit(task, network, spec, title=f"teacher {number + 1}/{len(task.config.backbones)} {name}",
+                folder=f"backbone-{number + 1}-{name}", config=task.config, extra={"weights": weights})  # fmt: skip
 
 
-def _train_whole(lesson: TeacherTask, stage: str, *, start: Path | None) -> Path:
+def _train_whole(task: TeacherTask, stage: str, *, start: Path | None) -> Path:
     """The whole teacher at once: from first weights, or from a fused one at a tenth of the rate."""
-    config = lesson.config
+    config = task.config
     if start is not None:
         network, _, _ = load_network(start)
         config = dataclasses.replace(config, epochs=config.fusion_epochs, learning_rate=config.learning_rate / 10)
         extra: dict[str, Any] = {"start": checkpoint_sha256(start)}
     else:
-        backbones = [lesson.backbone(number) for number in range(len(config.backbones))]
-        network = assemble(lesson.spec, [backbone for backbone, _ in backbones])
+        backbones = [task.backbone(number) for number in range(len(config.backbones))]
+        network = assemble(task.spec, [backbone for backbone, _ in backbones])
         extra = {"weights": [weights for _, weights in backbones]}
-    return _fit(lesson, network, lesson.spec, title=f"teacher {stage}", folder=stage, config=config, extra=extra)
+    return _fit(task, network, task.spec, title=f"teacher {stage}", folder=stage, config=config, extra=extra)
 
 
 def _fit(
-    lesson: TeacherTask,
+    task: TeacherTask,
     network: nn.Module,
     spec: NetworkSpec,
     *,
@@ -132,12 +119,12 @@ def _fit(
     config: TeacherConfig,
     extra: dict[str, Any],
 ) -> Path:
-    identity = {**lesson.identity, "stage_network": dataclasses.asdict(spec), "start": extra.get("start")}
+    identity = {**task.identity, "stage_network": dataclasses.asdict(spec), "start": extra.get("start")}
 
     def save(fitted: nn.Module, path: Path, notes: dict[str, Any]) -> None:
-        save_network(path, fitted, spec, {**lesson.about, **extra, **notes})
+        save_network(path, fitted, spec, {**task.about, **extra, **notes})
 
-    stage = Stage(title, network, lesson.plan, lesson.load, lesson.losses,
-                  evaluator(lesson.dataset, lesson.engine), save, identity)  # fmt: skip
-    out = lesson.out / folder
-    return fit(stage, config, engine=lesson.engine, out=out, best=out / BEST, progress=lesson.progress)
+    stage = Stage(title, network, task.plan, task.load, task.losses,
+                  evaluator(task.dataset, task.engine), save, identity)  # fmt: skip
+    out = task.out / folder
+    return fit(stage, config, engine=task.engine, out=out, best=out / STUDENT_FILE, progress=task.progress)

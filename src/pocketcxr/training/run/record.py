@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import CheckpointError, TrainingError
 from pocketcxr.files import write_csv, write_json
+from pocketcxr.former_names import with_current_names
 from pocketcxr.training.environment import environment_record
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def open_run(out: Path, identity: Mapping[str, Any]) -> None:
     path = out / CONFIG
     if path.exists():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = with_current_names(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot read {path} ({error}): delete the folder {out} to start again") from error
         difference = _difference(found, wanted, "")
@@ -70,7 +71,8 @@ class Table:
         self.rows: list[dict[str, str]] = []
         if path.exists():
             with path.open(newline="", encoding="utf-8") as stream:
-                whole = (row for row in csv.DictReader(stream) if None not in row.values())
+                read = map(with_current_names, csv.DictReader(stream))
+                whole = (row for row in read if None not in row.values())
                 self.rows = [row for row in whole if row["step"].isdigit() and int(row["step"]) <= until]
             self._rewrite()
 

@@ -1,4 +1,4 @@
-"""Cached teacher views: the teacher's own answers to the student's own pixels, never a stale one."""
+"""Cached teacher views: the teacher's own outputs for the student's own pixels, never a stale one."""
 
 import dataclasses
 import signal
@@ -10,9 +10,9 @@ import torch
 
 from pocketcxr.errors import CacheError, CheckpointError, ConfigError, DataError
 from pocketcxr.models.checkpoints import load_network
-from pocketcxr.training.augmentation import image_keys, replay
+from pocketcxr.training.augmentation import AugmentedViews
 from pocketcxr.training.sampling import training_positions
-from pocketcxr.training.views import cache_views, check_views
+from pocketcxr.training.teacher.views import cache_views, check_views, views_key
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,7 @@ def test_what_is_cached_is_what_the_teacher_says_of_those_pixels(dataset, teache
     generator = np.random.default_rng(0)
     positions = generator.choice(training_positions(dataset, unlabelled=True), 20)
     numbers = generator.integers(0, tiny_runs.VIEWS.count, 20)
-    images = replay(
-        dataset,
-        positions,
-        numbers,
-        keys=image_keys(dataset.rows),
-        seed=tiny_runs.VIEWS.seed,
-        augmentation=tiny_runs.VIEWS.augmentation,
-    )
+    images = AugmentedViews(dataset, tiny_runs.VIEWS.augmentation, seed=tiny_runs.VIEWS.seed)(positions, numbers)
     with torch.inference_mode():
         wanted = network(images)
     logits, embedding = views.lookup(positions, numbers)
@@ -128,13 +121,12 @@ def test_a_cache_of_other_data_or_views_teaches_nobody(dataset, views):
 
 
 def test_a_student_teaches_another_network(dataset, tmp_path):
-    student = tiny_runs.train_tiny_student(dataset, tmp_path / "a", dataclasses.replace(tiny_runs.ALONE, epochs=1))
+    student = tiny_runs.train_tiny_student(dataset, tmp_path / "a", dataclasses.replace(tiny_runs.BASELINE, epochs=1))
     cached = tiny_runs.cache_tiny_views(dataset, student, tmp_path)
     network, _, _ = load_network(student)
     positions, views = dataset.positions("train")[:5], np.array([0, 1, 2, 0, 1])
     logits, embedding = cached.lookup(positions, views)
-    pixels = replay(dataset, positions, views, keys=image_keys(dataset.rows), seed=tiny_runs.VIEWS.seed,
-                    augmentation=tiny_runs.VIEWS.augmentation)  # fmt: skip
+    pixels = AugmentedViews(dataset, tiny_runs.VIEWS.augmentation, seed=tiny_runs.VIEWS.seed)(positions, views)
     with torch.no_grad():
         expected = network(pixels)
     assert torch.allclose(logits, expected.logits, atol=1e-4)
@@ -160,3 +152,8 @@ def test_a_data_set_without_training_images_is_refused(teacher, tmp_path):
 def test_a_missing_teacher_is_refused(dataset, tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         tiny_runs.cache_tiny_views(dataset, tmp_path / "none.safetensors", tmp_path)
+
+
+def test_caches_of_earlier_versions_keep_their_key(dataset):
+    key = views_key("0" * 64, dataset, tiny_runs.VIEWS, precision="fp32")
+    assert key == "dcd1f2ce7761a360"

@@ -1,4 +1,4 @@
-"""Teacher views: the heavy network's answers to every augmented view, computed once and reused by every student.
+"""Teacher views: the teacher's outputs for every augmented view, computed once and reused by every student.
 
 What users of distillation frameworks ask for (torchdistill #165): cached teachers under random augmentation. It works
 because view k of image i is replayed from a seed, see `augmentation`.
@@ -15,12 +15,12 @@ import torch
 from pocketcxr.errors import CacheError, ConfigError, DataError
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network
 from pocketcxr.models.networks import embedding_width
-from pocketcxr.training.augmentation import AUGMENTATION_VERSION, image_keys, replay
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews
 from pocketcxr.training.config import ViewsConfig, fingerprint
 from pocketcxr.training.engine import Engine
-from pocketcxr.training.interruption import stop_requests
+from pocketcxr.training.run.interruption import stop_requests
 from pocketcxr.training.sampling import training_positions
-from pocketcxr.training.view_store import ViewStore, fill_store, open_store
+from pocketcxr.training.teacher.view_store import ViewStore, fill_store, open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TeacherViews:
-    """Cached answers of one teacher: `logits` float32 and `embedding` float16 for every view of every training image.
+    """Cached outputs of one teacher: `logits` float32 and `embedding` float16 for every view of every training image.
 
     Images of the training split without a label are in it too.
     """
@@ -73,7 +73,7 @@ def cache_views(
     progress: bool = True,
     shard: tuple[int, int] = (0, 1),
 ) -> TeacherViews:
-    """Compute the teacher's answers to `config.count` views of every training image, or what is missing of them.
+    """Compute the teacher's outputs for `config.count` views of every training image, or what is missing of them.
 
     Kept in ``out/<key>``, where the key holds the hash of the teacher's file, the data set's fingerprint, the
     augmentation, its seed and version: another input is another folder. Stopped at any time, the next call goes on.
@@ -113,19 +113,11 @@ def cache_views(
     )
     views = TeacherViews(store, config, digest, dataset.fingerprint)
     if store.missing:
-        keys = image_keys(dataset.rows)
+        augmented = AugmentedViews(dataset, config.augmentation, seed=config.seed)
         network.to(engine.device)
 
         def compute(batch: NDArray[np.int64], view: int) -> dict[str, NDArray[Any]]:
-            images = replay(
-                dataset,
-                batch,
-                np.full(len(batch), view),
-                keys=keys,
-                seed=config.seed,
-                augmentation=config.augmentation,
-            )
-            outputs = engine.infer(network, images)
+            outputs = engine.infer(network, augmented(batch, np.full(len(batch), view)))
             return {"logits": outputs.logits.numpy(), "embedding": outputs.embedding.numpy()}
 
         with stop_requests() as stop:
@@ -141,7 +133,7 @@ def cache_views(
 
 
 def views_key(teacher_sha256: str, dataset: Dataset, config: ViewsConfig, *, precision: str) -> str:
-    """Fingerprint of all that the cached answers depend on."""
+    """Fingerprint of all that the cached outputs depend on."""
     return fingerprint(
         AUGMENTATION_VERSION,
         teacher_sha256,

@@ -1,4 +1,4 @@
-"""The learned gate tells drawn chests from drawn strangers, by what they show and not by how they were changed."""
+"""The learned input filter tells chests from other images by what they show, not by how they were changed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
 from pocketcxr.errors import CheckpointError, ConfigError, DataError  # noqa: E402
-from pocketcxr.models.input_filter import InputKindSpec, load_input_gate, save_input_gate  # noqa: E402
+from pocketcxr.models.input_filter import InputKindSpec, load_input_filter, save_input_filter  # noqa: E402
 from pocketcxr.training.config import InputFilterConfig  # noqa: E402
-from pocketcxr.training.input_filter import (  # noqa: E402
-    fit_input_gate,
-    judged,
+from pocketcxr.training.input_filter.batches import Batches, KnownPictures, make, with_drawn  # noqa: E402
+from pocketcxr.training.input_filter.fit import (  # noqa: E402
+    fit_input_filter,
     kinds_of,
     limit_for,
     probabilities,
     refusal_table,
+    refusals,
 )
-from pocketcxr.training.input_filter_batches import Batches, KnownPictures, make, with_drawn  # noqa: E402
 
 SIZE = 48
 QUICK = InputFilterConfig(steps=90, batch_size=48, pixels=SIZE, ema_decay=0.9)
@@ -28,16 +28,16 @@ def _chests(count: int, seed: int) -> np.ndarray:
     """Two dark lungs in a grey body, a bright spine and, below, a bright belly; never twice the same."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0 : 1 : SIZE * 1j, 0 : 1 : SIZE * 1j]
-    films = []
+    radiographs = []
     for _ in range(count):
-        film = np.full((SIZE, SIZE), rng.uniform(0.5, 0.65))
+        radiograph = np.full((SIZE, SIZE), rng.uniform(0.5, 0.65))
         for centre in (0.3, 0.7):
             place = centre + rng.uniform(-0.03, 0.03), 0.4 + rng.uniform(-0.04, 0.04)
-            film[((x - place[0]) / 0.16) ** 2 + ((y - place[1]) / 0.3) ** 2 < 1] = rng.uniform(0.1, 0.3)
-        film[:, int(0.47 * SIZE) : int(0.53 * SIZE)] += 0.2
-        film[int(0.78 * SIZE) :] += 0.2
-        films.append(film + rng.normal(0, 0.03, film.shape))
-    return (np.clip(films, 0, 1) * 255).astype(np.uint8)
+            radiograph[((x - place[0]) / 0.16) ** 2 + ((y - place[1]) / 0.3) ** 2 < 1] = rng.uniform(0.1, 0.3)
+        radiograph[:, int(0.47 * SIZE) : int(0.53 * SIZE)] += 0.2
+        radiograph[int(0.78 * SIZE) :] += 0.2
+        radiographs.append(radiograph + rng.normal(0, 0.03, radiograph.shape))
+    return (np.clip(radiographs, 0, 1) * 255).astype(np.uint8)
 
 
 def _slices(count: int, seed: int) -> np.ndarray:
@@ -47,42 +47,42 @@ def _slices(count: int, seed: int) -> np.ndarray:
     slices = []
     for _ in range(count):
         radius = np.hypot((x - 0.5) / rng.uniform(0.38, 0.48), (y - 0.5) / rng.uniform(0.28, 0.36))
-        film = np.where(radius < 1, 0.6, 0.02)
-        film[(radius > 0.85) & (radius < 1)] = 0.95
+        radiograph = np.where(radius < 1, 0.6, 0.02)
+        radiograph[(radius > 0.85) & (radius < 1)] = 0.95
         for centre in (0.33, 0.67):
-            film[np.hypot((x - centre) / 0.12, (y - 0.5) / 0.17) < 1] = 0.1
-        slices.append(film + rng.normal(0, 0.03, film.shape))
+            radiograph[np.hypot((x - centre) / 0.12, (y - 0.5) / 0.17) < 1] = 0.1
+        slices.append(radiograph + rng.normal(0, 0.03, radiograph.shape))
     return (np.clip(slices, 0, 1) * 255).astype(np.uint8)
 
 
-def _known(films: int, slices: int, seed: int) -> KnownPictures:
+def _known(radiographs: int, slices: int, seed: int) -> KnownPictures:
     return KnownPictures(
-        np.concatenate([_chests(films, seed), _slices(slices, seed)]),
-        np.repeat(["frontal", "ct"], [films, slices]),
-        np.repeat(["drawn chest", "drawn ct"], [films, slices]),
+        np.concatenate([_chests(radiographs, seed), _slices(slices, seed)]),
+        np.repeat(["frontal", "ct"], [radiographs, slices]),
+        np.repeat(["drawn chest", "drawn ct"], [radiographs, slices]),
     )
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fit_input_gate(_known(120, 30, 0), _chests(80, 1), image_size=SIZE, config=QUICK, progress=False)
+    return fit_input_filter(_known(120, 30, 0), _chests(80, 1), image_size=SIZE, config=QUICK, progress=False)
 
 
-def test_films_pass_and_strangers_are_refused_with_their_reason(fitted):
+def test_frontal_images_pass_and_others_are_refused_with_their_reason(fitted):
     network, spec = fitted
     assert spec.kinds == ("frontal", "ct", "not_xray", "inverted", "turned", "cropped")
     assert spec.image_size == SIZE
     unseen = _known(60, 30, 2)
-    refused, reasons = judged(probabilities(network, unseen.pixels), spec)
-    films = unseen.kinds == "frontal"
-    assert refused[films].mean() <= 0.1
-    assert refused[~films].mean() >= 0.9
-    assert (reasons[~films] == "ct").mean() >= 0.8
-    inverted, _ = judged(probabilities(network, 255 - unseen.pixels[films]), spec)
+    refused, reasons = refusals(probabilities(network, unseen.pixels), spec)
+    radiographs = unseen.kinds == "frontal"
+    assert refused[radiographs].mean() <= 0.1
+    assert refused[~radiographs].mean() >= 0.9
+    assert (reasons[~radiographs] == "ct").mean() >= 0.8
+    inverted, _ = refusals(probabilities(network, 255 - unseen.pixels[radiographs]), spec)
     assert inverted.mean() >= 0.9
 
 
-def test_the_limit_refuses_the_share_of_calibration_films_that_was_asked_for(fitted):
+def test_the_limit_refuses_the_share_of_frontal_images_that_was_asked_for(fitted):
     network, spec = fitted
     accepted = probabilities(network, _chests(80, 1))[:, 0]
     assert (accepted < spec.threshold).sum() <= 1  # half a per cent of 80
@@ -91,18 +91,18 @@ def test_the_limit_refuses_the_share_of_calibration_films_that_was_asked_for(fit
 
 def test_a_patient_counts_once_for_the_limit():
     accepted = np.array([0.1, 0.2, 0.3, 0.4, 0.9, 0.8, 0.7, 0.6], np.float32)
-    assert limit_for(accepted, np.arange(8), 0.25) == pytest.approx(0.3)  # two of eight films lie below
-    one_odd = np.array(["a", "a", "a", "b", "c", "d", "e", "f"])  # three films of one of six patients
+    assert limit_for(accepted, np.arange(8), 0.25) == pytest.approx(0.3)  # two of eight radiographs lie below
+    one_odd = np.array(["a", "a", "a", "b", "c", "d", "e", "f"])  # three radiographs of one of six patients
     assert limit_for(accepted, one_odd, 0.2) == pytest.approx(0.4)
     assert limit_for(accepted, one_odd, 0.0) == pytest.approx(0.1)
-    assert limit_for(accepted, one_odd, 0.1) == pytest.approx(0.2)  # one of a's three films is half of that share
+    assert limit_for(accepted, one_odd, 0.1) == pytest.approx(0.2)  # one of a's three radiographs is half of that share
 
 
-def test_the_same_seed_gives_the_same_gate():
+def test_the_same_seed_gives_the_same_filter():
     config = InputFilterConfig(steps=3, batch_size=16, pixels=SIZE)
-    known, films = _known(30, 10, 0), _chests(20, 1)
+    known, radiographs = _known(30, 10, 0), _chests(20, 1)
     (one, spec), (other, same) = (
-        fit_input_gate(known, films, image_size=SIZE, config=config, progress=False) for _ in range(2)
+        fit_input_filter(known, radiographs, image_size=SIZE, config=config, progress=False) for _ in range(2)
     )
     assert spec == same
     for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_gate():
 def test_fitting_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    fit_input_gate(
+    fit_input_filter(
         _known(20, 5, 0),
         _chests(20, 1),
         image_size=SIZE,
@@ -122,45 +122,45 @@ def test_fitting_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_films_alone_or_too_few_are_refused():
-    films = KnownPictures(_chests(30, 0), np.full(30, "frontal"), np.full(30, "s"))
-    assert kinds_of(films) == ()
+def test_one_kind_or_too_few_images_are_refused():
+    radiographs = KnownPictures(_chests(30, 0), np.full(30, "frontal"), np.full(30, "s"))
+    assert kinds_of(radiographs) == ()
     with pytest.raises(DataError, match="at least one other kind"):
-        fit_input_gate(films, _chests(30, 1), image_size=SIZE, config=QUICK, progress=False)
-    with pytest.raises(DataError, match="at least 20 calibration films, found 5"):
-        fit_input_gate(_known(30, 5, 0), _chests(5, 1), image_size=SIZE, config=QUICK, progress=False)
+        fit_input_filter(radiographs, _chests(30, 1), image_size=SIZE, config=QUICK, progress=False)
+    with pytest.raises(DataError, match="at least 20 frontal images to calibrate on, found 5"):
+        fit_input_filter(_known(30, 5, 0), _chests(5, 1), image_size=SIZE, config=QUICK, progress=False)
 
 
 def test_checkpoint_gives_the_same_answers_and_damage_is_one_line(fitted, tmp_path):
     network, spec = fitted
-    path = tmp_path / "gate.safetensors"
-    save_input_gate(path, network, spec, {"note": 1})
-    again, same, record = load_input_gate(path)
+    path = tmp_path / "filter.safetensors"
+    save_input_filter(path, network, spec, {"note": 1})
+    again, same, record = load_input_filter(path)
     assert (same, record) == (spec, {"note": 1})
     pictures = _chests(4, 9)
     np.testing.assert_array_equal(probabilities(again, pictures), probabilities(network, pictures))
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"expected an input gate.*train-input-filter") as caught:
-        load_input_gate(path)
+    with pytest.raises(CheckpointError, match=r"expected an input filter.*train-input-filter") as caught:
+        load_input_filter(path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(CheckpointError, match="expected an input gate"):
-        load_input_gate(tmp_path / "absent.safetensors")
+    with pytest.raises(CheckpointError, match="expected an input filter"):
+        load_input_filter(tmp_path / "absent.safetensors")
 
 
 def test_probabilities_that_are_no_numbers_are_refused():
     spec = InputKindSpec(("frontal", "ct"), SIZE, 0.5)
-    refused, _ = judged(np.array([[np.nan, np.nan], [0.6, 0.4]], np.float32), spec)
+    refused, _ = refusals(np.array([[np.nan, np.nan], [0.6, 0.4]], np.float32), spec)
     assert refused.tolist() == [True, False]
 
 
-def test_films_made_strange_are_what_their_name_says():
-    films = _chests(6, 3)
-    np.testing.assert_array_equal(make(films, "inverted", seed=0), 255 - films)
-    turned = make(films, "turned", seed=0)
-    np.testing.assert_array_equal(turned[1], films[1, ::-1, ::-1])
-    cropped = make(films, "cropped", seed=0)
-    assert cropped.shape == films.shape
-    assert not np.array_equal(cropped, films)
+def test_radiographs_made_unusual_are_what_their_name_says():
+    radiographs = _chests(6, 3)
+    np.testing.assert_array_equal(make(radiographs, "inverted", seed=0), 255 - radiographs)
+    turned = make(radiographs, "turned", seed=0)
+    np.testing.assert_array_equal(turned[1], radiographs[1, ::-1, ::-1])
+    cropped = make(radiographs, "cropped", seed=0)
+    assert cropped.shape == radiographs.shape
+    assert not np.array_equal(cropped, radiographs)
     ramp = np.tile(np.linspace(0, 255, SIZE, dtype=np.uint8), (40, SIZE, 1))
     spans = np.ptp(make(ramp, "cropped", seed=1).reshape(40, -1).astype(int), axis=1)
     assert (spans < 255).any()
@@ -189,7 +189,7 @@ def test_table_counts_refusals_by_kind_and_source(fitted):
     assert all(row["with_its_reason"] <= row["refused"] <= row["images"] for row in table.values())
 
 
-@pytest.mark.parametrize("field, value", [("steps", 0), ("refused_films", 0.5), ("ema_decay", 1.0), ("pixels", 8)])
+@pytest.mark.parametrize("field, value", [("steps", 0), ("refused_frontal", 0.5), ("ema_decay", 1.0), ("pixels", 8)])
 def test_settings_out_of_range_name_their_field(field, value):
     with pytest.raises(ConfigError, match=field):
         InputFilterConfig(**{field: value})

@@ -1,0 +1,1 @@
+"""The learned input filter: batches of known image types, and the fit."""

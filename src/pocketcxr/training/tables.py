@@ -1,0 +1,67 @@
+"""Frozen dataclasses from plain nested tables and from overrides, with messages that name the field."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from typing import Any, get_type_hints
+
+from pocketcxr.errors import ConfigError
+from pocketcxr.former_names import current_name, with_current_names
+
+
+def apply_override(table: dict[str, Any], override: str) -> None:
+    """Set one value of a nested table, in place, from ``table.field=value``; the value is TOML or a bare word.
+
+    Raises:
+        ConfigError: no such form, or a table where the path has a value.
+    """
+    key, separator, text = override.partition("=")
+    names = [current_name(name) for name in key.strip().split(".")]
+    if not separator or len(names) < 2:  # noqa: PLR2004
+        raise ConfigError(f"override {override!r}: expected table.field=value, such as student.epochs=40")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word, such as data.task=siim-appearance
+    for name in names[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"override {override!r}: {name} is a value, not a table")
+    table[names[-1]] = with_current_names(value)
+
+
+def build(kind: type[Any], table: Any, where: str = "") -> Any:
+    """Make a dataclass, and those inside it, of a plain table; fields that are missing keep their defaults.
+
+    Raises:
+        ConfigError: an unknown field, a value of another type, or one that the dataclass refuses.
+    """
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where or 'experiment'}: expected a table, found {table!r}")
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        place = f"{where}.{name}" if where else name
+        if name not in hints:
+            raise ConfigError(f"unknown field {place!r}: expected one of {', '.join(hints)}")
+        values[name] = _convert(hints[name], value, place)
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}" if where else str(error)) from error
+
+
+def _convert(hint: Any, value: Any, place: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, value, place)
+    text = str(hint)
+    if text.startswith("tuple") and isinstance(value, list):
+        return tuple(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if text.startswith("dict") and isinstance(value, dict):
+        return {str(key): float(weight) for key, weight in value.items()}
+    if isinstance(hint, type) and not text.startswith(("tuple", "dict")) and type(value) is hint:
+        return value
+    raise ConfigError(f"{place}: expected {getattr(hint, '__name__', hint)}, found {value!r}")
