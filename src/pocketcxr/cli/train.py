@@ -166,7 +166,7 @@ def _train_input_filter(options: argparse.Namespace) -> None:
     from pocketcxr.pipeline.stages import run_train_input_filter
 
     if options.ood:
-        options.set.append(f"gate.strangers={json.dumps([str(folder.resolve()) for folder in options.ood])}")
+        options.set.append(f"input_filter.ood={json.dumps([str(folder.resolve()) for folder in options.ood])}")
     print(run_train_input_filter(**stage_arguments(options)) or "no input filter")
 
 
