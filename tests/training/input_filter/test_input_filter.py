@@ -125,7 +125,7 @@ def test_fitting_leaves_the_global_generator_alone():
 def test_one_kind_or_too_few_images_are_refused():
     radiographs = KnownPictures(_chests(30, 0), np.full(30, "frontal"), np.full(30, "s"))
     assert kinds_of(radiographs) == ()
-    with pytest.raises(DataError, match="at least one other kind"):
+    with pytest.raises(DataError, match="at least one other image type"):
         fit_input_filter(radiographs, _chests(30, 1), image_size=SIZE, config=QUICK, progress=False)
     with pytest.raises(DataError, match="at least 20 frontal images to calibrate on, found 5"):
         fit_input_filter(_known(30, 5, 0), _chests(5, 1), image_size=SIZE, config=QUICK, progress=False)
