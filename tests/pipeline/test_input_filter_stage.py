@@ -34,7 +34,7 @@ def table(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def strangers(tmp_path_factory):
+def ood(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ood")
     for number, picture in enumerate(draw_strangers(40, size=96, seed=9)):
         path = folder / ("knee_xray", "photograph")[number % 2] / f"{number}.png"
