@@ -137,7 +137,7 @@ def tiny_gated_path(tiny_model: bytes, tiny_manifest: Manifest, tmp_path_factory
         ]
     )
     model.graph.output.append(helper.make_tensor_value_info("input_kind", TensorProto.FLOAT, ["n", 3]))
-    manifest = dataclasses.replace(tiny_manifest, input_gate=TINY_GATE)
+    manifest = dataclasses.replace(tiny_manifest, input_filter=TINY_GATE)
     next(entry for entry in model.metadata_props if entry.key == MANIFEST_KEY).value = manifest.to_json()
     path = tmp_path_factory.mktemp("gated") / "tiny-gated.onnx"
     path.write_bytes(seal(model.SerializeToString()))

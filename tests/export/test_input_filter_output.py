@@ -74,7 +74,7 @@ def test_the_sixth_output_is_the_gates_answer(case, exported):
 
 
 def test_the_manifest_names_kinds_limit_and_words(exported):
-    gate = load_bundle(exported, threads=1).manifest.input_gate
+    gate = load_bundle(exported, threads=1).manifest.input_filter
     assert (gate.kinds, gate.accept, gate.threshold) == (KINDS, "frontal", 0.3)
     assert gate.words == {kind: INPUT_KINDS[kind] for kind in KINDS[1:]}
 
@@ -95,7 +95,7 @@ def test_with_a_gate_before_it_novelty_refuses_fewer_films(case, exported, tmp_p
 def test_without_a_gate_the_other_outputs_are_the_same(case, exported, tmp_path):
     plain = load_bundle(_export(case, tmp_path / "plain.onnx", None), threads=1)
     assert plain.outputs == OUTPUT_NAMES
-    assert plain.manifest.input_gate is None
+    assert plain.manifest.input_filter is None
     images = network_input(drawn_inputs(32))
     gated = load_bundle(exported, threads=1)(images)
     for name in OUTPUT_NAMES:  # of 15 calibration images either percentile is the largest

@@ -62,12 +62,12 @@ def test_a_large_deflated_picture_is_read_whatever_pads_it(make_dicom, trailing)
 
 
 def test_a_deflated_bomb_is_refused(make_dicom, ramp16, monkeypatch):
-    monkeypatch.setattr("pocketcxr.imaging.dicom._HEADER_BYTES", 100_000)
+    monkeypatch.setattr("pocketcxr.imaging.dicom.decoding._HEADER_BYTES", 100_000)
     data = make_dicom(ramp16, syntax=DeflatedExplicitVRLittleEndian)
     start = 144 + int.from_bytes(data[140:144], "little")
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = data[:start] + deflater.compress(bytes(1_000_000)) + deflater.flush()
-    assert read_image_bytes(data, "film", max_pixels=ramp16.size).facts.width == 50
+    assert read_image_bytes(data, "film", max_pixels=ramp16.size).metadata.width == 50
     with pytest.raises(UnreadableImageError, match="inflates to more than the 112,000 bytes"):
         read_image_bytes(bomb, "film", max_pixels=ramp16.size)
 
@@ -119,7 +119,7 @@ def test_a_file_without_meta_or_preamble(make_dataset, without_file_meta, ramp16
 
 def test_a_preamble_that_is_the_header_of_a_tiff_makes_no_tiff(make_dicom, ramp16):
     data = b"II*\0" + make_dicom(ramp16)[4:]
-    assert read_image_bytes(data, "dual.dcm").facts.format == "DICOM"
+    assert read_image_bytes(data, "dual.dcm").metadata.format == "DICOM"
 
 
 def test_text_and_pictures_do_not_look_like_dicom():
@@ -147,7 +147,7 @@ LUMINANCES = np.array([0.299, 0.587, 0.114, 128 / 255])
 def test_rgb_secondary_capture(make_dicom, stripes):
     result = read(make_dicom(stripes))
     np.testing.assert_allclose(result.pixels[0, 6::12], LUMINANCES, atol=1e-5)
-    assert result.facts.colour
+    assert result.metadata.colour
 
 
 def test_rgb_by_plane(make_dataset, to_bytes, stripes):
@@ -160,7 +160,7 @@ def test_rgb_by_plane(make_dataset, to_bytes, stripes):
 def test_compressed_colour(syntax, make_dataset, compress, stripes):
     result = read(compress(make_dataset(stripes), syntax))
     assert np.abs(result.pixels[8, 6::12] - LUMINANCES).max() < 0.02
-    assert result.facts.colour
+    assert result.metadata.colour
 
 
 @pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless], ids=lambda uid: uid.keyword)
@@ -181,7 +181,7 @@ def test_grey_rgb_is_not_coloured(make_dicom):
     grey = noise(np.uint8, 8)
     result = read(make_dicom(np.stack([grey] * 3, axis=-1)))
     np.testing.assert_allclose(result.pixels, grey / 255, atol=1e-6)
-    assert not result.facts.colour
+    assert not result.metadata.colour
 
 
 @pytest.mark.parametrize("coloured", [False, True])
@@ -195,25 +195,25 @@ def test_palette_colour(coloured, make_dataset, to_bytes):
         setattr(dataset, f"{channel}PaletteColorLookupTableData", entries.tobytes())
     result = read(to_bytes(dataset))
     np.testing.assert_allclose(result.pixels, pixels / 255 * (0.299 if coloured else 1), atol=1e-5)
-    assert result.facts.colour == coloured
+    assert result.metadata.colour == coloured
 
 
-# --- header facts ----------------------------------------------------------------------------------------------------
+# --- metadata of the header ---------------------------------------------------------------------------------------
 
 
 def test_the_header_is_handed_on(make_dicom, ramp16):
-    facts = read(make_dicom(
+    metadata = read(make_dicom(
         ramp16, Modality="DX", BodyPartExamined="CHEST ", ViewPosition="PA", PatientID="12 34",
         StudyInstanceUID="1.2.9", PatientSex="F", PatientAge="081Y", PatientOrientation=["L", "F"],
-    )).facts  # fmt: skip
-    assert (facts.modality, facts.body_part, facts.view, facts.orientation) == ("DX", "CHEST", "PA", "L\\F")
-    assert (facts.patient_id, facts.study_id, facts.sex, facts.age) == ("12 34", "1.2.9", "F", "81")
-    assert (facts.format, facts.width, facts.height) == ("DICOM", 50, 40)
+    )).metadata  # fmt: skip
+    assert (metadata.modality, metadata.body_part, metadata.view, metadata.orientation) == ("DX", "CHEST", "PA", "L\\F")
+    assert (metadata.patient_id, metadata.study_id, metadata.sex, metadata.age) == ("12 34", "1.2.9", "F", "81")
+    assert (metadata.format, metadata.width, metadata.height) == ("DICOM", 50, 40)
 
 
 @pytest.mark.parametrize(("age", "years"), [("006M", "0.5"), ("003W", "0.0575"), ("000D", "0"), ("81", ""), ("", "")])
 def test_ages_are_given_in_years(age, years, make_dicom, ramp16):
-    assert read(make_dicom(ramp16, PatientAge=age)).facts.age == years
+    assert read(make_dicom(ramp16, PatientAge=age)).metadata.age == years
 
 
 def test_coded_view_and_region_stand_in_for_the_plain_ones(make_dataset, to_bytes, ramp16):
@@ -226,16 +226,16 @@ def test_coded_view_and_region_stand_in_for_the_plain_ones(make_dataset, to_byte
 
     dataset = make_dataset(ramp16)
     dataset.ViewCodeSequence, dataset.AnatomicRegionSequence = coded("272479007", "x"), coded("816094009", "y")
-    facts = read(to_bytes(dataset)).facts
-    assert (facts.view, facts.body_part) == ("PA", "CHEST")
+    metadata = read(to_bytes(dataset)).metadata
+    assert (metadata.view, metadata.body_part) == ("PA", "CHEST")
     dataset.ViewCodeSequence, dataset.AnatomicRegionSequence = (
         coded("399173006", "left lateral"),
         coded("72696002", "Knee"),
     )
-    facts = read(to_bytes(dataset)).facts
-    assert (facts.view, facts.body_part) == ("left lateral", "Knee")
+    metadata = read(to_bytes(dataset)).metadata
+    assert (metadata.view, metadata.body_part) == ("left lateral", "Knee")
 
 
 def test_a_view_written_into_patient_position_is_found_and_a_lying_position_is_none(make_dicom, ramp16):
-    assert read(make_dicom(ramp16, PatientPosition="AP")).facts.view == "AP"
-    assert read(make_dicom(ramp16, PatientPosition="HFS")).facts.view == ""
+    assert read(make_dicom(ramp16, PatientPosition="AP")).metadata.view == "AP"
+    assert read(make_dicom(ramp16, PatientPosition="HFS")).metadata.view == ""

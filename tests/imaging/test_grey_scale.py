@@ -20,7 +20,7 @@ def test_linear_window_by_hand(make_dicom):
     row = np.array([[0, 94, 95, 99, 100, 104, 105, 4000]], dtype=np.uint16)
     result = read(make_dicom(row, WindowCenter=100, WindowWidth=11))
     np.testing.assert_allclose(result.pixels[0], [0, 0, 0.05, 0.45, 0.55, 0.95, 1, 1], atol=1e-6)
-    assert "window 1 of 1: LINEAR 100/11" in result.facts.notes
+    assert "window 1 of 1: LINEAR 100/11" in result.metadata.notes
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
@@ -41,7 +41,7 @@ def test_the_first_of_several_windows_counts(make_dicom, ramp16):
     several = read(make_dicom(ramp16, WindowCenter=[500, 1000], WindowWidth=[100, 2000]))
     one = read(make_dicom(ramp16, WindowCenter=500, WindowWidth=100))
     np.testing.assert_array_equal(several.pixels, one.pixels)
-    assert "window 1 of 2: LINEAR 500/100" in several.facts.notes
+    assert "window 1 of 2: LINEAR 500/100" in several.metadata.notes
 
 
 def test_a_window_of_width_one_is_a_threshold(make_dicom):
@@ -76,8 +76,8 @@ def test_without_a_window_deep_pictures_span_their_own_values(stored, make_dicom
     result = read(make_dicom(pixels, BitsStored=stored))
     low, high = int(pixels.min()), int(pixels.max())
     np.testing.assert_allclose(result.pixels, (pixels - low) / (high - low), atol=1e-6)
-    assert result.facts.bits == stored
-    assert "no window: smallest to largest value" in result.facts.notes
+    assert result.metadata.bits == stored
+    assert "no window: smallest to largest value" in result.metadata.notes
 
 
 def test_without_a_window_8_bits_equal_a_png_of_the_same_pixels(make_dicom):
@@ -122,7 +122,7 @@ def test_an_overlay_in_the_unused_high_bits_is_cut_off(make_dicom):
 def test_polarity_is_inverted_exactly_once(elements, inverted, make_dicom, ramp16):
     result = read(make_dicom(ramp16, **elements))
     assert (result.pixels[0, 0], result.pixels[-1, -1]) == ((1, 0) if inverted else (0, 1))
-    assert ("MONOCHROME1 inverted" in result.facts.notes) == inverted
+    assert ("MONOCHROME1 inverted" in result.metadata.notes) == inverted
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_modality_lut_then_window(make_dicom, make_lut_item):
         WindowCenter=250, WindowWidth=300, VOILUTFunction="LINEAR_EXACT",
     ))  # fmt: skip
     np.testing.assert_allclose(result.pixels[0], [1, 1, 2 / 3, 0, 0], atol=1e-6)
-    assert "modality LUT" in result.facts.notes
+    assert "modality LUT" in result.metadata.notes
 
 
 def test_voi_lut_comes_before_the_window(make_dicom, make_lut_item):
@@ -191,7 +191,7 @@ def test_voi_lut_comes_before_the_window(make_dicom, make_lut_item):
         row, VOILUTSequence=[make_lut_item([0, 1000, 4095], 5, 12)], WindowCenter=1, WindowWidth=2
     ))  # fmt: skip
     np.testing.assert_allclose(result.pixels[0], np.array([0, 0, 1000, 4095, 4095]) / 4095, atol=1e-6)
-    assert "VOI LUT 1 of 1" in result.facts.notes
+    assert "VOI LUT 1 of 1" in result.metadata.notes
 
 
 def test_voi_lut_of_negative_rescaled_values(make_dicom, make_lut_item):

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from pocketcxr.imaging.input_checks import refusal_reasons
-from pocketcxr.imaging.reading import ImageFacts, Radiograph, read_image_bytes
+from pocketcxr.imaging.reading import ImageMetadata, Radiograph, read_image_bytes
 
 RAMP = np.linspace(0, 1, 200 * 220, dtype=np.float32).reshape(200, 220)
 
 
-def picture(pixels=RAMP, **facts):
+def picture(pixels=RAMP, **metadata):
     height, width = pixels.shape
-    return Radiograph(pixels, ImageFacts("PNG", width, height, 8, **facts))
+    return Radiograph(pixels, ImageMetadata("PNG", width, height, 8, **metadata))
 
 
-def header(**facts):
-    facts = {"modality": "CR", "body_part": "CHEST", "view": "PA", **facts}
-    return Radiograph(RAMP, ImageFacts("DICOM", 220, 200, 12, **facts))
+def header(**metadata):
+    metadata = {"modality": "CR", "body_part": "CHEST", "view": "PA", **metadata}
+    return Radiograph(RAMP, ImageMetadata("DICOM", 220, 200, 12, **metadata))
 
 
 def codes(radiograph):
@@ -56,7 +56,7 @@ def test_a_bright_marker_does_not_hide_a_blank_picture():
 
 
 def test_12_bit_values_left_in_16_bits_are_refused_with_advice():
-    dark = dataclasses.replace(picture(RAMP * np.float32(4095 / 65535)).facts, bits=16)
+    dark = dataclasses.replace(picture(RAMP * np.float32(4095 / 65535)).metadata, bits=16)
     reasons = refusal_reasons(Radiograph(RAMP * np.float32(4095 / 65535), dark))
     assert [reason.code for reason in reasons] == ["low-contrast"]
     assert "a 16-bit picture that uses 6% of its grey scale" in reasons[0].words
@@ -90,9 +90,9 @@ def test_modalities_of_a_chest_with_a_frontal_view(modality, expected):
 
 
 @pytest.mark.parametrize("modality", ["OT", "SC", ""])
-@pytest.mark.parametrize("facts", [{"body_part": ""}, {"view": ""}])
-def test_an_unspecific_modality_needs_both_body_part_and_view(modality, facts):
-    assert codes(header(modality=modality, **facts)) == ["modality"]
+@pytest.mark.parametrize("metadata", [{"body_part": ""}, {"view": ""}])
+def test_an_unspecific_modality_needs_both_body_part_and_view(modality, metadata):
+    assert codes(header(modality=modality, **metadata)) == ["modality"]
 
 
 @pytest.mark.parametrize(

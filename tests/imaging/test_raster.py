@@ -45,8 +45,8 @@ def test_8_bit_grey_png_is_divided_by_255():
     result = read(png(GREY))
     np.testing.assert_array_equal(result.pixels, GREY.astype(np.float32) / np.float32(255))
     assert result.pixels.dtype == np.float32
-    assert (result.facts.format, result.facts.width, result.facts.height) == ("PNG", 80, 60)
-    assert (result.facts.bits, result.facts.colour) == (8, False)
+    assert (result.metadata.format, result.metadata.width, result.metadata.height) == ("PNG", 80, 60)
+    assert (result.metadata.bits, result.metadata.colour) == (8, False)
 
 
 def test_16_bit_grey_png_is_divided_by_65535_and_keeps_its_depth():
@@ -54,7 +54,7 @@ def test_16_bit_grey_png_is_divided_by_65535_and_keeps_its_depth():
     result = read(png(samples))
     np.testing.assert_allclose(result.pixels, samples / 65535, atol=1e-7)
     assert len(np.unique(result.pixels)) == 5000
-    assert result.facts.bits == 16
+    assert result.metadata.bits == 16
 
 
 def test_16_bit_png_with_12_significant_bits_gives_the_original_samples():
@@ -62,7 +62,7 @@ def test_16_bit_png_with_12_significant_bits_gives_the_original_samples():
     shifted = (original << 4).astype(">u2")  # left-justified, the low bits zero
     result = read(raw_png(4, 1, 16, 0, [shifted.tobytes()], extra=chunk(b"sBIT", b"\x0c")))
     np.testing.assert_allclose(result.pixels[0], original / 4095, atol=1e-7)
-    assert result.facts.bits == 12
+    assert result.metadata.bits == 12
 
 
 def test_significant_bits_equal_to_the_depth_change_nothing():
@@ -78,7 +78,7 @@ def test_significant_bits_equal_to_the_depth_change_nothing():
 def test_png_of_few_bits_spans_black_to_white(bits, row, expected):
     result = read(raw_png(4, 1, bits, 0, [row]))
     np.testing.assert_allclose(result.pixels[0], expected, atol=1e-6)
-    assert result.facts.bits == bits
+    assert result.metadata.bits == bits
 
 
 def test_png_made_by_pillow_of_one_bit():
@@ -92,7 +92,7 @@ def test_png_made_by_pillow_of_one_bit():
 def test_rgb_with_equal_channels_is_grey():
     result = read(png(np.stack([GREY] * 3, axis=-1)))
     np.testing.assert_array_equal(result.pixels, GREY.astype(np.float32) / np.float32(255))
-    assert not result.facts.colour
+    assert not result.metadata.colour
 
 
 def test_coloured_rgb_gives_luminance_and_says_so():
@@ -100,20 +100,20 @@ def test_coloured_rgb_gives_luminance_and_says_so():
     samples[:10, :, 0], samples[10:20, :, 1], samples[20:, :, 2] = 255, 255, 255
     result = read(png(samples))
     np.testing.assert_allclose(result.pixels[[0, 10, 20], 0], [0.299, 0.587, 0.114], atol=1e-6)
-    assert result.facts.colour
+    assert result.metadata.colour
 
 
 def test_a_small_coloured_marker_does_not_make_a_coloured_picture():
     samples = np.stack([GREY] * 3, axis=-1)
     samples[2:6, 2:10] = (255, 0, 0)  # 32 of 4,800 pixels
-    assert not read(png(samples)).facts.colour
+    assert not read(png(samples)).metadata.colour
 
 
 def test_the_rounding_of_a_colour_jpeg_does_not_make_a_grey_picture_coloured():
     rng = np.random.default_rng(0)
     noisy = np.clip(GREY + rng.normal(0, 20, GREY.shape), 0, 255).astype(np.uint8)
     result = read(encoded(Image.fromarray(np.stack([noisy] * 3, axis=-1)), "JPEG", quality=60))
-    assert not result.facts.colour
+    assert not result.metadata.colour
 
 
 def test_transparent_parts_of_rgba_are_composited_on_black():
@@ -121,14 +121,14 @@ def test_transparent_parts_of_rgba_are_composited_on_black():
     samples[..., 3] = np.array([255, 128, 51, 0])
     result = read(png(samples))
     np.testing.assert_allclose(result.pixels[0], np.array([255, 128, 51, 0]) / 255 * 200 / 255, atol=1e-6)
-    assert "transparent parts drawn black" in result.facts.notes
+    assert "transparent parts drawn black" in result.metadata.notes
 
 
 def test_opaque_rgba_is_the_picture_without_its_alpha():
     samples = np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)])
     result = read(png(samples))
     np.testing.assert_allclose(result.pixels, GREY / 255, atol=1e-7)
-    assert result.facts.notes == ()
+    assert result.metadata.notes == ()
 
 
 def test_grey_with_alpha_is_composited_on_black():
@@ -154,9 +154,9 @@ def test_grey_palette_is_grey_and_coloured_palette_is_coloured():
     image.putpalette([value for step in range(64) for value in (step * 4,) * 3])
     grey = read(encoded(image, "PNG"))
     np.testing.assert_allclose(grey.pixels, GREY // 4 * 4 / 255, atol=1e-6)
-    assert not grey.facts.colour
+    assert not grey.metadata.colour
     image.putpalette([value for step in range(64) for value in (step * 4, 0, 0)])
-    assert read(encoded(image, "PNG")).facts.colour
+    assert read(encoded(image, "PNG")).metadata.colour
 
 
 def test_palette_with_transparency_is_composited_on_black():
@@ -170,21 +170,21 @@ def test_16_bit_colour_png_says_that_depth_was_lost():
     row = np.array([[0x8000] * 3, [0xFFFF] * 3], dtype=">u2").tobytes()
     result = read(raw_png(2, 1, 16, 2, [row]))
     np.testing.assert_allclose(result.pixels[0], [128 / 255, 1], atol=1e-6)
-    assert "16-bit samples read as 8 bits" in result.facts.notes
+    assert "16-bit samples read as 8 bits" in result.metadata.notes
 
 
 def test_cmyk_jpeg_is_read_with_its_polarity():
     image = Image.fromarray(np.stack([GREY] * 3, axis=-1)).convert("CMYK")
     result = read(encoded(image, "JPEG", quality=95))
     assert np.abs(result.pixels - GREY / 255).max() < 0.03
-    assert not result.facts.colour
+    assert not result.metadata.colour
 
 
 def test_progressive_jpeg_equals_baseline_jpeg():
     image = Image.fromarray(GREY)
     baseline, progressive = (read(encoded(image, "JPEG", quality=90, progressive=flag)) for flag in (False, True))
     np.testing.assert_array_equal(baseline.pixels, progressive.pixels)
-    assert progressive.facts.format == "JPEG"
+    assert progressive.metadata.format == "JPEG"
 
 
 @pytest.mark.parametrize("picture_format", ["BMP", "TIFF", "WEBP"])
@@ -192,7 +192,7 @@ def test_other_lossless_formats_give_the_same_pixels(picture_format):
     options = {"lossless": True} if picture_format == "WEBP" else {}
     result = read(encoded(Image.fromarray(GREY), picture_format, **options))
     np.testing.assert_allclose(result.pixels, GREY / 255, atol=1e-6)
-    assert result.facts.format == picture_format
+    assert result.metadata.format == picture_format
 
 
 def test_16_bit_tiff_keeps_its_depth():
@@ -229,7 +229,7 @@ def test_exif_orientation_turns_the_picture_upright(orientation, picture_format)
     options = {"tiffinfo": {274: orientation}} if picture_format == "TIFF" else {"exif": exif}
     result = read(encoded(image, picture_format, **options))
     assert np.abs(result.pixels - upright / 255).max() < 0.05
-    assert (result.facts.width, result.facts.height) == (80, 48)
+    assert (result.metadata.width, result.metadata.height) == (80, 48)
     assert result.pixels.flags.c_contiguous
 
 
@@ -237,9 +237,9 @@ def test_exif_orientation_turns_the_picture_upright(orientation, picture_format)
 def test_an_undefined_orientation_turns_nothing(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert read(encoded(Image.fromarray(GREY), "JPEG", exif=exif)).facts.notes == ()
+    assert read(encoded(Image.fromarray(GREY), "JPEG", exif=exif)).metadata.notes == ()
 
 
 def test_a_corrupt_exif_block_neither_warns_nor_fails():
     result = read(encoded(Image.fromarray(GREY), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x00rubbish"))
-    assert result.facts.width == 80
+    assert result.metadata.width == 80

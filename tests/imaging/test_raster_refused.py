@@ -66,7 +66,7 @@ def test_a_png_without_its_last_byte_is_refused():
 
 def test_a_png_whose_rows_are_missing_is_refused():
     rows = [b"\x05" * 4] * 8
-    assert read(raw_png(4, 8, 8, 0, rows)).facts.height == 8
+    assert read(raw_png(4, 8, 8, 0, rows)).metadata.height == 8
     with pytest.raises(UnreadableImageError, match="ends early"):
         read(raw_png(4, 8, 8, 0, rows[:-1]))
 
@@ -119,7 +119,7 @@ def test_a_decompression_bomb_is_refused_before_decoding():
 def test_the_pixel_limit_holds_for_every_format(picture_format, monkeypatch):
     data = encoded(Image.fromarray(GREY), picture_format)
     monkeypatch.setattr(radiograph, "MAX_PIXELS", GREY.size)
-    assert read(data).facts.width == 80
+    assert read(data).metadata.width == 80
     monkeypatch.setattr(radiograph, "MAX_PIXELS", GREY.size - 1)
     with pytest.raises(UnreadableImageError, match="more than"):
         read(data)

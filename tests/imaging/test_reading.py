@@ -37,7 +37,7 @@ def test_the_suffix_does_not_matter(tmp_path, make_dicom):
     ):
         path = tmp_path / name
         path.write_bytes(data)
-        assert read_image(path).facts.format == expected
+        assert read_image(path).metadata.format == expected
 
 
 def test_an_empty_file_is_refused(tmp_path):

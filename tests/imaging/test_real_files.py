@@ -33,8 +33,8 @@ DICOM = {
 @pytest.mark.parametrize(("stem", "expected"), DICOM.items(), ids=DICOM)
 def test_dicom_files_pass_or_are_refused_by_their_headers(stem, expected):
     result = read_image(FOLDER / "dicom" / f"{stem}.dcm")
-    assert result.facts.format == "DICOM"
-    assert result.pixels.shape == (result.facts.height, result.facts.width)
+    assert result.metadata.format == "DICOM"
+    assert result.pixels.shape == (result.metadata.height, result.metadata.width)
     assert [reason.code for reason in refusal_reasons(result)] == expected
 
 
@@ -59,7 +59,7 @@ def test_originals_as_published_are_read_and_may_be_scored():
         result = read_image(path)
         assert refusal_reasons(result) == (), path.name
         assert 0 <= result.pixels.min() <= result.pixels.max() <= 1
-        formats[path.name] = result.facts.format
+        formats[path.name] = result.metadata.format
     assert formats["000001-19.jpg"] == "PNG"  # as published
 
 

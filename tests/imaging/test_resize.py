@@ -10,8 +10,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from pocketcxr.errors import ConfigError
-from pocketcxr.imaging.resize import resize
-from pocketcxr.imaging.resize_matrices import resize_region
+from pocketcxr.imaging.resize import resize, resize_region
 
 
 def axis_weights(n: int, m: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A reduced reading gives the whole one's picture, facts, refusals and words, whatever the format."""
+"""A reduced reading gives the whole one's picture, metadata, refusals and words, whatever the format."""
 
 import io
 import os
@@ -38,7 +38,7 @@ def _bytes(image, picture_format, **options):
 
 def _same_picture(data, *, reduced=True, close=CLOSE, aspect="squash"):
     whole, part = read_image_bytes(data, "x"), read_image_bytes(data, "x", side=SIDE)
-    assert part.facts == whole.facts
+    assert part.metadata == whole.metadata
     assert (part.region is not None) == reduced
     assert (part.pixels.size < whole.pixels.size / 3) == reduced
     assert min(part.pixels.shape) >= SIDE
@@ -86,8 +86,8 @@ def test_thin_coloured_lines_are_judged_on_all_pixels(film):
     rgb = np.repeat(np.round(film * 255).astype(np.uint8)[..., None], 3, axis=2)
     rgb[::50] = (150, 120, 120)
     data = _bytes(Image.fromarray(rgb), "PNG")
-    assert read_image_bytes(data, "x").facts.colour
-    assert read_image_bytes(data, "x", side=SIDE).facts.colour
+    assert read_image_bytes(data, "x").metadata.colour
+    assert read_image_bytes(data, "x", side=SIDE).metadata.colour
 
 
 def _stored(film, bits):
@@ -203,7 +203,7 @@ def test_real_files_give_the_same_picture_and_the_same_refusals(size):
     reduced = 0
     for path in paths:
         whole, part = read_image(path), read_reduced(path, side=side_for(size))
-        assert part.facts == whole.facts, path.name
+        assert part.metadata == whole.metadata, path.name
         assert refusal_reasons(part) == refusal_reasons(whole), path.name
         difference = np.abs(resize(part.pixels, size=size, region=part.region) - resize(whole.pixels, size=size))
         assert difference.mean() < 0.3 / 255, path.name

@@ -56,8 +56,8 @@ def test_a_picture_at_the_learned_gates_limit_is_decided_on_all_pixels(gated, sa
     path = save_picture(tmp_path / "x.png", brightness=0.74, shape=(1000, 1000))
     accepted = gated.predict_file(path).accepted
     for threshold, whole in ((accepted - 0.01, True), (accepted + 0.01, True), (accepted - 0.2, False)):
-        gate = dataclasses.replace(gated.bundle.manifest.input_gate, threshold=threshold)
-        manifest = dataclasses.replace(gated.bundle.manifest, input_gate=gate)
+        gate = dataclasses.replace(gated.bundle.manifest.input_filter, threshold=threshold)
+        manifest = dataclasses.replace(gated.bundle.manifest, input_filter=gate)
         near = Predictor(dataclasses.replace(gated.bundle, manifest=manifest))
         assert (near.read_and_predict(path, "x")[1].region is None) == whole
 

@@ -28,7 +28,7 @@ def real():
         bundle = load_bundle(Path(named) if named else default_bundle_path(), threads=1)
     except BundleError as error:
         pytest.skip(f"no bundle: {error}")
-    if bundle.manifest.input_gate is None:
+    if bundle.manifest.input_filter is None:
         pytest.skip("the bundle has no learned input gate")
     return Predictor(bundle)
 

@@ -170,7 +170,7 @@ def test_gate_in_the_manifest_but_not_in_the_graph_and_the_reverse_are_refused(
     tiny_model, tiny_manifest, gated, tmp_path
 ):
     path = tmp_path / "x.onnx"
-    path.write_bytes(_edited(tiny_model, tiny_manifest, input_gate=gated.bundle.manifest.input_gate))
+    path.write_bytes(_edited(tiny_model, tiny_manifest, input_filter=gated.bundle.manifest.input_filter))
     with pytest.raises(BundleError, match=r"expected outputs .*input_kind.*, found"):
         load_bundle(path)
     sealed = gated.bundle.path.read_bytes()
@@ -180,10 +180,10 @@ def test_gate_in_the_manifest_but_not_in_the_graph_and_the_reverse_are_refused(
 
 
 def test_gate_with_another_number_of_kinds_is_refused(tiny_manifest, gated, tmp_path):
-    gate = gated.bundle.manifest.input_gate
+    gate = gated.bundle.manifest.input_filter
     fewer = dataclasses.replace(gate, kinds=gate.kinds[:2])
     path = tmp_path / "x.onnx"
-    path.write_bytes(_edited(_unsealed(gated.bundle.path.read_bytes()), tiny_manifest, input_gate=fewer))
+    path.write_bytes(_edited(_unsealed(gated.bundle.path.read_bytes()), tiny_manifest, input_filter=fewer))
     with pytest.raises(BundleError, match="output input_kind has 3 kinds, the manifest names 2"):
         load_bundle(path)
 

@@ -165,7 +165,7 @@ def test_model_tells_what_the_manifest_says(service, predictor):
 def test_a_learned_gate_refuses_over_http_as_in_predict(start, tiny_gated_path, pictures):
     gated = Predictor(load_bundle(tiny_gated_path, threads=1))
     service = start(bundle=str(tiny_gated_path))
-    gate = gated.bundle.manifest.input_gate
+    gate = gated.bundle.manifest.input_filter
     assert service.client.get("/v1/model").json()["input_gate"]["words"] == gate.words
     codes = set()
     for brightness in (0.15, 0.3, 0.5, 0.7, 0.85):

@@ -62,7 +62,7 @@ def picture_of(radiograph: Radiograph | None) -> dict[str, object] | None:
         return None
     pixels = radiograph.pixels.ravel()
     step = max(1, pixels.size // SAMPLED)
-    facts = radiograph.facts
+    facts = radiograph.metadata
     size = {"width": facts.width, "height": facts.height}
     return {**size, "notes": list(facts.notes), "bits": facts.bits, "step": step, "pixels": pixels[::step].tolist()}
 

@@ -1,1 +1,1 @@
-"""The model bundle: one ONNX file with its manifest inside, the wall between the workshop and the clinic."""
+"""The model bundle: one ONNX file with its manifest inside, the interface between training and deployment."""

@@ -28,7 +28,7 @@ class ModelOutputs:
     `saliency` [n, classes, rows, columns], class activation maps in logit units, None where a network has none;
     `novelty` [n], 1.0 at the bundle's cut-off, larger means less like the training images; None without a reference.
     `input_kind` [n, kinds], probabilities of what the picture is, in the order of the manifest's `InputFilter.kinds`;
-    None where the network has no learned gate.
+    None where the network has no learned input filter.
     """
 
     probabilities: NDArray[np.float32]

@@ -145,7 +145,7 @@ def _foreign_body_part(reading: Mapping[str, Any]) -> str:
     return "" if chest else f"the DICOM header says body part {part}, expected CHEST"
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """Read one image file: sha256 and perceptual hash, size, and what its header says.
 
     DICOM identifiers are replaced by the first digits of their SHA-256: enough to group by, and the table names nobody
@@ -161,7 +161,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         return {"error": f"cannot be read ({error.strerror})"}
     except InputError as error:
         return {"error": f"{error.category}: {error}"}
-    facts = radiograph.facts
+    facts = radiograph.metadata
     return {
         "sha256": hashlib.sha256(data).hexdigest(),
         "perceptual_hash": perceptual_hash(thumbnail(radiograph.pixels)),
@@ -210,7 +210,7 @@ class _Memory:
             return {"error": f"cannot be read ({error.strerror})"}
         key = json.dumps([_MEMORY_VERSION, str(path), status.st_size, status.st_mtime_ns])
         known = self._known.get(key)
-        return known if known is not None else {**read_facts(path), "key": key}
+        return known if known is not None else {**read_metadata(path), "key": key}
 
     def keep(self, reading: Mapping[str, Any]) -> None:
         """Remember a reading that is new; from one thread only."""

@@ -139,7 +139,7 @@ def export_student(
         version=version,
         temperature=found.temperature,
         limits=(*warnings, *manifest.limits),
-        input_gate=None if gate_spec is None else _input_gate(gate_spec),
+        input_filter=None if gate_spec is None else _input_gate(gate_spec),
         **_tables(records, dataset, splits, found),
     )
     write_bundle(found.model, manifest, out)

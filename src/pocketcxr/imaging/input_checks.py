@@ -1,8 +1,8 @@
-"""The input gate: why a picture may not be scored, in words that a radiographer understands.
+"""Checks whether an image may be scored, by its metadata and by size, contrast and colour; refusals carry codes.
 
-Only what the header says and what a few plain numbers show. A grey knee or CT slice without a DICOM header passes here;
-the bundle's learned gate (`bundle.manifest.InputFilter`) and its novelty score are there for those. Limits were set on
-11,569 frontal chest X-rays of five public sets (reduced to 320 pixels), of which they refuse 4: two nearly white films
+A grey knee or CT slice without a DICOM header passes these checks; the learned input filter of the bundle
+(`bundle.manifest.InputFilter`) and its novelty score are there for those. Limits were set on
+11,569 frontal chest X-rays of five public sets (reduced to 320 pixels), of which they refuse 4: two nearly white images
 and two strips that cut off half of the lungs. Of 250 photographs they refuse 241, of 120 unlabelled CT slices 10, of
 150 knees none.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from pocketcxr.imaging.radiograph import to_unit
 
 if TYPE_CHECKING:
-    from pocketcxr.imaging.radiograph import ImageFacts, Radiograph
+    from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph
 
 MIN_SIDE = 96
 """Pixels of the shorter side: below, less than half of what the network looks at was ever there."""
@@ -42,7 +42,7 @@ _SAMPLED_OF_REDUCED = 16_384  # to the second, which the margin of doubt allows
 # PS3.3 C.7.3.1.1.1: computed, digital and film radiography. DR stands in no edition of the standard, but is written by
 # some digital units and can mean nothing else. RF, XA and MG are projections made and shown otherwise.
 _RADIOGRAPHY = frozenset({"CR", "DX", "RG", "DR"})
-# Scanned films and secondary captures: the modality says nothing, so body part and view must.
+# Digitised films and secondary captures: the modality says nothing, so body part and view must.
 _UNSPECIFIC = frozenset({"", "OT", "SC"})
 # PS3.16 Annex L, older editions, and what archives of other languages write
 _CHEST_WORDS = frozenset({"CHEST", "THORAX", "TORAX", "PECHO", "LUNG", "LUNGS"})
@@ -71,15 +71,15 @@ def refusal_reasons(radiograph: Radiograph) -> tuple[Reason, ...]:
     Codes: ``too-small``, ``aspect``, ``blank``, ``low-contrast``, ``coloured``, ``modality``, ``body-part``, ``view``,
     ``orientation``. What a header does not say is no reason, except where the modality is unspecific.
     """
-    facts = radiograph.facts
+    metadata = radiograph.metadata
     checks = (
-        _shape_reasons(facts),
+        _shape_reasons(metadata),
         _contrast_reasons(radiograph),
-        _colour_reasons(facts),
-        _modality_reasons(facts) if facts.format == "DICOM" else (),
-        _body_part_reasons(facts),
-        _view_reasons(facts),
-        _orientation_reasons(facts),
+        _colour_reasons(metadata),
+        _modality_reasons(metadata) if metadata.format == "DICOM" else (),
+        _body_part_reasons(metadata),
+        _view_reasons(metadata),
+        _orientation_reasons(metadata),
     )
     return tuple(reason for found in checks for reason in found)
 
@@ -89,32 +89,32 @@ def contrast_in_doubt(radiograph: Radiograph) -> bool:
     return contrast_of(radiograph) < _DOUBTFUL_CONTRAST
 
 
-def _shape_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
-    shorter, longer = sorted((facts.width, facts.height))
+def _shape_reasons(metadata: ImageMetadata) -> tuple[Reason, ...]:
+    shorter, longer = sorted((metadata.width, metadata.height))
     reasons: list[Reason] = []
     if shorter < MIN_SIDE:
         reasons.append(
             Reason(
                 "too-small",
-                f"the picture has {facts.width} x {facts.height} pixels, at least {MIN_SIDE} a side are needed; "
+                f"the picture has {metadata.width} x {metadata.height} pixels, at least {MIN_SIDE} a side are needed; "
                 "use the original rather than a preview",
             )
         )
     if longer > MAX_ASPECT * shorter:
         reasons.append(
-            Reason("aspect", f"the picture is a strip ({facts.width} x {facts.height}); send the whole chest film")
+            Reason("aspect", f"the image is a strip ({metadata.width} x {metadata.height}); send the whole radiograph")
         )
     return tuple(reasons)
 
 
 def _contrast_reasons(radiograph: Radiograph) -> tuple[Reason, ...]:
-    facts, contrast = radiograph.facts, contrast_of(radiograph)
-    deep = facts.bits > 8 and facts.format != "DICOM"  # noqa: PLR2004
+    metadata, contrast = radiograph.metadata, contrast_of(radiograph)
+    deep = metadata.bits > 8 and metadata.format != "DICOM"  # noqa: PLR2004
     if deep and float(np.ptp(radiograph.pixels)) < MIN_DEEP_RANGE:
         return (
             Reason(
                 "low-contrast",
-                f"a {facts.bits}-bit picture that uses {np.ptp(radiograph.pixels):.0%} of its grey scale; "
+                f"a {metadata.bits}-bit picture that uses {np.ptp(radiograph.pixels):.0%} of its grey scale; "
                 "export it again stretched to the full range, or send the DICOM file",
             ),
         )
@@ -151,68 +151,70 @@ def contrast_of(radiograph: Radiograph) -> float:
     return float(bright - dark)
 
 
-def _colour_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
-    if not facts.colour:
+def _colour_reasons(metadata: ImageMetadata) -> tuple[Reason, ...]:
+    if not metadata.colour:
         return ()
     return (Reason("coloured", "the picture is coloured, as photographs and screenshots are; send the X-ray itself"),)
 
 
-def _modality_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
-    if facts.modality in _RADIOGRAPHY:
+def _modality_reasons(metadata: ImageMetadata) -> tuple[Reason, ...]:
+    if metadata.modality in _RADIOGRAPHY:
         return ()
-    if facts.modality in _UNSPECIFIC:
-        if facts.body_part and facts.view:
-            return ()  # judged below
+    if metadata.modality in _UNSPECIFIC:
+        if metadata.body_part and metadata.view:
+            return ()  # checked below
         return (
             Reason(
                 "modality",
-                f"the DICOM header gives modality {facts.modality or 'none'} and not both body part and view, so "
+                f"the DICOM header gives modality {metadata.modality or 'none'} and not both body part and view, so "
                 "nothing says that this is a chest radiograph",
             ),
         )
     return (
         Reason(
             "modality",
-            f"the DICOM header says modality {_quoted(facts.modality)}; only radiographs (CR, DX, RG) are scored",
+            f"the DICOM header says modality {_quoted(metadata.modality)}; only radiographs (CR, DX, RG) are scored",
         ),
     )
 
 
-def _body_part_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
-    if not facts.body_part:
+def _body_part_reasons(metadata: ImageMetadata) -> tuple[Reason, ...]:
+    if not metadata.body_part:
         return ()
-    words = _words(facts.body_part)
+    words = _words(metadata.body_part)
     reasons: list[Reason] = []
     others = words - _CHEST_WORDS - _NEUTRAL_WORDS - _LATERAL_WORDS
     if not words & _CHEST_WORDS or others:
         reasons.append(
             Reason(
                 "body-part",
-                f"the DICOM header says body part {_quoted(facts.body_part)}; only chest radiographs are scored",
+                f"the DICOM header says body part {_quoted(metadata.body_part)}; only chest radiographs are scored",
             )
         )
     elif words & _LATERAL_WORDS:
         reasons.append(
-            Reason("view", f"the DICOM header says {_quoted(facts.body_part)}; only frontal views are scored")
+            Reason("view", f"the DICOM header says {_quoted(metadata.body_part)}; only frontal views are scored")
         )
     return tuple(reasons)
 
 
-def _view_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
-    if not facts.view:
+def _view_reasons(metadata: ImageMetadata) -> tuple[Reason, ...]:
+    if not metadata.view:
         return ()
     # postero-anterior, POSTERO_ANTERIOR and POSTEROANTERIOR are one view
-    words = _words(re.sub(r"(?i)(postero|antero)[\s_-]+(anterior|posterior)", r"\1\2", facts.view))
+    words = _words(re.sub(r"(?i)(postero|antero)[\s_-]+(anterior|posterior)", r"\1\2", metadata.view))
     if words & _FRONTAL_WORDS and words <= _FRONTAL_WORDS | _NEUTRAL_WORDS | _CHEST_WORDS:
         return ()
     return (
-        Reason("view", f"the DICOM header says view {_quoted(facts.view)}; only frontal views (PA or AP) are scored"),
+        Reason(
+            "view", f"the DICOM header says view {_quoted(metadata.view)}; only frontal views (PA or AP) are scored"
+        ),
     )
 
 
-def _orientation_reasons(facts: ImageFacts) -> tuple[Reason, ...]:
+def _orientation_reasons(metadata: ImageMetadata) -> tuple[Reason, ...]:
     """PatientOrientation (PS3.3 C.7.6.1.1.1) names where rows and columns run; frontal is left, then feet."""
-    parts = facts.orientation.upper().split("\\")
+    parts = metadata.orientation.upper().split("\\")
     if len(parts) != _ORIENTATION_PARTS or not all(parts):
         return ()
     along, down = parts[0][0], parts[1][0]

@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class ImageFacts:
+class ImageMetadata:
     """What the file says of the picture; an empty string means that it does not say.
 
     `format` is what the bytes are, whatever the file's suffix. `width`, `height` are in pixels, after EXIF rotation.
@@ -59,12 +59,12 @@ class Radiograph:
     `samples` [H, W], MONOCHROME2: 0 is black (air), 1, or 255 where they are uint8, is white (bone); `pixels` are the
     same as float32 in [0, 1]. `region`: where in the samples the picture stands (left, top, right, bottom, in pixels,
     fractions allowed), None where it fills them; only a reduced picture has one, because 2000 / 3 pixels are no whole
-    number. `facts` always tell the size of the whole picture. `contrast`: what the input gate measured, where it has
+    number. `metadata` always tell the size of the whole picture. `contrast`: what the input gate measured, where it has
     done so already.
     """
 
     samples: Samples
-    facts: ImageFacts
+    metadata: ImageMetadata
     region: Region | None = None
     contrast: float | None = None
 

@@ -12,7 +12,7 @@ from PIL import ImageFile
 from pocketcxr.errors import ConfigError, UnreadableImageError, UnusableImageError
 from pocketcxr.imaging.colour import grey_of_strips, to_grey
 from pocketcxr.imaging.png import check_png, check_png_rows
-from pocketcxr.imaging.radiograph import ImageFacts, Radiograph, Samples, check_pixel_count
+from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph, Samples, check_pixel_count
 from pocketcxr.imaging.scaled_decoding import InDoubtError, factor_for, power_of_two, region_of
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def read_raster(
     if orientation > 1:
         samples, notes = _upright(samples, orientation), (*notes, f"EXIF orientation {orientation} turned upright")
         height, width = samples.shape
-    facts = ImageFacts(picture_format, width, height, grey.bits, colour=grey.colour, notes=notes)
-    return Radiograph(samples, facts, region_of(width, height, factor))
+    metadata = ImageMetadata(picture_format, width, height, grey.bits, colour=grey.colour, notes=notes)
+    return Radiograph(samples, metadata, region_of(width, height, factor))
 
 
 def _draft(image: Image, factor: int) -> int:

@@ -13,10 +13,10 @@ from pathlib import Path
 from pocketcxr.errors import PocketCxrError, UnreadableImageError
 from pocketcxr.imaging.decoder_warnings import decoder_warnings_ignored
 from pocketcxr.imaging.file_type import foreign_format, looks_like_dicom, raster_format
-from pocketcxr.imaging.radiograph import MAX_FILE_BYTES, ImageFacts, Radiograph
+from pocketcxr.imaging.radiograph import MAX_FILE_BYTES, ImageMetadata, Radiograph
 from pocketcxr.imaging.scaled_decoding import InDoubtError
 
-__all__ = ["ImageFacts", "Radiograph", "read_image", "read_image_bytes", "read_reduced"]
+__all__ = ["ImageMetadata", "Radiograph", "read_image", "read_image_bytes", "read_reduced"]
 
 
 def read_image(path: str | os.PathLike[str]) -> Radiograph:
@@ -39,7 +39,7 @@ def read_reduced(path: Path, *, side: int) -> Radiograph:
 
     Decoders are told to reduce, or cells are averaged before anything else is done (see `reduction`). Where that could
     change what the input gate says, and where a grey scale is not straight enough to average before it is applied, all
-    pixels are read. Messages, facts and refusals are those of `read_image`.
+    pixels are read. Messages, metadata and refusals are those of `read_image`.
 
     Args:
         path: as for `read_image`.
@@ -99,7 +99,7 @@ def _decode(data: bytes, name: str, side: int | None, max_pixels: int | None) ->
 
         return read_raster(data, raster, name, side=side, max_pixels=max_pixels)
     if looks_like_dicom(data):
-        from pocketcxr.imaging.dicom import read_dicom  # pydicom takes longer to import than a prediction
+        from pocketcxr.imaging.dicom.decoding import read_dicom  # pydicom takes longer to import than a prediction
 
         return read_dicom(data, name, side=side, max_pixels=max_pixels)
     raise UnreadableImageError(

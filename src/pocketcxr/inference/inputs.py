@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from pocketcxr.errors import InputError, UnreadableImageError, UnusableImageError
-from pocketcxr.imaging.radiograph import ImageFacts, Radiograph, check_pixel_count
+from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph, check_pixel_count
 from pocketcxr.imaging.reading import read_image, read_image_bytes, read_reduced
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _array(array: NDArray[Any]) -> Radiograph:
         samples = array.astype(np.float32)
     else:
         raise UnusableImageError(f"array: expected {_ARRAY}, found {found}")
-    return Radiograph(samples, ImageFacts(format="array", width=width, height=height, bits=8 * size))
+    return Radiograph(samples, ImageMetadata(format="array", width=width, height=height, bits=8 * size))
 
 
 def _dicom_bytes(dataset: Dataset) -> bytes:

@@ -189,7 +189,7 @@ class Predictor:
 
     def _kind(self, outputs: ModelOutputs) -> tuple[float | None, tuple[Reason, ...]]:
         """The input filter's probability of an image to score, and its reason against this one, if any."""
-        gate = self.bundle.manifest.input_gate
+        gate = self.bundle.manifest.input_filter
         if gate is None:
             return None, ()
         assert outputs.input_kind is not None  # checked when the bundle was loaded
@@ -207,7 +207,7 @@ def _in_doubt(prediction: Prediction, manifest: Manifest) -> bool:
         return False  # refused by the input checks, whose own doubts were settled when the file was read
     needed = 1 - manifest.conformal_quantile
     close = any(abs(probability - needed) <= TOLERANCE for probability in prediction.probabilities.values())
-    gate = manifest.input_gate
+    gate = manifest.input_filter
     if gate is not None and prediction.accepted is not None:
         close = close or not abs(prediction.accepted - gate.threshold) > _FILTER_TOLERANCE
     return close or not abs(prediction.novelty - _NOVELTY_CUT_OFF) > _NOVELTY_TOLERANCE  # NaN is in doubt too

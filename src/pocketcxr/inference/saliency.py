@@ -86,7 +86,7 @@ def heatmap_of(
     Raises:
         ConfigError: no label of the bundle.
     """
-    size = radiograph.facts.height, radiograph.facts.width
+    size = radiograph.metadata.height, radiograph.metadata.width
     return _strength(_evidence(prediction, manifest, label), *size, aspect=manifest.preprocessing.aspect)
 
 

@@ -57,7 +57,7 @@ class Bundle:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what the graph gives: the five outputs of every bundle, and `INPUT_KIND` where it has a gate."""
-        return OUTPUT_NAMES if self.manifest.input_gate is None else (*OUTPUT_NAMES, INPUT_KIND)
+        return OUTPUT_NAMES if self.manifest.input_filter is None else (*OUTPUT_NAMES, INPUT_KIND)
 
     @property
     def identity(self) -> str:
@@ -148,7 +148,7 @@ def _check_fit(bundle: Bundle) -> None:
     outputs = {node.name: list(node.shape) for node in session.get_outputs()}
     if set(outputs) != set(bundle.outputs):
         raise BundleError(f"{path}: expected outputs {list(bundle.outputs)}, found {list(outputs)}: export it again")
-    kinds = len(manifest.input_gate.kinds) if manifest.input_gate else 0
+    kinds = len(manifest.input_filter.kinds) if manifest.input_filter else 0
     if kinds and outputs[INPUT_KIND][1] != kinds:
         raise BundleError(
             f"{path}: output {INPUT_KIND} has {outputs[INPUT_KIND][1]} kinds, the manifest names {kinds}: "

@@ -83,7 +83,7 @@ def load_model(path: Path, *, run: Run | None, seed: int = 0) -> LoadedModel:
             shape.aspect,
             randomised,
             decide=lambda radiograph: predictor.predict_image(radiograph, ""),
-            has_gate=bundle.manifest.input_gate is not None,
+            has_gate=bundle.manifest.input_filter is not None,
         )
     require_extra("train", "torch", "timm")
     from pocketcxr.models.checkpoints import load_network

@@ -266,7 +266,7 @@ def _problem_of(answer: Answer) -> ProblemError:
 
 
 def _model(service: Service) -> schemas.Model:
-    manifest, limits, gate = service.manifest, service.settings.limits, service.manifest.input_gate
+    manifest, limits, gate = service.manifest, service.settings.limits, service.manifest.input_filter
     return schemas.Model(
         name=manifest.name,
         version=manifest.version,

@@ -131,9 +131,6 @@ def _load(path: Path | None) -> Bundle:
     import PIL.JpegImagePlugin
     import PIL.PngImagePlugin  # noqa: F401
 
-    import pocketcxr.imaging.dicom
-    import pocketcxr.imaging.raster
-    import pocketcxr.imaging.scaled_frames  # noqa: F401
     from pocketcxr.inference.session import load_bundle
 
     bundle = load_bundle(path, threads=1)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from pocketcxr.data.dataset import evenly
 from pocketcxr.data.image_types import kind_of_row
 from pocketcxr.errors import PocketCxrError
-from pocketcxr.imaging.radiograph import ImageFacts, Radiograph
+from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.report.formatting import percent
 from pocketcxr.report.panels import bars
@@ -158,7 +158,7 @@ def _made(decide: Decide, rows: Sequence[IndexRow], progress: bool) -> Iterable[
 
 def _picture(pixels: NDArray[np.float32]) -> Radiograph:
     height, width = pixels.shape
-    return Radiograph(np.ascontiguousarray(pixels), ImageFacts("PNG", width, height, 8))
+    return Radiograph(np.ascontiguousarray(pixels), ImageMetadata("PNG", width, height, 8))
 
 
 def _asked(kind: str, source: str, answer: Prediction) -> _Asked:

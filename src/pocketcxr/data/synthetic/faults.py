@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pocketcxr.data.index import read_facts
+from pocketcxr.data.index import read_metadata
 from pocketcxr.data.synthetic.hospital import write_picture
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.imaging.reading import read_image
@@ -104,6 +104,6 @@ def _picture(row: IndexRow) -> Image.Image:
 
 def _indexed(row: IndexRow, path: Path, **changes: str) -> IndexRow:
     """The row with the new file's own facts."""
-    facts = read_facts(path)
+    facts = read_metadata(path)
     measured = {name: facts[name] for name in ("sha256", "perceptual_hash", "width", "height", "bytes")}
     return dataclasses.replace(row, path=str(path), **measured, **changes)

@@ -184,7 +184,7 @@ class Bench:
         self.quantiser = Quantiser(self.core, self.trunk, images, self._many, seed=seed, progress=progress)
         self.pictures = len(pictures)
         self.float_session = session(data)
-        self.float_reference = _reference_of(model, gated=getattr(manifest, "input_gate", None) is not None)
+        self.float_reference = _reference_of(model, gated=getattr(manifest, "input_filter", None) is not None)
         self._sweep = evenly(self.calibration, _SWEEP_IMAGES)
         self._sweep_logits = self.run(self.float_session, self._sweep, "logits")[0]
         self.truth = self.answers(self.float_session, manifest.conformal_quantile, self.calibration)
@@ -209,14 +209,14 @@ class Bench:
         decisions = np.where(sets.sum(axis=1) == 1, probabilities.argmax(axis=1), UNCERTAIN)
         decisions = np.where(novelty > 1, NOVEL, decisions)
         if kinds:
-            gate: Any = getattr(self.manifest, "input_gate", None)
+            gate: Any = getattr(self.manifest, "input_filter", None)
             refused = kinds[0][:, list(gate.kinds).index(gate.accept)] < gate.threshold
             decisions = np.where(refused, NOVEL - 1 - kinds[0].argmax(axis=1), decisions)
         return Answers(probabilities.astype(np.float64), decisions, self.dataset.labels[positions])
 
     def _gate_output(self, graph: onnxruntime.InferenceSession) -> list[str]:
         names = {one.name for one in graph.get_outputs()}
-        return ["input_kind"] if "input_kind" in names and getattr(self.manifest, "input_gate", None) else []
+        return ["input_kind"] if "input_kind" in names and getattr(self.manifest, "input_filter", None) else []
 
     def weights_of(self, group: str) -> int:
         """Number of weights in a group of layers."""

@@ -188,7 +188,7 @@ def input_gate(record: RunRecord) -> Statement | None:
     if record.bundle is None:
         return None
     cut = record.bundle.manifest.data.get("novelty", {}).get("cut_off", "")
-    learned = record.bundle.manifest.input_gate
+    learned = record.bundle.manifest.input_filter
     kinds = ", ".join(kind for kind in learned.kinds if kind != learned.accept) if learned else ""
     return Statement(
         "Unreadable files give an error. DICOM headers that name another body part, view or modality, and pictures "

@@ -1,4 +1,4 @@
-"""What a DICOM header says of the picture, in the words of `ImageFacts`."""
+"""What a DICOM header says of the picture, in the words of `ImageMetadata`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from pydicom.multival import MultiValue
 
-from pocketcxr.imaging.radiograph import ImageFacts
+from pocketcxr.imaging.radiograph import ImageMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,9 +25,9 @@ _RECUMBENT_POSITIONS = {
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
-def read_facts(dataset: Dataset, shape: tuple[int, ...], *, colour: bool, notes: tuple[str, ...]) -> ImageFacts:
-    """Collect the header's facts; `shape` is of the pixels, [H, W]."""
-    return ImageFacts(
+def read_metadata(dataset: Dataset, shape: tuple[int, ...], *, colour: bool, notes: tuple[str, ...]) -> ImageMetadata:
+    """Collect the header's metadata; `shape` is of the pixels, [H, W]."""
+    return ImageMetadata(
         format="DICOM",
         width=shape[1],
         height=shape[0],

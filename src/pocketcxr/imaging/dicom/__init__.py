@@ -1,0 +1,1 @@
+"""Reads DICOM files: header, stored values of every transfer syntax, grey scale."""
