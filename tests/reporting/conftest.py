@@ -8,6 +8,7 @@ import logging
 import numpy as np
 import pytest
 
+from pocketcxr import roles
 from pocketcxr.bundle.format import MANIFEST_KEY, seal
 from pocketcxr.bundle.manifest import Manifest, OperatingPoint, Preprocessing
 from pocketcxr.data.dataset import Dataset
@@ -23,7 +24,7 @@ from pocketcxr.training.config import load_experiment
 
 TASK = TASKS["siim-appearance"]
 COMMAND = "pocketcxr distill --data /somewhere/private/x-rays --task siim-appearance -o /home/somebody/runs/mine"
-SKILLS = {"teacher": 2.0, "student alone": 1.0, "distilled student": 1.5, "exported file": 1.5}
+SKILLS = {roles.TEACHER: 2.0, roles.BASELINE: 1.0, roles.DISTILLED: 1.5, roles.EXPORTED: 1.5}
 SIDE = 16
 
 

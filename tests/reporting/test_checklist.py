@@ -10,6 +10,7 @@ from importlib import resources
 
 import pytest
 
+from pocketcxr import roles
 from pocketcxr.reporting.checklist import (
     ANSWERED,
     NAMES,
@@ -25,7 +26,8 @@ from pocketcxr.reporting.checklist import (
     fill_checklists,
 )
 from pocketcxr.reporting.run_record import RunRecord
-from pocketcxr.reporting.statements.lookup import AUDIT, FACTS
+from pocketcxr.reporting.statements.lookup import AUDIT
+from pocketcxr.reporting.statements.lookup import NAMES as STATEMENTS
 
 # Tejani et al. 2024 number their items 1 to 44; Collins et al. 2024 have 27 items, some with lettered parts, 52 in all.
 CLAIM_2024 = [str(number) for number in range(1, 45)]
@@ -60,23 +62,34 @@ def test_tripod_says_which_items_concern_development_or_evaluation_alone():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_item_is_complete_and_asks_for_facts_that_exist(name):
-    known = {"number", "section", "topic", "asks", "facts", "also", "enough", "person", "applies", "not_applicable"}
+def test_every_item_is_complete_and_asks_for_statements_that_exist(name):
+    known = {
+        "number",
+        "section",
+        "topic",
+        "asks",
+        "statements",
+        "also",
+        "enough",
+        "person",
+        "applies",
+        "not_applicable",
+    }
     used = set()
     for item in _table(name)["items"]:
         assert set(item) <= {*known, "patients_only"}, item["number"]
         assert all(item[field] for field in ("section", "topic", "asks", "person")), item["number"]
-        for fact in [*item["facts"], *item.get("also", [])]:
-            assert fact in FACTS or fact.startswith(AUDIT), fact
-            used.add(fact)
+        for one in [*item["statements"], *item.get("also", [])]:
+            assert one in STATEMENTS or one.startswith(AUDIT), one
+            used.add(one)
     assert used
 
 
-def test_every_fact_serves_an_item_of_some_checklist():
+def test_every_statement_serves_an_item_of_some_checklist():
     used = {
-        fact for name in NAMES for item in _table(name)["items"] for fact in [*item["facts"], *item.get("also", [])]
+        one for name in NAMES for item in _table(name)["items"] for one in [*item["statements"], *item.get("also", [])]
     }
-    assert set(FACTS) <= used
+    assert used >= STATEMENTS
 
 
 def test_an_empty_record_leaves_everything_open():
@@ -179,8 +192,8 @@ def test_what_is_only_planned_is_not_told_as_done(record):
 
 
 def test_a_student_that_had_no_teacher_is_not_called_distilled(record):
-    models = {"student alone": record.evaluation["models"]["student alone"]}
-    evaluation = dict(record.evaluation) | {"models": models, "verdicts": [], "comparisons": []}
+    models = {roles.BASELINE: record.evaluation["models"][roles.BASELINE]}
+    evaluation = dict(record.evaluation) | {"models": models, "conclusions": [], "comparisons": []}
     alone = dataclasses.replace(record, evaluation=evaluation, bundle=None, stages={}, finished={})
     assert "trained on labels alone" in _answer("claim-2024", "1", alone).text
     whole = checklists_json(fill_checklists(alone))
@@ -267,7 +280,7 @@ def test_the_report_gets_a_section_with_a_row_per_item(record):
 
 def test_words_for_losses_are_those_of_the_training():
     pytest.importorskip("torch")
-    from pocketcxr.reporting.statements.training import LOSSES
+    from pocketcxr.reporting.statements.model import LOSSES
     from pocketcxr.training.losses.distillation import LOSSES as TRAINED
 
     assert set(LOSSES) == set(TRAINED)

@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 from pocketcxr.data.rows import read_rows
-from pocketcxr.pipeline.documents import write_papers
+from pocketcxr.pipeline.documents import write_documents
 from pocketcxr.reporting.card_tables import source
 from pocketcxr.reporting.front_matter import LICENCE_FILE, metadata
 from pocketcxr.reporting.model_card import model_card, weights_licence, write_model_card
@@ -163,36 +163,38 @@ def test_no_patient_and_no_folder_of_the_machine_is_named(record, sections):
         assert secret not in card
 
 
-def test_papers_are_written_with_and_without_an_audit(run_folder, sections, tmp_path):
-    section = write_papers(run_folder, sections, tmp_path / "papers", command="pocketcxr audit /home/somebody/mine")
+def test_documents_are_written_with_and_without_an_audit(run_folder, sections, tmp_path):
+    section = write_documents(
+        run_folder, sections, tmp_path / "documents", command="pocketcxr audit /home/somebody/mine"
+    )
     assert section.key == "checklists"
     names = {"MODEL_CARD.md", "LICENSE.md", "claim-2024.md", "claim-2024.csv", "tripod-ai.md", "tripod-ai.csv"}
-    assert {path.name for path in (tmp_path / "papers").iterdir()} == {*names, "checklists.json"}
+    assert {path.name for path in (tmp_path / "documents").iterdir()} == {*names, "checklists.json"}
     free = sum(row.source == "hillside" for row in read_rows(run_folder / "splits.csv"))
-    assert f"hillside: {free} CC-BY-4.0" in (tmp_path / "papers" / "LICENSE.md").read_text(encoding="utf-8")
-    audited = (tmp_path / "papers" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"hillside: {free} CC-BY-4.0" in (tmp_path / "documents" / "LICENSE.md").read_text(encoding="utf-8")
+    audited = (tmp_path / "documents" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "section robustness of `pocketcxr audit mine`" in audited
-    write_papers(run_folder, (), tmp_path / "papers")
-    assert (tmp_path / "papers" / "MODEL_CARD.md").read_text(encoding="utf-8") != audited
+    write_documents(run_folder, (), tmp_path / "documents")
+    assert (tmp_path / "documents" / "MODEL_CARD.md").read_text(encoding="utf-8") != audited
 
 
-def test_papers_take_the_audit_that_the_run_holds(run_folder, sections, tmp_path):
+def test_documents_take_the_audit_that_the_run_holds(run_folder, sections, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     (tmp_path / "run" / "audit").mkdir()
     gate = {"title": "No patient on two sides", "outcome": "failed", "words": "3 patients; at most 0"}
     table = {"command": "pocketcxr audit x", "gates": [gate], "sections": [dataclasses.asdict(one) for one in sections]}
     (tmp_path / "run" / "audit" / "audit.json").write_text(json.dumps(table))
-    write_papers(tmp_path / "run", None, tmp_path / "papers")
-    card = (tmp_path / "papers" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    write_documents(tmp_path / "run", None, tmp_path / "documents")
+    card = (tmp_path / "documents" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "| No patient on two sides | failed | 3 patients; at most 0 |" in card
     assert "| AUROC under blur | 0.712 | 0.681 to 0.743 | 641 |" in card
 
 
-def test_a_run_that_has_only_just_begun_gives_papers_too(tmp_path):
+def test_a_run_that_has_only_just_begun_gives_documents_too(tmp_path):
     (tmp_path / "run").mkdir()
     card = write_model_card(RunRecord(), tmp_path / "card.md").read_text(encoding="utf-8")
     assert "not a medical device" in card.lower()
-    assert "44 open" in write_papers(tmp_path / "run", (), tmp_path / "papers").summary
+    assert "44 open" in write_documents(tmp_path / "run", (), tmp_path / "documents").summary
 
 
 def _numbers_of(record, sections):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from pocketcxr import roles
 from pocketcxr.audit.stored_record import read_audit
 from pocketcxr.data.rows import read_rows, write_rows
 from pocketcxr.errors import BundleError, DataError
@@ -58,6 +59,16 @@ def test_a_damaged_checkpoint_or_bundle_is_refused(tmp_path, bundle_bytes):
     (tmp_path / "bundle" / "one.onnx").write_bytes(bundle_bytes[:-9] + b"x" + bundle_bytes[-8:])
     with pytest.raises(BundleError, match=r"one\.onnx"):
         read_run_record(tmp_path)
+
+
+def test_an_evaluation_of_an_earlier_version_is_read_under_the_names_of_today(tmp_path):
+    (tmp_path / "evaluation").mkdir()
+    conclusion = {"question": "q", "answer": "shown", "words": "0.9 (distilled student) against 0.8 (student alone)"}
+    old = {"models": {"student alone": {}, "distilled student": {}}, "verdicts": [conclusion]}
+    (tmp_path / "evaluation" / "evaluation.json").write_text(json.dumps(old))
+    evaluation = read_run_record(tmp_path).evaluation
+    assert set(evaluation["models"]) == {roles.BASELINE, roles.DISTILLED}
+    assert evaluation["conclusions"][0]["words"] == f"0.9 (distilled student) against 0.8 ({roles.BASELINE})"
 
 
 def test_a_k_fold_protocol_tests_every_image_once(run_folder, tmp_path):

@@ -24,7 +24,7 @@ from pocketcxr.data.splits import label_rows
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.files import write_json
 from pocketcxr.labels import TASKS, load_task
-from pocketcxr.pipeline.documents import write_papers
+from pocketcxr.pipeline.documents import write_documents
 from pocketcxr.pipeline.load_audited import Questions, audit_loaded, embeddings, load_model
 from pocketcxr.pipeline.prepare import index_sources
 from pocketcxr.pipeline.run import Run, notes
@@ -155,11 +155,11 @@ def _written(
         notes=notes(subject.run) if subject.run else (),
     )
     report, path = subject.out / REPORT, subject.out / RECORD
-    write_json(path, as_json(record))  # whatever becomes of the papers
+    write_json(path, as_json(record))  # whatever becomes of the documents
     if subject.run is not None:
         outcomes = criteria_section(conclusions.headline, as_json(record)["criteria"])
-        papers = write_papers(subject.run.folder, (outcomes, *sections), subject.out, command=record.command)
-        record = dataclasses.replace(record, sections=(*sections, papers))
+        checklists = write_documents(subject.run.folder, (outcomes, *sections), subject.out, command=record.command)
+        record = dataclasses.replace(record, sections=(*sections, checklists))
         write_json(path, as_json(record))
     write_audit_report(record, report)
     bad = failed(results)

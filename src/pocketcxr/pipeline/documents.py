@@ -1,4 +1,4 @@
-"""The papers of a run: model card and reporting checklists, written from its folder and its audit."""
+"""Documents of a run: model card and reporting checklists, written from its folder and its audit."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 MODEL_CARD = "MODEL_CARD.md"
 
 
-def write_papers(run_folder: Path, sections: Sequence[Section] | None, out: Path, *, command: str = "") -> Section:
-    """Write the papers of a run and return the checklists as a section for the audit's report.
+def write_documents(run_folder: Path, sections: Sequence[Section] | None, out: Path, *, command: str = "") -> Section:
+    """Write the documents of a run and return the checklists as a section for the audit's report.
 
     Writes ``MODEL_CARD.md`` with the terms of the weights beside it (``LICENSE.md``), each checklist as Markdown and
     CSV (``claim-2024.md``, ``tripod-ai.csv``, …), and all of them as ``checklists.json``. Files that stand there are
@@ -37,7 +37,7 @@ def write_papers(run_folder: Path, sections: Sequence[Section] | None, out: Path
     Args:
         run_folder: of a run that `pocketcxr distill` made, finished or not; it is only read.
         sections: of the audit, with the gates as `audit.audit_file.gates_section`; None takes those of the run's
-            ``audit/audit.json``. Without an audit the papers say so.
+            ``audit/audit.json``. Without an audit the documents say so.
         out: folder, made where it is missing.
         command: the command line that made the sections, to be named beside their figures.
 

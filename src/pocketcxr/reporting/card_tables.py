@@ -17,14 +17,14 @@ from pocketcxr.reporting.reported_metrics import (
     reported,
     value_words,
 )
-from pocketcxr.reporting.statements.lookup import PLAIN_UNITS, measure_number
-from pocketcxr.reporting.statements.results import DIAGNOSTIC, OVERALL
+from pocketcxr.reporting.statements.lookup import measure_cells
+from pocketcxr.reporting.statements.model import DIAGNOSTIC, OVERALL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pocketcxr.evaluation.intervals import Estimate
-    from pocketcxr.report.types import Measure, Section
+    from pocketcxr.report.types import Section
     from pocketcxr.reporting.reported_metrics import Reported
     from pocketcxr.reporting.run_record import RunRecord
 
@@ -105,7 +105,7 @@ def section_words(record: RunRecord, section: Section) -> str:
     """A section of the audit: its answer, its measures, and the tables of those that decide or tell groups apart."""
     parts = [plain(section.summary)]
     if any(one.value is not None for one in section.measures):
-        rows = [_measure_row(one) for one in section.measures]
+        rows = [(one.title, *measure_cells(one), one.images) for one in section.measures]
         parts.append(table(("Measure", "Value", "95 % interval", "Images"), rows))
     if _TABLES_TOLD.search(section.key):
         for one in section.tables:
@@ -114,16 +114,6 @@ def section_words(record: RunRecord, section: Section) -> str:
     return "\n\n".join(
         [*parts, f"<sub>Source: section {plain(section.key)} of `{record.audit_command or 'pocketcxr audit'}`.</sub>"]
     )
-
-
-def _measure_row(measure: Measure) -> tuple[object, ...]:
-    if measure.value is None:
-        return (measure.title, f"not measurable: {measure.why or 'no reason given'}", None, measure.images)
-    interval = None
-    if measure.low is not None and measure.high is not None:
-        interval = f"{measure_number(measure.low, measure.unit)} to {measure_number(measure.high, measure.unit)}"
-    unit = "" if measure.unit in PLAIN_UNITS else f" {measure.unit}"
-    return (measure.title, f"{measure_number(measure.value, measure.unit)}{unit}", interval, measure.images)
 
 
 def _figure_rows(record: RunRecord, figures: Mapping[str, Estimate], positive: str) -> list[tuple[str, str, str]]:

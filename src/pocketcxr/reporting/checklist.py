@@ -1,7 +1,7 @@
-"""Reporting checklists, filled in from a run's record where it knows the answer, visibly open where it does not.
+"""CLAIM 2024 and TRIPOD+AI, filled in from a run's record where it knows the answer, visibly open where it does not.
 
 CLAIM 2024 and TRIPOD+AI stand as data in ``checklists/*.toml``: number, topic and meaning of every item in words of our
-own, and which facts of the record (`statements.lookup`) answer it. An answer is only ever made of facts.
+own, and which statements (`statements.lookup`) answer it. An answer is only ever made of statements of the record.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from pocketcxr.report.types import Section, Table
 from pocketcxr.reporting.markdown import plain
-from pocketcxr.reporting.statement import sources_of
-from pocketcxr.reporting.statements.lookup import fact
+from pocketcxr.reporting.statements.lookup import Statements
+from pocketcxr.reporting.statements.statement import sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pocketcxr.reporting.run_record import RunRecord
-    from pocketcxr.reporting.statement import Statement
+    from pocketcxr.reporting.statements.statement import Statement
 
 NAMES = ("claim-2024", "tripod-ai")
 """Checklists that come with the program."""
@@ -37,6 +37,8 @@ NOT_APPLICABLE = "not applicable"
 STATUSES = (ANSWERED, PARTLY, OPEN, NOT_APPLICABLE)
 
 _SIGNS = {ANSWERED: "☑", PARTLY: "◐", OPEN: "☐", NOT_APPLICABLE: "–"}
+_COLUMNS = {"number": "item", "section": "section", "topic": "topic", "applies": "applies", "asks": "asks",
+            "status": "status", "text": "answer", "source": "source", "person": "still to write"}  # fmt: skip
 _PROMISE = "Nothing was answered that no file says; what is open, people must write."
 _NO_PATIENT = "The images are drawings made by the program: there is no patient."
 
@@ -92,13 +94,13 @@ def fill_checklists(record: RunRecord, sections: Sequence[Section] = ()) -> tupl
 def fill_checklist(name: str, record: RunRecord, sections: Sequence[Section] = ()) -> Checklist:
     """Fill in one checklist of `NAMES`."""
     text = resources.files("pocketcxr.reporting").joinpath("checklists", f"{name}.toml").read_text(encoding="utf-8")
-    table = tomllib.loads(text)
+    table, statements = tomllib.loads(text), Statements(record, sections)
     return Checklist(
         name=table["name"],
         key=table["key"],
         title=table["title"],
         source=table["source"],
-        answers=tuple(_answer(item, record, sections) for item in table["items"]),
+        answers=tuple(_answer(item, statements) for item in table["items"]),
         made_by=record.command,
     )
 
@@ -111,12 +113,11 @@ def checklist_markdown(checklist: Checklist) -> str:
         "",
         f"{checklist.title}. Items in our own words; the wording that counts is the publication's: {checklist.source}",
         "",
-        f"Filled in by pocketcxr from the record of a run: {_counts_words(counts)}. {_PROMISE}",
+        f"Filled in by pocketcxr from the record of a run: {_counts(counts)}. {_PROMISE}",
         "",
         *(
             [f"The run was made by `{checklist.made_by}`. Files are named relative to its folder.", ""]
-            if checklist.made_by
-            else []
+            * bool(checklist.made_by)
         ),
         "| No. | Item | State |",
         "| --- | --- | --- |",
@@ -135,35 +136,8 @@ def checklist_csv(checklist: Checklist) -> str:
     """A checklist as CSV, one item a row, with an empty column for the page that journals ask for."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        [
-            "item",
-            "section",
-            "topic",
-            "applies",
-            "asks",
-            "status",
-            "answer",
-            "source",
-            "still to write",
-            "reported on page",
-        ]
-    )
-    for one in checklist.answers:
-        writer.writerow(
-            [
-                one.number,
-                one.section,
-                one.topic,
-                one.applies,
-                one.asks,
-                one.status,
-                one.text,
-                one.source,
-                one.person,
-                "",
-            ]
-        )
+    writer.writerow([*_COLUMNS.values(), "reported on page"])
+    writer.writerows([*(getattr(one, name) for name in _COLUMNS), ""] for one in checklist.answers)
     return stream.getvalue()
 
 
@@ -183,24 +157,24 @@ def checklists_section(checklists: Sequence[Checklist]) -> Section:
     )
     return Section(
         key="checklists",
-        title="Is it reported as the field asks?",
-        summary=f"{'; '.join(f'{one.name}: {_counts_words(one.counts)}' for one in checklists)}. "
+        title="Reporting checklists: CLAIM 2024 and TRIPOD+AI",
+        summary=f"{'; '.join(f'{one.name}: {_counts(one.counts)}' for one in checklists)}. "
         + (f"{left} items wait for a person." if left else "No item waits for a person."),
         tables=(overview, *map(_table, checklists)),
     )
 
 
-def _answer(item: dict[str, Any], record: RunRecord, sections: Sequence[Section]) -> Answer:
+def _answer(item: dict[str, Any], statements: Statements) -> Answer:
     asked = {key: item.get(key, "") for key in ("number", "section", "topic", "asks", "applies")}
-    reason = _NO_PATIENT if item.get("patients_only") and record.drawn else item.get("not_applicable", "")
-    if reason and not record.empty:
+    reason = _NO_PATIENT if item.get("patients_only") and statements.record.drawn else item.get("not_applicable", "")
+    if reason and not statements.record.empty:
         return Answer(**asked, status=NOT_APPLICABLE, text=reason, source="the program", person="")
-    needed = [fact(name, record, sections) for name in item["facts"]]
+    needed = [statements(name) for name in item["statements"]]
     found = [one for one in needed if one is not None]
     if not found:
         return Answer(**asked, status=OPEN, text="", source="", person=item["person"])
     whole = item.get("enough", True) and len(found) == len(needed) and all(one.complete for one in found)
-    also = (fact(name, record, sections) for name in item.get("also", ()))
+    also = (statements(name) for name in item.get("also", ()))
     told = _distinct([*found, *(one for one in also if one is not None)])
     return Answer(
         **asked,
@@ -245,5 +219,5 @@ def _table(checklist: Checklist) -> Table:
     )
 
 
-def _counts_words(counts: dict[str, int]) -> str:
+def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {status.partition(':')[0]}" for status, n in counts.items())

@@ -1,4 +1,4 @@
-"""The little Markdown that papers need: text that shows as it stands, and tables."""
+"""Markdown for documents: escaped text, and tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SIGNS = re.compile(r"([\\*_`|<\[\]~])")
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it stands; lines that begin with ``- `` stay a list."""
+    """Escape text for Markdown; lines that begin with ``- `` stay a list."""
     return _SIGNS.sub(r"\\\1", text)
 
 

@@ -14,13 +14,13 @@ from pocketcxr.reporting import card_tables, cohort
 from pocketcxr.reporting.front_matter import front_matter, model_name, source_names
 from pocketcxr.reporting.markdown import plain
 from pocketcxr.reporting.reported_metrics import classes
-from pocketcxr.reporting.statement import sources_of
-from pocketcxr.reporting.statements.lookup import fact
-from pocketcxr.reporting.statements.model import teacher_name
+from pocketcxr.reporting.statements.known import teacher_name
+from pocketcxr.reporting.statements.lookup import Statements
+from pocketcxr.reporting.statements.statement import sources_of
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pocketcxr.report.types import Section
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 OUT_OF_SCOPE = (
     "Diagnosis, treatment, triage or screening of people; any decision about a person's care.",
-    "Ruling out COVID-19 or any other disease: a clear film does not.",
-    "Children, lateral views, CT slices, other body parts, photographs of films, drawings.",
-    "Other diseases than the classes named above: every picture is divided among these classes.",
+    "Ruling out COVID-19 or any other disease: a clear radiograph does not.",
+    "Children, lateral views, CT slices, other body parts, photographs of radiographs, drawings.",
+    "Other diseases than the classes named above: every image is assigned to one of these.",
 )
 """What no model of this project is for, in every card and in the README."""
 
@@ -42,43 +42,28 @@ def model_card(record: RunRecord, sections: Sequence[Section] = ()) -> str:
         record: of a run, or of a bundle alone; what it does not know is left open, visibly.
         sections: of the audit, where there was one.
     """
-    say = _Speaker(record, sections)
     size = record.manifest.preprocessing.size if record.manifest else None
     return render(
         "reporting/model_card.md.j2",
         front=front_matter(record),
         open=open_place,
+        say=_speaker(record, sections),
+        record=record,
         name=plain(model_name(record)),
-        drawn=record.drawn,
         version=__version__,
-        summary=say("headline", otherwise="say in a sentence how good the model is, on whom, and against what"),
-        description=say("technology", "task", otherwise="describe the model"),
         details=_details(record),
-        direct_use=say("intended_use", otherwise="say for what, on whom and by whom it may be used"),
         out_of_scope="\n".join(f"- {line}" for line in OUT_OF_SCOPE),
-        limits=say("limits", otherwise="say what the model cannot be trusted with"),
-        cautions=say("cautions"),
         bundle_name=record.bundle.name if record.bundle else "model.onnx",
         input_words=f": input `image` float32 [n, 1, {size}, {size}] in [0, 1], outputs as listed below"
         if size
         else "",
-        training_data=_training_data(record, say),
-        preprocessing=say("preprocessing", "augmentation", otherwise="say what is done to the images"),
-        hyperparameters=say(
-            "training", "distillation", "initialisation", "selection", otherwise="describe the training"
-        ),
-        speeds=card_tables.speeds(record) or open_place("give time, size and speed"),
-        testing_data=say("internal", "external", "disjoint", otherwise="say on which images the model was tested"),
-        factors=_factors(record, say),
-        metrics=say("metrics", "statistics", otherwise="name figures, intervals and tests"),
-        results=card_tables.results(record, classes(record)[1])
-        or open_place("evaluate the model: no figure is on record"),
-        results_summary=say("comparison", otherwise="say what the figures mean together"),
+        data_table=card_tables.data_table(record),
+        bundle_data=_bundle_data(record),
+        speeds=card_tables.speeds(record),
+        results=card_tables.results(record, classes(record)[1]),
         examination=_examination(record, sections),
         environment=_environment(record),
-        architecture=say("architecture", "teacher", "outputs", "thresholds", otherwise="describe the network"),
         hardware=_hardware(record),
-        software=say("software", otherwise="name programs and versions"),
         licence=_licence_words(record),
         provenance=_provenance(record, sections),
     )
@@ -110,18 +95,18 @@ def open_place(what: str) -> str:
     return f"**[Open: {' '.join(what.split())}]**"
 
 
-class _Speaker:
-    """Says facts of one record by name, with their sources below; an open place where none is known."""
+def _speaker(record: RunRecord, sections: Sequence[Section]) -> Callable[..., str]:
+    """A function that writes statements by name with their sources below; an open place where none is known."""
+    statements = Statements(record, sections)
 
-    def __init__(self, record: RunRecord, sections: Sequence[Section]) -> None:
-        self.record, self.sections = record, sections
-
-    def __call__(self, *names: str, otherwise: str = "") -> str:
-        found = [one for name in names if (one := fact(name, self.record, self.sections)) is not None]
+    def say(*names: str, otherwise: str = "") -> str:
+        found = [one for name in names if (one := statements(name)) is not None]
         if not found:
             return open_place(otherwise) if otherwise else ""
         paragraphs = [plain(one.text) for one in found]
-        return "\n\n".join([*paragraphs, card_tables.source(self.record, sources_of(found))])
+        return "\n\n".join([*paragraphs, card_tables.source(record, sources_of(found))])
+
+    return say
 
 
 def _details(record: RunRecord) -> str:
@@ -144,27 +129,17 @@ def _details(record: RunRecord) -> str:
     return "\n".join(f"- **{name}:** {words}" for name, words in known.items())
 
 
-def _training_data(record: RunRecord, say: _Speaker) -> str:
-    counts = card_tables.data_table(record)
-    if counts:
-        return f"{counts}\n\n{say('partition', 'reference', 'licences')}"
+def _bundle_data(record: RunRecord) -> str:
+    """What a bundle says of its training data; empty without a bundle."""
     if record.bundle is None:
-        return open_place("name the data")
+        return ""
     data = record.bundle.manifest.data
     images = ", ".join(f"{name} {n:,}" for name, n in data.get("images", {}).items())
     text = f"Sources: {', '.join(data.get('sources', ()))}. Images: {images or 'not on record'}."
     return f"{plain(text)}\n\n{card_tables.source(record, f'manifest of {record.bundle.name}')}"
 
 
-def _factors(record: RunRecord, say: _Speaker) -> str:
-    return say("clusters", "demographics", otherwise="name the groups by which figures are given") + (
-        "\n\nFigures by sex and age stand below only where the audit measured them." if record.rows else ""
-    )
-
-
 def _examination(record: RunRecord, sections: Sequence[Section]) -> str:
-    if not sections:
-        return open_place("run the audit: shortcuts, robustness, saliency and groups have not been examined")
     first = sorted(sections, key=lambda one: "gate" not in one.key and "verdict" not in one.key)
     return "\n\n".join(f"### {plain(one.title)}\n\n{card_tables.section_words(record, one)}" for one in first)
 
@@ -185,7 +160,7 @@ def _environment(record: RunRecord) -> str:
 def _hardware(record: RunRecord) -> str:
     environment = record.environment
     if not environment:
-        return open_place("name the machine")
+        return ""
     gpu = environment.get("gpu") or "none"
     text = f"Training: {environment.get('processor')}, {environment.get('cpus')} processors, GPU: {gpu}."
     return f"{plain(text)}\n\n{card_tables.source(record, 'environment.json of the last stage trained')}"

@@ -1,4 +1,4 @@
-"""What a run's folder knows of itself, gathered once, so that checklist and model card quote it and invent nothing."""
+"""The record of a run's folder, read once; checklists and model card quote nothing else."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 STAGES = ("teacher", "student-baseline", "student-distilled")
 """Folders of a run that hold a training."""
 
+FORMER_BASELINE = "student alone"
+"""Name of the baseline student in evaluations of earlier versions."""
+
 _CHECKPOINTS = ("teacher.safetensors", "best.safetensors")
 _RECORD_KEY = "pocketcxr.record"
 _LARGEST_HEADER = 100_000_000  # bytes; a safetensors header is some kilobytes
@@ -49,14 +52,14 @@ class BundleFile:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that a run left behind; what is not there is empty, and then nobody may speak of it.
+    """All that a run left behind; what is not there is empty.
 
     `rows` come from `rows_file` (``splits.csv``, before the split ``index.csv``). `rejected` counts images that the
     index left out, by source and reason. `evaluation` is ``evaluation/evaluation.json``, `experiment`
     ``experiment.json``, `teacher_check` ``teacher-check.json``. `stages` maps each name of `STAGES` to what its
     checkpoint says of its training, `finished` to how it ended; `environment` is that of the last stage trained.
-    `own_splits` tells that the split came from a table of the user's. `folds` is the number of folds of a k-fold
-    protocol, dealt out by `fold_level`; then every image is a test image once. `hours` from the first to the last line
+    `own_splits` tells that the split came from a table of the user. `folds` is the number of folds of a k-fold
+    protocol, assigned by `fold_level`; then every image is a test image once. `hours` from the first to the last line
     of ``run.log``, pauses included. `audit_command` made the sections of the audit. `files` names what was read.
     """
 
@@ -173,7 +176,7 @@ def read_run_record(folder: Path) -> RunRecord:
         rows=_rows(folder / rows_file) if rows_file else (),
         rows_file=rows_file,
         rejected=_rejected(folder / "index.rejected.csv"),
-        evaluation=table("evaluation/evaluation.json"),
+        evaluation=_renamed(table("evaluation/evaluation.json")),
         teacher_check=table("teacher-check.json"),
         bundle=(bundle := _bundle(folder)),
         stages=stages,
@@ -207,7 +210,7 @@ def read_bundle_record(path: Path) -> RunRecord:
 
 
 def bundle_file(path: Path) -> BundleFile:
-    """Read the facts of a bundle file, checked against its hash.
+    """Read name, size, hash and manifest of a bundle file, checked against its hash.
 
     Raises:
         BundleError: no bundle, or a damaged one.
@@ -277,6 +280,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(found).__name__}; run its stage again")
     return found
+
+
+def _renamed(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation with the names of today: the student without a teacher had another one in earlier versions."""
+    text = json.dumps(evaluation).replace(FORMER_BASELINE, roles.BASELINE)
+    found = json.loads(text)
+    return found | {"conclusions": found.pop("verdicts")} if "verdicts" in found else found
 
 
 def _read_text(path: Path) -> str:

@@ -1,258 +1,172 @@
-"""What a run's record says of its networks: what they are, what they give."""
+"""Statements on networks, training and results that need more than one text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pocketcxr import roles
-from pocketcxr.report.formatting import amount, percent
-from pocketcxr.reporting.reported_metrics import classes
-from pocketcxr.reporting.statement import Statement, listed, sources_of
+from pocketcxr.report.formatting import percent
+from pocketcxr.reporting.reported_metrics import classes, figure_words, final_model, reported
+from pocketcxr.reporting.statements.known import items, manifest_source, settings_source
+from pocketcxr.reporting.statements.statement import Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pocketcxr.reporting.run_record import RunRecord
 
+LOSSES = {
+    "ce": "cross-entropy on the labels",
+    "kd": "the teacher's softened predictions (Hinton 2015)",
+    "standardised": "softened predictions of standardised logits (Sun 2024)",
+    "dkd": "target and non-target classes apart (Zhao 2022)",
+    "multilevel": "predictions by image, batch and class (Jin 2023)",
+    "dist": "correlation within images and classes (Huang 2022)",
+    "embedding": "cosine to the teacher's embedding",
+    "similarity": "similarities between the images of a batch (Tung & Mori 2019)",
+    "contrastive": "same image found among the batch (after Tian 2020)",
+}
+"""Parts of the loss in words; the names are those of the experiment file."""
 
-def technology(record: RunRecord) -> Statement | None:
-    """The kind of AI."""
-    if not record.student:
-        return None
-    origin = f"distilled from a teacher of {teacher_name(record)}" if record.taught else "trained on labels alone"
-    return Statement(
-        f"Deep learning: a convolutional network ({record.student['backbone']}), {origin}.", settings_source(record)
-    )
-
-
-def task(record: RunRecord) -> Statement | None:
-    """What is told apart."""
-    labels, positive = classes(record)
-    if not labels:
-        return None
-    return Statement(
-        f"Diagnostic: tells {', '.join(labels)} apart in one frontal chest X-ray; the class of interest is {positive}.",
-        _task_source(record),
-    )
-
-
-def intended_use(record: RunRecord) -> Statement | None:
-    """The bundle's statement of its own use."""
-    if record.bundle is None:
-        return None
-    return Statement(record.bundle.manifest.intended_use, manifest_source(record))
-
-
-def goal(record: RunRecord) -> Statement | None:
-    """Development with internal comparison, as far as the files show."""
-    models = list(record.evaluation.get("models", {}))
-    if not models:
-        return None
-    return Statement(
-        f"Development of a small classifier and comparison of {', '.join(models)} on the same test images.",
-        "evaluation/evaluation.json",
-        complete=False,
-    )
-
-
-def predictor(record: RunRecord) -> Statement | None:
-    """The image is the one input."""
-    if record.bundle is None:
-        return None
-    size = record.bundle.manifest.preprocessing.size
-    return Statement(
-        f"One predictor: the pixels of one frontal chest X-ray, {size} × {size}; no patient data enter. "
-        "No predictor was selected or left out beforehand.",
-        manifest_source(record),
-    )
-
-
-def preprocessing(record: RunRecord) -> Statement | None:
-    """From file to network input."""
-    if record.bundle is None:
-        return None
-    how = record.bundle.manifest.preprocessing
-    shape = {"squash": "each axis scaled on its own to a square", "pad": "black borders added to a square"}
-    return Statement(
-        f"Grey scale in [0, 1], {how.polarity} polarity (DICOM: rescale and window as its header says), resized to "
-        f"{how.size} × {how.size} pixels ({shape.get(how.aspect, how.aspect)}; filter {how.resampling}); normalised "
-        "inside the network. The same code prepares images for training and for prediction.",
-        manifest_source(record),
-    )
-
-
-def architecture(record: RunRecord) -> Statement | None:
-    """The network that ships."""
-    if not record.student:
-        return None
-    costs = _costs(record, roles.EXPORTED) or _costs(record, roles.DISTILLED)
-    size = record.settings.get("data", {}).get("image_size")
-    text = f"{record.student['backbone']} (timm) with one grey channel, global pooling and a linear head"
-    text += f"; input {size} × {size} pixels" if size else ""
-    if costs.get("parameters"):
-        text += f"; {amount(costs['parameters'])} parameters, {amount(costs['macs'])} multiply-accumulates per image"
-    if record.bundle is not None:
-        text += f"; file of {amount(record.bundle.bytes)}B"
-    return Statement(
-        text + ".", f"{settings_source(record)}; evaluation/evaluation.json" if costs else settings_source(record)
-    )
-
-
-def teacher(record: RunRecord) -> Statement | None:
-    """The heavy network that taught."""
-    if not record.teacher:
-        return None
-    costs = _costs(record, roles.TEACHER)
-    size = f"; {amount(costs['parameters'])} parameters" if costs.get("parameters") else ""
-    return Statement(
-        f"Teacher: {teacher_name(record)}, pooled features concatenated and fused into an embedding of "
-        f"{record.teacher['embedding_features']:,} numbers, then a classifier{size}.",
-        settings_source(record),
-    )
-
-
-def outputs(record: RunRecord) -> Statement | None:
-    """What one forward pass gives."""
-    if record.bundle is None:
-        return None
-    manifest = record.bundle.manifest
-    return Statement(
-        f"For each image a probability per class ({', '.join(manifest.labels)}), calibrated with temperature "
-        f"{manifest.temperature:.3f}; logits; an embedding; a class activation map per class; and a novelty score "
-        "(above 1: "
-        f"unlike the training images). The answer is a class, “uncertain” where the conformal set (coverage "
-        f"{percent(manifest.conformal_coverage)}) holds more than one class or none, or “refused”.",
-        manifest_source(record),
-    )
+OVERALL = ("auroc", "auroc_macro", "average_precision", "accuracy", "balanced_accuracy", "brier", "ece")
+DIAGNOSTIC = tuple(
+    f"{kind}@{point}" for point in ("screening", "confirming") for kind in ("sensitivity", "specificity", "ppv", "npv")
+)
+PER_SOURCE = ("auroc", "accuracy")
+_OPTIMISATION = {
+    "epochs": "epochs",
+    "batch size": "batch_size",
+    "learning rate": "learning_rate",
+    "weight decay": "weight_decay",
+    "warm-up epochs": "warmup_epochs",
+    "averaging": "ema_decay",
+    "label smoothing": "label_smoothing",
+    "clipping at": "gradient_clip",
+    "dropout": "dropout",
+    "seed": "seed",
+}
+_SELECTED_BY = {"auroc": "macro AUROC", "cross-entropy": "cross-entropy"}
 
 
 def thresholds(record: RunRecord) -> Statement | None:
     """Operating points and where they were chosen."""
-    if record.bundle is None or not record.bundle.manifest.operating_points:
+    if record.manifest is None or not record.manifest.operating_points:
         return None
-    lines = [
+    lines = items(
         f"{point.name}: probability of {point.label} ≥ {point.threshold:.3f}, chosen on the {point.chosen_on} "
         f"(sensitivity {percent(point.sensitivity)}, specificity {percent(point.specificity)} there)"
-        for point in record.bundle.manifest.operating_points
-    ]
-    wanted = record.settings.get("evaluation", {})
-    asked = ""
+        for point in record.manifest.operating_points
+    )
+    asked, wanted = "", record.settings.get("evaluation", {})
     if wanted:
-        asked = (
-            f" Asked for: sensitivity {percent(wanted['screening_sensitivity'])} (screening), specificity "
-            f"{percent(wanted['confirming_specificity'])} (confirming)."
-        )
-    return Statement(listed(f"Thresholds.{asked}", lines), manifest_source(record))
+        asked = f" Asked for: sensitivity {percent(wanted['screening_sensitivity'])} (screening), specificity "
+        asked += f"{percent(wanted['confirming_specificity'])} (confirming)."
+    return Statement(f"Thresholds.{asked}{lines}", manifest_source(record))
 
 
-def explanation(record: RunRecord) -> Statement | None:
-    """Class activation maps."""
-    if record.bundle is None:
+def software(record: RunRecord) -> Statement | None:
+    """Programs and versions."""
+    trained, evaluated = record.environment, record.evaluation.get("environment", {})
+    packages = {name: version for name, version in trained.get("packages", {}).items() if version}
+    python, source, commit = trained.get("python"), "environment.json of the last stage trained", trained.get("commit")
+    if packages:
+        packages = {"pocketcxr": trained.get("pocketcxr", ""), **packages}
+    else:
+        packages = {name: version for name, version in evaluated.items() if name not in ("python", "machine")}
+        python, source, commit = evaluated.get("python"), "evaluation/evaluation.json", None
+    listed = ", ".join(f"{name} {version}" for name, version in packages.items())
+    text = f"Python {python}; {listed}{f'; source commit {commit}' if commit else ''}."
+    return Statement(text, source) if packages else None
+
+
+def training(record: RunRecord) -> Statement | None:
+    """Optimiser and settings of what was trained."""
+    lines = [f"student: {_optimisation(record.student)}"] if record.student else []
+    if record.teacher:
+        staged = "; each backbone with a head of its own, then the fusion" if record.teacher.get("staged") else ""
+        lines.append(f"teacher: {_optimisation(record.teacher)}{staged}")
+    precision = record.stages.get("student-distilled", {}).get("precision")
+    lead = f"Networks trained: {', '.join(sorted(record.trained))}. AdamW, linear warm-up, cosine decay, gradient "
+    lead += f"clipping, averaged weights.{f' Arithmetic: {precision}.' if precision else ''} Settings:"
+    return Statement(f"{lead}{items(lines)}", settings_source(record)) if lines else None
+
+
+def distillation(record: RunRecord) -> Statement | None:
+    """What the student learns from."""
+    if not record.taught:
         return None
-    return Statement(
-        "Class activation maps, exact for a linear head on pooled features, given with every prediction. They show "
-        "which "
-        "regions moved the score; they are no outline of a lesion and no proof that the reason is medical.",
-        manifest_source(record),
+    losses = record.student["losses"].items()
+    parts = ", ".join(f"{weight:g} × {LOSSES.get(name, name)}" for name, weight in losses if weight > 0)
+    views = record.settings.get("views", {})
+    outputs = record.stages.get("student-distilled", {}).get("teacher", {}).get("answers", "")
+    seen = f" Teacher and student see the same {views['count']:,} augmented views of each image" if views else ""
+    kept = f" (outputs {outputs})" if outputs and seen else ""
+    text = f"Loss: {parts}; temperature {record.student['temperature']:g}.{seen}{kept}{'.' if seen else ''}"
+    return Statement(text, settings_source(record))
+
+
+def selection(record: RunRecord) -> Statement | None:
+    """How final weights were chosen, and which epoch they are of."""
+    student = record.student
+    if not student:
+        return None
+    best = record.finished.get("student-distilled", {}).get("best_epoch")
+    chosen = f" The student's weights are those of epoch {best} of {student['epochs']}." if best else ""
+    figure = _SELECTED_BY.get(student["select_by"], student["select_by"])
+    text = (
+        f"The epoch with the best {figure} on the calibration split, taken with averaged weights; the test split took "
     )
+    source = f"{settings_source(record)}{'; student-distilled/finished.json' if best else ''}"
+    return Statement(f"{text}no part.{chosen}", source)
 
 
-def specification(record: RunRecord) -> Statement | None:
-    """The file itself."""
-    if record.bundle is None:
+def performance(record: RunRecord) -> Statement | None:
+    """The final model's figures."""
+    return _figures(record, OVERALL)
+
+
+def diagnostic(record: RunRecord) -> Statement | None:
+    """Sensitivity and the like at the thresholds."""
+    return _figures(record, DIAGNOSTIC)
+
+
+def per_source(record: RunRecord) -> Statement | None:
+    """Figures of each source."""
+    found, positive = reported(record), classes(record)[1]
+    if found is None or not found.per_source:
         return None
-    bundle = record.bundle
-    return Statement(
-        f"The whole model is one ONNX file with its manifest inside: {bundle.name}, SHA-256 {bundle.sha256}. "
-        f"Terms: {bundle.manifest.licence}",
-        f"bundle/{bundle.name}",
+    lines = items(
+        f"{source}: " + ", ".join(figure_words(name, table[name], positive) for name in PER_SOURCE if name in table)
+        for source, table in found.per_source.items()
     )
+    return Statement(f"By source, {found.split} split:{lines}", found.where)
 
 
-def calculation(record: RunRecord) -> Statement | None:
-    """How predictions of the evaluation were made."""
-    models = record.evaluation.get("models", {})
-    if not models or record.bundle is None:
+def failures(record: RunRecord) -> Statement | None:
+    """Where the final model went wrong."""
+    models, labels = record.evaluation.get("models", {}), classes(record)[0]
+    if not models or not labels:
         return None
-    runtime = _costs(record, roles.EXPORTED).get("runtime", "")
+    name = final_model(models)
+    confusion = models[name]["confusion"]
+    cells = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row)]
+    wrong = sorted(((n, f"{labels[i]} called {labels[j]}") for n, i, j in cells if i != j and n), reverse=True)
+    listed = ", ".join(f"{n:,} {words}" for n, words in wrong) or "none"
     return Statement(
-        f"By the exported file itself ({record.bundle.name}{f', {runtime}' if runtime else ''}); probabilities of "
-        "single "
-        "images are in evaluation/predictions/.",
-        "evaluation/evaluation.json",
-    )
-
-
-def input_gate(record: RunRecord) -> Statement | None:
-    """What happens with poor or foreign pictures."""
-    if record.bundle is None:
-        return None
-    cut = record.bundle.manifest.data.get("novelty", {}).get("cut_off", "")
-    learned = record.bundle.manifest.input_filter
-    kinds = ", ".join(kind for kind in learned.kinds if kind != learned.accept) if learned else ""
-    return Statement(
-        "Unreadable files give an error. DICOM headers that name another body part, view or modality, and pictures "
-        "without "
-        "usable grey values, are refused with the reason; so are pictures whose novelty exceeds 1"
-        f"{f' (cut-off: {cut})' if cut else ''}."
-        f"{f' A learned gate refuses what it takes for one of: {kinds}.' if kinds else ''}",
-        f"{manifest_source(record)}; pocketcxr predict",
-    )
-
-
-def users(record: RunRecord) -> Statement | None:
-    """What users do with the input."""
-    if record.bundle is None:
-        return None
-    return Statement(
-        "Users name files (DICOM, PNG, JPEG); nothing is marked, cropped or entered by hand. A qualified person "
-        "reads the "
-        "picture itself.",
-        f"{manifest_source(record)}; pocketcxr predict",
+        f"{sum(n for n, _ in wrong):,} of {sum(n for n, _, _ in cells):,} test images wrong: {listed}. Pictures with "
+        "maps are in evaluation/report.html, single answers in evaluation/predictions/.",
+        f"evaluation/evaluation.json, model “{name}”, confusion",
         complete=False,
     )
 
 
-def code(record: RunRecord) -> Statement | None:
-    """Version and licence of the program."""
-    version = record.environment.get("pocketcxr") or record.evaluation.get("environment", {}).get("pocketcxr")
-    if not version:
+def _figures(record: RunRecord, names: Iterable[str]) -> Statement | None:
+    found, positive = reported(record), classes(record)[1]
+    if found is None:
         return None
-    commit = record.environment.get("commit")
-    return Statement(
-        f"pocketcxr {version}{f', commit {commit}' if commit else ''}, Apache-2.0.",
-        "environment record",
-        complete=False,
-    )
+    lines = items(figure_words(name, found.figures[name], positive) for name in names if name in found.figures)
+    lead = f"{found.model.capitalize()}, {found.split} split, {found.size} ({found.interval}):"
+    return Statement(f"{lead}{lines}", found.where) if lines else None
 
 
-def availability(record: RunRecord) -> Statement | None:
-    """Program and weights; data stay with their sources."""
-    program, model = code(record), specification(record)
-    if program is None and model is None:
-        return None
-    told = [fact for fact in (program, model) if fact]
-    return Statement(" ".join(fact.text for fact in told), sources_of(told), complete=False)
-
-
-def teacher_name(record: RunRecord) -> str:
-    """The teacher's backbones."""
-    return " ‖ ".join(record.teacher.get("backbones", ()))
-
-
-def _costs(record: RunRecord, model: str) -> Mapping[str, Any]:
-    return record.evaluation.get("models", {}).get(model, {}).get("costs") or {}
-
-
-def settings_source(record: RunRecord) -> str:
-    """Where the configuration was read."""
-    return "experiment.json" if record.experiment else manifest_source(record)
-
-
-def _task_source(record: RunRecord) -> str:
-    return "evaluation/evaluation.json" if record.evaluation.get("task") else manifest_source(record)
-
-
-def manifest_source(record: RunRecord) -> str:
-    """Where the bundle's manifest was read."""
-    return f"manifest of {record.bundle.name}" if record.bundle else "no bundle"
+def _optimisation(config: Mapping[str, Any]) -> str:
+    return ", ".join(f"{words} {config[name]:g}" for words, name in _OPTIMISATION.items())

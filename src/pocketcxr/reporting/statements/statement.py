@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Statement:
     """What the record knows of one matter.
 
-    `text` may hold lines that begin with ``- ``, a list. `source` names the files or commands it is from, parted by
+    `text` may hold lines that begin with ``- ``, a list. `source` names the files or commands it is from, separated by
     ``; ``. `complete` is False where the record knows only a part, so that people see what is left for them.
     """
 
@@ -22,11 +22,6 @@ class Statement:
     complete: bool = True
 
 
-def listed(lead: str, lines: Iterable[str]) -> str:
-    """A sentence and a list below it."""
-    return "\n".join([lead, *(f"- {line}" for line in lines)])
-
-
-def sources_of(facts: Iterable[Statement]) -> str:
-    """Sources of several facts, each named once."""
-    return "; ".join(dict.fromkeys(part for fact in facts for part in fact.source.split("; ")))
+def sources_of(statements: Iterable[Statement]) -> str:
+    """Sources of several statements, each named once."""
+    return "; ".join(dict.fromkeys(part for one in statements for part in one.source.split("; ")))
