@@ -183,10 +183,10 @@ def _size(measured: Mapping[str, Any]) -> str:
 def _tests(record: RunRecord) -> str:
     if not record.evaluation.get("comparisons"):
         return ""
+    seed = record.evaluation.get("config", {}).get("seed")
     return (
         " Models are compared by paired bootstrap of the difference on the same resamples, McNemar's test of the "
-        f"answers and DeLong's test of the AUROC; seed {record.evaluation.get('config', {}).get('seed')}. No correction "
-        "for several comparisons."
+        f"answers and DeLong's test of the AUROC; seed {seed}. No correction for several comparisons."
     )
 
 
