@@ -129,5 +129,7 @@ def measure_cells(measure: Measure) -> tuple[str, str | None]:
     if measure.value is None:
         return f"not measurable: {measure.why or 'no reason given'}", None
     unit = "" if measure.unit in PLAIN_UNITS else f" {measure.unit}"
-    low, high = measure.low, measure.high
-    return f"{shown(measure.value)}{unit}", f"{shown(low)} to {shown(high)}" if None not in (low, high) else None
+    interval = None
+    if measure.low is not None and measure.high is not None:
+        interval = f"{shown(measure.low)} to {shown(measure.high)}"
+    return f"{shown(measure.value)}{unit}", interval
