@@ -89,10 +89,7 @@ def _help_of(command: str) -> str:
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    import pocketcxr
 
-    if not hasattr(pocketcxr, "load"):
-        pytest.skip("pocketcxr.load is not there yet")
     from pocketcxr.data.synthetic.generate import draw_phantom
 
     draw_phantom(tmp_path / "set", patients=2, seed=0, size=256)
