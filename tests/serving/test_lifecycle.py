@@ -85,25 +85,25 @@ def _ask(worker, data) -> Answer | None:
 
 
 def test_worker_that_dies_over_a_picture_says_so_and_the_next_one_is_answered(worker, pictures):
-    victim = worker._process.pid
+    victim = worker._process.process.pid
     os.kill(victim, signal.SIGSTOP)  # so that it cannot be done before it dies, however fast the machine
     killer = threading.Timer(0.2, os.kill, (victim, signal.SIGKILL))
     killer.start()
     assert _ask(worker, pictures.raster(0.8)) is None
     killer.join()
     assert _ask(worker, pictures.raster(0.8)).record["decision"] == "bright"
-    assert worker._process.pid != victim
+    assert worker._process.process.pid != victim
 
 
 def test_worker_that_dies_while_idle_costs_no_picture(worker, pictures):
-    os.kill(worker._process.pid, signal.SIGKILL)
+    os.kill(worker._process.process.pid, signal.SIGKILL)
     wait_for(lambda: not worker.running)
     assert _ask(worker, pictures.raster(0.2)).record["decision"] == "dark"
 
 
 def test_worker_ignores_stop_signals_that_the_whole_group_gets(worker, pictures):
-    os.kill(worker._process.pid, signal.SIGTERM)
-    os.kill(worker._process.pid, signal.SIGINT)
+    os.kill(worker._process.process.pid, signal.SIGTERM)
+    os.kill(worker._process.process.pid, signal.SIGINT)
     assert _ask(worker, pictures.raster(0.8)).record["decision"] == "bright"
 
 

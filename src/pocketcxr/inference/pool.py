@@ -6,32 +6,26 @@ Each process holds one picture and knows the next one. One that dies is replaced
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import queue
-import signal
-import subprocess
-import sys
-import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pocketcxr.errors import BundleError, PocketCxrError
 from pocketcxr.imaging.input_checks import Reason
 from pocketcxr.inference.inputs import printable
 from pocketcxr.inference.prediction import ERROR, Prediction
+from pocketcxr.inference.process import WorkerProcess, how_it_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from pocketcxr.inference.process import Message
+
 _KNOWN_AHEAD = 2  # the file being scored and the next one
 _MOST_WAITING = 256  # answers that wait for a slow file before them; a few hundred bytes each
-_FAREWELL_S = 10
-# glibc, after one large film, keeps the room of films that size for good; this gives it back: 5 to 13 MB per process
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(8 << 20)}
 
 
 @dataclass(frozen=True)
@@ -68,68 +62,28 @@ def predict_in_processes(paths: Iterable[Path], options: PoolOptions, *, workers
         pool.stop()
 
 
-class _Worker:
-    """A process, the thread that listens to it, and the files it was given and has not answered."""
+class _Worker(WorkerProcess):
+    """A process, and the files that it was given and has not answered."""
 
-    def __init__(self, options: PoolOptions, events: queue.SimpleQueue[tuple[_Worker, str | None]]) -> None:
+    def __init__(self, options: PoolOptions, events: queue.SimpleQueue[tuple[_Worker, Message | None]]) -> None:
         self.given: deque[tuple[int, Path]] = deque()
         self.ready = False
-        # -P: a json.py in the folder where the user stands must not become ours
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pocketcxr.inference.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="ascii",
-            env={**_ALLOCATOR, **os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
-        self._tell(
-            {
-                "bundle": str(options.bundle),
-                "exact": options.exact,
-                "heatmaps": str(options.heatmaps) if options.heatmaps else None,
-            }
-        )
-        self._listener = threading.Thread(target=self._listen, args=(events,), daemon=True)
-        self._listener.start()
+        given = {
+            "bundle": str(options.bundle),
+            "exact": options.exact,
+            "heatmaps": str(options.heatmaps) if options.heatmaps else None,
+        }
+        super().__init__("pocketcxr.inference.worker", given, lambda message: events.put((self, message)))
 
     def give(self, number: int, path: Path) -> None:
         self.given.append((number, path))
-        self._tell(str(path))
-
-    def _tell(self, value: Any) -> None:
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(value) + "\n")
-            self.process.stdin.flush()
-        except OSError:  # it has died: the listening thread tells, and the file goes to its successor
-            return
-
-    def _listen(self, events: queue.SimpleQueue[tuple[_Worker, str | None]]) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.endswith("\n"):  # not the half line of a process that was ended while it wrote
-                events.put((self, line))
-        events.put((self, None))
-
-    def stop(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with contextlib.suppress(OSError):  # its end is gone already
-            self.process.stdin.close()
-        try:
-            self.process.wait(_FAREWELL_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._listener.join(_FAREWELL_S)
-        self.process.stdout.close()
+        self.send({"path": str(path)})  # where it has ended, its successor gets the file
 
 
 class _Pool:
     def __init__(self, options: PoolOptions) -> None:
         self._options = options
-        self._events: queue.SimpleQueue[tuple[_Worker, str | None]] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[_Worker, Message | None]] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
         self._returned: deque[tuple[int, Path]] = deque()  # given to a process that died before it came to them
         self._answered: dict[int, Prediction] = {}
@@ -168,11 +122,11 @@ class _Pool:
             return self._returned.popleft()
         return next(files, None) if len(self._answered) < _MOST_WAITING else None
 
-    def _take(self, worker: _Worker, line: str | None) -> None:
-        if line is None:
+    def _take(self, worker: _Worker, message: Message | None) -> None:
+        if message is None:
             self._replace(worker)
             return
-        record = json.loads(line)
+        record, _ = message
         if "failed" in record:
             raise BundleError(record["failed"])
         if "errno" in record:
@@ -187,7 +141,7 @@ class _Pool:
         """A process has ended though its input has not: blame the file it was at, and go on with a new one."""
         self._workers.remove(worker)
         worker.stop()
-        ended = _how_it_ended(worker.process.returncode)
+        ended = how_it_ended(worker)
         if not worker.ready:
             raise PocketCxrError(f"a scoring process {ended} before it was ready; see what it said above")
         if worker.given:
@@ -199,11 +153,3 @@ class _Pool:
             )
             self._returned.extend(worker.given)
         self.start()
-
-
-def _how_it_ended(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    name = signal.Signals(-status).name
-    hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-    return f"was ended by {name}{hint}"

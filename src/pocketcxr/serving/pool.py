@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
-import os
-import signal
+import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pocketcxr.errors import BundleError
 from pocketcxr.imaging.radiograph import MAX_PIXELS
+from pocketcxr.inference.process import WorkerProcess
 from pocketcxr.serving.problems import ProblemError
-from pocketcxr.serving.worker import Answer, Started, failed, work
+from pocketcxr.serving.worker import Answer, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
-    from multiprocessing.context import SpawnProcess
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from pocketcxr.inference.process import Message
 
 _START_TIMEOUT_S = 120.0  # a slow disk and a busy processor; seconds are usual
 _SMOOTHING = 0.1  # weight of the newest picture in the mean time per picture
@@ -39,13 +38,13 @@ class Worker:
         """Nothing is started yet; `sha256` is the only model that the process may answer with."""
         self._bundle, self._sha256, self._max_pixels = bundle, sha256, max_pixels
         self._lock = threading.Lock()
-        self._process: SpawnProcess | None = None
-        self._pipe: Any = None  # a Connection; a PipeConnection on Windows
+        self._process: WorkerProcess | None = None
+        self._answers: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
 
     @property
     def running(self) -> bool:
         """Whether the process is there."""
-        return self._process is not None and self._process.is_alive()
+        return self._process is not None and self._process.running
 
     def start(self) -> None:
         """Start the process and wait until it has loaded the model.
@@ -66,57 +65,51 @@ class Worker:
         with self._lock:
             if not self.running:
                 self._start()
-            try:
-                self._send(data, name, heatmap=heatmap)
-            except OSError:  # it died while it was idle, which is not this picture's fault
+            if not self._send(data, name, heatmap=heatmap):  # it ended while it was idle: not this image's fault
                 self._start()
                 self._send(data, name, heatmap=heatmap)
-            assert self._pipe is not None
-            if not self._pipe.poll(timeout_s):
-                self._end()
-                raise TimeoutError
             try:
-                return self._pipe.recv()
-            except (EOFError, OSError):
+                message = self._answers.get(timeout=timeout_s)
+            except queue.Empty:
+                self._end()
+                raise TimeoutError from None
+            if message is None:
                 self._end()
                 return None
+            fields, heatmap_png = message
+            return Answer(**fields, heatmap=heatmap_png or None)
 
     def stop(self) -> None:
         """End the process; it holds nothing that would be lost."""
         with self._lock:
             self._end()
 
-    def _send(self, data: bytes, name: str, *, heatmap: bool) -> None:
-        assert self._pipe is not None
-        self._pipe.send((name, heatmap))
-        self._pipe.send_bytes(data)
+    def _send(self, data: bytes, name: str, *, heatmap: bool) -> bool:
+        assert self._process is not None
+        return self._process.send({"name": name, "heatmap": heatmap}, data)
 
     def _start(self) -> None:
         self._end()
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, self._bundle, self._max_pixels), daemon=True)
-        with _stop_signals_held():
-            self._process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
+        self._answers = queue.SimpleQueue()
+        options = {"bundle": None if self._bundle is None else str(self._bundle), "max_pixels": self._max_pixels}
+        self._process = WorkerProcess("pocketcxr.serving.worker", options, self._answers.put)
         try:
-            started = self._pipe.recv() if self._pipe.poll(_START_TIMEOUT_S) else Started(failure="it did not start")
-        except (EOFError, OSError):
-            started = Started(failure=f"it ended while starting (exit {self._process.exitcode})")
-        failure = started.failure
-        if not failure and started.sha256 != self._sha256:
-            failure = "the bundle was exchanged while the service was running: start the service again"
+            message = self._answers.get(timeout=_START_TIMEOUT_S)
+        except queue.Empty:
+            failure = "it did not start"
+        else:
+            started = message[0] if message else {"failed": "it ended while starting"}
+            failure = started.get("failed", "")
+            if not failure and started["sha256"] != self._sha256:
+                failure = "the bundle was exchanged while the service was running: start the service again"
         if failure:
             self._end()
             raise BundleError(failure)
 
     def _end(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.join()
-        if self._pipe is not None:
-            self._pipe.close()
-        self._process = self._pipe = None
+            self._process.stop(kill=True)
+        self._process = None
 
 
 class Pool:
@@ -163,7 +156,6 @@ class Pool:
         Raises:
             BundleError: no usable bundle.
         """
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # NumPy's too: workers, not threads, share the processors
         for _ in self._threads.map(Worker.start, self._workers):
             pass
         for worker in self._workers:
@@ -230,16 +222,3 @@ class Pool:
             except BundleError:
                 _LOGGER.exception("worker cannot be replaced: bundle missing, damaged or another than at the start")
         self._idle.put_nowait(worker)
-
-
-@contextmanager
-def _stop_signals_held() -> Generator[None]:
-    """Let a process that starts inside the block inherit stop signals blocked: it decides itself what they mean."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,43 +1,32 @@
-"""The process that reads and scores pictures, so that a damaged file can neither hang nor end the service.
+"""The process that reads and scores images for the service: a damaged file can neither hang nor end the service itself.
 
-Decoders are foreign C code: a picture made for it could stop them for minutes or end their process. Here it ends a
-worker, which the pool replaces. The process has no network and writes no file, and its output is thrown away, because
-decoders print what they find in headers.
+Decoders are C code of other projects: a crafted file could stop them for minutes or end their process. Here it ends a
+worker, which the pool replaces. The process writes no file, and its output is discarded, because decoders print what
+they find in headers.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import signal
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pocketcxr.errors import InputError, PocketCxrError
+from pocketcxr.errors import InputError
+from pocketcxr.inference.process import run_worker
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
+    from pocketcxr.inference import process
     from pocketcxr.inference.predictor import Predictor
     from pocketcxr.inference.session import Bundle
 
-_SILENCED = (1, 2)  # standard output and error
 _MOST_PLACES = 6
 
 
 @dataclass(frozen=True)
-class Started:
-    """First message of a worker: the model that it loaded, or why it could not."""
-
-    sha256: str = ""
-    failure: str = ""
-
-
-@dataclass(frozen=True)
 class Answer:
-    """What a worker says of one picture.
+    """Answer of a worker to one image.
 
     `record` is what `pocketcxr predict --format json` writes. `heatmap` is a PNG where one was asked for and the
     picture was scored. `failure` is a code of `problems.KINDS` where the picture has no answer. `place` tells, for the
@@ -50,30 +39,21 @@ class Answer:
     place: str = ""
 
 
-def work(connection: Connection, bundle: Path | None, max_pixels: int) -> None:
-    """Load the bundle, then answer pairs of messages, ``(name, heatmap)`` and the file, until the pipe closes.
+def main() -> None:
+    """Score the images that the service sends, each with a name and whether a heatmap is wanted."""
+    run_worker(_prepare, quiet=True)
 
-    Pictures of more than `max_pixels` are refused.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # a stop signal to the whole group: the service ends us when all is done
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        loaded = _load(bundle)
-        predictors = {heatmap: predictor_for(loaded, heatmap=heatmap) for heatmap in (False, True)}
-    except PocketCxrError as error:
-        connection.send(Started(failure=str(error)))
-        return
-    _silence()
-    connection.send(Started(sha256=loaded.sha256))
-    while True:
-        try:
-            name, heatmap = connection.recv()
-            data = connection.recv_bytes()
-        except EOFError:
-            return
-        connection.send(score(predictors[heatmap], data, name, heatmap=heatmap, max_pixels=max_pixels))
+
+def _prepare(options: dict[str, Any]) -> tuple[dict[str, Any], process.Answer]:
+    loaded = _load(None if options["bundle"] is None else Path(options["bundle"]))
+    predictors = {heatmap: predictor_for(loaded, heatmap=heatmap) for heatmap in (False, True)}
+
+    def answer(message: dict[str, Any], data: bytes) -> process.Message:
+        name, heatmap = message["name"], message["heatmap"]
+        scored = score(predictors[heatmap], data, name, heatmap=heatmap, max_pixels=options["max_pixels"])
+        return {"record": scored.record, "failure": scored.failure, "place": scored.place}, scored.heatmap or b""
+
+    return {"sha256": loaded.sha256}, answer
 
 
 def predictor_for(bundle: Bundle, *, heatmap: bool) -> Predictor:
@@ -139,8 +119,5 @@ def _load(path: Path | None) -> Bundle:
     return bundle
 
 
-def _silence() -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in _SILENCED:
-        os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+if __name__ == "__main__":
+    main()
