@@ -1,14 +1,18 @@
 """Documents that quote tables, commands or names of the program cannot go stale."""
 
+import argparse
 import importlib.util
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from pocketcxr import cli, errors
 from pocketcxr.cli import build_parser
+from pocketcxr.version import __version__
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -19,6 +23,90 @@ def _module(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The extension that fills the reference pages."""
+    pytest.importorskip("torch", reason="the reference of losses and commands needs the extra train")
+    pytest.importorskip("docutils", reason="needs the group docs")
+    sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+    yield importlib.import_module("reference_pages")
+    sys.path.remove(str(ROOT / "docs" / "_ext"))
+
+
+def test_every_placeholder_is_filled_and_every_generator_is_used(reference):
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("*.md")]
+    used = set(re.findall(r"^<!-- generated: ([a-z-]+) -->$", "\n".join(pages), flags=re.MULTILINE))
+    assert used == set(reference.GENERATED)
+    with pytest.raises(KeyError):
+        reference.fill("<!-- generated: nothing -->")
+
+
+def test_the_reference_of_commands_names_every_option_that_help_shows(reference):
+    page = reference.GENERATED["commands"]()
+    commands = next(one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction))
+    shown = {one.dest for one in commands._choices_actions if one.help != argparse.SUPPRESS}
+    assert shown >= {"predict", "distill", "audit", "serve"}
+    for name in shown:
+        section = page.split(f"## `pocketcxr {name}`\n")[1].split("\n## ")[0]
+        for action in commands.choices[name]._actions:
+            hidden = action.help == argparse.SUPPRESS or isinstance(action, argparse._HelpAction)
+            row = f"| `{', '.join(action.option_strings) or action.metavar or action.dest}"
+            assert (row in section.replace("\\|", "|")) != hidden, f"{name} {row}"
+
+
+def test_the_reference_of_the_configuration_names_every_field_with_its_limits(reference):
+    page = reference.GENERATED["configuration"]()
+    tables = reference.configuration.tables()
+    assert len(tables) >= 7
+    for name, kind in tables.items():
+        assert f"`[{name}]`" in page
+        for field in reference.configuration.own_fields(kind):
+            assert f"`{field.name}`" in page, f"{name}.{field.name}"
+    assert re.search(r"\| `batch_size` \| integer \| `32` \| at least 2 \(batch norm\) \|", page)
+    assert re.search(r"\| `precision` \| text \| `\"auto\"` \| one of \(?auto, fp32", page)
+
+
+def test_the_reference_of_errors_names_every_exit_code_and_exception(reference):
+    codes, tree = reference.GENERATED["exit-codes"](), reference.GENERATED["exceptions"]()
+    for name, value in vars(cli).items():
+        if name.startswith("EXIT_"):
+            assert f"| `{value}` |" in codes
+    for value in vars(errors).values():
+        if isinstance(value, type) and issubclass(value, errors.PocketCxrError):
+            assert f"`{value.__name__}`" in tree
+
+
+def test_the_citation_names_this_version_and_the_paper():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in text
+    assert "arXiv:2301.02735" in text
+
+
+def test_the_workflow_runs_the_one_test_command():
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert re.search(r"^ +- run: make test$", text, flags=re.MULTILINE)
+    assert re.search(r"^test: .*\bdocs\b", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert 'python-version: "3.11"' in text
+
+
+def test_issue_templates_are_sound_and_warn_of_patient_data():
+    yaml = pytest.importorskip("yaml", reason="needs the group docs")
+    templates = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    forms = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in templates if path.stem != "config"}
+    assert set(forms) == {"bug", "feature", "data-or-model"}
+    for name, form in forms.items():
+        assert {"name", "description", "body"} <= set(form), name
+    for name in ("bug", "data-or-model"):
+        assert "Never attach patient data" in json.dumps(forms[name])
+
+
+def test_documents_use_the_words_of_the_glossary():
+    former = re.compile(r"\b(strangers?|lessons?|judged|untaught|dealt out|by lot|in whatever dress)\b", re.IGNORECASE)
+    for path in DOCUMENTS:
+        found = former.findall(path.read_text(encoding="utf-8"))
+        assert not found, f"{path.name}: {found}"
 
 
 def test_load_in_the_documents_is_what_was_measured():

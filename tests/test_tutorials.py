@@ -50,7 +50,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_the_tutorials_run_from_beginning_to_end(folder):
     pytest.importorskip("torch", reason="the second tutorial needs the extra train")
     assert len(TUTORIALS) == 3
