@@ -39,6 +39,24 @@ def _run_blocks(text: str, folder: Path) -> int:
     return count
 
 
+def _check_report_fields(run: Path) -> None:
+    """Every field of both records, and every measure, stands in the reference."""
+    page = (ROOT / "docs" / "reference" / "report-fields.md").read_text(encoding="utf-8")
+    evaluation = json.loads((run / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    audit = json.loads((run / "audit" / "audit.json").read_text(encoding="utf-8"))
+    model = next(iter(evaluation["models"].values()))
+    criterion, measure = audit["criteria"][0], audit["sections"][0]["measures"][0]
+    for table in (evaluation, audit, model, model["calibration"], criterion, measure, evaluation["comparisons"][0]):
+        missing = [name for name in table if f"`{name}`" not in page and f".{name}`" not in page]
+        assert not missing, missing
+    for section in audit["sections"]:
+        row = re.search(rf"^\| `{section['key']}` \| (.*) \|$", page, flags=re.MULTILINE)
+        assert row or not section["measures"], section["key"]
+        for one in section["measures"]:
+            name = one["key"].partition(".")[2]
+            assert f"`{name}`" in row[1] or re.match(r"(refused\.|less_)", name), one["key"]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """An empty folder with a `pocketcxr` of this checkout on the path."""
@@ -55,6 +73,7 @@ def test_the_tutorials_run_from_beginning_to_end(folder):
     assert len(TUTORIALS) == 3
     for page in TUTORIALS:
         assert _run_blocks(page.read_text(encoding="utf-8"), folder) >= 2, page.name
+    _check_report_fields(folder / "runs" / "first")
     answers = (folder / "scores.csv").read_text(encoding="utf-8").splitlines()
     assert len(answers) > 36
     run = folder / "runs" / "first"
