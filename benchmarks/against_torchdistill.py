@@ -32,8 +32,8 @@ from torch import Tensor, nn
 
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
-from pocketcxr.data.splits import assign_splits
-from pocketcxr.data.synthetic.generate import TABLE, draw_phantom
+from pocketcxr.data.splits.assign import assign_splits
+from pocketcxr.data.synthetic.generate import TABLE, draw_synthetic_xrays
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network, save_network
 from pocketcxr.models.networks import NetworkSpec, build_network
@@ -125,7 +125,7 @@ def _compare(options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[
 
 def _drawn(options: argparse.Namespace, folder: Path) -> Dataset:
     """As many drawn films in the training split as asked for, and a few to calibrate."""
-    draw_phantom(folder / "films", patients=max(30, options.images), size=128, progress=False)
+    draw_synthetic_xrays(folder / "films", patients=max(30, options.images), size=128, progress=False)
     index_sources([folder / "films" / TABLE], folder / "index.csv", progress=False)
     task = load_task("covid-3class")
     rows = assign_splits(read_rows(folder / "index.csv"), task, fractions=(0.9, 0.05, 0.05))

@@ -1,7 +1,7 @@
 """How often does the data audit catch a planted fault, and how often does it blame a clean set?
 
 For every seed a clean set of drawn films is split and audited, then the same set with each fault of
-`pocketcxr.data.synthetic.faults` in it, then a confounded set (one class from one hospital). A fault is caught when a
+`planted_faults` in it, then a confounded set (one class from one hospital). A fault is caught when a
 gate that names it fails; a false alarm is any failed gate on the clean set. Other gates that fail are listed.
 
     python benchmarks/audit_rates.py --seeds 20 --out runs/benchmarks/audit_rates.json
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from planted_faults import FAULTS, plant_fault
 from pocketcxr.audit.criteria import evaluate_criteria, failed, load_criteria
 from pocketcxr.audit.data.data_audit import SIZE, audit_data, find_copies
 from pocketcxr.audit.data.leaks import leak_section
 from pocketcxr.data.index import build_index
 from pocketcxr.data.pixels import open_dataset
-from pocketcxr.data.splits import assign_splits
-from pocketcxr.data.synthetic.faults import FAULTS, plant_fault
-from pocketcxr.data.synthetic.generate import draw_phantom
+from pocketcxr.data.splits.assign import assign_splits
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.labels import TASKS
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def one_seed(seed: int, *, patients: int, size: int) -> dict[str, list[str]]:
 
 
 def _drawn(folder: Path, seed: int, *, patients: int, size: int, confounded: bool) -> list[IndexRow]:
-    draw_phantom(folder, patients=patients, seed=1000 + seed, size=size, confounded=confounded, progress=False)
+    draw_synthetic_xrays(folder, patients=patients, seed=1000 + seed, size=size, confounded=confounded, progress=False)
     return assign_splits(build_index([folder], progress=False).rows, TASK, seed=seed)
 
 

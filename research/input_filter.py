@@ -29,10 +29,10 @@ import numpy as np
 import torch
 from scipy.stats import binomtest
 
-from pocketcxr.data.image_types import gate_groups, kind_of_row
-from pocketcxr.data.ood_images import with_strangers
+from pocketcxr.data.image_types import image_type_of, input_filter_groups
+from pocketcxr.data.ood_images import with_ood_images
 from pocketcxr.data.rows import read_rows
-from pocketcxr.data.synthetic.ood import draw_strangers, screenshots
+from pocketcxr.data.synthetic.ood import draw_ood_images, screenshots
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 from pocketcxr.models.checkpoints import load_network
@@ -98,13 +98,13 @@ def load(splits: Path, strangers: list[Path], store: Path | None) -> tuple[Known
     if store and store.is_file():
         held = np.load(store)
         return KnownPictures(held["pixels"], held["kinds"], held["sources"]), held["folds"]
-    rows = [row for row in with_strangers(read_rows(splits), strangers) if kind_of_row(row)]
-    rows = [row for row in rows if row.split or kind_of_row(row) != "frontal"]
+    rows = [row for row in with_ood_images(read_rows(splits), strangers) if image_type_of(row)]
+    rows = [row for row in rows if row.split or image_type_of(row) != "frontal"]
     pixels = [np.round(resize(read_image(Path(r.path)).pixels, size=PIXELS) * 255).astype(np.uint8) for r in rows]
     folds = np.array(
-        [int.from_bytes(hashlib.sha256(g.encode()).digest()[:4], "big") % FOLDS for g in gate_groups(rows)]
+        [int.from_bytes(hashlib.sha256(g.encode()).digest()[:4], "big") % FOLDS for g in input_filter_groups(rows)]
     )
-    kinds, sources = np.array([kind_of_row(row) for row in rows]), np.array([row.source for row in rows])
+    kinds, sources = np.array([image_type_of(row) for row in rows]), np.array([row.source for row in rows])
     if store:
         np.savez(store, pixels=np.stack(pixels), kinds=kinds, sources=sources, folds=folds)
     return KnownPictures(np.stack(pixels), kinds, sources), folds
@@ -149,7 +149,7 @@ def with_strange_films(pictures: KnownPictures, *, seed: int) -> KnownPictures:
     """Add films made strange, and drawings by a seed that no training had."""
     films = pictures.of(np.flatnonzero(pictures.kinds == "frontal")[:MADE_FILMS])
     made = [make(films.pixels, kind, seed=seed) for kind in MADE]
-    drawn = draw_strangers(DRAWN, size=PIXELS, seed=seed)
+    drawn = draw_ood_images(DRAWN, size=PIXELS, seed=seed)
     shown = screenshots(films.pixels[:DRAWN], seed=seed)
     kinds = [np.full(len(films.kinds), kind) for kind in MADE]
     return KnownPictures(

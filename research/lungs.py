@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketcxr.audit.model.lungs import SIZE, classical_segment, dice, find_lungs, iou, load_segmenter
-from pocketcxr.data.synthetic.generate import draw_phantom, phantom_lung_mask
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays, synthetic_lung_mask
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 
@@ -96,10 +96,10 @@ def read_annotated(data: Path) -> tuple[Pairs, Pairs]:
 def draw(patients: int, seed: int) -> Pairs:
     """Drawn films with their true outlines."""
     with tempfile.TemporaryDirectory() as name:
-        draw_phantom(Path(name), patients=patients, seed=seed, masks=True, size=256)
+        draw_synthetic_xrays(Path(name), patients=patients, seed=seed, masks=True, size=256)
         films = sorted((Path(name) / "images").iterdir())
         return _stacked(
-            [(_small(read_image(film).pixels), _small(phantom_lung_mask(film).astype(np.float32))) for film in films]
+            [(_small(read_image(film).pixels), _small(synthetic_lung_mask(film).astype(np.float32))) for film in films]
         )
 
 

@@ -178,9 +178,9 @@ def _help_of(command: str) -> str:
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
 
-    from pocketcxr.data.synthetic.generate import draw_phantom
+    from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 
-    draw_phantom(tmp_path / "set", patients=2, seed=0, size=256)
+    draw_synthetic_xrays(tmp_path / "set", patients=2, seed=0, size=256)
     images = sorted((tmp_path / "set" / "images").iterdir())
     monkeypatch.chdir(tmp_path)
     for name in ("scan.dcm", "scan.png"):  # file types are told by content, not by name

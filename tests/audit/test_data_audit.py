@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from planted_faults import plant_fault
 from pocketcxr.audit.criteria import NOT_MEASURABLE, evaluate_criteria, failed, load_criteria
 from pocketcxr.audit.data.data_audit import SIZE, audit_data, find_copies
 from pocketcxr.audit.data.file_properties import jpeg_quality, read_file_facts
@@ -12,9 +13,8 @@ from pocketcxr.audit.data.leaks import leak_section
 from pocketcxr.data.index import build_index
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import IndexRow
-from pocketcxr.data.splits import assign_splits
-from pocketcxr.data.synthetic.faults import plant_fault
-from pocketcxr.data.synthetic.generate import draw_phantom
+from pocketcxr.data.splits.assign import assign_splits
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import ConfigError, DataError, LeakError
 from pocketcxr.labels import TASKS
 
@@ -22,7 +22,7 @@ TASK = TASKS["covid-3class"]
 
 
 def _drawn(folder, *, confounded):
-    draw_phantom(folder, patients=75, seed=4, size=96, confounded=confounded, progress=False)
+    draw_synthetic_xrays(folder, patients=75, seed=4, size=96, confounded=confounded, progress=False)
     return assign_splits(build_index([folder], progress=False).rows, TASK)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from pocketcxr.data.duplicates.alignment import aligned, details
 from pocketcxr.data.duplicates.hashing import aligned_correlations, detail, thumbnail
 from pocketcxr.data.duplicates.search import find_pairs
-from pocketcxr.data.synthetic.generate import draw_phantom
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import ConfigError
 from pocketcxr.imaging.reading import read_image
 
@@ -18,7 +18,7 @@ from pocketcxr.imaging.reading import read_image
 def films(tmp_path_factory):
     """Return one film each of 70 drawn patients, as uint8 pictures."""
     folder = tmp_path_factory.mktemp("films")
-    draw_phantom(folder, patients=70, seed=5, size=128, progress=False)
+    draw_synthetic_xrays(folder, patients=70, seed=5, size=128, progress=False)
     paths = [path for path in sorted((folder / "images").iterdir()) if path.stem.endswith("-1")]
     return [Image.fromarray((read_image(path).pixels * 255).astype(np.uint8)) for path in paths]
 

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketcxr.data.image_types import facts_of_folder, gate_groups, gate_splits, kind_of_row
-from pocketcxr.data.ood_images import with_strangers
+from pocketcxr.data.image_types import (
+    image_type_of,
+    input_filter_groups,
+    input_filter_splits,
+    modality_and_view_of_folder,
+)
+from pocketcxr.data.ood_images import with_ood_images
 from pocketcxr.data.rows import IndexRow
-from pocketcxr.data.synthetic.ood import draw_strangers, screenshots
+from pocketcxr.data.synthetic.ood import draw_ood_images, screenshots
 from pocketcxr.errors import DataError
 from pocketcxr.labels import INPUT_KINDS
 
@@ -34,7 +39,7 @@ ROW = IndexRow("a.png", "s", "")
     ],
 )
 def test_kind_follows_modality_and_view_and_is_open_where_they_are(modality, view, kind):
-    assert kind_of_row(dataclasses.replace(ROW, modality=modality, view=view)) == kind
+    assert image_type_of(dataclasses.replace(ROW, modality=modality, view=view)) == kind
     assert not kind or kind in INPUT_KINDS
 
 
@@ -52,10 +57,10 @@ def test_kind_follows_modality_and_view_and_is_open_where_they_are(modality, vie
     ],
 )
 def test_folder_names_tell_kinds_by_whole_words(names, kind):
-    facts = facts_of_folder(names)
+    facts = modality_and_view_of_folder(names)
     assert (facts is None) == (kind == "")
     if facts:
-        assert kind_of_row(dataclasses.replace(ROW, modality=facts[0], view=facts[1])) == kind
+        assert image_type_of(dataclasses.replace(ROW, modality=facts[0], view=facts[1])) == kind
 
 
 def test_a_lateral_goes_where_its_patient_or_its_copy_is():
@@ -65,14 +70,14 @@ def test_a_lateral_goes_where_its_patient_or_its_copy_is():
         dataclasses.replace(ROW, duplicate_group="d", split="calibration"),
         dataclasses.replace(ROW, duplicate_group="d", view="L"),
     ]
-    assert gate_splits(rows) == ["test", "test", "calibration", "calibration"]
+    assert input_filter_splits(rows) == ["test", "test", "calibration", "calibration"]
 
 
 def test_the_rest_is_dealt_out_by_group_and_stays_where_it_is():
     rows = [dataclasses.replace(ROW, path=f"{i}", patient_id=f"s:{i // 2}", view="L") for i in range(2000)]
-    splits = gate_splits(rows)
+    splits = input_filter_splits(rows)
     assert splits[::2] == splits[1::2]
-    assert gate_splits(rows[::-1]) == splits[::-1]
+    assert input_filter_splits(rows[::-1]) == splits[::-1]
     shares = [splits.count(split) / len(splits) for split in ("train", "calibration", "test")]
     np.testing.assert_allclose(shares, [0.7, 0.1, 0.2], atol=0.04)
 
@@ -83,7 +88,7 @@ def test_groups_are_patient_then_copies_then_file():
         dataclasses.replace(ROW, duplicate_group="d", sha256="s"),
         dataclasses.replace(ROW, sha256="s"),
     ]
-    assert gate_groups(rows) == ["p", "d", "s"]
+    assert input_filter_groups(rows) == ["p", "d", "s"]
 
 
 def test_strangers_of_folders_stand_beside_the_index_once(tmp_path):
@@ -91,20 +96,20 @@ def test_strangers_of_folders_stand_beside_the_index_once(tmp_path):
     for name in ("knee_xray/a.png", "ct/b.png", "photograph/c.png", "unknown/d.png"):
         (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (60, 60), dtype=np.uint8)).save(tmp_path / "x" / name)
-    rows = with_strangers([ROW], [tmp_path / "x"])
-    assert sorted(map(kind_of_row, rows)) == ["ct", "frontal", "not_xray", "other_part"]
-    assert len(with_strangers(rows, [tmp_path / "x", tmp_path / "x" / "ct"])) == len(rows)  # a folder that is a kind
+    rows = with_ood_images([ROW], [tmp_path / "x"])
+    assert sorted(map(image_type_of, rows)) == ["ct", "frontal", "not_xray", "other_part"]
+    assert len(with_ood_images(rows, [tmp_path / "x", tmp_path / "x" / "ct"])) == len(rows)  # a folder that is a kind
     with pytest.raises(DataError, match="no folder whose name tells"):
-        with_strangers([], [tmp_path / "x" / "unknown"])
+        with_ood_images([], [tmp_path / "x" / "unknown"])
     with pytest.raises(DataError, match="found no"):
-        with_strangers([], [tmp_path / "nowhere"])
+        with_ood_images([], [tmp_path / "nowhere"])
 
 
 def test_drawn_strangers_are_the_same_by_seed_have_contrast_and_differ():
-    drawn = draw_strangers(30, size=48, seed=3)
+    drawn = draw_ood_images(30, size=48, seed=3)
     assert drawn.shape == (30, 48, 48)
-    np.testing.assert_array_equal(drawn, draw_strangers(30, size=48, seed=3))
-    assert not np.array_equal(drawn, draw_strangers(30, size=48, seed=4))
+    np.testing.assert_array_equal(drawn, draw_ood_images(30, size=48, seed=3))
+    assert not np.array_equal(drawn, draw_ood_images(30, size=48, seed=4))
     assert (np.ptp(drawn.reshape(30, -1), axis=1) >= 45).all()
     assert len({picture.tobytes() for picture in drawn}) == 30
 

@@ -119,8 +119,8 @@ def test_a_second_run_reads_only_what_changed(folders, tmp_path, picture, monkey
     memory = tmp_path / "memory.jsonl"
     first = build_index([folders], memory=memory, progress=False)
     read = []
-    original = index_module.read_facts
-    monkeypatch.setattr(index_module, "read_facts", lambda path: read.append(path.name) or original(path))
+    original = index_module.read_metadata
+    monkeypatch.setattr(index_module, "read_metadata", lambda path: read.append(path.name) or original(path))
     assert build_index([folders], memory=memory, progress=False) == first
     assert read == []
     picture(folders / "normal" / "0.png", 77)
@@ -134,8 +134,8 @@ SLOW_INDEX = """
 import sys, time
 from pathlib import Path
 import pocketcxr.data.index as index
-original = index.read_facts
-index.read_facts = lambda path: (time.sleep(0.03), original(path))[1]
+original = index.read_metadata
+index.read_metadata = lambda path: (time.sleep(0.03), original(path))[1]
 index.build_index([Path(sys.argv[1])], memory=Path(sys.argv[2]), progress=False, workers=1)
 """
 
@@ -153,8 +153,8 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, picture, monkeypatch):
     with memory.open("a") as stream:
         stream.write('{"sha256": "half a li')
     read = []
-    original = index_module.read_facts
-    monkeypatch.setattr(index_module, "read_facts", lambda path: read.append(path.name) or original(path))
+    original = index_module.read_metadata
+    monkeypatch.setattr(index_module, "read_metadata", lambda path: read.append(path.name) or original(path))
     resumed = build_index([tmp_path / "set"], memory=memory, progress=False)
     assert 0 < len(read) <= 55
     assert resumed == build_index([tmp_path / "set"], progress=False)

@@ -18,7 +18,7 @@ import pytest
 from pocketcxr.data import pixels as store
 from pocketcxr.data.index import build_index
 from pocketcxr.data.pixels import open_dataset
-from pocketcxr.data.splits import assign_folds, assign_splits
+from pocketcxr.data.splits.assign import assign_folds, assign_splits
 from pocketcxr.errors import CacheError, DataError, LeakError
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize

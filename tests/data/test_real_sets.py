@@ -15,7 +15,7 @@ from pocketcxr.data.adapters.recognise import list_source
 from pocketcxr.data.duplicates.grouping import duplicate_groups
 from pocketcxr.data.index import build_index
 from pocketcxr.data.rows import is_frontal_xray
-from pocketcxr.data.splits import assign_splits
+from pocketcxr.data.splits.assign import assign_splits
 from pocketcxr.labels import TASKS
 
 DATA = Path(os.environ.get("POCKETCXR_DATA", ""))

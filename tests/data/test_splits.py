@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketcxr.data.rows import SPLITS, IndexRow, is_frontal_xray
-from pocketcxr.data.splits import assign_folds, assign_splits, check_leakage, fold_splits
+from pocketcxr.data.splits.assign import assign_folds, assign_splits, check_leakage, fold_splits
 from pocketcxr.data.summary import describe
 from pocketcxr.errors import DataError, LeakError
 from pocketcxr.labels import TASKS

@@ -19,7 +19,7 @@ from pocketcxr.data.rows import IndexRow
 from pocketcxr.data.synthetic.anatomy import draw_shadows
 from pocketcxr.data.synthetic.canvas import Canvas, Pose, mirrored, spline
 from pocketcxr.data.synthetic.disease import draw_disease, sample_disease
-from pocketcxr.data.synthetic.generate import COLUMNS, _sample_patient, draw_phantom, phantom_lung_mask
+from pocketcxr.data.synthetic.generate import COLUMNS, _sample_patient, draw_synthetic_xrays, synthetic_lung_mask
 from pocketcxr.data.synthetic.hospital import DRAWING, HOSPITALS
 from pocketcxr.data.synthetic.patient import sample_anatomy
 from pocketcxr.errors import ConfigError, DataError
@@ -36,7 +36,7 @@ def read_table(table):
 def drawn(tmp_path_factory):
     """Folder and rows of 48 patients at a small size, with masks."""
     out = tmp_path_factory.mktemp("phantom")
-    return out, read_table(draw_phantom(out, patients=48, seed=5, size=128, masks=True, progress=False))
+    return out, read_table(draw_synthetic_xrays(out, patients=48, seed=5, size=128, masks=True, progress=False))
 
 
 def test_the_table_speaks_the_language_of_the_index(drawn):
@@ -91,7 +91,7 @@ def test_every_format_reads_back_with_dark_lungs_and_a_bright_heart(drawn):
     out, rows = drawn
     for row in rows:
         radiograph = read_image(out / row["path"])
-        lungs = phantom_lung_mask(out / row["path"])
+        lungs = synthetic_lung_mask(out / row["path"])
         pixels = np.asarray(Image.fromarray(radiograph.pixels).resize(lungs.shape[::-1]))
         height, width = pixels.shape
         heart = pixels[int(0.55 * height) : int(0.7 * height), int(0.49 * width) : int(0.53 * width)]
@@ -129,7 +129,7 @@ def test_copies_are_the_same_film_without_a_patient(drawn):
 
 def test_equal_seeds_give_equal_bytes_and_more_patients_change_nothing(tmp_path):
     def contents(folder, patients, seed):
-        draw_phantom(tmp_path / folder, patients=patients, seed=seed, size=64, progress=False)
+        draw_synthetic_xrays(tmp_path / folder, patients=patients, seed=seed, size=64, progress=False)
         return {path.name: path.read_bytes() for path in (tmp_path / folder / "images").iterdir()}
 
     first, again = contents("a", 5, 1), contents("b", 5, 1)
@@ -144,7 +144,7 @@ def test_the_left_lung_stands_at_the_right_and_makes_room_for_the_heart(drawn):
     out, rows = drawn
     shares = []
     for row in rows:
-        mask = phantom_lung_mask(out / row["path"])
+        mask = synthetic_lung_mask(out / row["path"])
         middle = mask.shape[1] // 2
         shares.append(mask[:, middle:].mean() / mask[:, :middle].mean())
         assert 0.12 < mask.mean() < 0.55, row["path"]
@@ -230,8 +230,8 @@ def test_hospitals_tell_nothing_of_the_class_unless_confounded():
 
 def test_the_stages_asked_for_change_the_diseased_films_alone(tmp_path):
     """The same patients early and late: the films of the sick differ, those of the well are the same bytes."""
-    early = draw_phantom(tmp_path / "early", patients=3, seed=4, size=64, stages=(0.0, 0.0), progress=False)
-    late = draw_phantom(tmp_path / "late", patients=3, seed=4, size=64, stages=(1.0, 1.0), progress=False)
+    early = draw_synthetic_xrays(tmp_path / "early", patients=3, seed=4, size=64, stages=(0.0, 0.0), progress=False)
+    late = draw_synthetic_xrays(tmp_path / "late", patients=3, seed=4, size=64, stages=(1.0, 1.0), progress=False)
     changed = defaultdict(set)
     for one, other in zip(read_table(early), read_table(late), strict=True):
         assert one == other
@@ -242,16 +242,16 @@ def test_the_stages_asked_for_change_the_diseased_films_alone(tmp_path):
 
 def test_what_cannot_be_drawn_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="at least 1 patient"):
-        draw_phantom(tmp_path, patients=0)
+        draw_synthetic_xrays(tmp_path, patients=0)
     with pytest.raises(ConfigError, match="2 hospital"):
-        draw_phantom(tmp_path, patients=3, confounded=True, hospitals=HOSPITALS[:1])
+        draw_synthetic_xrays(tmp_path, patients=3, confounded=True, hospitals=HOSPITALS[:1])
     with pytest.raises(ConfigError, match=r"stages .* found \(0.9, 0.1\)"):
-        draw_phantom(tmp_path, patients=3, stages=(0.9, 0.1))
-    draw_phantom(tmp_path, patients=1, size=64, progress=False)
+        draw_synthetic_xrays(tmp_path, patients=3, stages=(0.9, 0.1))
+    draw_synthetic_xrays(tmp_path, patients=1, size=64, progress=False)
     with pytest.raises(DataError, match="exists already"):
-        draw_phantom(tmp_path, patients=1)
+        draw_synthetic_xrays(tmp_path, patients=1)
     with pytest.raises(DataError, match="draw the phantom with masks"):
-        phantom_lung_mask(next((tmp_path / "images").iterdir()))
+        synthetic_lung_mask(next((tmp_path / "images").iterdir()))
 
 
 def test_curves_pass_through_their_control_points_and_the_canvas_maps_the_midline_to_the_middle():

@@ -8,7 +8,7 @@ import pytest
 from pocketcxr.audit.criteria import CRITERIA_FILE
 from pocketcxr.bundle.format import read_bundle, read_manifest
 from pocketcxr.cli import main
-from pocketcxr.data.synthetic.generate import draw_phantom
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import ConfigError, ReleaseError
 from pocketcxr.pipeline.audit import run_audit
 from pocketcxr.pipeline.distill import run_distill
@@ -36,7 +36,7 @@ TINY = (
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn") / "films"
-    draw_phantom(folder, patients=45, seed=2, size=96, progress=False)
+    draw_synthetic_xrays(folder, patients=45, seed=2, size=96, progress=False)
     return folder
 
 
@@ -69,7 +69,7 @@ def test_a_folder_of_films_is_indexed_and_audited_by_one_command(films, tmp_path
 def test_a_confounded_set_exits_with_one_and_a_clean_one_with_zero(tmp_path):
     for confounded, status in ((True, 1), (False, 0)):
         folder = tmp_path / f"films-{confounded}"
-        draw_phantom(folder, patients=60, seed=6, size=96, confounded=confounded, progress=False)
+        draw_synthetic_xrays(folder, patients=60, seed=6, size=96, confounded=confounded, progress=False)
         assert main(["audit", str(folder), "--quiet"]) == status
 
 

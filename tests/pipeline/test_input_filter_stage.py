@@ -12,8 +12,8 @@ from PIL import Image
 
 pytest.importorskip("torch", reason="needs the extra train")
 
-from pocketcxr.data.synthetic.generate import draw_phantom
-from pocketcxr.data.synthetic.ood import draw_strangers
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
+from pocketcxr.data.synthetic.ood import draw_ood_images
 from pocketcxr.labels import load_task
 from pocketcxr.pipeline import input_filter as stage
 from pocketcxr.pipeline.prepare import index_sources, split_index
@@ -27,7 +27,7 @@ QUICK = ("data.image_size=32", "input_filter.steps=4", "input_filter.batch_size=
 def table(tmp_path_factory):
     """Split table of drawn frontal, enough for 20 of them in the calibration part."""
     folder = tmp_path_factory.mktemp("filter")
-    draw_phantom(folder / "xrays", patients=40, seed=3, size=96, progress=False)
+    draw_synthetic_xrays(folder / "xrays", patients=40, seed=3, size=96, progress=False)
     index_sources([folder / "xrays"], folder / "index.csv", progress=False)
     split_index(folder / "index.csv", load_task("covid-3class"), folder / "splits.csv", fractions=(0.5, 0.3, 0.2))
     return folder / "splits.csv"
@@ -36,7 +36,7 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ood(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ood")
-    for number, picture in enumerate(draw_strangers(40, size=96, seed=9)):
+    for number, picture in enumerate(draw_ood_images(40, size=96, seed=9)):
         path = folder / ("knee_xray", "photograph")[number % 2] / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(picture).save(path)
@@ -94,7 +94,7 @@ def test_with_other_images_it_is_fitted_once_and_again_when_its_settings_change(
 
 
 def test_pictures_that_cannot_be_read_are_left_out(table, ood, tmp_path, caplog):
-    rows = stage.with_strangers(stage.read_rows(table), [ood])
+    rows = stage.with_ood_images(stage.read_rows(table), [ood])
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     rows.append(dataclasses.replace(rows[-1], path=str(broken), sha256="0"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pocketcxr.data.rows import read_rows, write_rows
-from pocketcxr.data.synthetic.generate import draw_phantom
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import ConfigError, LeakError
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
@@ -52,7 +52,7 @@ run_distill(Path(sys.argv[1]), load_experiment(None, sys.argv[3:]), sources=[Pat
 @pytest.fixture(scope="module")
 def drawings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawings")
-    draw_phantom(folder / "films", patients=30, seed=3, size=96, progress=False)
+    draw_synthetic_xrays(folder / "films", patients=30, seed=3, size=96, progress=False)
     return folder / "films"
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pocketcxr import load_bundle
 from pocketcxr.bundle.format import MANIFEST_KEY, SHA256_KEY, read_manifest, seal
-from pocketcxr.data.synthetic.generate import draw_phantom
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import InputError
 from pocketcxr.inference.predictor import Predictor
 
@@ -22,7 +22,7 @@ from pocketcxr.inference.predictor import Predictor
 def main(folder: Path, bundle: Path) -> None:
     """Write everything under `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    draw_phantom(folder / "synthetic", patients=6, size=320, seed=0)
+    draw_synthetic_xrays(folder / "synthetic", patients=6, size=320, seed=0)
     bad_files(folder)
     variants(bundle, folder)
     answers = {name: predict(folder, name) for name in ("covid-3class.onnx", "unsure.onnx")}

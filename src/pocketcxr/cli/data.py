@@ -111,9 +111,9 @@ def _add_synthetic(commands: Commands) -> None:
 
 
 def _synthetic(options: argparse.Namespace) -> None:
-    from pocketcxr.data.synthetic.generate import draw_phantom
+    from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 
-    draw_phantom(
+    draw_synthetic_xrays(
         options.output, patients=options.patients, seed=options.seed, size=options.size, confounded=options.confounded
     )
     print(f"drawings: {options.output}")

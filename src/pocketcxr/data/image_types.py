@@ -44,7 +44,7 @@ _FACTS: Mapping[str, tuple[str, str]] = MappingProxyType(
 _SHARES = (0.7, 0.8)  # of the hash, up to which a group belongs to train and to calibration
 
 
-def kind_of_row(row: IndexRow) -> str:
+def image_type_of(row: IndexRow) -> str:
     """Kind in `labels.INPUT_KINDS` of an image by its modality and view; "" where they leave it open."""
     if is_frontal_xray(row):
         return "frontal"
@@ -60,7 +60,7 @@ def kind_of_row(row: IndexRow) -> str:
     return "lateral" if view[0] in _LATERAL_VIEWS else ""
 
 
-def facts_of_folder(names: Iterable[str]) -> tuple[str, str] | None:
+def modality_and_view_of_folder(names: Iterable[str]) -> tuple[str, str] | None:
     """Modality and view that the nearest telling folder name gives (``knee_xray``, ``CT slices``); None without one.
 
     Args:
@@ -79,12 +79,12 @@ def facts_of_folder(names: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
-def gate_groups(rows: Sequence[IndexRow]) -> list[str]:
+def input_filter_groups(rows: Sequence[IndexRow]) -> list[str]:
     """What the gate's splits keep together: the patient, else the group of near duplicates, else the file."""
     return [row.patient_id or row.duplicate_group or row.sha256 or row.path for row in rows]
 
 
-def gate_splits(rows: Sequence[IndexRow]) -> list[str]:
+def input_filter_splits(rows: Sequence[IndexRow]) -> list[str]:
     """Split of each row for the gate: its own; else that of its patient or its near duplicates; else by hash.
 
     The rule for the last: SHA-256 of the group's name, read as a number between 0 and 1, below 0.7 train, below 0.8
@@ -93,7 +93,7 @@ def gate_splits(rows: Sequence[IndexRow]) -> list[str]:
     known = {key: row.split for row in rows if row.split in SPLITS for key in (row.patient_id, row.duplicate_group)}
     known.pop("", None)
     found: list[str] = []
-    for row, group in zip(rows, gate_groups(rows), strict=True):
+    for row, group in zip(rows, input_filter_groups(rows), strict=True):
         split = row.split or known.get(row.patient_id) or known.get(row.duplicate_group)
         found.append(split or SPLITS[sum(_fraction(group) >= share for share in _SHARES)])
     return found

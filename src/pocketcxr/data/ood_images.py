@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pocketcxr.data.image_types import kind_of_row
+from pocketcxr.data.image_types import image_type_of
 from pocketcxr.data.index import build_index
 from pocketcxr.errors import DataError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.rows import IndexRow
 
 
-def with_strangers(rows: Sequence[IndexRow], folders: Sequence[Path], *, memory: Path | None = None) -> list[IndexRow]:
+def with_ood_images(rows: Sequence[IndexRow], folders: Sequence[Path], *, memory: Path | None = None) -> list[IndexRow]:
     """Add the pictures of folders to the rows of an index, without those that it holds already.
 
     Args:
@@ -32,7 +32,7 @@ def with_strangers(rows: Sequence[IndexRow], folders: Sequence[Path], *, memory:
         if not folder.is_dir():
             raise DataError(f"strangers: expected a folder with a folder per kind, found no {folder}")
         index = build_index([folder], memory=memory, progress=False)
-        telling = [row for row in index.rows if kind_of_row(row) not in ("", "frontal")]
+        telling = [row for row in index.rows if image_type_of(row) not in ("", "frontal")]
         if not telling:
             raise DataError(
                 f"strangers: {folder} has no folder whose name tells what must be refused; expected names such as "

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.parallel import ordered_map
-from pocketcxr.data.splits import check_leakage
+from pocketcxr.data.splits.assign import check_leakage
 from pocketcxr.errors import CacheError, DataError, InputError
 from pocketcxr.files import write_json
 from pocketcxr.imaging.reading import read_image_bytes

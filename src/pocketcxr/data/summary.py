@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from pocketcxr.data.leakage import IMAGE_FOLD
 from pocketcxr.data.rows import SPLITS, is_frontal_xray
+from pocketcxr.data.splits.leakage import IMAGE_FOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

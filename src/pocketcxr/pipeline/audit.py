@@ -20,7 +20,7 @@ from pocketcxr.audit.record import AuditRecord, as_json
 from pocketcxr.audit.stored_record import criteria_section
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
-from pocketcxr.data.splits import label_rows
+from pocketcxr.data.splits.assign import label_rows
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.files import write_json
 from pocketcxr.labels import TASKS, load_task

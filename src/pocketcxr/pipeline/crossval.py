@@ -14,7 +14,7 @@ import numpy as np
 from pocketcxr import roles
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows, write_rows
-from pocketcxr.data.splits import assign_folds, fold_splits
+from pocketcxr.data.splits.assign import assign_folds, fold_splits
 from pocketcxr.errors import ConfigError
 from pocketcxr.evaluation.calibration import fit_temperature, softmax
 from pocketcxr.files import write_json

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from pocketcxr.data.rows import read_rows
-from pocketcxr.data.synthetic.generate import TABLE, draw_phantom
+from pocketcxr.data.synthetic.generate import TABLE, draw_synthetic_xrays
 from pocketcxr.inference.command import run_predict
 from pocketcxr.pipeline.distill import RunResult, run_distill
 from pocketcxr.training.config import load_experiment
@@ -45,7 +45,7 @@ def run_demo(folder: Path, *, progress: bool = True) -> RunResult:
     """
     drawings = folder / "drawings"
     if not (drawings / TABLE).is_file():
-        draw_phantom(drawings, patients=PATIENTS, seed=1, stages=STAGES, progress=progress)
+        draw_synthetic_xrays(drawings, patients=PATIENTS, seed=1, stages=STAGES, progress=progress)
     (folder / "notes.txt").write_text(NOTE + "\n", encoding="utf-8")
     result = run_distill(folder, load_experiment(None, SETTINGS), sources=[drawings], progress=progress)
     _LOGGER.info("predicting with the new bundle; where it looked: %s", folder / "heatmaps")

@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pocketcxr.data.dataset import evenly
-from pocketcxr.data.image_types import gate_groups, gate_splits, kind_of_row
-from pocketcxr.data.ood_images import with_strangers
+from pocketcxr.data.image_types import image_type_of, input_filter_groups, input_filter_splits
+from pocketcxr.data.ood_images import with_ood_images
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import PocketCxrError
 from pocketcxr.files import write_json
@@ -45,14 +45,14 @@ def input_filter_stage(run: Run) -> Path | None:
     path = run.input_filter
     path.parent.mkdir(parents=True, exist_ok=True)
     folders = [Path(folder) for folder in run.experiment.input_filter.ood]
-    rows = with_strangers(read_rows(run.splits), folders, memory=path.with_name("memory.jsonl"))
+    rows = with_ood_images(read_rows(run.splits), folders, memory=path.with_name("memory.jsonl"))
     size, config = run.experiment.data.image_size, run.experiment.input_filter
     settings = with_former_names(dataclasses.asdict(config))  # filters of earlier versions keep their key
     content = sorted((row.sha256, row.split) for row in rows)
     key = fingerprint(VIEWS_VERSION, settings, size, run.experiment.data.aspect, content)
     if path.is_file() and load_input_filter(path)[2].get("fingerprint") == key:
         return path
-    if {kind_of_row(row) for row in rows} <= {"", "frontal"}:
+    if {image_type_of(row) for row in rows} <= {"", "frontal"}:
         _LOGGER.info(
             "no input filter: the X-rays hold no lateral, CT slice, other body part or photograph to learn from; "
             "name some with  --set 'input_filter.ood=[\"FOLDER\"]'"
@@ -98,8 +98,8 @@ def load_known(
     rows: Sequence[IndexRow], *, size: int, aspect: str, progress: bool, most_frontal: int = MOST_FRONTAL
 ) -> tuple[KnownPictures, np.ndarray, np.ndarray]:
     """Pictures of known kind, the split and the group (patient) of each; of a split's frontal ones at most so many."""
-    splits = np.array(gate_splits(rows))
-    kinds = [kind_of_row(row) for row in rows]
+    splits = np.array(input_filter_splits(rows))
+    kinds = [image_type_of(row) for row in rows]
     wanted = [i for i, kind in enumerate(kinds) if kind and kind != "frontal"]
     for split in ("train", "calibration", "test"):
         frontal = [i for i, row in enumerate(rows) if kinds[i] == "frontal" and row.split == split]
@@ -119,7 +119,7 @@ def load_known(
     return (
         KnownPictures(np.stack(pixels), np.array(kinds)[kept], sources),
         splits[kept],
-        np.array(gate_groups(rows))[kept],
+        np.array(input_filter_groups(rows))[kept],
     )
 
 

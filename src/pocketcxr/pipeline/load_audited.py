@@ -13,8 +13,8 @@ import numpy as np
 from pocketcxr import roles
 from pocketcxr.audit.model.input_filter import gate
 from pocketcxr.audit.model.model_audit import AuditConfig, audit_model, load_strangers
-from pocketcxr.data.image_types import gate_splits
-from pocketcxr.data.ood_images import with_strangers
+from pocketcxr.data.image_types import input_filter_splits
+from pocketcxr.data.ood_images import with_ood_images
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.inference.predictor import Predictor
@@ -129,12 +129,12 @@ def audit_loaded(
 
 def _gate_section(model: LoadedModel, dataset: Dataset, rows: Sequence[IndexRow], asked: Questions) -> Section:
     """The whole decision; of a bundle with a learned gate, on strangers of the gate's test split alone."""
-    strangers = with_strangers(rows, asked.strangers)
+    strangers = with_ood_images(rows, asked.strangers)
     note = ""
     if model.has_gate:
-        splits = gate_splits(strangers)
+        splits = input_filter_splits(strangers)
         strangers = [row for row, split in zip(strangers, splits, strict=True) if split == "test"]
-        note = "Strangers of the gate's own train and calibration split were left out (see data.kinds.gate_splits)."
+        note = "Strangers of the gate's own train and calibration split were left out (see data.image_types)."
     films = [row for row in dataset.rows if row.split == "test"]
     return gate(model.decide, films, strangers, most=60 if asked.quick else 400, note=note, progress=asked.progress)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from pocketcxr.data.index import build_index
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows, write_rows
-from pocketcxr.data.split_reuse import splits_as
-from pocketcxr.data.splits import FRACTIONS, LEVELS, assign_folds, assign_splits
+from pocketcxr.data.splits.assign import FRACTIONS, LEVELS, assign_folds, assign_splits
+from pocketcxr.data.splits.reuse import reuse_splits
 from pocketcxr.data.summary import describe, describe_index
 from pocketcxr.errors import ConfigError
 from pocketcxr.files import write_json
@@ -69,13 +69,13 @@ def split_index(
 
     Raises:
         ConfigError: `like` together with a setting that deals images out.
-        DataError, LeakError: see `assign_splits`, `assign_folds`, `splits_as`.
+        DataError, LeakError: see `assign_splits`, `assign_folds`, `reuse_splits`.
     """
     if like is not None and (tuple(fractions), seed, folds, level) != (FRACTIONS, 0, 0, LEVELS[0]):
         raise ConfigError(f"--as takes every side from {like}: leave out --fractions, --seed, --folds and --level")
     rows = read_rows(index)
     if like is not None:
-        done = splits_as(rows, task, read_rows(like), name=str(like))
+        done = reuse_splits(rows, task, read_rows(like), name=str(like))
     elif folds:
         done = assign_folds(rows, task, folds=folds, seed=seed, level=level)
     else:

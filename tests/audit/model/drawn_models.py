@@ -10,7 +10,7 @@ import numpy as np
 from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.rows import IndexRow
-from pocketcxr.data.synthetic.generate import draw_phantom, phantom_lung_mask
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays, synthetic_lung_mask
 from pocketcxr.evaluation.calibration import softmax
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
@@ -36,7 +36,7 @@ class Drawn:
 
 def draw(folder: Path, patients: int = 70, seed: int = 5) -> Drawn:
     """Draw patients of the four drawn hospitals."""
-    draw_phantom(folder, patients=patients, seed=seed, size=128, masks=True, progress=False)
+    draw_synthetic_xrays(folder, patients=patients, seed=seed, size=128, masks=True, progress=False)
     films, lungs, names, sources = [], [], [], []
     from csv import DictReader
 
@@ -44,7 +44,7 @@ def draw(folder: Path, patients: int = 70, seed: int = 5) -> Drawn:
         for record in DictReader(stream):
             path = folder / record["path"]
             films.append(resize(read_image(path).pixels, size=SIZE))
-            lungs.append(resize(phantom_lung_mask(path).astype(np.float32), size=SIZE) >= 0.5)
+            lungs.append(resize(synthetic_lung_mask(path).astype(np.float32), size=SIZE) >= 0.5)
             names.append(record["patient_id"] or path.stem)
             sources.append(record["source"])
     return Drawn(np.stack(films), np.stack(lungs), names, sources)

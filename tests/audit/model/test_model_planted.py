@@ -14,7 +14,7 @@ from pocketcxr.audit.model.shortcuts import shortcuts
 from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.rows import IndexRow
-from pocketcxr.data.synthetic.generate import draw_phantom
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 from pocketcxr.labels import TASKS
@@ -26,7 +26,9 @@ CONFIG = AuditConfig(bootstrap=200, probe_images=200)
 
 
 def _drawings(folder, *, seed, confounded):
-    draw_phantom(folder, patients=150, seed=seed, size=96, confounded=confounded, stages=(0.8, 1.0), progress=False)
+    draw_synthetic_xrays(
+        folder, patients=150, seed=seed, size=96, confounded=confounded, stages=(0.8, 1.0), progress=False
+    )
     task, rows, pixels, labels = TASKS["covid-3class"], [], [], []
     with (folder / "phantom.csv").open(newline="", encoding="utf-8") as stream:
         for record in csv.DictReader(stream):

@@ -15,8 +15,8 @@ from pocketcxr.audit.data.leaks import Copies, duplicate_section, leak_section
 from pocketcxr.audit.data.shortcut_section import cue_section
 from pocketcxr.data.duplicates.hashing import THUMBNAIL_SIZE
 from pocketcxr.data.duplicates.search import find_pairs, groups_of
-from pocketcxr.data.leakage import components_of
 from pocketcxr.data.rows import SPLITS
+from pocketcxr.data.splits.leakage import components_of
 from pocketcxr.errors import DataError
 from pocketcxr.evaluation.intervals import clusters
 from pocketcxr.report.types import Measure, Section, Table

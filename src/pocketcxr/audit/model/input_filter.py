@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from pocketcxr.data.dataset import evenly
-from pocketcxr.data.image_types import kind_of_row
+from pocketcxr.data.image_types import image_type_of
 from pocketcxr.errors import PocketCxrError
 from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph
 from pocketcxr.imaging.reading import read_image
@@ -127,8 +127,8 @@ def gate(
 def _chosen(rows: Sequence[IndexRow], most: int) -> Iterable[tuple[str, IndexRow]]:
     groups: dict[tuple[str, str], list[IndexRow]] = defaultdict(list)
     for row in rows:
-        if kind_of_row(row) not in ("", "frontal"):
-            groups[kind_of_row(row), row.source].append(row)
+        if image_type_of(row) not in ("", "frontal"):
+            groups[image_type_of(row), row.source].append(row)
     for (kind, _), group in sorted(groups.items()):
         group.sort(key=lambda row: (row.sha256, row.path))
         yield from ((kind, row) for row in _evenly(group, most))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.data.image_types import kind_of_row
+from pocketcxr.data.image_types import image_type_of
 from pocketcxr.errors import DataError, PocketCxrError
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
@@ -58,7 +58,7 @@ def load_strangers(
             if found:
                 paths.setdefault(kind.name, []).extend(found)
     for row in rows:
-        kind = kind_of_row(row)
+        kind = image_type_of(row)
         if kind not in ("", "frontal"):
             paths.setdefault(kind, []).append(_path(row))
     rng = np.random.default_rng(seed)

@@ -18,7 +18,7 @@ from pocketcxr.data.adapters.file_listing import (
     walk_images,
 )
 from pocketcxr.data.findings import UNLABELLED, finding_of, unknown_finding
-from pocketcxr.data.image_types import facts_of_folder
+from pocketcxr.data.image_types import modality_and_view_of_folder
 from pocketcxr.data.rows import SPLITS, IndexRow
 from pocketcxr.errors import DataError
 
@@ -84,7 +84,7 @@ def list_class_folders(root: Path, options: LayoutOptions, *, below: str = "") -
         finding = whole if named is None else named
         if below and path.parent.name != below:
             supplements += 1
-        elif named is None and not is_dicom(path) and (facts := facts_of_folder(_around(path, root))):
+        elif named is None and not is_dicom(path) and (facts := modality_and_view_of_folder(_around(path, root))):
             rows.append(IndexRow(str(path), source, UNLABELLED, modality=facts[0], view=facts[1]))
         elif finding is None and not is_dicom(path):
             reason = unknown_finding(folder, "folder") if folder else "no label: it lies in no class folder"

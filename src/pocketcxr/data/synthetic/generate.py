@@ -60,7 +60,7 @@ class _Patient:
     rng: np.random.Generator
 
 
-def draw_phantom(
+def draw_synthetic_xrays(
     out: Path,
     *,
     patients: int = 120,
@@ -119,7 +119,7 @@ def draw_phantom(
     return out / TABLE
 
 
-def phantom_lung_mask(image: Path) -> NDArray[np.bool_]:
+def synthetic_lung_mask(image: Path) -> NDArray[np.bool_]:
     """True outlines of the lungs of one drawn film, bool [height, width], in the film's own size.
 
     Args:

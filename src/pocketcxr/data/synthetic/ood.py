@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LEAST_CONTRAST = 0.2
 
 
-def draw_strangers(count: int, *, size: int, seed: int) -> NDArray[np.uint8]:
+def draw_ood_images(count: int, *, size: int, seed: int) -> NDArray[np.uint8]:
     """Draw pictures uint8 [count, size, size], each kind in turn; the same seed draws the same."""
     generator = np.random.default_rng([seed, size])
     kinds = tuple(_KINDS.values())

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketcxr.data.synthetic.ood import draw_strangers, screenshots
+from pocketcxr.data.synthetic.ood import draw_ood_images, screenshots
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def with_drawn(pictures: KnownPictures, *, seed: int) -> KnownPictures:
     radiographs = np.flatnonzero(pictures.kinds == "frontal")
     shown = np.random.default_rng([seed, 2]).choice(radiographs, min(_SCREENSHOTS, len(radiographs)), replace=False)
     drawn = np.concatenate(
-        [draw_strangers(_DRAWN, size=size, seed=seed), screenshots(pictures.pixels[np.sort(shown)], seed=seed)]
+        [draw_ood_images(_DRAWN, size=size, seed=seed), screenshots(pictures.pixels[np.sort(shown)], seed=seed)]
     )
     return KnownPictures(
         np.concatenate([pictures.pixels, drawn]),

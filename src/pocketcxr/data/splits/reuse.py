@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from pocketcxr.data.leakage import IMAGE_FOLD, check_leakage
 from pocketcxr.data.rows import SPLITS
-from pocketcxr.data.splits import check_classes, label_rows, with_unlabelled
+from pocketcxr.data.splits.assign import check_classes, label_rows, with_unlabelled
+from pocketcxr.data.splits.leakage import IMAGE_FOLD, check_leakage
 from pocketcxr.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pocketcxr.labels import Task
 
 
-def splits_as(rows: Sequence[IndexRow], task: Task, other: Sequence[IndexRow], *, name: str) -> list[IndexRow]:
+def reuse_splits(rows: Sequence[IndexRow], task: Task, other: Sequence[IndexRow], *, name: str) -> list[IndexRow]:
     """Give every image the split and the fold that it has in another table.
 
     Images are recognised by their bytes (`sha256`), or by path where a table was never hashed. A frontal radiograph

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr.data.duplicates.grouping import with_duplicate_groups
-from pocketcxr.data.leakage import IMAGE_FOLD, Component, check_leakage, components_of, some_paths
 from pocketcxr.data.rows import SPLITS, is_frontal_xray
+from pocketcxr.data.splits.leakage import IMAGE_FOLD, Component, check_leakage, components_of, some_paths
 from pocketcxr.errors import DataError
 
 if TYPE_CHECKING:

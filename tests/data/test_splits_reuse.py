@@ -9,8 +9,8 @@ import pytest
 
 from pocketcxr.cli import main
 from pocketcxr.data.rows import SPLITS, IndexRow, read_rows, write_rows
-from pocketcxr.data.split_reuse import splits_as
-from pocketcxr.data.splits import assign_folds, assign_splits, check_leakage
+from pocketcxr.data.splits.assign import assign_folds, assign_splits, check_leakage
+from pocketcxr.data.splits.reuse import reuse_splits
 from pocketcxr.errors import DataError, LeakError
 from pocketcxr.labels import TASKS
 
@@ -40,7 +40,7 @@ def test_every_image_of_one_source_keeps_its_side_wherever_the_file_lies():
     own = [
         dataclasses.replace(each, path=f"/elsewhere/{each.path}") for each in reversed(whole()) if each.source == "a"
     ]
-    done = splits_as(own, TASK, other, name="other.csv")
+    done = reuse_splits(own, TASK, other, name="other.csv")
     assert [each.path for each in done] == [each.path for each in own]
     assert {each.split for each in done} == set(SPLITS)
     assert all(each.split == by_content(other)[each.sha256].split for each in done)
@@ -50,7 +50,7 @@ def test_every_image_of_one_source_keeps_its_side_wherever_the_file_lies():
 def test_tables_that_were_never_hashed_are_compared_by_path():
     bare = [dataclasses.replace(each, sha256="") for each in whole()]
     other = assign_splits(bare, TASK, seed=5)
-    done = splits_as(bare[20:], TASK, other, name="other.csv")
+    done = reuse_splits(bare[20:], TASK, other, name="other.csv")
     assert [each.split for each in done] == [each.split for each in other[20:]]
 
 
@@ -58,14 +58,14 @@ def test_classes_of_another_task_stand_where_the_other_table_put_the_image_witho
     rows = [*whole(), row(900, "tuberculosis", "t0"), row(901, "tuberculosis", "p0")]
     wider = dataclasses.replace(TASK, name="wider", findings={**TASK.findings, "tuberculosis": "other"})
     other = assign_splits(rows, TASK, seed=5)
-    done = splits_as(rows, wider, other, name="other.csv")
+    done = reuse_splits(rows, wider, other, name="other.csv")
     assert [each.split for each in done] == [each.split for each in other]
     assert [each.label for each in done[-2:]] == ["other", "other"]
 
 
 def test_folds_are_taken_over_too():
     other = assign_folds(whole(), TASK, folds=4, seed=3)
-    done = splits_as(other[:40], TASK, other, name="folds.csv")
+    done = reuse_splits(other[:40], TASK, other, name="folds.csv")
     assert [each.fold for each in done] == [each.fold for each in other[:40]]
     assert {each.split for each in done} == {""}
 
@@ -85,12 +85,12 @@ def test_images_without_a_class_follow_what_either_table_ties_them_to_else_they_
         row(705, "", view="L"),
     ]
     del own[-4:-2]  # 702 and 703 come in their own turn: the chain of 704 joins them
-    done = {each.path: each.split for each in splits_as(own, TASK, other, name="other.csv")}
+    done = {each.path: each.split for each in reuse_splits(own, TASK, other, name="other.csv")}
     assert done["/x/00704.png"] == ""
     assert done["/x/00705.png"] == ""
     own = [each for each in own if each.path < "/x/00704.png"]
     own += [dataclasses.replace(row(702, ""), sha256=tested.sha256), row(703, "")]
-    done = {each.path: each.split for each in splits_as(own, TASK, other, name="other.csv")}
+    done = {each.path: each.split for each in reuse_splits(own, TASK, other, name="other.csv")}
     assert [done[f"/x/{number:05d}.png"] for number in range(700, 704)] == ["test", "calibration", "test", "train"]
 
 
@@ -101,15 +101,15 @@ def test_an_image_with_a_class_and_no_side_is_counted_shown_and_refused():
         DataError,
         match=r"^2 of 82 images with a class have no split in other\.csv, such as /x/00800\.png \(covid19\); ",
     ):
-        splits_as(own, TASK, other, name="other.csv")
+        reuse_splits(own, TASK, other, name="other.csv")
     unplaced = [dataclasses.replace(each, split="") if each.path == "/x/00003.png" else each for each in other]
     with pytest.raises(DataError, match=r"^1 of 80 images with a class have no split in other\.csv"):
-        splits_as(whole(), TASK, unplaced, name="other.csv")
+        reuse_splits(whole(), TASK, unplaced, name="other.csv")
 
 
 def test_a_table_without_sides_is_refused():
     with pytest.raises(DataError, match=r"index\.csv: expected a table with splits or folds, found none"):
-        splits_as(whole(), TASK, whole(), name="index.csv")
+        reuse_splits(whole(), TASK, whole(), name="index.csv")
 
 
 def test_a_leak_in_either_table_stops():
@@ -120,17 +120,17 @@ def test_a_leak_in_either_table_stops():
         for each in whole()
     ]
     with pytest.raises(LeakError, match="group of near duplicates stands in 2 splits"):
-        splits_as(joined, TASK, other, name="other.csv")
+        reuse_splits(joined, TASK, other, name="other.csv")
     leaky = [dataclasses.replace(other[0], split="test"), dataclasses.replace(other[1], split="train"), *other[2:]]
     with pytest.raises(LeakError, match="one patient"):
-        splits_as(whole()[2:], TASK, leaky, name="other.csv")
+        reuse_splits(whole()[2:], TASK, leaky, name="other.csv")
 
 
 def test_a_split_that_holds_no_image_of_a_class_is_refused():
     other = assign_splits(whole(), TASK)
     own = [each for each in other if (each.label, each.split) != ("covid19", "test")]
     with pytest.raises(DataError, match="test has no covid19"):
-        splits_as(own, TASK, other, name="other.csv")
+        reuse_splits(own, TASK, other, name="other.csv")
 
 
 def test_a_run_on_such_a_table_keeps_the_side_of_images_without_a_class():
@@ -138,7 +138,7 @@ def test_a_run_on_such_a_table_keeps_the_side_of_images_without_a_class():
     other = assign_splits(whole(), TASK, seed=5)
     tested = next(each for each in other if each.split == "test" and each.source == "b")
     own = [*(each for each in whole() if each.source == "a"), row(700, "", tested.patient_id)]
-    done = assign_splits(splits_as(own, TASK, other, name="other.csv"), TASK, keep=True)
+    done = assign_splits(reuse_splits(own, TASK, other, name="other.csv"), TASK, keep=True)
     assert done[-1].split == "test"
     check_leakage([*done, *other])
 

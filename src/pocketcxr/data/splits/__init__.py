@@ -1,0 +1,1 @@
+"""Splits by patient, study and near duplicates: assigned, reused from another table, checked for leakage."""
