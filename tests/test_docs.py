@@ -36,7 +36,7 @@ def reference():
 
 
 def test_every_placeholder_is_filled_and_every_generator_is_used(reference):
-    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("*.md")]
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")]
     used = set(re.findall(r"^<!-- generated: ([a-z-]+) -->$", "\n".join(pages), flags=re.MULTILINE))
     assert used == set(reference.GENERATED)
     with pytest.raises(KeyError):
@@ -76,6 +76,11 @@ def test_the_reference_of_errors_names_every_exit_code_and_exception(reference):
     for value in vars(errors).values():
         if isinstance(value, type) and issubclass(value, errors.PocketCxrError):
             assert f"`{value.__name__}`" in tree
+
+
+def test_every_folder_holds_at_most_twelve_files_or_is_explained(reference):
+    unexplained = [name for name, _ in reference.layout.counted() if name not in reference.layout.REASONS]
+    assert not unexplained, f"split, or give the reason in docs/_ext/layout.py: {unexplained}"
 
 
 def test_the_citation_names_this_version_and_the_paper():

@@ -13,6 +13,7 @@ import commands
 import configuration
 import errors
 import http_interface
+import layout
 import python_api
 import report_fields
 from docutils import nodes
@@ -26,13 +27,18 @@ GENERATED = {
     "criteria": report_fields.criteria,
     "exceptions": errors.exceptions,
     "exit-codes": errors.exit_codes,
+    "frameworks": layout.frameworks,
     "http-addresses": http_interface.addresses,
     "http-answers": http_interface.answers,
     "http-content-types": http_interface.content_types,
     "http-headers": http_interface.headers,
     "http-limits": http_interface.limits,
     "http-problems": http_interface.problems,
+    "large-folders": layout.large_folders,
+    "layers": layout.layers,
+    "packages": layout.packages,
     "python-api": python_api.page,
+    "run-folder": layout.run_folder,
 }
 """Placeholder to the function that writes what stands in its place."""
 

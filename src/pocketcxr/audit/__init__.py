@@ -1,1 +1,1 @@
-"""Can it be trusted? What the field's critics ask of data and model, measured, explained in words and gated."""
+"""Audits of data and model: measures in sections, criteria with limits, conclusions, one record."""

@@ -1,1 +1,1 @@
-"""From folders of X-rays to an index with patients, duplicates and splits; and the drawn phantom."""
+"""From folders of X-rays to an index with patients, duplicates and splits; synthetic chest X-rays."""

@@ -1,1 +1,1 @@
-"""Honest figures through a predict callable: metrics, intervals, calibration, comparisons, costs, report."""
+"""Figures of a model through a predict callable: metrics, intervals, calibration, comparisons, costs."""

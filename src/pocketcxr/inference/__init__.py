@@ -1,1 +1,1 @@
-"""Predict with a bundle: no training framework, no guessing, reasons in plain words."""
+"""Prediction with a bundle, without a training framework: predictor, batches, heatmaps, writers, `doctor`."""

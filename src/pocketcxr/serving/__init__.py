@@ -1,1 +1,1 @@
-"""Answers over the network with a bundle: no training framework, no file kept, no identifier logged."""
+"""HTTP service and static page for a bundle: no training framework, no file kept, no identifier logged."""

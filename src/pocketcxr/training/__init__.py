@@ -1,1 +1,1 @@
-"""Train a teacher, compute its views once, distil students: each stage resumable, all of it one visible loop."""
+"""Training of teacher, student and input filter: each stage resumable, teacher outputs cached."""
