@@ -1,10 +1,10 @@
-r"""The student that ships beside common practice on the same films: SIIM typical against negative, test split.
+r"""The student that ships beside common practice on the same images: SIIM typical against negative, test split.
 
 python research/against_common_practice.py BUNDLE.onnx runs/common-s0 runs/common-s1 \
     -o docs/results/against_common_practice.json
 
 Each further argument is a run of ``common_practice.toml`` on the split of the bundle (``pocketcxr split --as``), one a
-seed. Both are asked for the same test films, each as it is meant to be used: the bundle's answer among all its classes,
+seed. Both predict the same test images, each as it is meant to be used: the bundle's answer among all its classes,
 common practice's between two. Differences are of the bundle from the mean over seeds, paired over resampled patients.
 Looks at the test split: a line with date and hashes goes into ``test_split_opened.log`` beside the output.
 """
@@ -48,7 +48,7 @@ LOG = "test_split_opened.log"
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Probabilities [n, classes] of one model on the test films, and what is true [n] among its classes."""
+    """Probabilities [n, classes] of one model on the test images, and what is true [n] among its classes."""
 
     name: str
     probabilities: NDArray[np.float64]
@@ -76,8 +76,8 @@ def compare(
 
     Args:
         bundle: one model.
-        rivals: the same training under other seeds, on the same films.
-        members: patient number of each film [n], from `clusters`.
+        rivals: the same training under other seeds, on the same images.
+        members: patient number of each image [n], from `clusters`.
         count: resamples of patients.
         seed: of the resampling.
     """
@@ -115,7 +115,7 @@ def compare(
 
 
 def answers_of_run(folder: Path) -> tuple[Answers, list[Any]]:
-    """Calibrated answers of a run of common practice on its test split, and the rows of those films.
+    """Calibrated answers of a run of common practice on its test split, and the rows of those images.
 
     Raises:
         ConfigError: no trained student there.
@@ -146,7 +146,7 @@ def answers_of_run(folder: Path) -> tuple[Answers, list[Any]]:
 
 
 def answers_of_bundle(path: Path, rows: Sequence[Any], cache: Path) -> Answers:
-    """The bundle's own answers on the films of `rows`, read at its size."""
+    """The bundle's own answers on the images of `rows`, read at its size."""
     bundle = load_bundle(path)
     manifest = bundle.manifest
     task = load_task(manifest.task)
@@ -180,18 +180,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with options.output.with_name(LOG).open("a", encoding="utf-8") as stream:  # before anything is seen of it
             stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
             stream.write(f"{stamp} test split opened for the bundle and common practice, {digest}\n")
-        rivals, films = [], []
+        rivals, tested = [], []
         for run in options.runs:
             answers, rows = answers_of_run(run)
-            if films and [row.path for row in rows] != [row.path for row in films]:
-                raise ConfigError(f"{run} was tested on other films than {options.runs[0]}: they cannot be compared")
+            if tested and [row.path for row in rows] != [row.path for row in tested]:
+                raise ConfigError(f"{run} was tested on other images than {options.runs[0]}: they cannot be compared")
             rivals.append(answers)
-            films = rows
-        bundle = answers_of_bundle(options.bundle, films, options.runs[0] / "cache-of-bundle")
+            tested = rows
+        bundle = answers_of_bundle(options.bundle, tested, options.runs[0] / "cache-of-bundle")
     except (PocketCxrError, OSError) as error:
         print(f"against_common_practice: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    found = compare(bundle, rivals, clusters(films))
+    found = compare(bundle, rivals, clusters(tested))
     write_json(options.output, found)
     for name in METRICS:
         one, other, gap = (found["models"]["bundle"][name], found["models"]["common_practice"][name],

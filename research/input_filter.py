@@ -1,13 +1,12 @@
-"""The learned input filter, evaluated only on pictures that it never saw: five folds, and kinds left out of training.
+"""Evaluate the learned input filter on images that took no part in its training: five folds, and kinds left out.
 
 Folds by patient, else by group of near duplicates, else by file: SHA-256 of the group's name modulo 5. In each fold the
 limit is chosen on frontal radiographs of the other folds (a tenth of them), then everything in the fold is evaluated:
-radiographs by source, other images by kind and source, radiographs made inverted, turned and cropped, and newly drawn
-ones.
-Then kinds (or one set of a kind) are left out of training whole, and asked after: how far does it reach?
+radiographs by source, other images by kind and source, radiographs made inverted, turned and cropped, and new synthetic
+images without a chest. Then kinds (or one set of a kind) are left out of training whole and evaluated.
 Compared with: a linear head on the student's own embedding and on the means and deviations of its earlier maps.
 
-    python research/input_filter.py splits.csv --strangers $POCKETCXR_DATA/not_cxr \
+    python research/input_filter.py splits.csv --ood $POCKETCXR_DATA/not_cxr \
         --student runs/mine/student-distilled/best.safetensors --out docs/results/input_gate.json
 
 Splits: a table from `pocketcxr split`. Expected: about half a minute of one core per fit, seven fits; results are
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("input_gate")
 FOLDS = 5
 PIXELS = 160
-TRAIN_FILMS, CALIBRATION_FILMS, TEST_FILMS, MADE_FILMS, DRAWN = 3000, 800, 700, 120, 60
+TRAIN_FRONTAL, CALIBRATION_FRONTAL, TEST_FRONTAL, ALTERED, DRAWN = 3000, 800, 700, 120, 60
 LEFT_OUT = {
     "knees": (("other_part", "not_cxr"),),
     "CT of another set": (("ct", "not_cxr"),),
@@ -56,10 +55,10 @@ LEFT_OUT = {
 
 
 def main() -> None:
-    """Read or decode the pictures, then fit and judge."""
+    """Read or decode the pictures, then fit and evaluate."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("splits", type=Path)
-    parser.add_argument("--strangers", type=Path, nargs="+", required=True)
+    parser.add_argument("--ood", "--strangers", type=Path, nargs="+", required=True)
     parser.add_argument("--student", type=Path, help="checkpoint, for the linear heads on its features")
     parser.add_argument("--image-size", type=int, default=160, help="of the student")
     parser.add_argument("--steps", type=int, default=InputFilterConfig().steps)
@@ -68,9 +67,9 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    pictures, folds = load(options.splits, options.strangers, options.pictures)
+    pictures, folds = load(options.splits, options.ood, options.pictures)
     result: dict[str, Any] = {
-        "what": "share refused by the learned gate alone; no rule, no novelty",
+        "what": "share refused by the learned input filter, without rules and novelty",
         "image_size": options.image_size,
         "steps": options.steps,
         "images": {kind: int((pictures.kinds == kind).sum()) for kind in sorted(set(pictures.kinds.tolist()))},
@@ -93,12 +92,12 @@ def main() -> None:
         _write(options.out, result)
 
 
-def load(splits: Path, strangers: list[Path], store: Path | None) -> tuple[KnownPictures, NDArray[np.int64]]:
+def load(splits: Path, ood: list[Path], store: Path | None) -> tuple[KnownPictures, NDArray[np.int64]]:
     """Pictures of known kind, and the fold of each."""
     if store and store.is_file():
         held = np.load(store)
         return KnownPictures(held["pixels"], held["kinds"], held["sources"]), held["folds"]
-    rows = [row for row in with_ood_images(read_rows(splits), strangers) if image_type_of(row)]
+    rows = [row for row in with_ood_images(read_rows(splits), ood) if image_type_of(row)]
     rows = [row for row in rows if row.split or image_type_of(row) != "frontal"]
     pixels = [np.round(resize(read_image(Path(r.path)).pixels, size=PIXELS) * 255).astype(np.uint8) for r in rows]
     folds = np.array(
@@ -113,11 +112,14 @@ def load(splits: Path, strangers: list[Path], store: Path | None) -> tuple[Known
 def one_fold(
     pictures: KnownPictures, folds: NDArray[np.int64], fold: int, size: int, steps: int
 ) -> list[dict[str, Any]]:
-    """Fit outside the fold and judge inside: one outcome per picture."""
+    """Fit outside the fold and evaluate inside: one outcome per picture."""
     rng = np.random.default_rng(fold)
     outside, inside = folds != fold, folds == fold
-    films = rng.permutation(np.flatnonzero(outside & (pictures.kinds == "frontal")))
-    calibration, kept = films[:CALIBRATION_FILMS], films[CALIBRATION_FILMS : CALIBRATION_FILMS + TRAIN_FILMS]
+    frontal = rng.permutation(np.flatnonzero(outside & (pictures.kinds == "frontal")))
+    calibration, kept = (
+        frontal[:CALIBRATION_FRONTAL],
+        frontal[CALIBRATION_FRONTAL : CALIBRATION_FRONTAL + TRAIN_FRONTAL],
+    )
     others = np.flatnonzero(outside & (pictures.kinds != "frontal"))
     started = time.process_time()
     network, spec = fit_input_filter(
@@ -129,11 +131,11 @@ def one_fold(
     )
     tested = np.concatenate(
         [
-            rng.permutation(np.flatnonzero(inside & (pictures.kinds == "frontal")))[:TEST_FILMS],
+            rng.permutation(np.flatnonzero(inside & (pictures.kinds == "frontal")))[:TEST_FRONTAL],
             np.flatnonzero(inside & (pictures.kinds != "frontal")),
         ]
     )
-    asked = with_strange_films(pictures.of(tested), seed=100 + fold)
+    asked = with_altered_images(pictures.of(tested), seed=100 + fold)
     refused, reasons = refusals(probabilities(network, asked.pixels), spec)
     _LOGGER.info("fold %d: limit %.3f, %.0f s of one core", fold, spec.threshold, time.process_time() - started)
     places = [*tested.tolist(), *([-1] * (len(asked.kinds) - len(tested)))]
@@ -145,20 +147,20 @@ def one_fold(
     ]
 
 
-def with_strange_films(pictures: KnownPictures, *, seed: int) -> KnownPictures:
-    """Add films made strange, and drawings by a seed that no training had."""
-    films = pictures.of(np.flatnonzero(pictures.kinds == "frontal")[:MADE_FILMS])
-    made = [make(films.pixels, kind, seed=seed) for kind in MADE]
+def with_altered_images(pictures: KnownPictures, *, seed: int) -> KnownPictures:
+    """Add altered radiographs, and synthetic images by a seed that no training had."""
+    frontal = pictures.of(np.flatnonzero(pictures.kinds == "frontal")[:ALTERED])
+    made = [make(frontal.pixels, kind, seed=seed) for kind in MADE]
     drawn = draw_ood_images(DRAWN, size=PIXELS, seed=seed)
-    shown = screenshots(films.pixels[:DRAWN], seed=seed)
-    kinds = [np.full(len(films.kinds), kind) for kind in MADE]
+    shown = screenshots(frontal.pixels[:DRAWN], seed=seed)
+    kinds = [np.full(len(frontal.kinds), kind) for kind in MADE]
     return KnownPictures(
         np.concatenate([pictures.pixels, *made, drawn, shown]),
         np.concatenate([pictures.kinds, *kinds, np.full(len(drawn) + len(shown), "not_xray")]),
         np.concatenate(
             [
                 pictures.sources,
-                *([films.sources] * len(MADE)),
+                *([frontal.sources] * len(MADE)),
                 np.repeat(["drawn", "screenshot"], [len(drawn), len(shown)]),
             ]
         ),
@@ -166,21 +168,21 @@ def with_strange_films(pictures: KnownPictures, *, seed: int) -> KnownPictures:
 
 
 def left_out(pictures: KnownPictures, groups: tuple[tuple[str, str], ...], size: int, steps: int) -> dict[str, Any]:
-    """Fit without some kinds of some sources, and judge these."""
+    """Fit without some kinds of some sources, and evaluate these."""
     away = np.zeros(len(pictures.kinds), dtype=bool)
     for kind, source in groups:
         away |= (pictures.kinds == kind) & (pictures.sources == source)
     rng = np.random.default_rng(99)
-    films = rng.permutation(np.flatnonzero(pictures.kinds == "frontal"))
+    frontal = rng.permutation(np.flatnonzero(pictures.kinds == "frontal"))
     kept = np.concatenate(
         [
-            films[CALIBRATION_FILMS : CALIBRATION_FILMS + TRAIN_FILMS],
+            frontal[CALIBRATION_FRONTAL : CALIBRATION_FRONTAL + TRAIN_FRONTAL],
             np.flatnonzero(~away & (pictures.kinds != "frontal")),
         ]
     )
     network, spec = fit_input_filter(
         pictures.of(kept),
-        pictures.pixels[films[:CALIBRATION_FILMS]],
+        pictures.pixels[frontal[:CALIBRATION_FRONTAL]],
         image_size=size,
         config=InputFilterConfig(steps=steps),
         progress=False,
@@ -204,13 +206,13 @@ def summarise(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def linear_heads(checkpoint: Path, pictures: KnownPictures, folds: NDArray[np.int64]) -> dict[str, Any]:
-    """Ridge regression to the kinds on the student's features, in one fold's split, the limit on films outside it."""
+    """Ridge regression to the kinds on the student's features, by fold; the limit on radiographs outside it."""
     network, spec, _ = load_network(checkpoint)
     assert isinstance(network, Student)
     rng = np.random.default_rng(0)
-    films = rng.permutation(np.flatnonzero(pictures.kinds == "frontal"))[:1500]
-    chosen = pictures.of(np.concatenate([films, np.flatnonzero(pictures.kinds != "frontal")]))
-    fold = folds[np.concatenate([films, np.flatnonzero(pictures.kinds != "frontal")])]
+    frontal = rng.permutation(np.flatnonzero(pictures.kinds == "frontal"))[:1500]
+    chosen = pictures.of(np.concatenate([frontal, np.flatnonzero(pictures.kinds != "frontal")]))
+    fold = folds[np.concatenate([frontal, np.flatnonzero(pictures.kinds != "frontal")])]
     features = student_features(network, chosen.pixels, spec.image_size)
     kinds = sorted(set(chosen.kinds.tolist()))
     truth = (chosen.kinds[:, None] == np.array(kinds)).astype(np.float64)
@@ -280,7 +282,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-0.01, 1.01)
     axes.set_xlabel(
-        "share refused by the learned gate alone, out of fold; dotted: the bars of 1 % and 99 %", fontsize=8
+        "share refused by the learned input filter, out of fold; dotted: the bars of 1 % and 99 %", fontsize=8
     )
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.7)
     for side in ("top", "right", "left"):

@@ -94,12 +94,12 @@ def read_annotated(data: Path) -> tuple[Pairs, Pairs]:
 
 
 def draw(patients: int, seed: int) -> Pairs:
-    """Drawn films with their true outlines."""
+    """Synthetic chest X-rays with their true outlines."""
     with tempfile.TemporaryDirectory() as name:
         draw_synthetic_xrays(Path(name), patients=patients, seed=seed, masks=True, size=256)
-        films = sorted((Path(name) / "images").iterdir())
+        images = sorted((Path(name) / "images").iterdir())
         return _stacked(
-            [(_small(read_image(film).pixels), _small(synthetic_lung_mask(film).astype(np.float32))) for film in films]
+            [(_small(read_image(path).pixels), _small(synthetic_lung_mask(path).astype(np.float32))) for path in images]
         )
 
 
@@ -147,7 +147,7 @@ def train(parts: list[tuple[Pairs, float]], *, steps: int, seed: int) -> LungNet
 
 
 def augment(images: Tensor, masks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Other poses, exposures, borders, markers and white lungs, so that other hospitals' films look familiar."""
+    """Other poses, exposures, borders, markers and white lungs, as in radiographs of other hospitals."""
     n = len(images)
     angle = torch.from_numpy(rng.normal(0, 0.12, n)).float()
     scale = torch.from_numpy(rng.uniform(0.75, 1.3, (n, 2))).float()

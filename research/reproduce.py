@@ -38,7 +38,7 @@ NARROW = (
         "0.35 as wide",
         "--set student.backbone=mobilenetv2_035 --set student.epochs=6 --set student.learning_rate=1e-3",
     ),
-    # no teacher of 160 px: labels only, from weights that were taught
+    # no teacher of 160 px: labels only, from distilled weights
     ("px160", "160 px", "--set data.image_size=160 --set 'student.losses={{ce=1.0}}' --set student.unlabelled=false"),
 )
 
@@ -71,7 +71,7 @@ STEPS = (
     ),
     Step(
         "siim-index",
-        "the source whose classes come from the same hospitals, alone",
+        "the source whose classes come from the same hospitals",
         2,
         "pocketcxr index {siim} -o {out}/siim_index.csv",
         "siim_index.csv",
@@ -113,7 +113,7 @@ STEPS = (
     ),
     Step(
         "expert",
-        "another teacher on SIIM alone",
+        "another teacher, on SIIM only",
         15,
         "pocketcxr train-student --no-teacher --splits {out}/siim_splits.csv --experiment {here}/siim_expert.toml"
         " -o {out}/expert",
@@ -129,7 +129,7 @@ STEPS = (
     ),
     Step(
         "shipped",
-        "second stage: taught by the first and by the expert, fused, unlabelled films included",
+        "second stage: distilled from the first and the expert, fused, unlabelled images included",
         45,
         "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
         " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={first}"
@@ -137,7 +137,7 @@ STEPS = (
         "shipped/student-distilled/finished.json",
     ),
     Step(
-        "untaught",
+        "baseline",
         "the same second stage without its teacher: what distillation gained",
         20,
         "pocketcxr train-student --no-teacher --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
@@ -146,14 +146,14 @@ STEPS = (
         "shipped/student-baseline/finished.json",
     ),
     Step(
-        "gate",
+        "input-filter",
         "what is no frontal chest X-ray",
         5,
-        "pocketcxr train-input-filter --ood {strangers} -o {out}/shipped",
+        "pocketcxr train-input-filter --ood {ood} -o {out}/shipped",
         "shipped/input-filter/input-filter.safetensors",
     ),
     Step(
-        "unseen",
+        "leave-one-source-out",
         "without each source in turn, from ImageNet weights, labels only",
         60,
         "pocketcxr leave-one-source-out -o {out}/shipped --set student.weights=pretrained --set student.epochs=3"
@@ -169,9 +169,9 @@ STEPS = (
     ),
     Step(
         "audit",
-        "data and model against the gates; a failed gate is a result",
+        "data and model against the criteria; a failed criterion is a result",
         20,
-        "pocketcxr audit {out}/shipped --ood {strangers}",
+        "pocketcxr audit {out}/shipped --ood {ood}",
         "shipped/audit/audit.json",
     ),
     Step(
@@ -190,7 +190,7 @@ STEPS = (
     ),
     Step(
         "against",
-        "common practice on the same test films",
+        "common practice on the same test images",
         2,
         "{python} {here}/against_common_practice.py {out}/shipped/bundle/covid-3class.onnx {commons}"
         " -o {results}/against_common_practice.json",
@@ -234,14 +234,14 @@ STEPS = (
     ),
     Step(
         "costs",
-        "what the heavy teacher costs beside the files",
+        "what the teacher costs beside the files",
         2,
         "{python} {here}/teacher_costs.py {bundles} -o {results}/teacher_costs.json",
         "costs.done",
     ),
     Step("results", "README.md and MODEL_CARD.md", 1, "{python} {here}/results.py keep {out}/shipped", "results.done"),
 )
-_MAY_FAIL = {"audit": (0, 1), "int8": (0, 2)}  # a failed gate, no recipe within the limits: results, not faults
+_MAY_FAIL = {"audit": (0, 1), "int8": (0, 2)}  # a failed criterion, no recipe within the limits: results, not faults
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -299,7 +299,7 @@ def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
         "teachers": shlex.quote(json.dumps([str(first), str(expert)])),
         "siim": _quoted(data / "siim"),
         "sources": " ".join(_quoted(data / source) for source in SOURCES),
-        "strangers": _quoted(data / "not_cxr"),
+        "ood": _quoted(data / "not_cxr"),
         "commons": " ".join(_quoted(out / f"common-s{seed}") for seed in seeds),
         "table": " ".join(_quoted(out / "table" / f"{name}-s{seed}") for name in VARIANTS for seed in seeds),
         "bundles": " ".join(

@@ -3,13 +3,13 @@
 #
 #   research/students.sh siim_splits.csv runs/table "0 1 2"
 #
-# imagenet, scratch   the student on labels alone, from ImageNet weights and from scratch
+# imagenet, scratch   the student on labels only, from ImageNet weights and from scratch
 # teacher-ensemble    the students from ImageNet weights themselves, fused
 # first-*, second-*   a student from ImageNet weights, then the ensemble, teach VGG19 and ResNet50V2, for which there are no such weights
 # teacher             both, fused: VGG19 ‖ ResNet50V2
-# soft, embedding, both, modern   taught by that teacher; modern: with relations between images, and unlabelled films
+# soft, embedding, both, modern   distilled from that teacher; modern: with relations between images, and unlabelled images
 # scratch-soft, -embedding, -both the same for the student from scratch
-# ensemble            as modern, taught by teacher-ensemble
+# ensemble            as modern, distilled from teacher-ensemble
 #
 # POCKETCXR_WEIGHTS names a folder with mobilenetv2_100.*.safetensors where timm's hub is out of reach.
 set -euo pipefail
@@ -44,16 +44,16 @@ teacher teacher '["vgg19_bn", "resnetv2_50"]' \
   "[\"$out/second-vgg/student-distilled/best.safetensors\", \"$out/first-resnet/student-distilled/best.safetensors\"]"
 
 modern='student.losses={ce=0.5, kd=1.0, embedding=1.0, similarity=1.0}'
-taught=(--set teacher.checkpoint="$out/teacher/teacher/teacher.safetensors")
+distilled=(--set teacher.checkpoint="$out/teacher/teacher/teacher.safetensors")
 for seed in $seeds; do
-  student "soft-s$seed" "${taught[@]}" --set student.seed="$seed" --set 'student.losses={ce=0.5, kd=1.0}'
-  student "embedding-s$seed" "${taught[@]}" --set student.seed="$seed" --set 'student.losses={ce=0.5, embedding=1.0}'
-  student "both-s$seed" "${taught[@]}" --set student.seed="$seed"
+  student "soft-s$seed" "${distilled[@]}" --set student.seed="$seed" --set 'student.losses={ce=0.5, kd=1.0}'
+  student "embedding-s$seed" "${distilled[@]}" --set student.seed="$seed" --set 'student.losses={ce=0.5, embedding=1.0}'
+  student "both-s$seed" "${distilled[@]}" --set student.seed="$seed"
   scratch=(--set student.weights=scratch --set student.seed="$seed")
-  student "scratch-soft-s$seed" "${taught[@]}" "${scratch[@]}" --set 'student.losses={ce=0.5, kd=1.0}'
-  student "scratch-embedding-s$seed" "${taught[@]}" "${scratch[@]}" --set 'student.losses={ce=0.5, embedding=1.0}'
-  student "scratch-both-s$seed" "${taught[@]}" "${scratch[@]}"
-  student "modern-s$seed" "${taught[@]}" --set student.seed="$seed" --set student.unlabelled=true --set "$modern"
+  student "scratch-soft-s$seed" "${distilled[@]}" "${scratch[@]}" --set 'student.losses={ce=0.5, kd=1.0}'
+  student "scratch-embedding-s$seed" "${distilled[@]}" "${scratch[@]}" --set 'student.losses={ce=0.5, embedding=1.0}'
+  student "scratch-both-s$seed" "${distilled[@]}" "${scratch[@]}"
+  student "modern-s$seed" "${distilled[@]}" --set student.seed="$seed" --set student.unlabelled=true --set "$modern"
 done
 
 for seed in $seeds; do

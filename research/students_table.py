@@ -1,4 +1,4 @@
-r"""The comparison of students over seeds: means, intervals, paired tests against the student that nobody taught.
+r"""The comparison of students over seeds: means, intervals, paired tests against the student without a teacher.
 
 python research/students_table.py runs/table/*-s[0-9]* -o docs/results/students_table.json
 python research/students_table.py runs/table/*-s[0-9]* -o docs/results/students_table.json --open-test \

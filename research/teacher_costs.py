@@ -1,11 +1,11 @@
-"""What the heavy teacher costs beside the file that ships: parameters, arithmetic, bytes, milliseconds.
+"""Costs of the teacher beside the file that ships: parameters, arithmetic, bytes, milliseconds.
 
 python research/teacher_costs.py BUNDLE.onnx [INT8.onnx] -o docs/results/teacher_costs.json
 
-VGG19 ‖ ResNet50V2 at the bundle's size, with weights drawn by lot, which cost what trained ones do: its file in PyTorch
+VGG19 ‖ ResNet50V2 at the bundle's size, with random weights, which cost what trained ones do: its file in PyTorch
 as `pocketcxr` writes it, and its time in PyTorch and in ONNX Runtime: processor time of one picture on one thread,
 median of rounds in which all take turns. In each turn a call goes before that is not timed, or the small network would
-pay for the caches that the heavy one has just filled. It starts itself again with the allocator settings that training
+pay for the caches that the teacher has just filled. It starts itself again with the allocator settings that training
 uses, which spare the teacher in PyTorch a sixth of its time.
 """
 
