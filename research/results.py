@@ -21,6 +21,7 @@ import pages
 from pocketcxr.audit.criteria import criteria_tables
 from pocketcxr.audit.stored_record import headline_of
 from pocketcxr.files import write_json, write_text
+from pocketcxr.report.tables import present
 from pocketcxr.run_folder import RunFolder
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +33,7 @@ _MANIFEST = ("name", "version", "labels", "positive", "limits", "operating_point
 
 def documents(results: Path = RESULTS) -> dict[Path, str]:
     """Every generated document with its text; of the README, the text around the table stays."""
-    kept = pages.Kept({path.stem: _read(path) for path in results.glob("*.json")})
+    kept = pages.Kept({path.stem: present(_read(path)) for path in results.glob("*.json")})
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     before, _, rest = readme.partition(BEGIN)
     block = f"{BEGIN}\n\n{pages.summary(kept)}\n\n{END}"
@@ -57,14 +58,13 @@ def keep(run: Path, name: str = "shipped_student") -> dict[str, Any]:
     Raises:
         SystemExit: a run without evaluation, or without its one float bundle where it is the student that ships.
     """
-    evaluation = _read(run / "evaluation" / "evaluation.json")
+    evaluation = present(_read(run / "evaluation" / "evaluation.json"))
     if not evaluation:
         raise SystemExit(f"results: expected {run / 'evaluation' / 'evaluation.json'}: evaluate the run first")
-    conclusions = evaluation.get("conclusions") or evaluation["verdicts"]
     settings = evaluation["settings"]
     record: dict[str, Any] = {key: evaluation[key] for key in ("headline", "task", "cautions", "data", "environment")}
     record |= {
-        "conclusions": [{key: one[key] for key in ("question", "answer", "words")} for one in conclusions],
+        "conclusions": [{key: one[key] for key in ("title", "outcome", "text")} for one in evaluation["conclusions"]],
         "models": {model: _model(of) for model, of in evaluation["models"].items()},
         "experiment": f"research/{name}.toml",
         "image_size": settings["data"]["image_size"],

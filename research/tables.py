@@ -65,7 +65,7 @@ def unseen(shipped: Mapping[str, Any]) -> str:
 
 def own_teacher(shipped: Mapping[str, Any]) -> str:
     """Conclusions of the evaluation in which the distilled student takes part."""
-    said = [one for one in shipped.get("conclusions", ()) if "(distilled student)" in one["words"]]
+    said = [one for one in shipped.get("conclusions", ()) if "(distilled student)" in one["text"]]
     if not said:
         return f"Against its own teacher: {NOT_MEASURED}."
     teacher = " ‖ ".join(shipped.get("teachers", [])) or "not on record"
@@ -75,7 +75,7 @@ def own_teacher(shipped: Mapping[str, Any]) -> str:
 
 def conclusions(found: Iterable[Mapping[str, Any]]) -> str:
     """Conclusions of an evaluation as a list."""
-    return bullets(f"{one['question']}: **{one['answer']}.** {one['words']}" for one in found)
+    return bullets(f"{one['title']}: **{one['outcome']}.** {one['text']}" for one in found)
 
 
 def students(found: Mapping[str, Any]) -> str:

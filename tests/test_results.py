@@ -79,14 +79,18 @@ def test_a_run_is_kept_with_keys_of_now_and_of_before(results, tmp_path, monkeyp
     evaluation = {
         "headline": "h", "task": {}, "cautions": [], "data": {}, "environment": {},
         "models": {"teacher": {"figures": figures, "per_source": {"siim": figures}, "costs": {"parameters": 3}}},
-        "conclusions" if renamed else "verdicts": [{"question": "q", "answer": "shown", "words": "w", "more": 1}],
+        **(
+            {"conclusions": [{"title": "q", "outcome": "shown", "text": "w", "more": 1}]}
+            if renamed
+            else {"verdicts": [{"question": "q", "answer": "shown", "words": "w", "more": 1}]}
+        ),
         "settings": {"data": {"image_size": 64}, "teacher": {"epochs": 2}, "student": {"epochs": 3}},
     }  # fmt: skip
     run = tmp_path / "run"
     (run / "evaluation").mkdir(parents=True)
     (run / "evaluation" / "evaluation.json").write_text(json.dumps(evaluation))
     kept = results.keep(run, "siim_cpu")
-    assert kept["conclusions"] == [{"question": "q", "answer": "shown", "words": "w"}]
+    assert kept["conclusions"] == [{"title": "q", "outcome": "shown", "text": "w"}]
     assert kept["models"]["teacher"]["figures"]["auroc"]["value"] == 0.9
     assert kept["experiment"] == "research/siim_cpu.toml"
     folder, name = ("leave-one-source-out", "students.json") if renamed else ("without", "without.json")

@@ -114,6 +114,8 @@ def test_a_criteria_file_of_an_earlier_version_is_read(tmp_path):
     path = tmp_path / "gates.toml"
     path.write_text('[[gate]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = 1\njudged_on = "value"\n')
     assert load_criteria(path) == (Criterion("a", "t", "", "data", at_most=1, evaluated_on="value"),)
+    path.write_text('[[gate]]\nkey = "sources.less_student_alone"\ntitle = "t"\nscope = "model"\nat_most = 1\n')
+    assert load_criteria(path)[0].key == "sources.less_baseline_student"
 
 
 def test_each_line_names_quantity_value_limit_and_outcome():

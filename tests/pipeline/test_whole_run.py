@@ -66,7 +66,7 @@ def test_a_run_leaves_report_tables_bundle_and_its_configuration(finished):
     folder, result = finished
     assert result.report.read_text(encoding="utf-8").count("<table") >= 3
     table = json.loads((folder / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
-    assert {"teacher", "student alone", "distilled student", "exported file"} <= set(json.dumps(table).split('"'))
+    assert {"teacher", "baseline student", "distilled student", "exported file"} <= set(json.dumps(table).split('"'))
     assert json.loads((folder / "experiment.json").read_text())["data"]["image_size"] == 32
     assert (folder / "index.rejected.csv").is_file()
     assert result.bundle.is_file()

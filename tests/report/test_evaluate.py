@@ -12,9 +12,11 @@ from pocketcxr import roles
 from pocketcxr.errors import DataError
 from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.evaluation.costs import Costs, Latency
+from pocketcxr.evaluation.scoring import score
 from pocketcxr.report import conclusions
-from pocketcxr.report.evaluate import evaluate_models, score
+from pocketcxr.report.evaluate import evaluate_models, evaluate_predictors
 from pocketcxr.report.evaluation_tables import source_rows
+from pocketcxr.report.tables import present
 
 QUICK = EvaluationConfig(bootstrap=80)
 
@@ -66,7 +68,7 @@ def test_figures_are_those_of_the_saved_predictions(run, tmp_path):
         area = roc_auc_score([label == "typical" for label in truth], [float(row["p_typical"]) for row in rows])
         assert figures["auroc"]["value"] == pytest.approx(area)
         assert figures["auroc"]["low"] <= area <= figures["auroc"]["high"]
-        # The two films of a patient carry the same number, so that anybody can resample patients.
+        # The two images of a patient carry the same number, so that anybody can resample patients.
         assert len(rows) == table["data"]["test_images"]
         assert len({row["patient"] for row in rows}) == table["data"]["test_patients"] < len(rows)
 
@@ -77,30 +79,45 @@ def test_no_file_names_a_patient(run, tmp_path):
         assert path.is_dir() or "secret" not in path.read_text(encoding="utf-8"), path
 
 
-def test_verdicts_tell_gain_from_no_gain(run):
-    found = {verdict.question: verdict for verdict in run(FOUR).verdicts}
-    teacher = found["Is the teacher better than the student trained alone?"]
-    assert (teacher.answer, teacher.short) == (conclusions.SHOWN, "Yes")
-    assert found["Did distillation help the student?"].answer == conclusions.SHOWN
-    assert found["How close does the student come to its teacher?"].answer in (
-        conclusions.NOT_SHOWN,
-        conclusions.OPPOSITE,
-    )
-    parity = found["Does the exported file answer like the network it was made from?"]
-    assert parity.answer == conclusions.SHOWN
-    assert "1.010 in the file" in parity.words
+def test_conclusions_tell_gain_from_no_gain(run):
+    found = {one.title: one for one in run(FOUR).conclusions}
+    teacher = found["Teacher against baseline student"]
+    assert (teacher.outcome, teacher.short) == (conclusions.SHOWN, "Better: shown")
+    assert teacher.figure.startswith("+0.")
+    assert found["Distilled student against baseline student"].outcome == conclusions.SHOWN
+    assert found["Distilled student against teacher"].outcome in (conclusions.NOT_SHOWN, conclusions.OPPOSITE)
+    parity = found["Exported file against the network it was made from"]
+    assert parity.outcome == conclusions.SHOWN
+    assert "1.010 in the file" in parity.text
+
+
+def test_summary_says_which_model_how_good_and_what_to_do(run):
+    evaluation = run(FOUR)
+    lines = {one.quantity: one for one in evaluation.key_figures}
+    assert lines["AUROC for “typical”"].value.startswith("0.9")
+    assert lines["Difference to the baseline student"].outcome == "better"
+    assert ", p " in lines["Difference to the teacher"].value
+    assert lines["Sensitivity at the screening threshold"].limit == "at least 95 %"
+    assert evaluation.next_steps[-1].startswith("Run pocketcxr audit")
+    assert not any("better teacher" in step for step in evaluation.next_steps)
+
+
+def test_next_steps_name_a_useless_teacher_and_a_harmful_distillation(run):
+    steps = run({roles.TEACHER: (0.2, 1, {}), roles.BASELINE: (3.0, 2, {}), roles.DISTILLED: (0.2, 3, {})}).next_steps
+    assert steps[0].startswith("Use the baseline student, or distil from a better teacher")
+    assert steps[1].startswith("Train a better teacher")
 
 
 def test_a_gain_that_could_be_chance_is_not_shown(run):
     models = {roles.BASELINE: (1.2, 2, {}), roles.DISTILLED: (1.2, 3, {})}
-    (verdict,) = run(models).verdicts
-    assert (verdict.answer, verdict.short) == (conclusions.NOT_SHOWN, "Not shown")
-    assert "no proof that they are equal" in verdict.words
+    (found,) = run(models).conclusions
+    assert (found.outcome, found.short) == (conclusions.NOT_SHOWN, "Difference not shown")
+    assert "no proof that the two are equal" in found.text
 
 
 def test_a_worse_teacher_is_called_worse(run):
-    (verdict,) = run({roles.TEACHER: (0.0, 1, {}), roles.BASELINE: (3.0, 2, {})}).verdicts
-    assert (verdict.answer, verdict.short) == (conclusions.OPPOSITE, "No, the opposite")
+    (found,) = run({roles.TEACHER: (0.0, 1, {}), roles.BASELINE: (3.0, 2, {})}).conclusions
+    assert (found.outcome, found.short) == (conclusions.OPPOSITE, "Worse: shown")
 
 
 def test_comparisons_are_of_distilled_minus_others(run):
@@ -123,31 +140,31 @@ def test_headline_names_figure_images_patients_and_costs(run):
 
 
 def test_temperature_is_fitted_only_where_the_model_brings_none(run):
-    judged = {one.name: one for one in run(FOUR | {roles.EXPORTED: (2.5, 3, {"temperature": 2.0})}).models}
-    assert judged[roles.EXPORTED].calibration.temperature is None
-    assert judged[roles.TEACHER].calibration.temperature > 1.5  # its logits were stretched threefold
+    result = {one.name: one for one in run(FOUR | {roles.EXPORTED: (2.5, 3, {"temperature": 2.0})}).models}
+    assert result[roles.EXPORTED].calibration.temperature is None
+    assert result[roles.TEACHER].calibration.temperature > 1.5  # its logits were stretched threefold
 
 
 def test_operating_points_come_from_the_calibration_split(run, make_dataset):
     dataset = make_dataset()
-    (judged,) = run({"m": (1.0, 2, {})}, dataset).models
-    screening = judged.calibration.operating_points[0]
+    (result,) = run({"m": (1.0, 2, {})}, dataset).models
+    screening = result.calibration.operating_points[0]
     negatives, positives = np.bincount(dataset.labels[dataset.positions("calibration")])
     assert screening.chosen_on == f"calibration split ({positives} positive, {negatives} negative images)"
     assert screening.sensitivity >= 0.95
-    truth = judged.scored.labels == 1
-    called = judged.probabilities[:, 1] >= screening.threshold
-    assert judged.figures["sensitivity@screening"].value == pytest.approx(called[truth].mean())
+    truth = result.predictions.labels == 1
+    called = result.probabilities[:, 1] >= screening.threshold
+    assert result.figures["sensitivity@screening"].value == pytest.approx(called[truth].mean())
 
 
 def test_sources_have_figures_of_their_own(run, make_dataset):
     dataset = make_dataset()
-    (judged,) = run({"m": (1.0, 2, {})}, dataset).models
-    sources = np.array([dataset.rows[i].source for i in judged.scored.positions])
+    (result,) = run({"m": (1.0, 2, {})}, dataset).models
+    sources = np.array([dataset.rows[i].source for i in result.predictions.positions])
     for source in ("north", "south"):
         keep = sources == source
-        expected = (judged.predicted == judged.scored.labels)[keep].mean()
-        assert judged.per_source[source]["accuracy"].value == pytest.approx(expected)
+        expected = (result.predicted == result.predictions.labels)[keep].mean()
+        assert result.per_source[source]["accuracy"].value == pytest.approx(expected)
 
 
 def with_sources(dataset, source_of):
@@ -158,14 +175,14 @@ def with_sources(dataset, source_of):
 def test_sources_with_too_little_say_why(run, make_dataset):
     dataset = with_sources(make_dataset(), lambda i: "tiny" if i in (6, 7, 8) else ("even", "odd")[i % 2])
     evaluation = run({"m": (1.0, 2, {})}, dataset)
-    (judged,) = evaluation.models
-    assert judged.per_source["tiny"]["accuracy"].why == "only 3 images, fewer than 10"
-    assert judged.per_source["even"]["auroc"].why == "no images of class typical"
-    assert judged.per_source["odd"]["specificity@screening"].why == "no images of a class other than typical"
-    assert judged.per_source["even"]["accuracy"].value is not None
-    assert judged.figures["auroc"].value is not None
+    (result,) = evaluation.models
+    assert result.per_source["tiny"]["accuracy"].why == "only 3 images, fewer than 10"
+    assert result.per_source["even"]["auroc"].why == "no images of class typical"
+    assert result.per_source["odd"]["specificity@screening"].why == "no images of a class other than typical"
+    assert result.per_source["even"]["accuracy"].value is not None
+    assert result.figures["auroc"].value is not None
     # Even numbers are negative and odd ones typical, so the source gives every class away (but for the tiny one).
-    assert any("nothing but the source" in caution and "for 98.3 %" in caution for caution in evaluation.cautions)
+    assert any("source of an image alone" in caution and ": 98.3 %" in caution for caution in evaluation.cautions)
     assert any("Only one class comes from: even, odd" in caution for caution in evaluation.cautions)
 
 
@@ -195,7 +212,7 @@ def test_one_class_only_in_the_test_split(run, make_dataset):
     assert table["models"]["teacher"]["figures"]["auroc"]["why"] == "no images of class typical"
     assert table["models"]["teacher"]["figures"]["accuracy"]["value"] is not None
     assert evaluation.headline.startswith("The exported file cannot be rated by AUROC")
-    assert evaluation.verdicts[0].answer == conclusions.NOT_MEASURABLE
+    assert evaluation.conclusions[0].outcome == conclusions.NOT_MEASURABLE
 
 
 def test_a_single_patient_has_figures_without_intervals(run, make_dataset):
@@ -203,7 +220,7 @@ def test_a_single_patient_has_figures_without_intervals(run, make_dataset):
     table = assert_readable(evaluation)
     assert table["models"]["teacher"]["figures"]["accuracy"]["low"] is None
     assert "one patient" in table["models"]["teacher"]["figures"]["accuracy"]["why"]
-    assert {verdict.answer for verdict in evaluation.verdicts[:3]} == {conclusions.NOT_MEASURABLE}
+    assert {one.outcome for one in evaluation.conclusions[:3]} == {conclusions.NOT_MEASURABLE}
     assert evaluation.shared_patients == 1
     assert "stand in both the training and the test split" in evaluation.report.read_text()
 
@@ -234,10 +251,10 @@ def test_empty_calibration_leaves_thresholds_out_and_says_so(run):
 
 def test_one_class_in_the_calibration_split_is_not_calibrated_on(run, make_dataset):
     dataset = make_dataset(classes=np.where(np.arange(120) // 3 % 4 == 1, 0, np.arange(120) % 2))
-    (judged,) = run({"m": (2.0, 0, {})}, dataset).models
-    assert judged.calibration.temperature == 1.0
-    assert any("no calibration image of typical" in note for note in judged.calibration.notes)
-    assert judged.calibration.operating_points == ()
+    (result,) = run({"m": (2.0, 0, {})}, dataset).models
+    assert result.calibration.temperature == 1.0
+    assert any("no calibration image of typical" in note for note in result.calibration.notes)
+    assert result.calibration.operating_points == ()
 
 
 def test_bad_calls_are_refused_in_words(make_dataset, make_oracle, tmp_path):
@@ -267,7 +284,52 @@ def test_equal_seeds_give_equal_files(run, tmp_path):
 
 def test_evaluating_needs_no_training_framework():
     code = (
-        "import sys, pocketcxr.report.evaluate, pocketcxr.report.evaluation_page; "
-        "sys.exit(', '.join({'torch', 'timm', 'onnx'} & set(sys.modules)) or 0)"
+        "import sys, pocketcxr.report.evaluate; sys.exit(', '.join({'torch', 'timm', 'onnx'} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_evaluation_of_an_earlier_version_is_read_under_present_names(run, tmp_path):
+    run(FOUR)
+    now = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    questions = {title: question for question, title in conclusions.FORMER_TITLES.items()}
+    former = json.loads(json.dumps(now).replace("baseline student", "student alone"))
+    former["verdicts"] = [
+        {
+            "question": questions[one["title"].replace("student alone", "baseline student")],
+            "answer": one["outcome"],
+            "short": one["short"],
+            "words": one["text"],
+        }
+        for one in former.pop("conclusions")
+    ]
+    read = present(former)
+    assert read["models"] == now["models"]
+    assert read["comparisons"] == now["comparisons"]
+    assert [one | {"figure": ""} for one in read["conclusions"]] == [one | {"figure": ""} for one in now["conclusions"]]
+    assert present(now) == now
+
+
+def test_a_model_that_gives_probabilities_only_is_measured_as_it_is(make_dataset, make_oracle, tmp_path):
+    dataset = make_dataset()
+    oracle = make_oracle(dataset, 2.0, 1, scale=3.0)
+
+    def probabilities(images):
+        return oracle(images).probabilities
+
+    evaluation = evaluate_predictors(
+        {"mine": probabilities, "full": oracle}, dataset, config=QUICK, out=tmp_path / "out", title="t"
+    )
+    mine, full = evaluation.models
+    assert mine.calibration.temperature is None
+    assert mine.predictions.implied_temperature == pytest.approx(1.0, abs=1e-3)
+    assert mine.probabilities == pytest.approx(oracle(dataset.images(mine.predictions.positions)).probabilities)
+    assert mine.figures["auroc"].value == pytest.approx(full.figures["auroc"].value)
+    assert mine.calibration.operating_points
+    assert full.calibration.temperature > 1.5
+
+
+def test_probabilities_that_do_not_sum_to_one_are_refused(make_dataset):
+    dataset = make_dataset()
+    with pytest.raises(DataError, match="sum to 1"):
+        score("m", lambda images: np.full((len(images), 2), 0.9), dataset, dataset.positions("test"))

@@ -9,7 +9,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from pocketcxr import roles
 from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.evaluation.costs import Costs, Latency
-from pocketcxr.report.evaluate import evaluate_models, score
+from pocketcxr.evaluation.scoring import score
+from pocketcxr.report.evaluate import evaluate_models
 from pocketcxr.report.evaluation_charts import _precision, _roc, curves_of_models
 from pocketcxr.report.evaluation_page import predictive_values
 from pocketcxr.report.plots import Axis, Series, interval_chart, line_chart
@@ -115,9 +116,9 @@ def test_page_says_what_a_reader_must_know(page):
 
 def test_errors_in_the_gallery_are_the_most_confident_ones(page):
     shown = page.evaluation.primary
-    wrong = shown.probabilities.max(axis=1)[shown.predicted != shown.scored.labels]
+    wrong = shown.probabilities.max(axis=1)[shown.predicted != shown.predictions.labels]
     _, _, gallery = page.text.partition("Most confident errors")
-    first = re.search(r"called \w+\s*\(([\d.]+) %\)", gallery)
+    first = re.search(r"predicted \w+\s*\(([\d.]+) %\)", gallery)
     assert float(first[1]) == pytest.approx(100 * wrong.max(), abs=0.06)
 
 

@@ -16,8 +16,9 @@ from pocketcxr.data.rows import IndexRow, write_rows
 from pocketcxr.evaluation.calibration import softmax
 from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.evaluation.costs import Costs
+from pocketcxr.evaluation.scoring import Predictions
 from pocketcxr.labels import TASKS
-from pocketcxr.report.evaluate import Predictions, evaluate_models
+from pocketcxr.report.evaluate import evaluate_models
 from pocketcxr.report.types import Measure, Section, Table
 from pocketcxr.reporting.run_record import read_run_record
 from pocketcxr.training.config import load_experiment

@@ -68,7 +68,7 @@ def test_an_evaluation_of_an_earlier_version_is_read_under_the_names_of_today(tm
     (tmp_path / "evaluation" / "evaluation.json").write_text(json.dumps(old))
     evaluation = read_run_record(tmp_path).evaluation
     assert set(evaluation["models"]) == {roles.BASELINE, roles.DISTILLED}
-    assert evaluation["conclusions"][0]["words"] == f"0.9 (distilled student) against 0.8 ({roles.BASELINE})"
+    assert evaluation["conclusions"][0]["text"] == f"0.9 (distilled student) against 0.8 ({roles.BASELINE})"
 
 
 def test_a_k_fold_protocol_tests_every_image_once(run_folder, tmp_path):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.report.formatting import in_unit, with_interval
+from pocketcxr.roles import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,4 +161,6 @@ def _criterion(table: dict[str, Any], where: str) -> Criterion:
             f"found {scope!r} and {evaluated_on!r}"
         )
     texts = {name: str(table.get(name, "")) for name in ("why", "fault")}
-    return Criterion(key=table["key"], title=table["title"], scope=scope, evaluated_on=evaluated_on, **texts, **limits)
+    return Criterion(
+        key=canonical(table["key"]), title=table["title"], scope=scope, evaluated_on=evaluated_on, **texts, **limits
+    )

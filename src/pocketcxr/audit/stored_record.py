@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pocketcxr.audit.criteria import criteria_tables
 from pocketcxr.errors import DataError
 from pocketcxr.report.types import Measure, Section, Table
+from pocketcxr.roles import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ def read_audit(path: Path) -> AuditFile:
         DataError: the file is damaged or of another program.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = canonical(json.loads(path.read_text(encoding="utf-8")))
         sections = tuple(_section(section) for section in table["sections"])
         criteria = criteria_tables(table)
         if criteria:

@@ -1,8 +1,8 @@
 """Is one model better than another on the same images? Paired tests, each saying what it assumes.
 
-The bootstrap over patients is the one to trust: it keeps a patient's films together. McNemar (1947, exact) and DeLong
+The bootstrap over patients is the one to trust: it keeps a patient's images together. McNemar (1947, exact) and DeLong
 (1988, in the O(n log n) form of Sun and Xu 2014, IEEE Signal Processing Letters 21, section III) treat images as
-independent, so that with several films per patient their p-values come out too small.
+independent, so that with several images per patient their p-values come out too small.
 """
 
 from __future__ import annotations

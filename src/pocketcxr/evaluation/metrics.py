@@ -27,6 +27,29 @@ def auroc(scores: ArrayLike, is_positive: ArrayLike) -> float:
     return float(ranking(np.asarray(scores), np.asarray(is_positive, dtype=bool))[0][0])
 
 
+def macro_auroc(
+    probabilities: NDArray[np.floating],
+    truth: NDArray[np.int64],
+    weights: Weights | None = None,
+    *,
+    skip_absent: bool = False,
+) -> NDArray[np.float64]:
+    """Mean over the classes of the one-against-rest AUROC, for every resample.
+
+    Args:
+        probabilities: [n, classes].
+        truth: int [n].
+        weights: [resamples, n]; None means one row of ones.
+        skip_absent: average over the classes that occur, instead of NaN where one is absent.
+    """
+    rows = np.ones((1, len(truth))) if weights is None else weights
+    classes = range(probabilities.shape[1])
+    kept = [i for i in classes if not skip_absent or 0 < (truth == i).sum() < len(truth)]
+    if not kept:
+        return np.full(len(rows), np.nan)
+    return np.mean([ranking(probabilities[:, i], truth == i, rows)[0] for i in kept], axis=0)
+
+
 def average_precision(scores: ArrayLike, is_positive: ArrayLike) -> float:
     """Average precision as scikit-learn has it (no interpolation); NaN without positives."""
     return float(ranking(np.asarray(scores), np.asarray(is_positive, dtype=bool))[1][0])

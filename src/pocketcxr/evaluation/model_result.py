@@ -1,4 +1,4 @@
-"""One model, judged: calibrated on the calibration split, measured on the test split, overall and per source."""
+"""Results of a model: calibrated on the calibration split, measured on the test split, overall and per source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pocketcxr.errors import DataError
-from pocketcxr.evaluation.calibration import conformal_quantile, conformal_sets, fit_temperature, softmax
+from pocketcxr.evaluation.calibration import conformal_quantile, conformal_sets, fit_temperature
 from pocketcxr.evaluation.intervals import Estimate, Replicates, bootstrap, interval, not_measurable
 from pocketcxr.evaluation.metrics import confusion, figures
 from pocketcxr.evaluation.operating_points import choose_operating_points
@@ -49,7 +49,7 @@ class Calibration:
 class ModelResult:
     """One model with all its figures; `probabilities` [n, classes] are calibrated, `confusion` counts truth by row."""
 
-    scored: Predictions
+    predictions: Predictions
     probabilities: NDArray[np.float64]
     calibration: Calibration
     figures: dict[str, Estimate]
@@ -59,7 +59,7 @@ class ModelResult:
     @property
     def name(self) -> str:
         """Name of the model."""
-        return self.scored.name
+        return self.predictions.name
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -68,30 +68,30 @@ class ModelResult:
 
 
 def calibrate(
-    scored: Predictions | None, task: Task, config: EvaluationConfig, *, brings_temperature: bool
+    predictions: Predictions | None, task: Task, config: EvaluationConfig, *, brings_temperature: bool
 ) -> Calibration:
-    """Fit temperature, conformal quantile and operating points on what a model says of the calibration split.
+    """Fit temperature, conformal quantile and operating points to predictions on the calibration split.
 
     Nothing is guessed: without images, or with one class only, what cannot be fitted stays out and `notes` say so.
     """
-    if scored is None or len(scored.labels) == 0:
+    if predictions is None or len(predictions.labels) == 0:
         note = "no calibration images: no temperature, conformal sets or operating points were fitted"
         return Calibration(None if brings_temperature else 1.0, None, (), 0, (note,))
     notes: list[str] = []
-    absent = [label for i, label in enumerate(task.labels) if not (scored.labels == i).any()]
+    absent = [label for i, label in enumerate(task.labels) if not (predictions.labels == i).any()]
     temperature: float | None = None
     if not brings_temperature:
-        alone = len(absent) >= len(task.labels) - 1
-        temperature = 1.0 if alone else fit_temperature(scored.logits, scored.labels)
-        if alone:
+        one_class = len(absent) >= len(task.labels) - 1
+        temperature = 1.0 if one_class else fit_temperature(predictions.logits, predictions.labels)
+        if one_class:
             notes.append(f"temperature left at 1: no calibration image of {', '.join(absent)}")
-    probabilities = scored.probabilities if temperature is None else softmax(scored.logits, temperature)
-    quantile = conformal_quantile(probabilities, scored.labels, coverage=config.coverage)
+    probabilities = predictions.calibrated(temperature)
+    quantile = conformal_quantile(probabilities, predictions.labels, coverage=config.coverage)
     points: tuple[OperatingPoint, ...] = ()
     try:
         points = choose_operating_points(
             probabilities[:, task.positive_index],
-            scored.labels == task.positive_index,
+            predictions.labels == task.positive_index,
             label=task.positive,
             sensitivity=config.screening_sensitivity,
             specificity=config.confirming_specificity,
@@ -99,11 +99,11 @@ def calibrate(
         )
     except DataError as error:
         notes.append(str(error))
-    return Calibration(temperature, quantile, points, len(scored.labels), tuple(notes))
+    return Calibration(temperature, quantile, points, len(predictions.labels), tuple(notes))
 
 
-def judge(
-    scored: Sequence[Predictions],
+def model_results(
+    predictions: Sequence[Predictions],
     calibrations: Mapping[str, Calibration],
     *,
     task: Task,
@@ -114,7 +114,7 @@ def judge(
     """Measure several models on the same test images.
 
     Args:
-        scored: what each model says of them, images in the same order.
+        predictions: of each model on them, images in the same order.
         calibrations: by model name.
         task: classes and the positive one.
         config: resamples and seed.
@@ -122,10 +122,10 @@ def judge(
         sources: name of the source of each image [n].
 
     Returns:
-        The models judged, and the bootstrap replicates of all figures by model, for paired comparisons.
+        The result of each model, and the bootstrap replicates of all figures by model, for paired comparisons.
     """
-    truth = scored[0].labels
-    measures = {one.name: _Measure(one, calibrations[one.name], task) for one in scored}
+    truth = predictions[0].labels
+    measures = {one.name: _Measure(one, calibrations[one.name], task) for one in predictions}
     everything = np.ones(len(truth), dtype=bool)
     overall, replicates = _measured(measures, everything, members, config, task=task, least=1)
     by_source = {}
@@ -133,15 +133,15 @@ def judge(
         by_source[str(source)], _ = _measured(
             measures, sources == source, members, config, task=task, least=MIN_PER_CLASS, least_images=MIN_IMAGES
         )
-    judged = []
-    for one in scored:
+    results = []
+    for one in predictions:
         probabilities = measures[one.name].probabilities
         counts = confusion(
             truth, probabilities.argmax(axis=1), classes=len(task.labels), weights=np.ones((1, len(truth)))
         )
-        judged.append(
+        results.append(
             ModelResult(
-                scored=one,
+                predictions=one,
                 probabilities=probabilities,
                 calibration=calibrations[one.name],
                 figures=overall[one.name],
@@ -149,16 +149,16 @@ def judge(
                 confusion=counts[0].astype(np.int64),
             )
         )
-    return judged, replicates
+    return results, replicates
 
 
 class _Measure:
     """All figures of one model as a function of weights over a subset of the test images."""
 
-    def __init__(self, scored: Predictions, calibration: Calibration, task: Task) -> None:
-        temperature, quantile = calibration.temperature, calibration.conformal_quantile
-        self.probabilities = scored.probabilities if temperature is None else softmax(scored.logits, temperature)
-        self.truth = scored.labels
+    def __init__(self, predictions: Predictions, calibration: Calibration, task: Task) -> None:
+        quantile = calibration.conformal_quantile
+        self.probabilities = predictions.calibrated(calibration.temperature)
+        self.truth = predictions.labels
         self.task = task
         self.thresholds = {point.name: point.threshold for point in calibration.operating_points}
         self.sets = None if quantile is None else conformal_sets(self.probabilities, quantile)

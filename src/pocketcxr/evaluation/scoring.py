@@ -8,26 +8,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.errors import DataError
 from pocketcxr.evaluation.calibration import softmax
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from pocketcxr.bundle.contract import ModelOutputs, Predict
+    from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.evaluation.config import EvaluationConfig
 
+_SUM = 1e-2  # half precision rounds; anything further from 1 is no distribution over the classes
 _SAME = 1e-3  # probabilities this close to softmax(logits) carry no temperature of their own
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one model says of n images.
+    """Predictions of one model for n images.
 
     `positions` int [n] in the data set; `labels` int [n], the truth; `probabilities` and `logits` float64 [n, classes];
     `novelty` [n] or None; `saliency` maps a position to class activation maps [classes, rows, columns] for the few
-    images that a report shows.
+    images that a report shows. `as_is` marks a model that gives probabilities only: they are measured as they are,
+    without a temperature.
     """
 
     name: str
@@ -37,11 +42,18 @@ class Predictions:
     logits: NDArray[np.float64]
     novelty: NDArray[np.float64] | None = None
     saliency: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    as_is: bool = False
 
     @property
     def brings_temperature(self) -> bool:
         """Whether the probabilities are more than the softmax of the logits: the model is calibrated already."""
-        return len(self.labels) > 0 and bool(np.abs(self.probabilities - softmax(self.logits)).max() > _SAME)
+        if self.as_is or len(self.labels) == 0:
+            return self.as_is
+        return bool(np.abs(self.probabilities - softmax(self.logits)).max() > _SAME)
+
+    def calibrated(self, temperature: float | None) -> NDArray[np.float64]:
+        """Probabilities [n, classes] after a temperature fitted here, or the model's own where it is None."""
+        return self.probabilities if temperature is None else softmax(self.logits, temperature)
 
     @property
     def implied_temperature(self) -> float:
@@ -75,7 +87,7 @@ def calibration_positions(dataset: Dataset, config: EvaluationConfig) -> NDArray
 
 def score(
     name: str,
-    predict: Predict,
+    predict: Predict | Callable[[NDArray[np.float32]], NDArray[np.floating]],
     dataset: Dataset,
     positions: NDArray[np.int64],
     *,
@@ -87,7 +99,8 @@ def score(
 
     Args:
         name: of the model, as tables shall name it.
-        predict: takes float32 [n, 1, size, size] in [0, 1], gives `pocketcxr.bundle.contract.ModelOutputs`.
+        predict: takes float32 [n, 1, size, size] in [0, 1], gives `pocketcxr.bundle.contract.ModelOutputs`, or
+            probabilities [n, classes] alone, which are then measured as they are: see `Predictions.as_is`.
         dataset: labelled images.
         positions: int [n], which of them; may be empty.
         batch_size: images per call.
@@ -106,10 +119,13 @@ def score(
     probabilities, logits = np.zeros((len(positions), classes)), np.zeros((len(positions), classes))
     novelty: list[NDArray[np.float32]] = []
     maps: dict[int, NDArray[np.float16]] = {}
+    as_is = False
     starts = range(0, len(positions), batch_size)
     for start in tqdm(starts, desc=f"scoring with {name}", unit="batch", disable=not progress, leave=False):
         batch = positions[start : start + batch_size]
-        outputs = predict(dataset.images(batch))
+        answer = predict(dataset.images(batch))
+        as_is = as_is or not isinstance(answer, ModelOutputs)
+        outputs = model_outputs(answer)
         _check(outputs, name, len(batch), classes)
         probabilities[start : start + len(batch)] = outputs.probabilities
         logits[start : start + len(batch)] = outputs.logits
@@ -126,7 +142,17 @@ def score(
         logits=logits,
         novelty=np.concatenate(novelty).astype(np.float64) if novelty else None,
         saliency={int(positions[i]): maps[int(positions[i])].astype(np.float32) for i in chosen},
+        as_is=as_is,
     )
+
+
+def model_outputs(answer: ModelOutputs | NDArray[np.floating]) -> ModelOutputs:
+    """Outputs of a model; from probabilities [n, classes] alone, logits and embedding are their logarithms."""
+    if isinstance(answer, ModelOutputs):
+        return answer
+    probabilities = np.asarray(answer, dtype=np.float32)
+    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    return ModelOutputs(probabilities, logits, logits)
 
 
 def _check(outputs: ModelOutputs, name: str, images: int, classes: int) -> None:
@@ -138,6 +164,11 @@ def _check(outputs: ModelOutputs, name: str, images: int, classes: int) -> None:
             )
         if not np.isfinite(table).all():
             raise DataError(f"model {name}: found NaN or infinity among its {what}; it cannot be evaluated")
+    sums = outputs.probabilities.sum(axis=1)
+    if images and np.abs(sums - 1).max() > _SUM:
+        raise DataError(
+            f"model {name}: expected probabilities that sum to 1, found {sums.min():.3g} to {sums.max():.3g}"
+        )
 
 
 def _notable(probabilities: NDArray[np.float64], labels: NDArray[np.int64], count: int) -> list[int]:

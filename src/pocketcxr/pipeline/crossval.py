@@ -17,15 +17,16 @@ from pocketcxr.data.rows import read_rows, write_rows
 from pocketcxr.data.splits.assign import assign_folds, fold_splits
 from pocketcxr.errors import ConfigError
 from pocketcxr.evaluation.calibration import fit_temperature, softmax
+from pocketcxr.evaluation.metrics import macro_auroc
+from pocketcxr.evaluation.scoring import Predictions, score
 from pocketcxr.files import write_json
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
-from pocketcxr.pipeline.evaluate import macro_auroc
 from pocketcxr.pipeline.prepare import index_sources
 from pocketcxr.pipeline.run import Run, log_to, open_run
 from pocketcxr.pipeline.stages import student_stage, teacher_stage
-from pocketcxr.report.evaluate import Predictions, evaluate_models, score
+from pocketcxr.report.evaluate import evaluate_models
 from pocketcxr.run_folder import checkpoint
 
 if TYPE_CHECKING:
@@ -157,7 +158,6 @@ def _report(run: Run, rows: list[IndexRow], task: Task, scores: list[_FoldScores
         [calibrated[word] for word in words],
         dataset,
         config=run.experiment.evaluation,
-        costs={},
         out=run.evaluation,
         title=f"pocketcxr: {len(scores)}-fold cross-validation, {task.name}",
         notes=remarks,
@@ -190,7 +190,7 @@ def _per_fold(run: Run, words: Sequence[str], scores: list[_FoldScores], level: 
         accuracies = [
             float((fold.test[word].probabilities.argmax(axis=1) == fold.test[word].labels).mean()) for fold in scores
         ]
-        areas = [macro_auroc(fold.test[word]) for fold in scores]
+        areas = [float(macro_auroc(fold.test[word].probabilities, fold.test[word].labels)[0]) for fold in scores]
         table += [
             (word, fold, accuracy, area) for fold, (accuracy, area) in enumerate(zip(accuracies, areas, strict=True))
         ]

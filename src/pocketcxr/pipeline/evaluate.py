@@ -1,4 +1,4 @@
-"""The judging half of a run: teacher against student before distilling, the bundle, and all networks side by side."""
+"""Evaluation of a run: teacher against baseline student before distilling, the bundle, all networks side by side."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pocketcxr import roles
 from pocketcxr.errors import CheckpointError
 from pocketcxr.evaluation.costs import ONNX_PROGRAM, Costs, measure_latency, measure_peak_memory
 from pocketcxr.evaluation.intervals import clusters
-from pocketcxr.evaluation.metrics import auroc
-from pocketcxr.evaluation.model_result import calibrate, judge
-from pocketcxr.evaluation.scoring import calibration_positions
+from pocketcxr.evaluation.metrics import macro_auroc
+from pocketcxr.evaluation.model_result import calibrate, model_results
+from pocketcxr.evaluation.scoring import calibration_positions, score
 from pocketcxr.export.export import export_student
 from pocketcxr.export.storages import BYTES
 from pocketcxr.files import write_json
@@ -28,7 +28,7 @@ from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.input_filter import fitted_input_filter
 from pocketcxr.pipeline.release_check import audit_mark
 from pocketcxr.pipeline.run import notes
-from pocketcxr.report.evaluate import evaluate_models, score
+from pocketcxr.report.evaluate import evaluate_predictors
 from pocketcxr.run_folder import checkpoint
 from pocketcxr.training.losses.distillation import needs_teacher
 from pocketcxr.version import __version__
@@ -41,40 +41,39 @@ if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.evaluation.intervals import Estimate
     from pocketcxr.pipeline.run import Run
-    from pocketcxr.report.evaluate import Evaluation, Predictions
 
 _LOGGER = logging.getLogger("pocketcxr")
-_SALIENCY_EXAMPLES = 12
 _RESEARCH_LICENCE = (
     "Weights: for research only, under the terms of the images they were trained on; see the model card. "
     "Code: Apache-2.0."
 )
-_TOLD = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
+_RECORDED = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
 
 
 def compare_on_calibration(run: Run, dataset: Dataset) -> None:
-    """Say, before anything is distilled, whether the teacher beats the student trained alone; keep it in the run.
+    """Compare teacher and baseline student before anything is distilled, and record the outcome in the run.
 
-    Only the calibration split is looked at: the test split is for the end.
+    Only the calibration split is used: the test split is for the end.
     """
     positions = dataset.positions("calibration")
     found: dict[str, float] = {}
     for name, folder in ((roles.TEACHER, run.teacher), (roles.BASELINE, run.student_baseline)):
         scored = score(name, as_predict(load_network(checkpoint(folder))[0]), dataset, positions, progress=run.progress)
-        found[name] = macro_auroc(scored)
-    teacher, alone = found[roles.TEACHER], found[roles.BASELINE]
+        found[name] = float(macro_auroc(scored.probabilities, scored.labels)[0])
+    teacher, baseline = found[roles.TEACHER], found[roles.BASELINE]
     write_json(
-        run.folder / "teacher-check.json", {"calibration_auroc_macro": found, "teacher_beats_student": teacher > alone}
+        run.folder / "teacher-check.json",
+        {"calibration_auroc_macro": found, "teacher_beats_student": teacher > baseline},
     )
-    words = "beats" if teacher > alone else "DOES NOT beat"
+    outcome = "better" if teacher > baseline else "NOT better"
     _LOGGER.info(
-        "teacher %s the student alone on the calibration split: mean AUROC %.3f against %.3f (%d images)",
-        words,
+        "teacher against baseline student on the calibration split: mean AUROC %.3f against %.3f (%d images): %s",
         teacher,
-        alone,
+        baseline,
         len(positions),
+        outcome,
     )
-    if not teacher > alone:
+    if not teacher > baseline:
         _LOGGER.warning(
             "a teacher that is no better than its student seldom helps it: train it longer, or on more pixels"
         )
@@ -158,24 +157,8 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         )
     if not predicts:
         raise CheckpointError(f"{run.folder}: no trained network to evaluate; run  pocketcxr distill -o {run.folder}")
-    evaluation = evaluate_models(
-        [
-            score(
-                name, predict, dataset, calibration_positions(dataset, run.experiment.evaluation), progress=run.progress
-            )
-            for name, predict in predicts.items()
-        ],
-        [
-            score(
-                name,
-                predict,
-                dataset,
-                dataset.positions("test"),
-                keep_saliency=_SALIENCY_EXAMPLES,
-                progress=run.progress,
-            )
-            for name, predict in predicts.items()
-        ],
+    evaluation = evaluate_predictors(
+        predicts,
         dataset,
         config=run.experiment.evaluation,
         costs=_with_latency(predicts, costs, dataset),
@@ -185,20 +168,16 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         curves=_curves(trained),
         command=" ".join(["pocketcxr", *sys.argv[1:]]),
         settings=dataclasses.asdict(run.experiment),
+        progress=run.progress,
     )
-    return outcome(evaluation, run)
+    lines = [evaluation.headline, *(f"{one.title}: {one.outcome}. {one.text}" for one in evaluation.conclusions)]
+    bundle = [f"bundle: {run.bundle}"] if run.bundle.is_file() else []
+    return "\n".join([*lines, *bundle, f"report: {evaluation.report}"])
 
 
 def _taught(run: Run) -> bool:
     """Whether the student that a run exports learned from a teacher."""
     return needs_teacher(run.experiment.student.losses)
-
-
-def outcome(evaluation: Evaluation, run: Run) -> str:
-    """The outcome of a run in a few lines for the terminal."""
-    lines = [evaluation.headline, *(f"{v.question} {v.answer}: {v.words}" for v in evaluation.verdicts)]
-    bundle = [f"bundle: {run.bundle}"] if run.bundle.is_file() else []
-    return "\n".join([*lines, *bundle, f"report: {evaluation.report}"])
 
 
 def _curves(trained: Mapping[str, Path]) -> dict[str, Path]:
@@ -210,13 +189,6 @@ def _curves(trained: Mapping[str, Path]) -> dict[str, Path]:
     return found
 
 
-def macro_auroc(scored: Predictions) -> float:
-    """Mean over the classes of the one-against-rest AUROC; NaN where a class is absent."""
-    return float(
-        np.mean([auroc(scored.probabilities[:, i], scored.labels == i) for i in range(scored.probabilities.shape[1])])
-    )
-
-
 def test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
     """Figures of a model on the test split, overall and per source, for a bundle's manifest."""
     config, task, positions = run.experiment.evaluation, dataset.task, dataset.positions("test")
@@ -225,7 +197,7 @@ def test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]
     )
     test = score("student", predict, dataset, positions, progress=run.progress)
     rows = [dataset.rows[i] for i in positions]
-    (judged,), _ = judge(
+    (result,), _ = model_results(
         [test],
         {"student": calibrate(calibration, task, config, brings_temperature=False)},
         task=task,
@@ -233,10 +205,10 @@ def test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]
         members=clusters(rows),
         sources=np.array([row.source for row in rows]),
     )
-    overall = {name: _figure(figure) for name, figure in judged.figures.items() if name in _TOLD or "@" in name}
+    overall = {name: _figure(figure) for name, figure in result.figures.items() if name in _RECORDED or "@" in name}
     sources = {
-        source: {name: _figure(figure) for name, figure in figures.items() if name in _TOLD}
-        for source, figures in judged.per_source.items()
+        source: {name: _figure(figure) for name, figure in figures.items() if name in _RECORDED}
+        for source, figures in result.per_source.items()
     }
     return {
         "split": "test",

@@ -39,7 +39,7 @@ def train_without_sources(
 ) -> dict[str, Path]:
     """Train the light network again without each source in turn, on labels only; resumable, done ones are kept.
 
-    The student alone, not the distilled one: the teacher has seen every source and would tell of it. For the same
+    The baseline student, not the distilled one: the teacher has seen every source and would tell of it. For the same
     reason first weights must not come from a network that has seen these sources; where they come from a file that was
     trained on X-rays, a warning says so. Of a source neither training nor calibration images are used.
 

@@ -177,7 +177,7 @@ def _randomised(path: Path, *, seed: int) -> Callable[[], Iterable[tuple[str, Pr
 
 
 def _rivals(run: Run | None) -> dict[str, Predict]:
-    """Teacher and student alone, where the run has them."""
+    """Teacher and baseline student, where the run has them."""
     if run is None:
         return {}
     require_extra("train", "torch", "timm")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pocketcxr.evaluation.calibration import reliability_bins
-from pocketcxr.report import conclusions
+from pocketcxr.report.conclusions import headline_metric, metric_name
 from pocketcxr.report.formatting import number, percent
 from pocketcxr.report.plots import Axis, Series, interval_chart, line_chart
 
@@ -35,19 +35,19 @@ class Chart(NamedTuple):
 
 def overview(models: Sequence[ModelResult], task: Task) -> str:
     """The figure that models are compared by, with intervals, as SVG; empty where no model has it."""
-    metric = conclusions.headline_metric(task)
+    metric = headline_metric(task)
     rows = [
         (one.name, figure.value, figure.low, figure.high)
         for one in models
         if (figure := one.figures[metric]).value is not None
     ]
-    name = conclusions.metric_words(metric, task)
+    name = metric_name(metric, task)
     return interval_chart(rows, title=f"{name}, with 95 % intervals", axis=name) if rows else ""
 
 
 def curves_of_models(models: Sequence[ModelResult], task: Task) -> list[Chart]:
     """ROC, precision-recall and reliability of the positive class for all models; nothing where a class is absent."""
-    truth = models[0].scored.labels == task.positive_index
+    truth = models[0].predictions.labels == task.positive_index
     if truth.all() or not truth.any():
         return []
     scores = {one.name: one.probabilities[:, task.positive_index] for one in models}
@@ -108,7 +108,7 @@ def curves_of_classes(shown: ModelResult, task: Task) -> list[Chart]:
         return []
     series = []
     for place, label in enumerate(task.labels):
-        truth = shown.scored.labels == place
+        truth = shown.predictions.labels == place
         points = [] if truth.all() or not truth.any() else _roc(truth, shown.probabilities[:, place])
         series.append(Series(label, points, place))
     said = ", ".join(f"{label} {number(shown.figures[f'auroc/{label}'].value)}" for label in task.labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from pocketcxr.evaluation.intervals import Estimate
     from pocketcxr.report.types import Measure
 
-    Show = Callable[[float | None], str]
+
+Show: TypeAlias = "Callable[[float | None], str]"
 
 MISSING = "–"
 """Stands where there is no number."""

@@ -56,9 +56,9 @@ def examples(
         right: right answers, or else wrong ones.
         most: number of images at most.
     """
-    truth, predicted = shown.scored.labels, shown.predicted
+    truth, predicted = shown.predictions.labels, shown.predicted
     confidence = shown.probabilities.max(axis=1)
-    has_map = np.array([int(position) in shown.scored.saliency for position in shown.scored.positions])
+    has_map = np.array([int(position) in shown.predictions.saliency for position in shown.predictions.positions])
     wanted = np.flatnonzero((predicted == truth) == right)
     order = sorted((int(i) for i in wanted), key=lambda i: (not has_map[i], -confidence[i]))
     if right:
@@ -80,14 +80,14 @@ def common_root(dataset: Dataset) -> Path:
 
 
 def _example(place: int, shown: ModelResult, models: Sequence[ModelResult], dataset: Dataset, root: Path) -> Example:
-    position = int(shown.scored.positions[place])
+    position = int(shown.predictions.positions[place])
     row, labels = dataset.rows[position], dataset.task.labels
     pixels = np.asarray(dataset.pixels[position])
     chosen = int(shown.predicted[place])
-    saliency = shown.scored.saliency.get(position)
+    saliency = shown.predictions.saliency.get(position)
     heatmap = ""
     if saliency is not None:
-        temperature = shown.calibration.temperature or shown.scored.implied_temperature
+        temperature = shown.calibration.temperature or shown.predictions.implied_temperature
         evidence = evidence_map(saliency, chosen, temperature=temperature)
         # The pixels are the network's own square, so the map covers them whole, padded or not.
         heatmap = data_uri(draw_heatmap(pixels.astype(np.float32) / np.float32(255), evidence, aspect="squash"))
@@ -95,7 +95,7 @@ def _example(place: int, shown: ModelResult, models: Sequence[ModelResult], data
     return Example(
         path=str(path.relative_to(root)),
         source=row.source,
-        truth=labels[int(shown.scored.labels[place])],
+        truth=labels[int(shown.predictions.labels[place])],
         predicted=labels[chosen],
         probability=float(shown.probabilities[place, chosen]),
         picture=data_uri(pixels),

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pocketcxr.evaluation.model_result import calibration_json
 from pocketcxr.files import write_csv, write_json
+from pocketcxr.report.conclusions import FORMER_TITLES
 from pocketcxr.report.formatting import slug
+from pocketcxr.roles import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pocketcxr.report.evaluate import Evaluation
 
 FORMAT_VERSION = 1
+
+_FORMER_FIELDS = {"question": "title", "answer": "outcome", "words": "text"}
 
 
 def write_tables(
@@ -71,7 +75,8 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             "labels": list(evaluation.task.labels),
             "positive": evaluation.task.positive,
         },
-        "verdicts": [dataclasses.asdict(verdict) for verdict in evaluation.verdicts],
+        "conclusions": [dataclasses.asdict(conclusion) for conclusion in evaluation.conclusions],
+        "next_steps": list(evaluation.next_steps),
         "cautions": list(evaluation.cautions),
         "notes": list(evaluation.notes),
         "models": {
@@ -97,6 +102,17 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         },
         "config": dataclasses.asdict(evaluation.config),
     }
+
+
+def present(record: Mapping[str, Any]) -> dict[str, Any]:
+    """An ``evaluation.json``, or what was kept of one, of this version or an earlier one, under present names."""
+    table = canonical(dict(record))
+    found = table.pop("verdicts", None) or table.get("conclusions")
+    if found is not None:
+        table["conclusions"] = [{_FORMER_FIELDS.get(name, name): one[name] for name in one} for one in found]
+        for one in table["conclusions"]:
+            one["title"] = FORMER_TITLES.get(one["title"], one["title"])
+    return table
 
 
 def environment() -> dict[str, str]:
@@ -164,7 +180,7 @@ def _write_predictions(path: Path, one: ModelResult, evaluation: Evaluation, dat
                 *(f"{p:.7g}" for p in row),
             )
             for position, patient, truth, row in zip(
-                one.scored.positions, evaluation.members, one.scored.labels, one.probabilities, strict=True
+                one.predictions.positions, evaluation.members, one.predictions.labels, one.probabilities, strict=True
             )
         ),
     )

@@ -18,6 +18,7 @@ from pocketcxr.bundle.format import read_bundle, read_manifest, sha256_of
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import DataError
 from pocketcxr.former_names import with_current_names
+from pocketcxr.report.tables import present
 from pocketcxr.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 STAGES = ("teacher", "student-baseline", "student-distilled")
 """Folders of a run that hold a training."""
 
-FORMER_BASELINE = "student alone"
-"""Name of the baseline student in evaluations of earlier versions."""
 
 _CHECKPOINTS = ("teacher.safetensors", "best.safetensors")
 _RECORD_KEY = "pocketcxr.record"
@@ -176,8 +175,8 @@ def read_run_record(folder: Path) -> RunRecord:
         rows=_rows(folder / rows_file) if rows_file else (),
         rows_file=rows_file,
         rejected=_rejected(folder / "index.rejected.csv"),
-        evaluation=_renamed(table("evaluation/evaluation.json")),
-        teacher_check=table("teacher-check.json"),
+        evaluation=present(table("evaluation/evaluation.json")),
+        teacher_check=roles.canonical(table("teacher-check.json")),
         bundle=(bundle := _bundle(folder)),
         stages=stages,
         finished={
@@ -280,13 +279,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(found).__name__}; run its stage again")
     return found
-
-
-def _renamed(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """An evaluation with the names of today: the student without a teacher had another one in earlier versions."""
-    text = json.dumps(evaluation).replace(FORMER_BASELINE, roles.BASELINE)
-    found = json.loads(text)
-    return found | {"conclusions": found.pop("verdicts")} if "verdicts" in found else found
 
 
 def _read_text(path: Path) -> str:

@@ -20,7 +20,7 @@ def audited(drawn):
     return audit_model(
         drawn_models.reader("border"),
         data,
-        rivals={"teacher": drawn_models.reader("lungs"), "student alone": drawn_models.reader("border")},
+        rivals={"teacher": drawn_models.reader("lungs"), "baseline student": drawn_models.reader("border")},
         strangers=strangers,
         config=CONFIG,
         seed=3,

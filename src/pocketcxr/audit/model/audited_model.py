@@ -13,7 +13,6 @@ from pocketcxr.errors import DataError
 from pocketcxr.evaluation.calibration import softmax
 from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.evaluation.intervals import Estimate, bootstrap, clusters, interval
-from pocketcxr.evaluation.metrics import ranking
 from pocketcxr.evaluation.model_result import Calibration, calibrate
 from pocketcxr.evaluation.scoring import Predictions
 
@@ -182,16 +181,6 @@ def even_sample(
         rank.append(turns.setdefault(str(names[place]), 0))
         turns[str(names[place])] += 1
     return np.sort(order[np.argsort(np.array(rank, dtype=np.int64), kind="stable")][:count]).astype(np.int64)
-
-
-def macro_auroc(
-    probabilities: NDArray[np.floating], truth: NDArray[np.int64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """AUROC of each class against the rest, averaged over the classes that occur, for weights [resamples, n]."""
-    present = [i for i in range(probabilities.shape[1]) if (truth == i).any() and not (truth == i).all()]
-    if not present:
-        return np.full(len(weights), np.nan)
-    return np.mean([ranking(probabilities[:, i], truth == i, weights)[0] for i in present], axis=0)
 
 
 def figures_with_intervals(

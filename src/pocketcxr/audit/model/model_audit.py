@@ -8,7 +8,7 @@ Sections, in order, and the keys of their measures (stable: gates name them)::
     shortcuts    lungs.trusted  .untouched_auroc .lungs_out_auroc .box_out_auroc .border_only_auroc .lungs_only_auroc
                  .shuffled_auroc .kept_without_lungs .kept_without_box .marker_changed .look_changed .look_followed
                  .source_share
-    sources      .readable .readable_within_class .chance .less_teacher .less_student_alone .less_<other rival>
+    sources      .readable .readable_within_class .chance .less_teacher .less_baseline_student .less_<other rival>
     saliency     .in_lungs .focus .pointing .randomised_similarity
     robustness   .worst_drop .noise_drop .blur_drop .jpeg_drop .gamma_drop .rotation_drop .crop_drop .resolution_drop
                  .inversion_drop
@@ -75,7 +75,7 @@ def audit_model(
         predict: the model under audit; a bundle, or a network behind `models.predict.as_predict`.
         dataset: with train, calibration and test split at the model's size; rows with source, and view, sex, age and
             patient where the sets say them.
-        rivals: other models by name whose embeddings are read too; `evaluation.roles.TEACHER` and ``BASELINE``
+        rivals: other models by name whose embeddings are read too; `roles.TEACHER` and ``BASELINE``
             are the names that the inheritance of shortcuts is told by.
         strangers: kind to images that should be refused, from `load_strangers`; may be empty.
         config: sizes; None takes the thorough ones.

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.audit.model.audited_model import figures_with_intervals, macro_auroc
+from pocketcxr.audit.model.audited_model import figures_with_intervals
 from pocketcxr.audit.model.config import EVERYDAY, STRENGTHS
 from pocketcxr.audit.model.distortions import distort
-from pocketcxr.evaluation.metrics import figures
+from pocketcxr.evaluation.metrics import figures, macro_auroc
 from pocketcxr.report.formatting import number, with_interval
 from pocketcxr.report.panels import Panel, panels, sheet
 from pocketcxr.report.types import Measure, Section, Table, measure
@@ -120,7 +120,7 @@ def _figures(
         )
         name = f"{key[0]} {key[1]:g}"
         found[f"{name} accuracy"], found[f"{name} ece"] = table["accuracy"], table["ece"]
-        found[f"{name} auroc"] = macro_auroc(probabilities, truth, weights)
+        found[f"{name} auroc"] = macro_auroc(probabilities, truth, weights, skip_absent=True)
         found[f"{name} drop"] = found[" 0 auroc"] - found[f"{name} auroc"]
     return found
 

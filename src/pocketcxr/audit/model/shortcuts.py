@@ -15,7 +15,8 @@ import numpy as np
 
 from pocketcxr.audit.model import masking as probes
 from pocketcxr.audit.model.appearance_shift import CHANGE_KEYS, Probed, changes, source_share
-from pocketcxr.audit.model.audited_model import figures_with_intervals, macro_auroc
+from pocketcxr.audit.model.audited_model import figures_with_intervals
+from pocketcxr.evaluation.metrics import macro_auroc
 from pocketcxr.report.formatting import number, percent, with_interval
 from pocketcxr.report.panels import bars, overlay, sheet
 from pocketcxr.report.types import Measure, Section, Table, measure, missing
@@ -133,7 +134,7 @@ def _figures(
     before = probed.plain.argmax(axis=1)
     for name, probabilities in asked.items():
         predicted = probabilities.argmax(axis=1)
-        found[f"auroc {name}"] = macro_auroc(probabilities, truth, weights)
+        found[f"auroc {name}"] = macro_auroc(probabilities, truth, weights, skip_absent=True)
         found[f"accuracy {name}"] = weights @ (predicted == truth) / total
         found[f"changed {name}"] = weights @ (predicted != before) / total
     skill = found["auroc untouched"] - 0.5
