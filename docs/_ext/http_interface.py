@@ -9,10 +9,10 @@ from commands import subcommands
 from markdown import code, table
 
 from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
+from pocketcxr.serving.api.examples import DETAILS
+from pocketcxr.serving.api.problems import KINDS
 from pocketcxr.serving.app import make_service, openapi_document
-from pocketcxr.serving.examples import DETAILS
 from pocketcxr.serving.middleware import SECURITY_HEADERS
-from pocketcxr.serving.problems import KINDS
 from pocketcxr.serving.settings import Settings
 from pocketcxr.serving.static_site import PAGE_HEADERS
 

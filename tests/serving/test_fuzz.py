@@ -24,8 +24,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from corrupted_files import mutant, whole_pictures
 from dicom_files import bytes_of, dataset_of
 from invalid_inputs import CHEST, encoded, png_of, radiograph, soft
-from pocketcxr.serving.problems import KINDS
-from pocketcxr.serving.schemas import Predictions, Problem
+from pocketcxr.serving.api.problems import KINDS
+from pocketcxr.serving.api.schemas import Predictions, Problem
 
 FILES = 16  # of one form
 HANG_S = 60

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pocketcxr.serving.encodings import IDENTITY, chosen_encoding
-from pocketcxr.serving.static_site import PAGE_HEADERS
+from pocketcxr.serving.static_site import IDENTITY, PAGE_HEADERS, chosen_encoding
 
 SCRIPT, RUNTIME, MODEL = "assets/index-P2Xu9kJm.js", "assets/runtime-DkQ_9x1z.wasm", "model.onnx"
 BY_BROTLI = b"the bytes of the form by Brotli: the service sends them as they are"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pocketcxr.serving.problems import KINDS
+from pocketcxr.serving.api.problems import KINDS
 
 LIMITS = {
     "file_bytes": 200_000,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pocketcxr.cli import build_parser
-from pocketcxr.serving import schemas
-from pocketcxr.serving.examples import DETAILS, MODEL
-from pocketcxr.serving.problems import KINDS
+from pocketcxr.serving.api import schemas
+from pocketcxr.serving.api.examples import DETAILS, MODEL
+from pocketcxr.serving.api.problems import KINDS
 from pocketcxr.serving.settings import Limits, settings_from
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "_ext" / "http_interface.py"

@@ -10,8 +10,8 @@ from starlette.datastructures import Headers
 
 from pocketcxr.cli import main
 from pocketcxr.errors import ConfigError
-from pocketcxr.serving.auth import check_site, check_token
-from pocketcxr.serving.problems import ProblemError
+from pocketcxr.serving.api.problems import ProblemError
+from pocketcxr.serving.auth import check_origin, check_token
 from pocketcxr.serving.settings import Limits, Settings, is_loopback, read_token
 
 TOKEN = "correct-horse-battery-staple"
@@ -123,11 +123,11 @@ def test_right_token_and_no_token_asked_for_pass():
 )
 def test_web_sites_cannot_reach_a_service_without_token(headers, code):
     if code is None:
-        check_site(Headers(headers), "")
+        check_origin(Headers(headers), "")
         return
     with pytest.raises(ProblemError, match=code):
-        check_site(Headers(headers), "")
-    check_site(Headers(headers), TOKEN)  # a site does not know the token
+        check_origin(Headers(headers), "")
+    check_origin(Headers(headers), TOKEN)  # a site does not know the token
 
 
 def test_token_guards_pictures_model_and_metrics_but_not_health(start, pictures):

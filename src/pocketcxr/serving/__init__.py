@@ -1,1 +1,1 @@
-"""HTTP service and static page for a bundle: no training framework, no file kept, no identifier logged."""
+"""The HTTP service: scores images with a bundle; needs no training framework, keeps no file, logs no identifier."""

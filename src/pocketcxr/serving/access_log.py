@@ -1,6 +1,6 @@
-"""The log: one JSON object per line, without file names, addresses, header values or anything else of a request.
+"""The access log: one JSON object per line, without file names, addresses, header values or other data of a request.
 
-What other libraries say is reduced to who said it and where: their messages may quote what they were given.
+Messages of other libraries are reduced to logger and line, because they may quote what they were given.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from pocketcxr.serving.worker import place_of
 
 OWN = "pocketcxr.serving"
-_PLAIN_SPOKEN = (OWN, "uvicorn.error")  # loggers whose messages hold no data of requests
+_LOGGERS_WITHOUT_DATA = (OWN, "uvicorn.error")  # loggers whose messages hold no data of requests
 
 
 class JsonLines(logging.Formatter):
@@ -22,7 +22,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        own = record.name.startswith(_PLAIN_SPOKEN)
+        own = record.name.startswith(_LOGGERS_WITHOUT_DATA)
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -34,7 +34,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def write_journal() -> None:
+def configure_access_log() -> None:
     """Send everything that this process logs to standard error as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())

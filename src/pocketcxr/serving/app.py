@@ -1,4 +1,4 @@
-"""The application: addresses, what they take and what they answer."""
+"""The application: routes of the HTTP interface."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
 from starlette.requests import ClientDisconnect
 
-from pocketcxr.serving import examples, schemas
+from pocketcxr.serving.api import examples, schemas
+from pocketcxr.serving.api.openapi import complete_openapi, request_body
+from pocketcxr.serving.api.problems import KINDS, LIST_PATH, ProblemError, handle_errors, responses_of
+from pocketcxr.serving.api.uploads import FORM_TYPE, PICTURE_TYPES, expected_size, read_uploads
 from pocketcxr.serving.auth import check_token
-from pocketcxr.serving.backpressure import Admission
+from pocketcxr.serving.backpressure import Backpressure
 from pocketcxr.serving.metrics import Metrics
-from pocketcxr.serving.middleware import Exchange
-from pocketcxr.serving.openapi import complete_openapi, request_body
-from pocketcxr.serving.pool import Abandoned, Pool
-from pocketcxr.serving.problems import KINDS, LIST_PATH, ProblemError, handle_errors, responses_of
-from pocketcxr.serving.static_site import page_at
-from pocketcxr.serving.uploads import FORM_TYPE, PICTURE_TYPES, expected_size, read_uploads
+from pocketcxr.serving.middleware import RequestMiddleware
+from pocketcxr.serving.pool import ClientGoneError, Pool
+from pocketcxr.serving.static_site import site_at
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
     from pocketcxr.bundle.manifest import Manifest
+    from pocketcxr.serving.api.uploads import Upload
     from pocketcxr.serving.settings import Limits, Settings
-    from pocketcxr.serving.uploads import Upload
     from pocketcxr.serving.worker import Answer
 
 _CLIENT_LEFT = 499  # nginx's number; nobody receives it, the log shows it
@@ -37,13 +37,13 @@ _DESCRIPTION = "Scores chest X-rays with a small network. Research use only, not
 
 @dataclass(frozen=True)
 class Service:
-    """What the addresses share."""
+    """State that all routes share."""
 
     settings: Settings
     manifest: Manifest
     sha256: str
     pool: Pool
-    admission: Admission
+    backpressure: Backpressure
     metrics: Metrics
 
 
@@ -58,14 +58,14 @@ def make_service(settings: Settings, manifest: Manifest, *, sha256: str) -> Serv
         timeout_s=settings.limits.picture_timeout_s,
         max_pixels=settings.limits.pixels,
     )
-    admission = Admission(settings.limits, pool)
-    metrics = Metrics(admission, pool, model=identity)
-    return Service(settings, manifest, sha256, pool, admission, metrics)
+    backpressure = Backpressure(settings.limits, pool)
+    metrics = Metrics(backpressure, pool, model=identity)
+    return Service(settings, manifest, sha256, pool, backpressure, metrics)
 
 
-def make_app(service: Service) -> Exchange:
+def make_app(service: Service) -> RequestMiddleware:
     """Return the ASGI application of a service whose pool is running."""
-    return Exchange(_interface(service), service.metrics, token=service.settings.token)
+    return RequestMiddleware(_interface(service), service.metrics, token=service.settings.token)
 
 
 def openapi_document(service: Service) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _interface(service: Service) -> FastAPI:
     guarded = _guarded(service)
     app.include_router(_about(service), **guarded)
     app.include_router(_pictures(service), **guarded)
-    app.router.default = page_at(service.settings.page)  # not a mount, which would take the API's 405 away
+    app.router.default = site_at(service.settings.page)  # not a mount, which would take the API's 405 away
     return app
 
 
@@ -179,7 +179,7 @@ def _pictures(service: Service) -> APIRouter:
     ) -> Response:
         try:
             answers = await _score(request, service, service.settings.limits, heatmap=heatmap)
-        except (Abandoned, ClientDisconnect):
+        except (ClientGoneError, ClientDisconnect):
             return Response(status_code=_CLIENT_LEFT)
         if len(answers) == 1 and answers[0].failure:
             raise _problem_of(answers[0])
@@ -200,7 +200,7 @@ def _pictures(service: Service) -> APIRouter:
             (answer,) = await _score(
                 request, service, dataclasses.replace(service.settings.limits, files=1), heatmap=True
             )
-        except (Abandoned, ClientDisconnect):
+        except (ClientGoneError, ClientDisconnect):
             return Response(status_code=_CLIENT_LEFT)
         if answer.failure:
             raise _problem_of(answer)
@@ -223,7 +223,7 @@ _PICTURE_PROBLEMS = (
 
 async def _score(request: Request, service: Service, limits: Limits, *, heatmap: bool) -> list[Answer]:
     log = request.state.log
-    with service.admission.admit(expected_size(request, limits)) as ticket:
+    with service.backpressure.admit(expected_size(request, limits)) as ticket:
         uploads = await read_uploads(request, limits)
         ticket.take(pictures=len(uploads) - 1)
         log["files"], log["bytes"] = len(uploads), sum(len(upload.data) for upload in uploads)

@@ -1,4 +1,4 @@
-"""Who may ask: whoever holds the token, or, without one, programs and pages of this computer alone."""
+"""Authorises requests: by the token, or, where the service has none, from this computer only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hmac
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pocketcxr.serving.problems import ProblemError
+from pocketcxr.serving.api.problems import ProblemError
 from pocketcxr.serving.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def check_token(headers: Headers, token: str) -> None:
         )
 
 
-def check_site(headers: Headers, token: str) -> None:
+def check_origin(headers: Headers, token: str) -> None:
     """Refuse web sites that use a browser on this computer to reach a service without a token.
 
     A site can point its own name at 127.0.0.1 (the header Host then gives that name away), or have the browser post a

@@ -1,7 +1,7 @@
-"""Back-pressure: how long a line the service lets grow, and how many bytes it holds; what is beyond is told to return.
+"""Back-pressure: limits the queue and the bytes in memory; requests beyond are refused with `Retry-After`.
 
-A line is bounded by the time that its end would wait, because nobody is served by an answer that comes too late, and a
-picture takes 5 ms or 5 s depending on what it is. The pace is measured (`Pool.pace_s`).
+The queue is limited by its expected waiting time, which depends on the images: one takes 5 ms to 5 s. The time per
+image is measured (`Pool.pace_s`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pocketcxr.serving.problems import ProblemError
+from pocketcxr.serving.api.problems import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -23,14 +23,14 @@ LONGEST_RETRY_S = 60
 """Most seconds that `Retry-After` tells."""
 
 
-class Admission:
-    """Counts what is inside. Used by the event loop alone, so that no lock is needed."""
+class Backpressure:
+    """Counts images and bytes of accepted requests. Used by the event loop only, so that no lock is needed."""
 
     def __init__(self, limits: Limits, pool: Pool, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing is inside."""
+        """Start with nothing accepted."""
         self.pictures = self.bytes = 0
         self._limits, self._pool, self._clock = limits, pool, clock
-        self._promised = 0.0  # when the last one that was sent away may come
+        self._promised = 0.0  # when the last refused client may return
 
     @contextmanager
     def admit(self, size: int) -> Generator[Ticket]:
@@ -47,7 +47,7 @@ class Admission:
             self.pictures -= ticket.pictures
             self.bytes -= ticket.bytes
             if not self.pictures:
-                self._promised = 0.0  # whoever was sent away has come already, or is not coming
+                self._promised = 0.0  # refused clients have returned already, or will not
 
     @property
     def wait_s(self) -> float:
@@ -72,9 +72,9 @@ class Admission:
         self.bytes += size
 
     def _retry_after_s(self, pictures: int) -> int:
-        """Whole seconds after which there should be room for this one, behind all that were sent away before it.
+        """Whole seconds after which there should be room for this one, behind all that were refused before it.
 
-        If all were told the same second, all would come back in it, and most would be sent away again.
+        If all were told the same second, all would return in it, and most would be refused again.
         """
         now = self._clock()
         room = now + max(0.0, self.wait_s - self._limits.wait_s)
@@ -85,10 +85,10 @@ class Admission:
 class Ticket:
     """What one request has counted in."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, backpressure: Backpressure) -> None:
         """Nothing is counted yet."""
         self.pictures = self.bytes = 0
-        self._admission = admission
+        self._admission = backpressure
 
     def take(self, *, pictures: int = 0, size: int = 0) -> None:
         """Count more in for this request.

@@ -1,4 +1,4 @@
-"""What ``pocketcxr serve`` does: check, bind, load, answer until a stop signal, then finish what was accepted."""
+"""Runs ``pocketcxr serve``: check, bind, load, answer until a stop signal, then finish accepted requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import uvicorn
 
 from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
 from pocketcxr.errors import ConfigError
-from pocketcxr.serving.access_log import write_journal
+from pocketcxr.serving.access_log import configure_access_log
 from pocketcxr.serving.app import make_app, make_service
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ def run_serve(settings: Settings) -> None:
 
     Raises:
         BundleError: no usable bundle.
-        ConfigError: the address cannot be had.
+        ConfigError: the address cannot be bound.
     """
     path = default_bundle_path() if settings.bundle is None else settings.bundle
     data = read_bundle(path)
     settings = dataclasses.replace(settings, bundle=path)
     service = make_service(settings, read_manifest(data, str(path)), sha256=sha256_of(data, str(path)))
     with _bound_socket(settings.host, settings.port) as listener:
-        write_journal()
+        configure_access_log()
         try:
             service.pool.start()
             _serve(service, listener)
@@ -87,7 +87,7 @@ class _Server(uvicorn.Server):
         _LOGGER.info("listening", extra={"fields": fields})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        _LOGGER.info("stopping", extra={"fields": {"pictures": self._service.admission.pictures}})
+        _LOGGER.info("stopping", extra={"fields": {"pictures": self._service.backpressure.pictures}})
         for server in self.servers:
             server.close()
         await asyncio.sleep(_SETTLE_S)

@@ -1,4 +1,4 @@
-"""Counts and times for Prometheus; every label takes a few known values, none comes from a request."""
+"""Counts and times for Prometheus; label values are a fixed few and never come from a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
-    from pocketcxr.serving.backpressure import Admission
+    from pocketcxr.serving.backpressure import Backpressure
     from pocketcxr.serving.pool import Pool
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -18,7 +18,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 class Metrics:
     """All metrics of one service, in a registry of its own."""
 
-    def __init__(self, admission: Admission, pool: Pool, *, model: str) -> None:
+    def __init__(self, backpressure: Backpressure, pool: Pool, *, model: str) -> None:
         """Take what the gauges read when they are asked."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -48,9 +48,12 @@ class Metrics:
             registry=self._registry,
         )
         gauges = {
-            "pocketcxr_pictures_held": ("Pictures that wait or are scored", lambda: admission.pictures),
-            "pocketcxr_expected_wait_seconds": ("Expected wait of a picture that comes now", lambda: admission.wait_s),
-            "pocketcxr_bytes_held": ("Bytes of requests in memory", lambda: admission.bytes),
+            "pocketcxr_pictures_held": ("Pictures that wait or are scored", lambda: backpressure.pictures),
+            "pocketcxr_expected_wait_seconds": (
+                "Expected wait of a picture that comes now",
+                lambda: backpressure.wait_s,
+            ),
+            "pocketcxr_bytes_held": ("Bytes of requests in memory", lambda: backpressure.bytes),
             "pocketcxr_workers": ("Worker processes that are up", lambda: pool.running),
             "pocketcxr_worker_restarts": ("Worker processes that were replaced", lambda: pool.restarts),
         }

@@ -1,4 +1,4 @@
-"""What stands around every request: its id, its line in the log, its metrics, headers that keep browsers careful."""
+"""Middleware of every request: request id, access log, metrics, security headers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 
-from pocketcxr.serving.auth import check_site
-from pocketcxr.serving.problems import ProblemError, problem_response
+from pocketcxr.serving.api.problems import ProblemError, problem_response
+from pocketcxr.serving.auth import check_origin
 from pocketcxr.serving.worker import place_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _ERRORS_FROM = 400
 _LOGGER = logging.getLogger(__name__)
 
 
-class Exchange:
+class RequestMiddleware:
     """Outermost layer of the application (ASGI)."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, *, token: str) -> None:
@@ -48,10 +48,10 @@ class Exchange:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _OneExchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send)
         try:
             if not scope["path"].startswith(HEALTH):
-                check_site(Headers(scope=scope), self._token)
+                check_origin(Headers(scope=scope), self._token)
             await self._app(scope, exchange.receive, exchange.send)
         except ProblemError as problem:  # of the check above; the application answers its own
             problem.members["request"], exchange.fields["code"] = exchange.id, problem.code
@@ -61,7 +61,7 @@ class Exchange:
         finally:
             self._note(exchange)
 
-    def _note(self, exchange: _OneExchange) -> None:
+    def _note(self, exchange: _Exchange) -> None:
         seconds = time.perf_counter() - exchange.started
         route = getattr(exchange.scope.get("route"), "path", "other")
         method = exchange.scope["method"] if exchange.scope["method"] in _METHODS else "other"
@@ -80,7 +80,7 @@ class Exchange:
         _LOGGER.info("request", extra={"fields": fields})
 
 
-class _OneExchange:
+class _Exchange:
     """State of one request and its answer; `status` 0 means that the client left before an answer."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:

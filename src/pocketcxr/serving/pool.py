@@ -1,4 +1,4 @@
-"""The workers of a service: each scores one picture at a time; one that hangs or dies is replaced."""
+"""The worker pool of the service: each process scores one image at a time; one that hangs or ends is replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pocketcxr.errors import BundleError
 from pocketcxr.imaging.radiograph import MAX_PIXELS
 from pocketcxr.inference.process import WorkerProcess
-from pocketcxr.serving.problems import ProblemError
+from pocketcxr.serving.api.problems import ProblemError
 from pocketcxr.serving.worker import Answer, failed
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _SMOOTHING = 0.1  # weight of the newest picture in the mean time per picture
 _LOGGER = logging.getLogger(__name__)
 
 
-class Abandoned(Exception):  # noqa: N818  # no error of the service: the client has gone
+class ClientGoneError(Exception):
     """The client left before its picture's turn came."""
 
 
@@ -178,14 +178,14 @@ class Pool:
             left: tells whether the client has gone; asked when the turn has come, so that nobody's work is not done.
 
         Raises:
-            Abandoned: the client has gone.
+            ClientGoneError: the client has gone.
             ProblemError: no worker could be started.
         """
         arrived = time.perf_counter()
         worker = await self._idle.get()
         try:
             if await left():
-                raise Abandoned
+                raise ClientGoneError
             started = time.perf_counter()
             answer = await self._ask(worker, data, name, heatmap=heatmap)
             seconds = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""What a service is started with, checked once; what it accepts at most."""
+"""Settings and limits of the service, checked once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The web page at ``/``: static files without any data, with the headers that a browser needs to keep pictures inside.
+"""The web page at ``/``: static files with the security headers that the page needs.
 
 Cross-origin isolation (COOP and COEP) gives the page threads; the content policy allows nothing but the page's own
-files, so that no script could send a picture elsewhere. `make web` puts compressed forms beside the files (`.br`,
+files, so that no script could send an image elsewhere. `make web` puts compressed forms beside the files (`.br`,
 `.gz`), and those are sent to whoever takes them.
 """
 
@@ -19,11 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
-from pocketcxr.serving.encodings import IDENTITY, SUFFIXES, chosen_encoding
-
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -60,6 +58,12 @@ _MEDIA_TYPES = {
     ".woff2": "font/woff2",
 }
 
+IDENTITY = "identity"
+SUFFIXES: Mapping[str, str] = MappingProxyType({"br": ".br", "gzip": ".gz"})
+"""Encodings, the smallest first, and what the name of a file in it ends in: the names that web hosts look for, too."""
+
+_ALIASES = {"x-gzip": "gzip"}  # RFC 9110, section 8.4.1.3
+
 # What Vite names by its content: eight signs after a hyphen. A word of small letters is taken for a word.
 _HASHED = re.compile(r"-(?=[\w-]*[A-Z0-9_])[\w-]{8}\.\w+$")
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -73,12 +77,12 @@ _NOT_BUILT = (
 )
 
 
-def page_at(folder: Path | None) -> ASGIApp:
+def site_at(folder: Path | None) -> ASGIApp:
     """Return the application for all addresses that are none of the API's; None where the page was not built."""
-    return _no_page if folder is None else Page(directory=folder, html=True)
+    return _site_not_built if folder is None else StaticSite(directory=folder, html=True)
 
 
-class Page(StaticFiles):
+class StaticSite(StaticFiles):
     """Static files with the headers above, compressed where the client wants it, caches that never show an old page."""
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
@@ -155,12 +159,49 @@ def _inflated(packed: Path) -> Iterator[bytes]:
             yield block
 
 
+def chosen_encoding(accept: str | None, at_hand: Collection[str]) -> str:
+    """Return the encoding to answer in: the client's most wanted of those at hand, of equals the smallest.
+
+    Args:
+        accept: the header's value; None where the client sent none and therefore may not know any encoding.
+        at_hand: encodings of `SUFFIXES` in which the file exists; `IDENTITY` always is, and is what remains.
+    """
+    weights = _weights(accept or "")
+    others = weights.get("*", 0.0)
+    offers = [(weights.get(name, others), name) for name in SUFFIXES if name in at_hand]
+    best, name = max(offers, key=lambda offer: offer[0], default=(0.0, IDENTITY))  # of equals, max takes the first
+    # identity is wanted less than any encoding that is named, unless it is named itself
+    return name if best > 0 and best >= weights.get(IDENTITY, 0.0) else IDENTITY
+
+
+def _weights(accept: str) -> dict[str, float]:
+    """Weight of each named encoding, 0 to 1; one that cannot be read counts as a refusal."""
+    found: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key.strip() == "q":
+                weight = _number(value)
+        found[_ALIASES.get(name, name)] = weight
+    return found
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if 0 <= value <= 1 else 0.0
+
+
 def is_hashed(file: PurePath) -> bool:
     """Whether a file's name changes with its content, so that it may be kept for ever."""
     return file.parent.name == "assets" and _HASHED.search(file.name) is not None
 
 
-async def _no_page(scope: Scope, receive: Receive, send: Send) -> None:
+async def _site_not_built(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] != "/" or scope["method"] not in {"GET", "HEAD"}:
         raise HTTPException(404)
     await PlainTextResponse(_NOT_BUILT)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Takes the files out of a request, in memory alone: nothing of a patient ever reaches a disk.
+"""Reads the files of a request in memory only: no patient data reaches a disk.
 
 The form parser of the framework writes larger uploads to temporary files; this one uses the same library's event parser
 and keeps to the limits while bytes arrive, not after.
@@ -15,7 +15,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from pocketcxr.serving.problems import ProblemError
+from pocketcxr.serving.api.problems import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable

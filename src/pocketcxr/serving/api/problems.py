@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from pocketcxr.serving import examples
+from pocketcxr.serving.api import examples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,11 +1,11 @@
-"""What the OpenAPI document says beyond what FastAPI finds out by itself."""
+"""Completes the OpenAPI document that FastAPI makes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pocketcxr.serving import examples, schemas
-from pocketcxr.serving.uploads import FORM_TYPE, PICTURE_TYPES
+from pocketcxr.serving.api import examples, schemas
+from pocketcxr.serving.api.uploads import FORM_TYPE, PICTURE_TYPES
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

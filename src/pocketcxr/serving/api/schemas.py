@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from pocketcxr.serving import examples
+from pocketcxr.serving.api import examples
 
 
 class Reason(BaseModel):
