@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def results(monkeypatch):
+def results(script):
     pytest.importorskip("jinja2", reason="needs the extra evaluate")
     pytest.importorskip("huggingface_hub", reason="needs the extra evaluate")
-    monkeypatch.syspath_prepend(ROOT / "research")
-    spec = importlib.util.spec_from_file_location("results", ROOT / "research" / "results.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("results")
 
 
 def _text(results, folder):

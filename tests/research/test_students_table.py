@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,17 +9,10 @@ pytest.importorskip("scipy", reason="needs the extra evaluate")
 
 from pocketcxr.errors import ConfigError
 
-ROOT = Path(__file__).parent.parent
-
 
 @pytest.fixture
-def module(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "research")
-    spec = importlib.util.spec_from_file_location("students_table", ROOT / "research" / "students_table.py")
-    found = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "students_table", found)
-    spec.loader.exec_module(found)
-    return found
+def module(script):
+    return script("students_table")
 
 
 @pytest.fixture

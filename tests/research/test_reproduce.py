@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,16 +9,12 @@ import pytest
 from pocketcxr.cli import build_parser
 from pocketcxr.labels import load_task
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def reproduce(monkeypatch):
-    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "research" / "reproduce.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "reproduce", module)  # its dataclass looks its module up
-    spec.loader.exec_module(module)
-    return module
+def reproduce(script):
+    return script("reproduce")
 
 
 def test_every_step_is_a_command_that_is_understood(reproduce, tmp_path):

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("matplotlib", reason="needs the extra evaluate")
 pytest.importorskip("torch", reason="needs the extra train")
 
-ROOT = Path(__file__).parent.parent
-
 
 @pytest.fixture
-def frontier(monkeypatch):
-    spec = importlib.util.spec_from_file_location("frontier", ROOT / "research" / "frontier.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "frontier", module)
-    spec.loader.exec_module(module)
-    return module
+def frontier(script):
+    return script("frontier")
 
 
 def _figure(value):

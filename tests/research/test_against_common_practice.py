@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytest.importorskip("scipy", reason="needs the extra evaluate")
 pytest.importorskip("torch", reason="needs the extra train")
 
-ROOT = Path(__file__).parent.parent
-
 
 @pytest.fixture
-def module(monkeypatch):
-    path = ROOT / "research" / "against_common_practice.py"
-    spec = importlib.util.spec_from_file_location("against_common_practice", path)
-    found = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "against_common_practice", found)
-    spec.loader.exec_module(found)
-    return found
+def module(script):
+    return script("against_common_practice")
 
 
 @pytest.fixture
