@@ -51,7 +51,7 @@ def _export(case, out, gate):
         version="1",
         licence="CC0-1.0",
         records={},
-        input_gate=gate,
+        input_filter=gate,
         progress=False,
     )
 
@@ -114,7 +114,7 @@ def test_graph_whose_gate_differs_is_not_written(case, tmp_path, monkeypatch):
 
     other = _gate(32)[0]
     other.classifier.bias.data += torch.tensor([2.0, 0, 0, 0])
-    graph = core_graph(case.network, image_size=32, input_gate=other)
+    graph = core_graph(case.network, image_size=32, input_filter=other)
     monkeypatch.setattr(onnx_export, "core_graph", lambda *_, **__: graph)
     with pytest.raises(BundleError, match="the exported graph is not the network: input_kind differs"):
         _export(case, tmp_path / "x.onnx", _gate(32))
@@ -127,7 +127,7 @@ def test_a_larger_input_is_averaged_in_the_graph_and_the_student_found_beside_th
     assert sum(weight.numel() for weight in gate.parameters()) * 2 < 200_000  # bytes in half precision
     spec = NetworkSpec("student", ("mobilenetv2_035",), ("a", "b"), 160)
     student = build_network(spec)
-    model = core_graph(student, image_size=160, input_gate=gate)
+    model = core_graph(student, image_size=160, input_filter=gate)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     images = network_input(drawn_inputs(160))
     with torch.no_grad():

@@ -24,10 +24,18 @@ from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature
 from pocketcxr.evaluation.config import EvaluationConfig  # noqa: E402
 from pocketcxr.export.export import export_student  # noqa: E402
 from pocketcxr.export.int8 import distil as quantise_distil  # noqa: E402
-from pocketcxr.export.int8.core import constants, equalised, float_core, trunk  # noqa: E402
+from pocketcxr.export.int8.bench import Bench  # noqa: E402
+from pocketcxr.export.int8.candidate import Limits, misses  # noqa: E402
+from pocketcxr.export.int8.core import (  # noqa: E402
+    constants,
+    equalised,
+    float_core,
+    session,
+    trunk,
+)
 from pocketcxr.export.int8.recipe import Quantiser, Recipe, portable  # noqa: E402
 from pocketcxr.export.int8.rounding import PAIR_SUM, is_portable, within_pairs  # noqa: E402
-from pocketcxr.export.int8.search import Bench, Limits, misses, search, session  # noqa: E402
+from pocketcxr.export.int8.search import search  # noqa: E402
 from pocketcxr.inference.session import load_bundle  # noqa: E402
 from pocketcxr.labels import load_task  # noqa: E402
 from pocketcxr.models.backbones import Backbone  # noqa: E402

@@ -76,7 +76,7 @@ def _add_quantise(commands: Commands) -> None:
 
 
 def _quantise(options: argparse.Namespace) -> None:
-    from pocketcxr.export.int8.search import Limits
+    from pocketcxr.export.int8.candidate import Limits
     from pocketcxr.pipeline.quantise import run_quantise
 
     result = run_quantise(

@@ -11,7 +11,7 @@ import numpy as np
 from pocketcxr.bundle.golden import drawn_inputs
 from pocketcxr.data.dataset import evenly
 from pocketcxr.evaluation.calibration import fit_temperature
-from pocketcxr.export.novelty import CUT_OFF_PERCENTILE, GATED_CUT_OFF_PERCENTILE, NoveltyReference, fit_novelty
+from pocketcxr.export.novelty import CUT_OFF_PERCENTILE, FILTERED_CUT_OFF_PERCENTILE, NoveltyReference, fit_novelty
 from pocketcxr.export.onnx_tail import attach_tail
 from pocketcxr.export.parity import GraphRun, check_parity, differences, moved_too_far, moves, torch_outputs
 from pocketcxr.export.storages import FLOAT
@@ -57,7 +57,7 @@ def calibrated(
     splits: Splits,
     storage: str,
     *,
-    gate: InputKindNetwork | None,
+    input_filter: InputKindNetwork | None,
     progress: bool,
 ) -> tuple[Calibrated, str]:
     """Store the weights, fit what is fitted on the outputs, compare with PyTorch.
@@ -68,11 +68,11 @@ def calibrated(
         dataset: see `splits`.
         splits: the pictures to look at.
         storage: of the weights, one of `pocketcxr.export.storages.STORAGES`.
-        gate: the input gate in the graph.
+        input_filter: in the graph, None without one.
         progress: show bars on stderr.
 
     Returns:
-        The graph, and in words whether storing its weights so moves answers too far; "" where it does not.
+        The graph, and in words whether storing its weights so moves outputs too far; "" where it does not.
 
     Raises:
         BundleError: the float32 graph does not give what PyTorch gives.
@@ -83,14 +83,14 @@ def calibrated(
     known = run(splits.reference, what="novelty reference")
     own = np.isin(splits.calibration, splits.fitted)  # of the source that is calibrated on, or all
     temperature = fit_temperature(seen.logits[own], dataset.labels[splits.fitted])
-    percentile = CUT_OFF_PERCENTILE if gate is None else GATED_CUT_OFF_PERCENTILE
+    percentile = CUT_OFF_PERCENTILE if input_filter is None else FILTERED_CUT_OFF_PERCENTILE
     reference = fit_novelty(known.embedding, seen.embedding, percentile=percentile)
     attach = partial(attach_tail, temperature=temperature, reference=reference, half_weights=storage != FLOAT)
     model = attach(stored.model)
 
     size = dataset.pixels.shape[1]
     pictures = np.concatenate([drawn_inputs(size), dataset.pixels[evenly(splits.calibration, _PARITY_IMAGES)]])
-    expected = torch_outputs(network, pictures, temperature=temperature, reference=reference, input_gate=gate)
+    expected = torch_outputs(network, pictures, temperature=temperature, reference=reference, input_filter=input_filter)
     parity = {"graph": check_parity(attach(full), pictures, expected)}
     if storage != FLOAT:
         parity["stored_weights"] = differences(model, pictures, expected)

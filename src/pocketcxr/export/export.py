@@ -68,7 +68,7 @@ def export_student(
     storage: str = BYTES,
     golden_images: int = 0,
     warnings: tuple[str, ...] = (),
-    input_gate: tuple[InputKindNetwork, InputKindSpec] | None = None,
+    input_filter: tuple[InputKindNetwork, InputKindSpec] | None = None,
     measure: Callable[[Bundle], dict[str, Any]] | None = None,
     progress: bool = True,
 ) -> Path:
@@ -86,12 +86,12 @@ def export_student(
         records: tables for the manifest, by the names in `RECORDS`.
         aspect: how the dataset's pictures were made square; see `pocketcxr.bundle.manifest.Preprocessing`.
         storage: of the weights, one of `STORAGES`; the arithmetic is float32. ``8-bit`` rounds as many large layers as
-            a file of 3,000,000 bytes asks for; where that moves the answers too far, a warning says so and the weights
+            a file of 3,000,000 bytes asks for; where that moves the outputs too far, a warning says so and the weights
             stay in half precision.
         golden_images: calibration images to add to the drawn golden inputs. They leave with the bundle: only where
             their licence and their patients allow it.
         warnings: sentences that stand before all other limits in the manifest, such as the outcome of an audit.
-        input_gate: the learned gate (`pocketcxr.training.input_filter.fit`) to ship in the same graph.
+        input_filter: the learned filter (`pocketcxr.training.input_filter.fit`) to ship in the same graph.
         measure: gives the manifest's `metrics` of the finished file; they are those of the file, not of the network.
         progress: show a bar on stderr.
 
@@ -108,10 +108,10 @@ def export_student(
     from pocketcxr.export.onnx_export import core_graph
 
     _check(spec, dataset, out=out, records=records, storage=storage)
-    gate, gate_spec = input_gate or (None, None)
-    if gate_spec is not None and gate_spec.image_size != spec.image_size:
+    filter_network, filter_spec = input_filter or (None, None)
+    if filter_spec is not None and filter_spec.image_size != spec.image_size:
         raise ConfigError(
-            f"input gate was trained for {gate_spec.image_size} pixels, the student takes {spec.image_size}: "
+            f"the input filter was trained for {filter_spec.image_size} pixels, the student takes {spec.image_size}: "
             "run  pocketcxr train-input-filter  again"
         )
     splits = Splits(
@@ -121,8 +121,8 @@ def export_student(
         reference=evenly(dataset.positions("train"), MOST_REFERENCE_IMAGES),
     )
     size = dataset.pixels.shape[1]
-    full = core_graph(network, image_size=size, input_gate=gate)
-    fit = partial(calibrated, network, full, dataset, splits, gate=gate, progress=progress)
+    full = core_graph(network, image_size=size, input_filter=filter_network)
+    fit = partial(calibrated, network, full, dataset, splits, input_filter=filter_network, progress=progress)
     found, moved = fit(storage)
     if moved and storage == BYTES:
         _LOGGER.warning("%s; the weights stay in half precision", moved)
@@ -139,7 +139,7 @@ def export_student(
         version=version,
         temperature=found.temperature,
         limits=(*warnings, *manifest.limits),
-        input_filter=None if gate_spec is None else _input_gate(gate_spec),
+        input_filter=None if filter_spec is None else _filter_entry(filter_spec),
         **_tables(records, dataset, splits, found),
     )
     write_bundle(found.model, manifest, out)
@@ -211,7 +211,7 @@ def _manifest(
     )
 
 
-def _input_gate(spec: InputKindSpec) -> InputFilter:
+def _filter_entry(spec: InputKindSpec) -> InputFilter:
     """The manifest's entry; frontal stands first in every specification."""
     accept, *refused = spec.kinds
     return InputFilter(spec.kinds, accept, spec.threshold, {kind: INPUT_KINDS[kind] for kind in refused})

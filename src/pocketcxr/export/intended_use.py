@@ -15,14 +15,14 @@ treatment, or the absence of one. A qualified person reads the picture itself.
 """
 
 _LIMITS = """
-Only adult frontal chest X-rays: children, lateral views, CT slices, other body parts, photographs of films and
-screenshots with overlays are outside; the input gate and the novelty cut-off refuse many of them, not all.
+Only adult frontal chest X-rays: children, lateral views, CT slices, other body parts, photographs of radiographs
+and screenshots with overlays are outside; the input filter and the novelty cut-off refuse many of them, not all.
 
 It knows {count} classes ({labels}) and divides every picture among them. Any other disease, device or finding is put
 into one of these or called uncertain; a low probability of {positive} does not say that the lungs are healthy.
 
-A chest X-ray does not decide on an infection: early and mild COVID-19 can leave the film clear, and other causes look
-the same. Laboratory tests decide.
+A chest X-ray does not decide on an infection: early and mild COVID-19 can leave the radiograph clear, and other causes
+look the same. Laboratory tests decide.
 
 Figures come from the data named in this manifest. At hospitals, scanners and populations that are not in it, published
 models of this kind lost much of their accuracy; measure on your own patients before relying on any figure.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CUT_OFF_PERCENTILE = 99.0
-GATED_CUT_OFF_PERCENTILE = 99.8
-"""Where a learned gate stands before it: each of the two may refuse its share of good films, together at most 1 %."""
+FILTERED_CUT_OFF_PERCENTILE = 99.8
+"""With a learned input filter before it: each of the two may refuse its share of good images, together at most 1 %."""
 MOST_DIRECTIONS = 128
 EXPLAINED_VARIANCE = 0.95
 _FEWEST_IMAGES = 3

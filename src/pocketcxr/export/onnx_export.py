@@ -29,12 +29,13 @@ CORE_OUTPUTS = ("logits", "embedding", "saliency")
 class _Core(nn.Module):
     """The student with its class activation maps: the classifier applied to every place of the last feature map.
 
-    The input gate, where there is one, answers beside it; its weights are found under the name ``input_gate.``.
+    The input filter, where there is one, stands beside it. In the graph its weights are named ``input_gate.…``, as in
+    bundles of earlier versions.
     """
 
-    def __init__(self, network: Student, classifier: nn.Linear, input_gate: InputKindNetwork | None) -> None:
+    def __init__(self, network: Student, classifier: nn.Linear, input_filter: InputKindNetwork | None) -> None:
         super().__init__()
-        self.network, self.classifier, self.input_gate = network, classifier, input_gate
+        self.network, self.classifier, self.input_gate = network, classifier, input_filter
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs = self.network(image)
@@ -50,28 +51,28 @@ def cpu_copy(network: Student) -> Student:
     return copy.deepcopy(network).cpu().float().eval()
 
 
-def core_graph(network: Student, *, image_size: int, input_gate: InputKindNetwork | None = None) -> onnx.ModelProto:
+def core_graph(network: Student, *, image_size: int, input_filter: InputKindNetwork | None = None) -> onnx.ModelProto:
     """Export logits [n, classes], embedding [n, features] and saliency [n, classes, rows, columns].
 
     Args:
         network: gives `NetworkOutputs` for images [n, 1, size, size]; its linear layer `classifier` takes the
             global average of `features`.
         image_size: of the square input, in pixels.
-        input_gate: adds the output ``input_kind`` [n, kinds].
+        input_filter: adds the output ``input_kind`` [n, kinds].
 
     Raises:
         ConfigError: the network has no linear `classifier` on the global average of its features.
     """
     network = cpu_copy(network)
     classifier = linear_classifier(network, image_size)
-    gate = None if input_gate is None else copy.deepcopy(input_gate).cpu().float().eval()
+    input_filter = None if input_filter is None else copy.deepcopy(input_filter).cpu().float().eval()
     program = torch.onnx.export(
-        _Core(network, classifier, gate).eval(),
+        _Core(network, classifier, input_filter).eval(),
         (torch.rand(2, 1, image_size, image_size, generator=torch.Generator().manual_seed(0)),),
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT_NAME],
-        output_names=[*CORE_OUTPUTS, *([INPUT_KIND] if gate else [])],
+        output_names=[*CORE_OUTPUTS, *([INPUT_KIND] if input_filter else [])],
         dynamic_shapes=({0: torch.export.Dim("n")},),
         optimize=True,
         verbose=False,

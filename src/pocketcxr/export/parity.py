@@ -69,14 +69,14 @@ def torch_outputs(
     *,
     temperature: float,
     reference: NoveltyReference,
-    input_gate: InputKindNetwork | None = None,
+    input_filter: InputKindNetwork | None = None,
 ) -> ModelOutputs:
     """All outputs for pictures uint8 [n, size, size] from PyTorch and NumPy, without the exported graph."""
     network = cpu_copy(network)
     with torch.no_grad():
         outputs = network(torch.from_numpy(network_input(pictures)))
         maps = network.saliency(outputs.features)
-        kinds = None if input_gate is None else input_gate(torch.from_numpy(network_input(pictures))).numpy()
+        kinds = None if input_filter is None else input_filter(torch.from_numpy(network_input(pictures))).numpy()
     logits, embedding = outputs.logits.numpy(), outputs.embedding.numpy()
     return ModelOutputs(
         probabilities=_softmax(logits / np.float32(temperature)),
@@ -117,7 +117,7 @@ def moves(found: NDArray[np.float32], exact: NDArray[np.float32], temperature: f
 
 
 def moved_too_far(record: dict[str, dict[str, float]]) -> str:
-    """Say where storing the weights in fewer bytes moves answers beyond what is allowed; "" where it does not.
+    """Say where storing the weights in fewer bytes moves outputs beyond what is allowed; "" where it does not.
 
     Args:
         record: ``stored_weights`` from `differences`, ``calibration_split`` from `moves`, where they were measured.

@@ -66,7 +66,7 @@ class NetworkOutputs(NamedTuple):
 
 
 class Student(nn.Module):
-    """One light backbone whose pooled feature map feeds a linear classifier, so that activation maps cost nothing."""
+    """One backbone whose pooled feature map feeds a linear classifier, so that activation maps cost nothing."""
 
     def __init__(self, backbone: Backbone, *, classes: int, dropout: float) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ def as_predict(network: Network, *, temperature: float = 1.0, batch_size: int = 
     Args:
         network: teacher, student or a teacher's backbone. It is put into evaluation mode at each call.
         temperature: divides the logits before the softmax.
-        batch_size: images per forward pass; the answer does not depend on it beyond rounding.
+        batch_size: images per forward pass; the output does not depend on it beyond rounding.
 
     Returns:
         A callable: images float32 [n, 1, s, s] in [0, 1] -> outputs in the same order. `saliency` is given for a

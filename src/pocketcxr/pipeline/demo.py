@@ -1,4 +1,4 @@
-"""The demonstration: the whole run on chest X-rays that the program draws, small enough for two cores and minutes."""
+"""The demonstration: the whole run on synthetic chest X-rays, small enough for two cores and minutes."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ SETTINGS = (
     "evaluation.bootstrap=500",
 )
 NOTE = (
-    "Demonstration on DRAWINGS: these films show no patient. The figures say that the program works; they say nothing "
-    "about COVID-19 in people. The teacher starts from scratch, both students from the one that ships with pocketcxr."
+    "Demonstration on synthetic chest X-rays (DRAWINGS): they show no patient. The figures say that the program works; "
+    "they say nothing about COVID-19 in people. The teacher starts from scratch, both students from the one that ships "
+    "with pocketcxr."
 )
 
 
 def run_demo(folder: Path, *, progress: bool = True) -> RunResult:
-    """Draw patients, run everything on them, and predict unseen films, one of each kind of file, with the new bundle.
+    """Run every stage on synthetic X-rays, then predict test images, one of each file type, with the new bundle.
 
     Called again, it goes on where it stopped.
     """
@@ -49,22 +50,22 @@ def run_demo(folder: Path, *, progress: bool = True) -> RunResult:
     (folder / "notes.txt").write_text(NOTE + "\n", encoding="utf-8")
     result = run_distill(folder, load_experiment(None, SETTINGS), sources=[drawings], progress=progress)
     _LOGGER.info("predicting with the new bundle; where it looked: %s", folder / "heatmaps")
-    answers = io.StringIO()
+    table = io.StringIO()
     run_predict(
-        _unseen_films(folder / "splits.csv"),
+        _test_images(folder / "splits.csv"),
         bundle=result.bundle,
         output_format="table",
         heatmaps=folder / "heatmaps",
-        stream=answers,
+        stream=table,
     )
-    return RunResult(result.report, result.bundle, f"{answers.getvalue()}\n{NOTE}\n\n{result.summary}")
+    return RunResult(result.report, result.bundle, f"{table.getvalue()}\n{NOTE}\n\n{result.summary}")
 
 
-def _unseen_films(splits: Path) -> list[Path]:
-    """Of each class one test film in each kind of file that there is."""
-    films: dict[tuple[str, str], Path] = {}
+def _test_images(splits: Path) -> list[Path]:
+    """One test image of each class and file type."""
+    found: dict[tuple[str, str], Path] = {}
     for row in read_rows(splits):
         path = Path(row.path)
         if row.split == "test":
-            films.setdefault((row.label, path.suffix), path)
-    return [films[key] for key in sorted(films)]
+            found.setdefault((row.label, path.suffix), path)
+    return [found[key] for key in sorted(found)]

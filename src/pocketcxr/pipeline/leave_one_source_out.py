@@ -1,4 +1,4 @@
-"""Students that never saw a source, one per source: what an audit asks about a hospital that was not trained on."""
+"""Leave one source out: a student per source that never saw it, for the audit of unseen hospitals."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ LEAST_TEST_IMAGES = 20
 def train_without_sources(
     run: Run, dataset: Dataset, *, only: Sequence[str] = (), start_from: Path | None = None
 ) -> dict[str, Path]:
-    """Train the light network again without each source in turn, on labels only; resumable, done ones are kept.
+    """Train the student again without each source in turn, on labels only; resumable, done ones are kept.
 
-    The baseline student, not the distilled one: the teacher has seen every source and would tell of it. For the same
-    reason first weights must not come from a network that has seen these sources; where they come from a file that was
-    trained on X-rays, a warning says so. Of a source neither training nor calibration images are used.
+    The baseline student, not the distilled one: the teacher has seen every source, and its outputs depend on it.
+    For the same reason first weights must not come from a network that has seen these sources; where they come from a
+    file that was trained on X-rays, a warning says so. Of a source neither training nor calibration images are used.
 
     Args:
         run: whose ``student`` settings are taken; results lie in its folder ``leave-one-source-out/<source>``.

@@ -68,7 +68,7 @@ def split_index(
     """Split an index for a task, or take its sides from the table `like`; return the table of what went where.
 
     Raises:
-        ConfigError: `like` together with a setting that deals images out.
+        ConfigError: `like` together with a setting that assigns images.
         DataError, LeakError: see `assign_splits`, `assign_folds`, `reuse_splits`.
     """
     if like is not None and (tuple(fractions), seed, folds, level) != (FRACTIONS, 0, 0, LEVELS[0]):

@@ -18,17 +18,11 @@ from pocketcxr.data.dataset import evenly
 from pocketcxr.errors import ConfigError, ReleaseError
 from pocketcxr.evaluation.operating_points import choose_operating_points
 from pocketcxr.export.export import MOST_REFERENCE_IMAGES, write_bundle, write_golden_vectors
+from pocketcxr.export.int8.bench import Bench
+from pocketcxr.export.int8.candidate import Limits, compared, misses
 from pocketcxr.export.int8.chart import plot, table
-from pocketcxr.export.int8.search import (
-    Bench,
-    Limits,
-    compared,
-    golden_tolerance,
-    misses,
-    refitted_manifest,
-    search,
-    session,
-)
+from pocketcxr.export.int8.core import session
+from pocketcxr.export.int8.search import golden_tolerance, refitted_manifest, search
 from pocketcxr.files import write_json
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.pipeline.evaluate import test_figures
@@ -41,7 +35,8 @@ if TYPE_CHECKING:
 
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.data.dataset import Dataset
-    from pocketcxr.export.int8.search import Candidate, Fitted, Search
+    from pocketcxr.export.int8.bench import Fitted
+    from pocketcxr.export.int8.candidate import Candidate, Search
 
 _LOGGER = logging.getLogger("pocketcxr")
 
@@ -79,9 +74,9 @@ def run_quantise(
         run: folder of the run whose X-rays the bundle was made from.
         record: JSON of all candidates (default: ``quantise.json`` in the run's folder); a plot goes beside it.
         limits: that the int8 bundle must keep.
-        audit: also audit both files in the quick way, and refuse one that fails a gate the float file passes.
+        audit: also audit both files in the quick way, and refuse one that fails a criterion the float file passes.
         quick: a short search.
-        seed: of what is drawn by lot.
+        seed: of what is sampled at random.
         progress: show bars on stderr.
 
     Raises:
@@ -116,7 +111,7 @@ def run_quantise(
     if worse:
         out.unlink()
         golden_path(out).unlink()
-        raise ReleaseError(f"the int8 file fails gates of the audit that the float file passes: {'; '.join(worse)}")
+        raise ReleaseError(f"the int8 file fails criteria of the audit that the float file passes: {'; '.join(worse)}")
     return QuantiseResult(out, record, f"{table(found)}\n\n{_outcome(kept, out)}\ntable: {record}\nplot: {picture}")
 
 
@@ -170,9 +165,9 @@ def _record(found: Search, limits: Limits, manifest: Manifest, source: Path) -> 
 def _nothing_passed(found: Search, record: Path) -> str:
     closest = found.closest
     return (
-        f"no int8 recipe of {len(found.candidates)} keeps all limits; the closest ({closest.recipe.words}) misses: "
+        f"no int8 recipe of {len(found.candidates)} keeps all limits; the closest ({closest.recipe.summary}) misses: "
         f"{'; '.join(closest.misses)}. Nothing was written but {record}. Next: loosen the limit that is missed, or "
-        "train a student that decides less often by a hair's breadth"
+        "train a student that is less often close to a decision threshold"
     )
 
 
@@ -191,7 +186,7 @@ def _write(
     record = {
         "from_sha256": bench.sha256,
         "recipe": dataclasses.asdict(chosen.recipe),
-        "words": chosen.recipe.words,
+        "words": chosen.recipe.summary,
         "calibration_split": chosen.figures,
         "speed": chosen.speed,
         "portable": chosen.portable,
@@ -232,11 +227,11 @@ def _check_again(fitted: Fitted, bench: Bench, limits: Limits, chosen: Candidate
     Raises:
         ReleaseError: it breaks one.
     """
-    found = bench.answers(session(fitted.model), fitted.quantile, bench.calibration)
+    found = bench.outputs(session(fitted.model), fitted.quantile, bench.calibration)
     figures = compared(bench.truth, found, bench.manifest)
     said = misses(figures, limits, size=chosen.bytes, can_travel=chosen.portable)
     if said:
-        raise ReleaseError(f"{chosen.recipe.words}: passed while searching, misses when finished: {'; '.join(said)}")
+        raise ReleaseError(f"{chosen.recipe.summary}: passed while searching, misses when finished: {'; '.join(said)}")
 
 
 def _tested(fitted: Fitted, bench: Bench, limits: Limits, *, size: int) -> dict[str, Any]:
@@ -244,8 +239,8 @@ def _tested(fitted: Fitted, bench: Bench, limits: Limits, *, size: int) -> dict[
     positions = bench.dataset.positions("test")
     if len(positions) == 0:
         return {"images": 0}
-    before = bench.answers(bench.float_session, bench.manifest.conformal_quantile, positions)
-    after = bench.answers(session(fitted.model), fitted.quantile, positions)
+    before = bench.outputs(bench.float_session, bench.manifest.conformal_quantile, positions)
+    after = bench.outputs(session(fitted.model), fitted.quantile, positions)
     figures = compared(before, after, bench.manifest)
     said = misses(figures, dataclasses.replace(limits, portable_only=False), size=size, can_travel=True)
     positive = bench.manifest.labels.index(bench.manifest.positive)
@@ -253,7 +248,7 @@ def _tested(fitted: Fitted, bench: Bench, limits: Limits, *, size: int) -> dict[
 
 
 def _audits(source: Path, out: Path, folder: Path, *, seed: int, progress: bool) -> dict[str, Any]:
-    """The model gates of the audit for both files, asked alike, and those that only the int8 file fails."""
+    """The model criteria of the audit for both files, and those that only the int8 file fails."""
     from pocketcxr.pipeline.audit import run_audit
 
     outcomes: dict[str, dict[str, str]] = {}
@@ -285,7 +280,7 @@ def _outcome(kept: dict[str, Any], out: Path) -> str:
         )
     audit = kept.get("audit")
     lines.append(
-        f"audit: {'gates unchanged' if audit['unchanged'] else 'gates differ, none for the worse'}"
+        f"audit: {'outcomes unchanged' if audit['unchanged'] else 'outcomes differ, none for the worse'}"
         if audit
         else "audit: not asked"
     )

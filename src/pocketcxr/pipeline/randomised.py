@@ -32,7 +32,7 @@ _PASSING = frozenset(
     {"Cast", "DequantizeLinear", "Reshape", "Transpose", "Unsqueeze"}
 )  # between a weight and its layer
 _OWN = "pocketcxr."  # nodes of the bundle's tail: temperature and novelty are no layers of the network
-_GATE = "input_gate."  # weights of the learned input gate, which is a network of its own
+_GATE = "input_gate."  # weights of the learned input filter, which is a network of its own
 _STEPS = ((0.0, "classifier"), (0.25, "+ last quarter"), (0.5, "+ last half"), (1.0, "all layers"))
 
 

@@ -38,7 +38,7 @@ def audit_mark(run: Run, *, force: bool) -> Mark:
         force: export a student that failed, marked.
 
     Raises:
-        ReleaseError: it failed and is not forced; the message names the gates.
+        ReleaseError: it failed and is not forced; the message names the criteria.
         ConfigError: the audit's file is damaged.
     """
     path = run.audit_record
@@ -53,7 +53,7 @@ def audit_mark(run: Run, *, force: bool) -> Mark:
     failed = outcome.failed("model")
     if failed and not force:
         raise ReleaseError(
-            f"{run.folder}: the student failed {len(failed)} of {outcome.measured('model')} gates of its audit: "
+            f"{run.folder}: the student failed {len(failed)} of {outcome.measured('model')} criteria of its audit: "
             f"{'; '.join(failed)}; see {path.with_name('report.html')}; --force exports it all the same, marked"
         )
     entry = {
@@ -65,16 +65,16 @@ def audit_mark(run: Run, *, force: bool) -> Mark:
         "audit_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     if not failed:
-        return Mark(entry, _data_words(outcome.failed("data")))
-    words = f"FAILED ITS AUDIT and was exported by force; gates that failed: {'; '.join(failed)}."
-    return Mark(entry, (words, *_data_words(outcome.failed("data"))), " (FAILED ITS AUDIT)")
+        return Mark(entry, _data_limits(outcome.failed("data")))
+    limit = f"FAILED ITS AUDIT and was exported by force; criteria that failed: {'; '.join(failed)}."
+    return Mark(entry, (limit, *_data_limits(outcome.failed("data"))), " (FAILED ITS AUDIT)")
 
 
 def _not_audited(run: Run, why: str) -> Mark:
-    words = f"Not audited ({why}): nobody has measured whether it reads the lungs or the source of the film."
+    limit = f"Not audited ({why}): nobody has measured whether it reads the lungs or the source of the image."
     _LOGGER.info("bundle is marked as not audited (%s); run  pocketcxr audit %s  and export again", why, run.folder)
-    return Mark({"outcome": "not audited", "why": why}, (words,))
+    return Mark({"outcome": "not audited", "why": why}, (limit,))
 
 
-def _data_words(failed: list[str]) -> tuple[str, ...]:
-    return (f"The data it learnt from failed these gates of the audit: {'; '.join(failed)}.",) if failed else ()
+def _data_limits(failed: list[str]) -> tuple[str, ...]:
+    return (f"The data it learnt from failed these criteria of the audit: {'; '.join(failed)}.",) if failed else ()

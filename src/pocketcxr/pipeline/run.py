@@ -62,7 +62,7 @@ def open_run(folder: Path, experiment: Experiment, *, progress: bool = True, rec
 
 
 def notes(run: Run) -> tuple[str, ...]:
-    """Sentences that a reader of the report must know; the demonstration leaves one about its drawings."""
+    """Sentences that a reader of the report must know; the demonstration leaves one."""
     path = run.folder / "notes.txt"
     return tuple(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pocketcxr.export.int8.search import Candidate, Limits, Search
+    from pocketcxr.export.int8.candidate import Candidate, Limits, Search
 
 _HEAD = ("recipe", "speed", "decisions", "AUROC", "ECE", "MB", "x86 safe", "")
 
@@ -27,7 +27,7 @@ def table(search: Search) -> str:
 def _row(one: Candidate, *, chosen: bool) -> tuple[str, ...]:
     figures = one.figures
     return (
-        one.recipe.words,
+        one.recipe.summary,
         f"{one.speed:.2f}×",
         f"{figures['agreement']:.2%}",
         f"{-figures['auroc_loss']:+.4f}".replace("-", "−"),
@@ -68,7 +68,7 @@ def plot(search: Search, limits: Limits, path: Path) -> None:
     axes.set_xlabel("times as fast as the float file (one thread, one picture)")
     axes.set_ylabel("decisions that differ from the float file")
     axes.grid(alpha=0.3)
-    words = [f"{number} {one.recipe.words}" for number, one in enumerate(search.candidates, start=1)]
+    words = [f"{number} {one.recipe.summary}" for number, one in enumerate(search.candidates, start=1)]
     axes.set_title(
         f"int8 recipes on the calibration split; line: the limit, {limits.agreement:.0%} of decisions as in float",
         loc="left",

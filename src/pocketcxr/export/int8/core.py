@@ -172,7 +172,7 @@ def _exact_pixels(core: onnx.ModelProto) -> None:
     The convolution pads with zero after the normalisation, which is `mean` before it: hence a border of its own.
     """
     nodes, stored = list(core.graph.node), constants(core)
-    wanted = ancestors(core, {"embedding"})  # another network of the same graph, an input gate, reads the image too
+    wanted = ancestors(core, {"embedding"})  # another network of the same graph, an input filter, reads the image too
     first = [node for node in nodes if node.name in wanted and INPUT_NAME in node.input]
     if len(first) != 1:
         return

@@ -1,7 +1,7 @@
-"""Quantisation-aware distillation: weights on an int8 grid learn to answer as the float network, rounding included.
+"""Quantisation-aware distillation: weights on an int8 grid learn the outputs of the float network, rounding included.
 
-`quantise_rounding` fits one layer at a time and stops at the last: what the rounding of activations does to the answer
-as a whole it cannot see. Here the whole rounded network is run on pictures, and its weights, which stay on the grid
+`int8.rounding` fits one layer at a time and stops at the last: what the rounding of activations does to the output as a
+whole it cannot see. Here the whole rounded network is run on pictures, and its weights, which stay on the grid
 that they were given, move by whole levels until its logits and its embedding are those of the float network. No label
 is used. Rounding has no gradient; that of the number before it is taken (straight-through estimator: Bengio et al.
 2013; for whole networks Jacob et al. 2018, arXiv 1712.05877), zero where an activation leaves its range. The float
@@ -42,7 +42,7 @@ BATCH = 16
 _RATE = 0.03  # levels of the grid per step
 _BIAS_RATE = 1e-3  # of a bias's own size per step
 _WHOLE = 128  # pixels a side: smaller pictures are taken whole
-_TAUGHT = ("logits", "embedding")
+_TARGETS = ("logits", "embedding")
 
 
 def distil_rounding(
@@ -122,7 +122,7 @@ class _Graph:
         *,
         portable: bool,
     ) -> None:
-        wanted = ancestors(core, set(_TAUGHT))
+        wanted = ancestors(core, set(_TARGETS))
         self._nodes = [node for node in core.graph.node if node.name in wanted]
         unknown = {node.op_type for node in self._nodes} - set(_KNOWN)
         if unknown:
@@ -158,9 +158,9 @@ class _Graph:
             if rounded and output in self._ranges and output not in self._clipped:
                 values[output] = _rounded(values[output], *self._ranges[output])
             for name in node.input:
-                if last_use[name] == number and name not in _TAUGHT:
+                if last_use[name] == number and name not in _TARGETS:
                     values.pop(name, None)
-        return tuple(values[name] for name in _TAUGHT)
+        return tuple(values[name] for name in _TARGETS)
 
     def result(self, start: Rounded) -> Rounded:
         """The weights on their grid, and the biases."""

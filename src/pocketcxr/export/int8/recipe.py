@@ -62,7 +62,7 @@ class Recipe:
     in_float: tuple[str, ...] = ()
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """The recipe in a line: what differs from plain per-channel min-max with unsigned activations comes last."""
         said = [f"per {self.weights}", self.calibration, self.activations]
         said += ["symmetric"] if self.symmetric else []
@@ -214,7 +214,7 @@ class Quantiser:
 
 
 def portable(model: onnx.ModelProto) -> bool:
-    """Whether no product of a quantised graph can saturate on x86 without VNNI; see `quantise_rounding`."""
+    """Whether no product of a quantised graph can saturate on x86 without VNNI; see `int8.rounding`."""
     stored = constants(model)
     made_by = {node.output[0]: node for node in model.graph.node}
     for node in model.graph.node:

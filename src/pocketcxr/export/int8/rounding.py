@@ -1,7 +1,7 @@
-"""Round the weights of a network to eight bits so that its answers stay, instead of each weight to its nearest level.
+"""Round the weights of a network to eight bits so that its outputs stay, instead of each weight to its nearest level.
 
 Layer by layer, from the input to the output, on pictures: the layer sees what the quantised layers before it give, its
-weights move a little so that it answers as the float layer does (ridge regression towards the old weights), and they
+weights move a little so that it gives what the float layer gives (ridge regression towards the old weights), and they
 are rounded one input at a time, each rounding error made up for by the weights still to be rounded. Source: Frantar et
 al., GPTQ, 2023 (arXiv 2210.17323), after Hassibi and Stork, Optimal Brain Surgeon, 1993. Biases keep the mean of every
 output channel (Nagel et al., Data-free quantization, 2019, section 4.2).
@@ -146,7 +146,7 @@ def _observed(
     stored: dict[str, NDArray[Any]],
     generator: np.random.Generator,
 ) -> _Layer:
-    """Look at a layer's inputs in the quantised network and its outputs in the float one, at places drawn by lot."""
+    """Sample a layer's inputs in the quantised network and its outputs in the float one, at random places."""
     given, weight = attributes(node), stored[node.input[1]].astype(np.float64)
     group, wanted = given.get("group", 1), exact[node.output[0]]
     images, outputs, rows, columns = wanted.shape
