@@ -28,11 +28,13 @@ def _add_index(commands: Commands) -> None:
         summary="list every image of one or more data sets with its metadata",
         examples="  pocketcxr index siim ieee8023 -o index.csv\n"
         "  pocketcxr index my.csv --layout table --column path=file --column finding=diagnosis -o index.csv\n"
-        "  pocketcxr index folders/ --alias Gesund=no_finding -o index.csv",
+        "  pocketcxr index folders/ --alias Gesund=no_finding -o index.csv\n"
+        "  pocketcxr index folders/ --patients patients.csv -o index.csv    columns image (or path) and patient",
     )
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE")
     parser.add_argument("-o", "--output", type=Path, default=Path("index.csv"))
     parser.add_argument("--layout", default="auto", help="the sources' layout (default: recognised)")
+    parser.add_argument("--patients", type=Path, metavar="TABLE", help="CSV with columns image (or path) and patient")
     add_column_options(parser)
     add_quiet_option(parser)
 
@@ -46,6 +48,7 @@ def _index(options: argparse.Namespace) -> None:
         layout=options.layout,
         columns=pairs(options.column),
         aliases=pairs(options.alias),
+        patients=options.patients,
         progress=not options.quiet,
     )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tqdm import tqdm
 
 from pocketcxr.data.adapters.file_listing import LayoutOptions, Rejected, prefixed
+from pocketcxr.data.adapters.patients import with_patients
 from pocketcxr.data.adapters.recognise import list_source
 from pocketcxr.data.duplicates.grouping import with_duplicate_groups
 from pocketcxr.data.duplicates.hashing import perceptual_hash, thumbnail
@@ -50,6 +51,7 @@ def build_index(
     layout: str = "auto",
     finding_aliases: Mapping[str, str] = _NONE,
     columns: Mapping[str, str] = _NONE,
+    patients: Path | None = None,
     memory: Path | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -67,18 +69,22 @@ def build_index(
         layout: a name in `layouts.LAYOUTS`; ``auto`` recognises each set.
         finding_aliases: the set's own words to findings; an empty finding means unlabelled.
         columns: fields of `IndexRow` to the columns of a table of one's own.
+        patients: table that gives images their patients, see `adapters.patients`; it counts more than the set's own.
         memory: file that remembers what was read of each path, size and time of change; a run that was killed goes on
             from there, and a second run reads only what is new.
         workers: threads that read and decode; None takes one per core.
         progress: show a bar on stderr.
 
     Raises:
-        DataError: a source is missing, an alias or column is unknown, or no image could be used at all.
+        DataError: a source is missing, an alias or column is unknown, a line of the patient table names no image
+            or several, or no image could be used at all.
     """
     check_aliases(finding_aliases)
     # Absolute, for a table may be written anywhere and its relative paths would start there.
     roots = [Path(source).absolute() for source in sources]
     listed, rejected, notes = _list_all(roots, layout, finding_aliases, columns)
+    if patients is not None:
+        listed = with_patients(listed, patients.absolute(), rejected=[line.path for line in rejected])
     kept: list[IndexRow] = []
     remembered = _Memory(memory)
     reading = ordered_map(lambda row: remembered.reading(Path(row.path)), listed, workers=workers)

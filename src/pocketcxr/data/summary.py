@@ -26,7 +26,7 @@ def describe_index(index: Index) -> str:
     repeated = [n for n in groups.values() if n > 1]
     lines += ["", f"{len(index.rows)} images, {len(index.rejected)} rejected"]
     lines += [f"{sum(repeated)} images stand in {len(repeated)} groups of near duplicates"] if repeated else []
-    lines += index.notes
+    lines += [*index.notes, *_without_patient(index.rows)]
     reasons = Counter((line.source, line.reason) for line in index.rejected)
     lines += [f"rejected {n} of {source or 'no source'}: {reason}" for (source, reason), n in reasons.most_common(20)]
     hidden = len(reasons) - 20
@@ -47,7 +47,7 @@ def describe(rows: Sequence[IndexRow], task: Task) -> str:
     body = [(label, source, *_cells(counts, columns, [(label, source)])) for label, source in pairs]
     body.append(("all", "", *_cells(counts, columns, pairs)))
     lines = _table(("class", "source", *columns, "images"), body)
-    lines += ["", *_left_out(rows), *_contradictions(rows)]
+    lines += ["", *_left_out(rows), *_contradictions(rows), *_without_patient([row for row in rows if row.label])]
     if any(fold.startswith(IMAGE_FOLD) for fold in folds):
         lines.append(
             "Folds were dealt out by image: patients and copies LEAK between them, as in the published protocol."
@@ -87,6 +87,19 @@ def _contradictions(rows: Sequence[IndexRow]) -> list[str]:
     return [
         "near duplicates with different classes: " + ", ".join(f"{row.path} ({row.label})" for row in group[:3])
         for group in mixed
+    ]
+
+
+def _without_patient(rows: Iterable[IndexRow]) -> list[str]:
+    """Per source, how many images have no patient: figures that rest on them cannot be by patient."""
+    total, unknown = Counter[str](), Counter[str]()
+    for row in rows:
+        total[row.source] += 1
+        unknown[row.source] += not row.patient_id
+    return [
+        f"{source}: patient unknown for {unknown[source]} of {n} images; each is a patient of its own"
+        for source, n in sorted(total.items())
+        if unknown[source]
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import logging
@@ -15,7 +14,7 @@ from pocketcxr.data.splits.assign import FRACTIONS, LEVELS, assign_folds, assign
 from pocketcxr.data.splits.reuse import reuse_splits
 from pocketcxr.data.summary import describe, describe_index
 from pocketcxr.errors import ConfigError
-from pocketcxr.files import write_json
+from pocketcxr.files import write_csv, write_json
 from pocketcxr.labels import load_task
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ def index_sources(
     layout: str = "auto",
     columns: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
+    patients: Path | None = None,
     progress: bool = True,
 ) -> None:
     """Index data sets into `output`, and list what was left out beside it (``NAME.rejected.csv``)."""
@@ -44,13 +44,13 @@ def index_sources(
         layout=layout,
         columns=columns or {},
         finding_aliases=aliases or {},
+        patients=patients,
         memory=output.with_suffix(".memory.jsonl"),
         progress=progress,
     )
     write_rows(index.rows, output)
     left_out = output.with_suffix(".rejected.csv")
-    with left_out.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("path", "source", "reason"), *map(dataclasses.astuple, index.rejected)])
+    write_csv(left_out, ("path", "source", "reason"), map(dataclasses.astuple, index.rejected))
     _LOGGER.info("%s\nindex: %s; left out, with reasons: %s", describe_index(index), output, left_out)
 
 

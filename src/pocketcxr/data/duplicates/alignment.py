@@ -1,7 +1,7 @@
-"""Fine structure of many pictures at once, and how well pairs of it fall into line.
+"""Fine structure of images, and the correlation of pairs of it, aligned by shifts and zooms.
 
-The measure is that of `hashing.aligned_correlations`, in blocks and in single precision, since an audit
-compares ten times as many pairs as an index; `tests/data/test_duplicates.py` holds the two together.
+Crops, black borders and squashed aspects of copies differ by a zoom of up to a tenth per axis; other people's ribs do
+not fall into line by one. Single precision and blocks, since an audit compares ten times as many pairs as an index.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 DETAIL_SIZE = 48
 _PADDED = 64  # room for shifts without wrapping round
 _SHIFTS = np.r_[0:6, _PADDED - 5 : _PADDED]  # a tenth of the side, either way
-_WORTH_ZOOMING = 0.35
+_WORTH_ZOOMING = 0.35  # of 161 copies found without this short cut one lies below, of the candidates a third
 _ZOOMS = (0.9, 0.95, 1.0, 1.05, 1.1)
 _BLOCK = 256
 
 
 def details(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Local mean removed, local contrast evened out: float32 [n, 96, 96] in [0, 1] -> [n, 48, 48]."""
+    """Local mean removed, local contrast evened out: float32 [n, 96, 96] in [0, 1] -> [n, 48, 48].
+
+    What is left is anatomy and devices; exposure, windowing and edge enhancement mostly go.
+    """
     half = images.reshape(len(images), DETAIL_SIZE, 2, DETAIL_SIZE, 2).mean(axis=(2, 4))
     fine = half - _local_mean(half, 2)
     return fine / (np.sqrt(np.maximum(_local_mean(fine * fine, 4), 0)) + np.float32(4 / 255))

@@ -1,11 +1,10 @@
-"""Finds the same picture twice in whatever dress: re-encoded, cropped, brightened, mirrored, turned, inverted.
+"""Finds copies of one image: re-encoded, cropped, brightened, mirrored, turned, inverted.
 
-The index's own search (`hashing`) looks for straight copies. This one holds every picture's cropped,
-mirrored and turned versions against all others: the coarse picture proposes, the fine structure confirms.
+Every image's cropped, mirrored and turned versions are compared with all other images in two steps:
 
 1. Coarse: the lowest frequencies of a cosine transform, less their mean over the set and divided by their spread there,
-   since all chests share the rest. Two pictures are looked at where these vectors point the same way.
-2. Fine: ribs, vessels and devices must fall into line (`alignment`).
+   since all chests share the rest. Two images are candidates where these vectors point the same way.
+2. Fine: the correlation of ribs, vessels and devices, aligned (`alignment`), confirms or rejects a candidate.
 """
 
 from __future__ import annotations
@@ -18,7 +17,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from pocketcxr.data.duplicates.alignment import aligned, details
-from pocketcxr.data.duplicates.hashing import MAX_HAMMING, MIN_CORRELATION, THUMBNAIL_SIZE, connected, perceptual_hash
+from pocketcxr.data.duplicates.hashing import (
+    MAX_HAMMING,
+    MIN_CORRELATION,
+    THUMBNAIL_SIZE,
+    connected,
+    cosines,
+    perceptual_hash,
+)
 from pocketcxr.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,35 +33,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FREQUENCIES = 12
-"""The coarse picture is 12 x 12 frequencies without the mean."""
+"""The coarse image is 12 x 12 frequencies without the mean."""
 
 MIN_LIKENESS = 0.5
 MIN_LIKENESS_CHANGED = 0.8
-"""Least cosine of two coarse pictures to look at their fine structure, for straight copies and for changed versions.
+"""Least cosine of two coarse images to compare their fine structure, for unchanged copies and for changed versions.
 
 Measured on 120 public X-rays: 99 of 100 cropped, mirrored, turned, brightened or recompressed copies lie above 0.85 in
-the version that fits best; of a picture's nearest stranger one in ten lies above 0.74."""
+the version that fits best; of the nearest images of other people one in ten lies above 0.74."""
 
 MOST_CANDIDATES = 3
-"""Pictures looked at for each version of a picture, the likest first."""
+"""Candidates for each version of an image, the most similar first."""
 
 MIN_CORRELATION_CHANGED = 0.77
 """As `hashing.MIN_CORRELATION`, where the perceptual hashes are not close: mirrored, turned and cropped versions. On
-the public images of the development set all 20 pairs above it were one exposure; below, black frames make strangers
-alike."""
+the public images of the development set all 20 pairs above it were one exposure; below, black frames make images of
+different people alike."""
 
 SURE = 0.8
-"""Correlation from which a pair counts as a copy for the gates. Below, pairs are shown and kept together in folds, but
-two films of one person, or two thin people, reach 0.79 now and then; an alarm needs more."""
+"""Correlation from which a pair counts as a copy for the audit's criteria. Below, pairs are shown and kept together in
+folds, but two images of one person, or two thin people, reach 0.79 now and then; an alarm needs more."""
 
-_FEW = 60  # so few pictures are all compared with all, for their mean and spread say little
+_FEW = 60  # so few images are all compared with all, for their mean and spread say little
 _BLOCK = 1024
 _SAME_FILE, _STRAIGHT = "same file", "re-encoded"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two positions that show one picture, the smaller first.
+    """Two positions that show one image, the smaller first.
 
     `change` says how they differ, `correlation` (of the fine structure, 1 at most) how sure that is.
     """
@@ -67,12 +73,12 @@ class Pair:
 
     @property
     def sure(self) -> bool:
-        """Whether a gate may count on it."""
+        """Whether a criterion may count on it."""
         return self.correlation >= SURE
 
 
 class _Version:
-    """One version of a picture: a window (shares cut off at top, bottom, left, right), flipped before that or not.
+    """One version of an image: a window (shares cut off at top, bottom, left, right), flipped before that or not.
 
     Both axes are linear and apart, so a version is two matrices.
     """
@@ -114,8 +120,8 @@ VERSIONS: Mapping[str, _Version] = {
     "upside down": _Version(flip_y=True),
     "turned by 180°": _Version(flip_x=True, flip_y=True),
 }
-"""What may have been done to a copy; each also inverted (black for white). Every picture's versions are held against
-all other pictures, so that one with a border added is found too: its original is a crop of it."""
+"""What may have been done to a copy; each also inverted (black for white). Every image's versions are compared with
+all other images, so that one with a border added is found too: its original is a crop of it."""
 
 
 def find_pairs(
@@ -125,19 +131,19 @@ def find_pairs(
     embedding: NDArray[np.float32] | None = None,
     progress: bool = False,
 ) -> tuple[Pair, ...]:
-    """All pairs of pictures that are one, each once, the surest first.
+    """All pairs of copies of one image, each once, the surest first.
 
     Args:
         pixels: uint8 [n, 96, 96], resized with squashed aspect.
-        sha256: of the files, in the same order; equal ones are a pair without looking.
-        embedding: float [n, features] of a network; its nearest neighbours are looked at too.
+        sha256: of the files, in the same order; equal ones are a pair without a comparison.
+        embedding: float [n, features] of a network; its nearest neighbours are candidates too.
         progress: show a bar on stderr.
 
     Raises:
         ConfigError: pixels of another size.
     """
     if pixels.shape[1:] != (THUMBNAIL_SIZE, THUMBNAIL_SIZE):
-        raise ConfigError(f"duplicates: expected pictures of {THUMBNAIL_SIZE} pixels, found {pixels.shape[1:]}")
+        raise ConfigError(f"duplicates: expected images of {THUMBNAIL_SIZE} pixels, found {pixels.shape[1:]}")
     found = {(pair.first, pair.second): pair for pair in _equal_files(sha256)}
     if len(pixels) < 2:  # noqa: PLR2004
         return tuple(found.values())
@@ -151,7 +157,8 @@ def find_pairs(
             pairs = spectra.candidates(version, sign=sign, least=MIN_LIKENESS if straight else MIN_LIKENESS_CHANGED)
             if straight:
                 if embedding is not None:
-                    pairs = np.concatenate([pairs, _neighbours(embedding)])
+                    unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+                    pairs = np.concatenate([pairs, _nearest(unit, unit, least=-1.5)])  # all of them
                 pairs = np.unique(np.sort(pairs, axis=1), axis=0)
             pairs = pairs[[_key(a, b) not in found for a, b in pairs.tolist()]] if len(pairs) else pairs
             change = _STRAIGHT if straight else f"{name}, inverted".removeprefix(", ") if sign < 0 else name
@@ -163,12 +170,12 @@ def find_pairs(
 
 
 def groups_of(count: int, pairs: Sequence[Pair]) -> list[int]:
-    """For each picture the smallest position of its group of duplicates."""
+    """For each image the smallest position of its group of duplicates."""
     return connected(count, [(pair.first, pair.second) for pair in pairs])
 
 
 class _Spectra:
-    """Coarse pictures of a set, whitened by the set's own mean and spread."""
+    """Coarse images of a set, whitened by the set's own mean and spread."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self._pixels = pixels
@@ -177,24 +184,16 @@ class _Spectra:
         self._plain = self._unit(plain)
 
     def candidates(self, version: _Version, *, sign: int, least: float) -> NDArray[np.int64]:
-        """Pairs [m, 2] of a picture in this version and another that looks like it."""
+        """Pairs [m, 2] of an image in this version and another that is similar."""
         count = len(self._pixels)
         if count <= _FEW:
             return np.array([(i, j) for i in range(count) for j in range(count) if i != j], dtype=np.int64)
         changed = self._unit(sign * self._of(version))
-        most = min(MOST_CANDIDATES, count - 1)
-        found = []
-        for start in range(0, count, _BLOCK):
-            likeness = changed[start : start + _BLOCK] @ self._plain.T
-            likeness[np.arange(len(likeness)), np.arange(start, start + len(likeness))] = -1
-            busy = np.flatnonzero(likeness.max(axis=1) >= least)
-            best = np.argpartition(-likeness[busy], most - 1, axis=1)[:, :most]
-            row, place = np.nonzero(np.take_along_axis(likeness[busy], best, axis=1) >= least)
-            found.append(np.stack([start + busy[row], best[row, place]], axis=1))
-        return np.concatenate(found)
+        return _nearest(changed, self._plain, least=least)
 
     def _of(self, version: _Version) -> NDArray[np.float32]:
-        rows, columns = _COSINES @ version.rows, _COSINES @ version.columns
+        low = cosines(FREQUENCIES)
+        rows, columns = low @ version.rows, low @ version.columns
         blocks = [rows @ _floats(block) @ columns.T for block in _blocks(self._pixels)]
         return np.asarray(np.concatenate(blocks), np.float32).reshape(len(self._pixels), -1)[:, 1:]
 
@@ -245,16 +244,17 @@ def _equal_files(sha256: Sequence[str]) -> list[Pair]:
     ]
 
 
-def _neighbours(embedding: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Pairs [m, 2] of nearest neighbours by the cosine of a network's embedding."""
-    unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
-    most = min(MOST_CANDIDATES, len(unit) - 1)
+def _nearest(images: NDArray[np.float32], others: NDArray[np.float32], *, least: float) -> NDArray[np.int64]:
+    """Pairs [m, 2] of a row and its nearest other rows by their product, which is at least `least`."""
+    most = min(MOST_CANDIDATES, len(others) - 1)
     found = []
-    for start in range(0, len(unit), _BLOCK):
-        likeness = unit[start : start + _BLOCK] @ unit.T
-        likeness[np.arange(len(likeness)), np.arange(start, start + len(likeness))] = -2
-        best = np.argpartition(-likeness, most - 1, axis=1)[:, :most]
-        found.append(np.stack([np.repeat(np.arange(start, start + len(best)), most), best.ravel()], axis=1))
+    for start in range(0, len(images), _BLOCK):
+        likeness = images[start : start + _BLOCK] @ others.T
+        likeness[np.arange(len(likeness)), np.arange(start, start + len(likeness))] = -2  # the row itself
+        busy = np.flatnonzero(likeness.max(axis=1) >= least)
+        best = np.argpartition(-likeness[busy], most - 1, axis=1)[:, :most]
+        row, place = np.nonzero(np.take_along_axis(likeness[busy], best, axis=1) >= least)
+        found.append(np.stack([start + busy[row], best[row, place]], axis=1))
     return np.concatenate(found)
 
 
@@ -268,8 +268,3 @@ def _floats(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _key(first: int, second: int) -> tuple[int, int]:
     return (first, second) if first < second else (second, first)
-
-
-_COSINES = np.cos(
-    np.pi * (2 * np.arange(THUMBNAIL_SIZE) + 1) * np.arange(FREQUENCIES)[:, None] / (2 * THUMBNAIL_SIZE)
-).astype(np.float32)

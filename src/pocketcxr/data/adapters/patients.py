@@ -1,0 +1,79 @@
+"""Patient table: joins patients to the images of any layout by path, file name or stem."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pocketcxr.data.adapters.file_listing import IMAGE_SUFFIXES, prefixed, read_table, table_columns
+from pocketcxr.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pocketcxr.data.rows import IndexRow
+
+_IMAGE_COLUMNS, _PATIENT_COLUMNS = ("image", "path"), ("patient", "patient_id")
+
+
+def with_patients(rows: Sequence[IndexRow], table: Path, *, rejected: Sequence[str] = ()) -> list[IndexRow]:
+    """Set the patient of every image that a table names; other images keep what their data set says.
+
+    A line names an image by its path, absolute or from the table's folder, or by the end of its path with or without
+    suffix (``test/a1.png``, ``a1.png``, ``a1``). Identifiers get the table's name in front and not the source's: one
+    table has one numbering, so that a patient with images in two sources stays one.
+
+    Args:
+        rows: images of all sources.
+        table: a CSV with the columns ``image`` or ``path``, and ``patient``.
+        rejected: paths of files that are not in the index; the table may name them.
+
+    Raises:
+        DataError: a column is missing, a line names no image or several, or two lines give an image two patients.
+    """
+    present = {column.lower(): column for column in table_columns(table)}
+    image, patient = (
+        next((present[name] for name in names if name in present), names[0])
+        for names in (_IMAGE_COLUMNS, _PATIENT_COLUMNS)
+    )
+    paths = [Path(path) for path in (*(row.path for row in rows), *rejected)]
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        for name in {path.name, _without_suffix(path).name}:
+            by_name[name].append(path)
+    told: dict[str, tuple[int, str]] = {}
+    for number, line in enumerate(read_table(table, image, patient), start=2):
+        where = f"{table}, line {number}"
+        path = str(_the_image(line[image], by_name, table.parent, where))
+        before, known = told.setdefault(path, (number, line[patient]))
+        if known != line[patient]:
+            raise DataError(f"{where}: another patient for {line[image]} than in line {before}; keep the true one")
+    source = table.stem
+    return [
+        dataclasses.replace(row, patient_id=prefixed(source, told[row.path][1]) or row.patient_id)
+        if row.path in told
+        else row
+        for row in rows
+    ]
+
+
+def _the_image(name: str, by_name: dict[str, list[Path]], folder: Path, where: str) -> Path:
+    wanted = Path(name)
+    found = [path for path in by_name.get(wanted.name, ()) if _ends_with(path, wanted)] if name else []
+    exact = {(folder / wanted).absolute(), wanted}
+    found = [path for path in found if path in exact or _without_suffix(path) in exact] or found
+    if not found:
+        raise DataError(f"{where}: {name or 'an empty name'} is no image of these sources; correct or remove the line")
+    if len(found) > 1:
+        raise DataError(f"{where}: {name} may be {len(found)} images, such as {found[0]} and {found[1]}; name the path")
+    return found[0]
+
+
+def _ends_with(path: Path, wanted: Path) -> bool:
+    return any(one.parts[-len(wanted.parts) :] == wanted.parts for one in (path, _without_suffix(path)))
+
+
+def _without_suffix(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
