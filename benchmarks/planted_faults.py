@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pocketcxr.data.index import read_metadata
-from pocketcxr.data.synthetic.hospital import write_picture
+from pocketcxr.data.synthetic.hospital import write_8bit
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.imaging.reading import read_image
 
@@ -79,7 +79,7 @@ def _copied(rows: Sequence[IndexRow], out: Path, rng: np.random.Generator) -> In
     cropped = image.crop((margin, margin, image.width - margin, image.height - margin))
     smaller = cropped.resize((round(0.8 * cropped.width), round(0.8 * cropped.height)), Image.Resampling.LANCZOS)
     path = out / "another-collection.jpg"
-    write_picture(smaller, path, quality=60)
+    write_8bit(smaller, path, quality=60)
     return _indexed(row, path, patient_id="", study_id="", split="test", duplicate_group="")
 
 
@@ -94,7 +94,7 @@ def _stored_anew(row: IndexRow, out: Path, fault: str, rng: np.random.Generator)
         width = round(rng.uniform(0.03, 0.05) * image.height)
         pen.rectangle((0, 0, image.width - 1, image.height - 1), outline=8, width=width)
     path = out / f"{Path(row.path).stem}.png"
-    write_picture(image, path)
+    write_8bit(image, path)
     return _indexed(row, path)
 
 

@@ -3,8 +3,8 @@
 ::
 
     PocketCxrError
-    ├── InputError               a picture that cannot be used
-    │   ├── UnreadableImageError   not decodable: empty, truncated, not a picture, no permission, too large
+    ├── InputError               an image that cannot be used
+    │   ├── UnreadableImageError   not decodable: empty, truncated, not an image, no permission, too large
     │   └── UnusableImageError     decodable, but its pixels have no defined grey scale to score
     ├── DataError                an index, table or split that is wrong or too small
     │   └── LeakError              one patient or one duplicate group on both sides of a split
@@ -63,7 +63,7 @@ class DataError(PocketCxrError):
 
 
 class LeakError(DataError):
-    """The same patient, study or near-duplicate picture stands on both sides of a split."""
+    """The same patient, study or near-duplicate image stands on both sides of a split."""
 
 
 class ConfigError(PocketCxrError):

@@ -48,19 +48,19 @@ FINDINGS: Mapping[str, str] = MappingProxyType(
 
 INPUT_KINDS: Mapping[str, str] = MappingProxyType(
     {
-        "frontal": "a frontal chest X-ray, upright and whole: what may be answered",
-        "lateral": "the picture looks like a side view of the chest; only frontal views (PA or AP) are scored",
-        "ct": "the picture looks like a CT slice; only plain chest X-rays are scored",
+        "frontal": "a frontal chest X-ray, upright and whole: what is scored",
+        "lateral": "the image looks like a side view of the chest; only frontal views (PA or AP) are scored",
+        "ct": "the image looks like a CT slice; only plain chest X-rays are scored",
         "not_xray": (
-            "the picture does not look like an X-ray; send the film by itself, no photograph, screenshot or drawing"
+            "the image does not look like an X-ray; send the X-ray by itself, no photograph, screenshot or drawing"
         ),
-        "other_part": "the picture looks like an X-ray of another part of the body; only chest X-rays are scored",
+        "other_part": "the image looks like an X-ray of another part of the body; only chest X-rays are scored",
         "inverted": "the grey scale looks inverted (air white, bone black); invert it, or send the DICOM file",
-        "turned": "the picture looks turned or upside down; turn it upright",
-        "cropped": "the picture seems to show only a part of the chest; send the whole film",
+        "turned": "the image looks turned or upside down; turn it upright",
+        "cropped": "the image seems to show only a part of the chest; send the whole X-ray",
     }
 )
-"""What the learned input gate tells apart, in the order of its output, with the words of each refusal."""
+"""Image types of the learned input filter, in the order of its output, with the text of each refusal."""
 
 
 @dataclass(frozen=True)

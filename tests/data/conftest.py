@@ -1,4 +1,4 @@
-"""Tiny real pictures for the tests of index, splits and pixel store."""
+"""Tiny real images for the tests of index, splits and pixel store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw(seed: int, size: int = 96) -> np.ndarray:
-    """A smooth random picture with fine structure, float [size, size] in [0, 1]; other seeds look quite different."""
+    """A smooth random image with fine structure, float [size, size] in [0, 1]; other seeds look quite different."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.random((8, 8)).astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
     fine = Image.fromarray(rng.random((32, 32)).astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
@@ -23,7 +23,7 @@ def draw(seed: int, size: int = 96) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def picture() -> Callable[..., Path]:
-    """Writes picture number `seed` to a path, in the format of its suffix, making folders; returns the path."""
+    """Writes image number `seed` to a path, in the format of its suffix, making folders; returns the path."""
 
     def write(path: Path, seed: int, *, size: int = 96) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def picture() -> Callable[..., Path]:
 
 
 def write_dicom(path: Path, pixels: np.ndarray, **elements: str) -> None:
-    """A secondary capture of an 8-bit picture, with chest headers unless told otherwise."""
+    """A secondary capture of an 8-bit image, with chest headers unless told otherwise."""
     import pydicom
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -69,7 +69,7 @@ def write_dicom(path: Path, pixels: np.ndarray, **elements: str) -> None:
 
 @pytest.fixture(scope="session")
 def dicom() -> Callable[..., Path]:
-    """Writes picture number `seed` as DICOM with the header elements given; returns the path."""
+    """Writes image number `seed` as DICOM with the header elements given; returns the path."""
 
     def write(path: Path, seed: int, **elements: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

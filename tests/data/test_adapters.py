@@ -103,7 +103,7 @@ def test_ieee8023_keeps_ct_and_laterals_with_their_view_and_lists_what_its_table
     assert (rows["images/b.png"].view, rows["images/c.png"].modality) == ("L", "CT")
     assert set(rejected) == {"images/f.png", "images/gone.png", "images/g.png"}
     assert "Hernia" in rejected["images/f.png"]
-    assert listing.notes == ("1 pictures outside images (annotations, masks) left out",)
+    assert listing.notes == ("1 files outside the folder images (annotations, masks) left out",)
 
 
 def test_radiography_database_reads_images_and_leaves_masks(tmp_path):
@@ -118,7 +118,7 @@ def test_radiography_database_reads_images_and_leaves_masks(tmp_path):
         "Viral Pneumonia": "viral_pneumonia",
     }
     assert not rejected
-    assert "4 pictures outside folders named images" in listing.notes[0]
+    assert "4 files outside folders named images" in listing.notes[0]
     assert {row.source for row in rows.values()} == {"radiography"}
 
 
@@ -299,7 +299,7 @@ def test_a_layout_told_by_name_says_which_of_its_tables_is_missing(tmp_path, lay
 
 
 @pytest.mark.parametrize("layout", ["covidx", "radiography", "folders"])
-def test_a_layout_told_by_name_lists_no_picture_it_cannot_label(tmp_path, layout):
+def test_a_layout_told_by_name_lists_no_image_it_cannot_label(tmp_path, layout):
     touch(tmp_path, "a.png")
     _, rows, _, _ = the_one_set(tmp_path, layout)
     assert not rows
@@ -377,7 +377,7 @@ def test_a_table_without_the_columns_it_needs_is_one_clear_line(tmp_path, text, 
         table(tmp_path, text, columns=columns)
 
 
-def test_a_table_beside_its_pictures_is_found_but_not_an_index_of_ours(tmp_path):
+def test_a_table_beside_its_images_is_found_but_not_an_index_of_ours(tmp_path):
     touch(tmp_path, "x/a.png")
     (tmp_path / "labels.csv").write_text("filename,finding\nx/a.png,normal\n")
     assert the_one_set(tmp_path)[0] == "table"

@@ -1,4 +1,4 @@
-"""Near duplicates are found through re-encoding, scaling, contrast and cropping, and other pictures stay apart."""
+"""Near duplicates are found through re-encoding, scaling, contrast and cropping, and other images stay apart."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def make_copies(root, original):
     return 6
 
 
-def test_copies_are_grouped_and_other_pictures_are_not(tmp_path, picture):
+def test_copies_are_grouped_and_other_images_are_not(tmp_path, picture):
     originals = [picture(tmp_path / "set" / "normal" / f"{seed}.png", seed, size=240) for seed in range(8)]
     copies = make_copies(tmp_path / "set" / "covid", originals[2])
     index = build_index([tmp_path / "set"], progress=False)

@@ -1,4 +1,4 @@
-"""What a picture is comes from what its set says, and the gate's splits never part what belongs together."""
+"""What an image is comes from what its set says, and the input filter's splits never part what belongs together."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_lateral_goes_where_its_patient_or_its_copy_is():
     assert input_filter_splits(rows) == ["test", "test", "calibration", "calibration"]
 
 
-def test_the_rest_is_dealt_out_by_group_and_stays_where_it_is():
+def test_the_rest_is_assigned_by_group_and_stays_where_it_is():
     rows = [dataclasses.replace(ROW, path=f"{i}", patient_id=f"s:{i // 2}", view="L") for i in range(2000)]
     splits = input_filter_splits(rows)
     assert splits[::2] == splits[1::2]
@@ -91,7 +91,7 @@ def test_groups_are_patient_then_copies_then_file():
     assert input_filter_groups(rows) == ["p", "d", "s"]
 
 
-def test_strangers_of_folders_stand_beside_the_index_once(tmp_path):
+def test_ood_images_of_folders_stand_beside_the_index_once(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("knee_xray/a.png", "ct/b.png", "photograph/c.png", "unknown/d.png"):
         (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def test_strangers_of_folders_stand_beside_the_index_once(tmp_path):
         with_ood_images([], [tmp_path / "nowhere"])
 
 
-def test_drawn_strangers_are_the_same_by_seed_have_contrast_and_differ():
+def test_drawn_ood_images_are_the_same_by_seed_have_contrast_and_differ():
     drawn = draw_ood_images(30, size=48, seed=3)
     assert drawn.shape == (30, 48, 48)
     np.testing.assert_array_equal(drawn, draw_ood_images(30, size=48, seed=3))
@@ -114,7 +114,7 @@ def test_drawn_strangers_are_the_same_by_seed_have_contrast_and_differ():
     assert len({picture.tobytes() for picture in drawn}) == 30
 
 
-def test_a_screenshot_shows_the_whole_film_small():
+def test_a_screenshot_shows_the_whole_image_small():
     film = np.full((3, 96, 96), 137, dtype=np.uint8)
     shown = screenshots(film, seed=0)
     assert shown.shape == film.shape

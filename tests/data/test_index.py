@@ -1,4 +1,4 @@
-"""The index names every picture once: in a row with all that is known, or rejected with the reason."""
+"""The index names every image once: in a row with all that is known, or rejected with the reason."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_nothing_usable_is_one_clear_line(tmp_path, picture):
     with pytest.raises(DataError, match=r"no usable image in .*1 times: no label"):
         build_index([tmp_path / "holiday"], progress=False)
     (tmp_path / "void").mkdir()
-    with pytest.raises(DataError, match="no picture there"):
+    with pytest.raises(DataError, match="no image there"):
         build_index([tmp_path / "void"], progress=False)
 
 

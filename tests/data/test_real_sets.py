@@ -67,7 +67,7 @@ def test_counts_per_finding_are_those_of_the_readme(sets):
     assert kermany == [700, 600, 400]
 
 
-def test_every_picture_of_the_manifest_is_named_with_its_patient(sets, manifest):
+def test_every_image_of_the_manifest_is_named_with_its_patient(sets, manifest):
     rows = {row.path.removeprefix(f"{DATA}/"): row for _, _, listing in sets for row in listing.rows}
     rejected = {line.path.removeprefix(f"{DATA}/") for _, _, listing in sets for line in listing.rejected}
     assert set(manifest) <= set(rows) | rejected
@@ -88,7 +88,7 @@ def test_a_sample_has_the_hashes_of_the_manifest(manifest, tmp_path):
     assert [row.sha256 for row in index.rows] == [manifest[path]["sha256"] for path in chosen]
 
 
-def test_reference_copies_are_found_and_strangers_are_not_joined(manifest, tmp_path):
+def test_reference_copies_are_found_and_other_people_are_not_joined(manifest, tmp_path):
     groups = defaultdict(list)
     for path, line in manifest.items():
         groups[line["near_duplicate_group"]].append(path)

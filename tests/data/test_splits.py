@@ -1,4 +1,4 @@
-"""No patient, study or picture on two sides; every class and source on each; and clear words where that cannot be."""
+"""No patient, study or image on two sides; every class and source on each; and clear words where that cannot be."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ random_rows = st.lists(
 
 @settings(max_examples=80, deadline=None)
 @given(random_rows, st.integers(0, 3))
-def test_no_patient_study_or_picture_stands_in_two_splits_and_every_row_of_the_task_in_one(rows, seed):
+def test_no_patient_study_or_image_stands_in_two_splits_and_every_row_of_the_task_in_one(rows, seed):
     try:
         done = assign_splits(rows, TASK, seed=seed)
     except LeakError:
@@ -81,7 +81,7 @@ def test_no_patient_study_or_picture_stands_in_two_splits_and_every_row_of_the_t
 
 @settings(max_examples=50, deadline=None)
 @given(random_rows, st.integers(2, 4))
-def test_no_patient_study_or_picture_stands_in_two_folds(rows, folds):
+def test_no_patient_study_or_image_stands_in_two_folds(rows, folds):
     try:
         done = assign_folds(rows, TASK, folds=folds)
     except LeakError:

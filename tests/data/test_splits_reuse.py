@@ -23,7 +23,7 @@ def row(number, finding="covid19", patient="", **facts):
 
 
 def whole(patients=40):
-    """Two films of every patient, both classes in both sources."""
+    """Two images of every patient, both classes in both sources."""
     return [
         row(p * 2 + i, ("covid19", "no_finding")[p % 2], f"p{p}", source="ab"[(p // 2) % 2])
         for p in range(patients)

@@ -1,4 +1,4 @@
-"""The chest phantom: labelled as drawings, the same on every run, with disease in the lungs and nowhere else."""
+"""Synthetic chest X-rays: labelled as drawings, the same on every run, with disease in the lungs and nowhere else."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_every_file_says_that_it_is_a_drawing(drawn):
 
 
 def test_every_format_reads_back_with_dark_lungs_and_a_bright_heart(drawn):
-    """Through the project's own reader: polarity, rescale and window of each DICOM lead back to the film."""
+    """Through the project's own reader: polarity, rescale and window of each DICOM lead back to the image."""
     out, rows = drawn
     for row in rows:
         radiograph = read_image(out / row["path"])
@@ -114,7 +114,7 @@ def test_a_dicom_reads_back_as_the_tones_that_were_stored(drawn):
         assert np.abs(read_image(path).pixels - film).max() < 2e-3
 
 
-def test_copies_are_the_same_film_without_a_patient(drawn):
+def test_copies_are_the_same_image_without_a_patient(drawn):
     out, rows = drawn
     copies = [row for row in rows if not row["patient_id"]]
     assert 1 <= len(copies) <= len(rows) // 10
@@ -228,8 +228,8 @@ def test_hospitals_tell_nothing_of_the_class_unless_confounded():
     assert max(trap["no_finding"], trap["pneumonia"]) < 0.1
 
 
-def test_the_stages_asked_for_change_the_diseased_films_alone(tmp_path):
-    """The same patients early and late: the films of the sick differ, those of the well are the same bytes."""
+def test_the_stages_asked_for_change_the_diseased_images_alone(tmp_path):
+    """The same patients early and late: the images of the sick differ, those of the well are the same bytes."""
     early = draw_synthetic_xrays(tmp_path / "early", patients=3, seed=4, size=64, stages=(0.0, 0.0), progress=False)
     late = draw_synthetic_xrays(tmp_path / "late", patients=3, seed=4, size=64, stages=(1.0, 1.0), progress=False)
     changed = defaultdict(set)
@@ -250,7 +250,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
     draw_synthetic_xrays(tmp_path, patients=1, size=64, progress=False)
     with pytest.raises(DataError, match="exists already"):
         draw_synthetic_xrays(tmp_path, patients=1)
-    with pytest.raises(DataError, match="draw the phantom with masks"):
+    with pytest.raises(DataError, match="draw the set with masks"):
         synthetic_lung_mask(next((tmp_path / "images").iterdir()))
 
 
@@ -261,11 +261,11 @@ def test_curves_pass_through_their_control_points_and_the_canvas_maps_the_midlin
         assert np.abs(curve - point).sum(axis=1).min() < 1e-12
     assert np.allclose(mirrored([(0.2, 0.4)], -1), [(-0.2, 0.4)])
     canvas = Canvas(100, 200, Pose())
-    assert np.allclose(canvas.to_film([(0.0, 0.5), (0.25, 1.0)]), [(50, 100), (100, 200)])
+    assert np.allclose(canvas.to_pixels([(0.0, 0.5), (0.25, 1.0)]), [(50, 100), (100, 200)])
 
 
 def test_pixel_coordinates_invert_the_pose():
     canvas = Canvas(90, 110, Pose(scale=1.2, stretch=0.95, rotation=0.1, shift_x=0.03, shift_y=-0.02))
     x, y = canvas.coordinates()
     column, row = 17, 60
-    assert np.allclose(canvas.to_film([(x[row, column], y[row, column])]), [(column + 0.5, row + 0.5)], atol=1e-3)
+    assert np.allclose(canvas.to_pixels([(x[row, column], y[row, column])]), [(column + 0.5, row + 0.5)], atol=1e-3)

@@ -1,6 +1,6 @@
-"""What a picture is, as far as its data set says: a frontal chest X-ray, or one of the kinds that must be refused.
+"""Image type of an index row: a frontal chest X-ray, or one of the types that the input filter must refuse.
 
-The learned input gate is trained and judged on these. A row that leaves it open is no kind at all, and takes no part.
+The learned input filter is trained and evaluated on these. Rows whose data set leaves the type open take no part.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.rows import IndexRow
 
 PHOTOGRAPH, OTHER_PART = "photograph", "other part"
-"""Modality of a picture that is no X-ray at all; view of an X-ray of another part of the body."""
+"""Modality of an image that is no X-ray at all; view of an X-ray of another part of the body."""
 
 _LATERAL_VIEWS = frozenset({"L", "LAT", "LATERAL", "LL", "RL", "OBLIQUE"})
 _CT_WORDS = frozenset({"ct", "tomography"})
@@ -33,7 +33,7 @@ _PART_WORDS = frozenset(
         *("tooth", "teeth", "dental", "bone", "bones", "mammogram", "mammography", "breast", "limb", "limbs"),
     }
 )
-_FACTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+_MODALITY_AND_VIEW: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "ct": ("CT", ""),
         "lateral": ("X-ray", "lateral"),
@@ -64,7 +64,7 @@ def modality_and_view_of_folder(names: Iterable[str]) -> tuple[str, str] | None:
     """Modality and view that the nearest telling folder name gives (``knee_xray``, ``CT slices``); None without one.
 
     Args:
-        names: of the folders around a picture, the nearest first.
+        names: of the folders around an image, the nearest first.
     """
     for name in names:
         words = set(re.findall(r"[a-z]+", name.lower()))
@@ -75,17 +75,17 @@ def modality_and_view_of_folder(names: Iterable[str]) -> tuple[str, str] | None:
             ("not_xray", _PHOTOGRAPH_WORDS),
         ):
             if words & telling:
-                return _FACTS[kind]
+                return _MODALITY_AND_VIEW[kind]
     return None
 
 
 def input_filter_groups(rows: Sequence[IndexRow]) -> list[str]:
-    """What the gate's splits keep together: the patient, else the group of near duplicates, else the file."""
+    """What the input filter's splits keep together: the patient, else the group of near duplicates, else the file."""
     return [row.patient_id or row.duplicate_group or row.sha256 or row.path for row in rows]
 
 
 def input_filter_splits(rows: Sequence[IndexRow]) -> list[str]:
-    """Split of each row for the gate: its own; else that of its patient or its near duplicates; else by hash.
+    """Split of each row for the input filter: its own; else that of its patient or its near duplicates; else by hash.
 
     The rule for the last: SHA-256 of the group's name, read as a number between 0 and 1, below 0.7 train, below 0.8
     calibration, else test. So laterals and CT slices, which no task splits, never straddle.

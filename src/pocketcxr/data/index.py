@@ -1,4 +1,4 @@
-"""Builds the index: lists every set, reads every image once, and says of each file that is left out why."""
+"""Builds the index: one row per image of all sources, and the reason for each file that is left out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Index:
-    """Every image found. `notes` are lines about whole sets; `rows` and `rejected` together name every picture."""
+    """Every image found. `notes` are lines about whole sets; `rows` and `rejected` together name every image."""
 
     rows: tuple[IndexRow, ...]
     rejected: tuple[Rejected, ...]
@@ -61,12 +61,12 @@ def build_index(
     Near duplicates are grouped over all sources together, since public sets copy one another.
 
     Images whose set holds them without a label (SIIM's test folder, ieee8023's "todo", loose DICOM) stay as rows with
-    an empty finding, counted in the notes: they may serve distillation. Unreadable files, unknown labels and pictures
+    an empty finding, counted in the notes: they may serve distillation. Unreadable files, unknown labels and images
     that no table names are rejected with the reason.
 
     Args:
         sources: folders, or CSV tables of one's own.
-        layout: a name in `layouts.LAYOUTS`; ``auto`` recognises each set.
+        layout: a name in `adapters.recognise.LAYOUTS`; ``auto`` recognises each set.
         finding_aliases: the set's own words to findings; an empty finding means unlabelled.
         columns: fields of `IndexRow` to the columns of a table of one's own.
         patients: table that gives images their patients, see `adapters.patients`; it counts more than the set's own.
@@ -89,19 +89,19 @@ def build_index(
     remembered = _Memory(memory)
     reading = ordered_map(lambda row: remembered.reading(Path(row.path)), listed, workers=workers)
     with remembered, closing(reading) as found:
-        for row, facts in zip(listed, _bar(found, len(listed), progress), strict=True):
-            remembered.keep(facts)
-            reason = facts.get("error") or _foreign_body_part(facts)
+        for row, metadata in zip(listed, _bar(found, len(listed), progress), strict=True):
+            remembered.keep(metadata)
+            reason = metadata.get("error") or _foreign_body_part(metadata)
             if reason:
                 rejected.append(Rejected(row.path, row.source, reason))
             else:
-                kept.append(_with_reading(row, facts))
+                kept.append(_with_reading(row, metadata))
         if progress and kept:
             tqdm.write("comparing the images for copies, cropped and mirrored ones too", file=sys.stderr)
         kept = remembered.grouped(kept, progress=progress)
     if not kept:
         reasons = Counter(line.reason for line in rejected).most_common(1)
-        why = f"; {reasons[0][1]} times: {reasons[0][0]}" if reasons else ": no picture there"
+        why = f"; {reasons[0][1]} times: {reasons[0][0]}" if reasons else ": no image there"
         raise DataError(f"no usable image in {', '.join(str(source) for source in sources)}{why}")
     return Index(tuple(kept), tuple(rejected), (*notes, *_unlabelled_notes(kept)))
 
@@ -138,9 +138,9 @@ def _free_name(name: str, folder: Path, taken: Mapping[str, Path]) -> str:
 
 def _with_reading(row: IndexRow, reading: Mapping[str, Any]) -> IndexRow:
     """Complete a row with what the file itself says; what its set says counts more than a header."""
-    facts = {name: reading[name] for name in ("modality", "view", "sex", "age")}
-    facts |= {name: prefixed(row.source, reading[name]) for name in ("patient_id", "study_id")}
-    said = {name: value for name, value in facts.items() if value and not getattr(row, name)}
+    known = {name: reading[name] for name in ("modality", "view", "sex", "age")}
+    known |= {name: prefixed(row.source, reading[name]) for name in ("patient_id", "study_id")}
+    said = {name: value for name, value in known.items() if value and not getattr(row, name)}
     measured = {name: reading[name] for name in ("sha256", "perceptual_hash", "width", "height", "bytes")}
     return dataclasses.replace(row, **said, **measured)
 
@@ -158,7 +158,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     at a glance. That is no anonymisation, since who knows an identifier can compute it.
 
     Returns:
-        JSON-ready facts, or ``{"error": reason}`` for a file that cannot be used.
+        JSON-ready metadata, or ``{"error": reason}`` for a file that cannot be used.
     """
     try:
         data = path.read_bytes()
@@ -167,20 +167,20 @@ def read_metadata(path: Path) -> dict[str, Any]:
         return {"error": f"cannot be read ({error.strerror})"}
     except InputError as error:
         return {"error": f"{error.category}: {error}"}
-    facts = radiograph.metadata
+    metadata = radiograph.metadata
     return {
         "sha256": hashlib.sha256(data).hexdigest(),
         "perceptual_hash": perceptual_hash(thumbnail(radiograph.pixels)),
-        "width": facts.width,
-        "height": facts.height,
+        "width": metadata.width,
+        "height": metadata.height,
         "bytes": len(data),
-        "modality": facts.modality,
-        "body_part": facts.body_part,
-        "view": facts.view,
-        "sex": facts.sex,
-        "age": facts.age,
-        "patient_id": _pseudonym(facts.patient_id),
-        "study_id": _pseudonym(facts.study_id),
+        "modality": metadata.modality,
+        "body_part": metadata.body_part,
+        "view": metadata.view,
+        "sex": metadata.sex,
+        "age": metadata.age,
+        "patient_id": _pseudonym(metadata.patient_id),
+        "study_id": _pseudonym(metadata.study_id),
     }
 
 
@@ -209,7 +209,7 @@ class _Memory:
             self._stream.close()
 
     def reading(self, path: Path) -> dict[str, Any]:
-        """Facts of a file, from memory where its size and time of change are as they were; safe from threads."""
+        """Metadata of a file, from memory where its size and time of change are as they were; safe from threads."""
         try:
             status = path.stat()
         except OSError as error:
@@ -245,11 +245,11 @@ def _remembered(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             try:
-                facts = json.loads(line)
-                key = facts.pop("key")
+                metadata = json.loads(line)
+                key = metadata.pop("key")
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue  # half a line of a run that was killed, or an empty one
-            yield key, facts
+            yield key, metadata
 
 
 def _unlabelled_notes(rows: Iterable[IndexRow]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Folders of pictures that must be refused, a folder per kind, as rows beside those of an index."""
+"""Out-of-distribution (OOD) images: folders of images that must be refused, a folder per type, as index rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def with_ood_images(rows: Sequence[IndexRow], folders: Sequence[Path], *, memory: Path | None = None) -> list[IndexRow]:
-    """Add the pictures of folders to the rows of an index, without those that it holds already.
+    """Add the images of folders to the rows of an index, without those that it holds already.
 
     Args:
         rows: of an index.
@@ -30,12 +30,12 @@ def with_ood_images(rows: Sequence[IndexRow], folders: Sequence[Path], *, memory
     known = {row.sha256 for row in rows if row.sha256}
     for folder in folders:
         if not folder.is_dir():
-            raise DataError(f"strangers: expected a folder with a folder per kind, found no {folder}")
+            raise DataError(f"OOD images: expected a folder with a folder per kind, found no {folder}")
         index = build_index([folder], memory=memory, progress=False)
         telling = [row for row in index.rows if image_type_of(row) not in ("", "frontal")]
         if not telling:
             raise DataError(
-                f"strangers: {folder} has no folder whose name tells what must be refused; expected names such as "
+                f"OOD images: {folder} has no folder whose name tells what must be refused; expected names such as "
                 "knee_xray, chest_ct_slice, lateral, photograph"
             )
         found += [row for row in telling if row.sha256 not in known]

@@ -72,12 +72,12 @@ def open_dataset(
         aspect: ``squash`` or ``pad``, as in `imaging.resize`.
         cache: folder of the stores.
         unlabelled: also take the images without a class that have a split; their label is -1.
-        leaks: take a table in which patients or pictures stand in two splits: for an audit, which has to find them.
+        leaks: take a table in which patients or images stand in two splits: for an audit, which has to find them.
         workers: threads that decode; None takes one per core.
         progress: show a bar on stderr.
 
     Raises:
-        LeakError: a patient or picture stands in two splits, and `leaks` is not set.
+        LeakError: a patient or image stands in two splits, and `leaks` is not set.
         DataError: no image is left, or a file changed or vanished since it was indexed.
         CacheError: the disk is full, or the store cannot be written; what is done stays and is used by the next run.
     """

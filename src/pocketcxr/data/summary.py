@@ -1,4 +1,4 @@
-"""An index or split in words: what was found, what was left out and why, how many of each class in each part."""
+"""Summary of an index or split: what was found, what was left out and why, how many of each class in each part."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def describe_index(index: Index) -> str:
 
 
 def describe(rows: Sequence[IndexRow], task: Task) -> str:
-    """Counts per class, source and split (or fold), with findings left out and pictures that bear two classes."""
+    """Counts per class, source and split (or fold), with findings left out and images that have two classes."""
     folds = sorted({row.fold for row in rows if row.fold})
     parts = [part for part in SPLITS if any(row.split == part for row in rows)]
     use_folds = bool(folds) and not parts
@@ -50,7 +50,7 @@ def describe(rows: Sequence[IndexRow], task: Task) -> str:
     lines += ["", *_left_out(rows), *_contradictions(rows), *_without_patient([row for row in rows if row.label])]
     if any(fold.startswith(IMAGE_FOLD) for fold in folds):
         lines.append(
-            "Folds were dealt out by image: patients and copies LEAK between them, as in the published protocol."
+            "Folds were assigned by image: patients and copies LEAK between them, as in the published protocol."
         )
     return "\n".join(lines)
 

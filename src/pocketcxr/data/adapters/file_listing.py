@@ -1,4 +1,4 @@
-"""What every layout adapter returns, and how folders are walked."""
+"""File listing: what every dataset adapter returns, and how folders are walked and tables read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom", ".dic", ".ima"}
 )
-"""Names that claim to be a picture; a file without any suffix counts where its bytes say DICOM."""
+"""Names that claim to be an image; a file without any suffix counts where its bytes say DICOM."""
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
 
@@ -56,10 +56,10 @@ class LayoutOptions:
 
 
 def walk_images(root: Path) -> tuple[list[Path], list[Rejected]]:
-    """List the pictures below a folder in a fixed order, by name; hidden folders and files are left out.
+    """List the images below a folder in a fixed order, by name; hidden folders and files are left out.
 
     Returns:
-        The pictures, and the folders that could not be opened, with the reason.
+        The images, and the folders that could not be opened, with the reason.
     """
     rejected: list[Rejected] = []
 
@@ -74,7 +74,7 @@ def walk_images(root: Path) -> tuple[list[Path], list[Rejected]]:
 
 
 def is_image_name(path: Path) -> bool:
-    """Whether a file claims to be a picture, by its suffix or, without one, by DICOM's magic bytes."""
+    """Whether a file claims to be an image, by its suffix or, without one, by DICOM's magic bytes."""
     if _hidden(path.name):
         return False
     return path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and is_dicom(path))

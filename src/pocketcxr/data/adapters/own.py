@@ -44,7 +44,7 @@ TABLE_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Fields of a table of one's own with the column names tried for each, case aside; a mapping overrides them."""
 
 TABLE_NAMES = ("images.csv", "labels.csv", "table.csv", "phantom.csv")
-"""Names under which ``auto`` takes a CSV in a folder for the table of the pictures beside it."""
+"""Names under which ``auto`` takes a CSV in a folder for the table of the images beside it."""
 
 _SPLIT_NAMES = MappingProxyType({"": "", "val": "calibration", "valid": "calibration", "validation": "calibration"})
 
@@ -67,11 +67,11 @@ def list_class_folders(root: Path, options: LayoutOptions, *, below: str = "") -
     """A folder per class, at any depth: the nearest folder that names a finding gives it.
 
     A root that holds no class folder, but is named for a finding itself, is one class. DICOM files in no class folder
-    are kept as unlabelled material, for their header still says what they are. So are pictures in folders that say what
+    are kept as unlabelled material, for their header still says what they are. So are images in folders that say what
     must be refused (``knee_xray``, ``chest_ct_slice``, ``lateral``, ``photograph``): with modality and view, for the
-    learned input gate. Others are rejected with the name that is unknown.
+    learned input filter. Others are rejected with the name that is unknown.
 
-    `below`: only pictures in folders of this name count, the rest are masks.
+    `below`: only images in folders of this name count, the rest are masks.
     """
     images, rejected = walk_images(root)
     found = {path: class_of_folder(path, root, options.aliases) for path in images}
@@ -84,24 +84,24 @@ def list_class_folders(root: Path, options: LayoutOptions, *, below: str = "") -
         finding = whole if named is None else named
         if below and path.parent.name != below:
             supplements += 1
-        elif named is None and not is_dicom(path) and (facts := modality_and_view_of_folder(_around(path, root))):
-            rows.append(IndexRow(str(path), source, UNLABELLED, modality=facts[0], view=facts[1]))
+        elif named is None and not is_dicom(path) and (told := modality_and_view_of_folder(_around(path, root))):
+            rows.append(IndexRow(str(path), source, UNLABELLED, modality=told[0], view=told[1]))
         elif finding is None and not is_dicom(path):
             reason = unknown_finding(folder, "folder") if folder else "no label: it lies in no class folder"
             rejected.append(Rejected(str(path), source, reason))
         else:
             rows.append(IndexRow(str(path), source, finding or UNLABELLED))
-    notes = (f"{supplements} pictures outside folders named {below} (masks) left out",) if supplements else ()
+    notes = (f"{supplements} files outside folders named {below} (masks) left out",) if supplements else ()
     return Listing(tuple(rows), tuple(rejected), notes)
 
 
 def _around(path: Path, root: Path) -> tuple[str, ...]:
-    """Names of the folders around a picture below the root, the nearest first; the root's own where it lies in it."""
+    """Names of the folders around an image below the root, the nearest first; the root's own where it lies in it."""
     return path.relative_to(root).parts[:-1][::-1] or (root.resolve().name,)
 
 
 def list_loose(root: Path, options: LayoutOptions) -> Listing:
-    """Pictures that lie directly in a folder beside whole sets: they belong to none, and are rejected by name."""
+    """Images that lie directly in a folder beside whole sets: they belong to none, and are rejected by name."""
     source = options.source or root.resolve().name
     reason = "it lies beside whole data sets and belongs to none"
     loose = [path for path in sorted(root.iterdir()) if path.is_file() and is_image_name(path)]
@@ -117,7 +117,7 @@ def list_dicom(root: Path, options: LayoutOptions) -> Listing:
 
 
 def list_unlabelled(root: Path, options: LayoutOptions) -> Listing:
-    """Every picture below a folder, without labels: material for distillation, never for a figure."""
+    """Every image below a folder, without labels: material for distillation, never for a figure."""
     images, rejected = walk_images(root)
     source = options.source or root.resolve().name
     return Listing(tuple(IndexRow(str(path), source, UNLABELLED) for path in images), tuple(rejected))
@@ -207,7 +207,7 @@ def _columns(table: Path, options: LayoutOptions) -> dict[str, str]:
 
 
 def find_table(root: Path) -> Path | None:
-    """The table of the pictures in a folder, under one of `TABLE_NAMES`, unless it is an index of ours."""
+    """The table of the images in a folder, under one of `TABLE_NAMES`, unless it is an index of ours."""
     for name in TABLE_NAMES:
         columns = {column.lower() for column in table_columns(root / name)}
         usable = all(columns.intersection(TABLE_COLUMNS[field]) for field in ("path", "finding"))

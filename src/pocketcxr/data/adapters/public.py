@@ -100,7 +100,7 @@ def list_siim(root: Path, options: LayoutOptions) -> Listing:
 
 
 def list_ieee8023(root: Path, options: LayoutOptions) -> Listing:
-    """ieee8023/covid-chestxray-dataset; its CT slices and laterals stay, with modality and view, for the input gate."""
+    """ieee8023/covid-chestxray-dataset; CT slices and laterals stay, with modality and view, for the input filter."""
     source = options.source or "ieee8023"
     rows: list[IndexRow] = []
     rejected: list[Rejected] = []
@@ -129,12 +129,12 @@ def list_ieee8023(root: Path, options: LayoutOptions) -> Listing:
                 )
             )
     present, denied = walk_images(root)
-    strangers = [path for path in present if path not in named]
+    others = [path for path in present if path not in named]
     # Nothing is known of these, not even whether they are radiographs: unlike "todo", they are no training material.
-    unnamed = [path for path in strangers if path.parent == root / "images"]
+    unnamed = [path for path in others if path.parent == root / "images"]
     rejected += [Rejected(str(path), source, "not in metadata.csv") for path in unnamed]
-    supplements = len(strangers) - len(unnamed)
-    notes = (f"{supplements} pictures outside images (annotations, masks) left out",) if supplements else ()
+    supplements = len(others) - len(unnamed)
+    notes = (f"{supplements} files outside the folder images (annotations, masks) left out",) if supplements else ()
     return Listing(tuple(rows), (*rejected, *denied), notes)
 
 
@@ -200,7 +200,7 @@ def list_covidx(root: Path, options: LayoutOptions) -> Listing:
 
 
 def covidx_lists(root: Path) -> list[Path]:
-    """COVIDx list files directly in a folder: their first line has a picture in the second field."""
+    """COVIDx list files directly in a folder: their first line has an image in the second field."""
     lists: list[Path] = []
     for path in sorted(root.glob("*.txt")):
         if not re.match(r"(train|val|test)", path.name, re.IGNORECASE):

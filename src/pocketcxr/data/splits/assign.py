@@ -1,7 +1,7 @@
-"""Splits in which no patient, no study and no picture stands on two sides.
+"""Assigns splits and folds so that no patient, no study and no image is in two of them.
 
 The unit is the *component*: all images joined by a patient, a study or a group of near duplicates, however long the
-chain. Units are dealt out per class and source, so that every part has its share of each.
+chain. Units are assigned per class and source, so that every part has its share of each.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pocketcxr.data.splits.leakage import IMAGE_FOLD, Component, check_leakage, 
 from pocketcxr.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.labels import Task
@@ -58,7 +58,7 @@ def assign_splits(
     seed: int = 0,
     keep: bool = False,
 ) -> list[IndexRow]:
-    """Deal the images of a task out to train, calibration and test.
+    """Assign the images of a task to train, calibration and test.
 
     A frontal radiograph without a class in the task (label "") takes the side of its component, or train where the
     component has no labelled image: unlabelled material for distillation that cannot leak. CT slices and laterals get
@@ -77,7 +77,7 @@ def assign_splits(
 
     Raises:
         DataError: one class or one patient only, a class with fewer patients than parts, or impossible fractions.
-        LeakError: splits that were kept share a patient, a study or a picture.
+        LeakError: splits that were kept share a patient, a study or an image.
     """
     shares = _checked_fractions(fractions)
     labelled = [dataclasses.replace(row, split=row.split if keep else "", fold="") for row in label_rows(rows, task)]
@@ -86,8 +86,7 @@ def assign_splits(
     else:
         components = components_of(labelled, [i for i, row in enumerate(labelled) if row.label])
         _check_enough(labelled, components, task, parts=sum(share > 0 for share in shares), what="splits")
-        dealt = _deal(labelled, components, shares, seed)
-        parts = {i: SPLITS[part] for part, component in zip(dealt, components, strict=True) for i in component}
+        parts = _assign(labelled, components, dict(zip(SPLITS, shares, strict=True)), seed)
     parts = with_unlabelled(labelled, parts)
     result = [dataclasses.replace(row, split=parts.get(i, "")) for i, row in enumerate(labelled)]
     check_leakage(result)
@@ -98,7 +97,7 @@ def assign_splits(
 def assign_folds(
     rows: Sequence[IndexRow], task: Task, *, folds: int = 5, seed: int = 0, level: str = "patient"
 ) -> list[IndexRow]:
-    """Deal the images of a task out to k folds.
+    """Assign the images of a task to k folds.
 
     Args:
         rows: the index, in any order.
@@ -122,9 +121,8 @@ def assign_folds(
     used = [i for i, row in enumerate(labelled) if row.label]
     components = components_of(labelled, used) if level == "patient" else [[i] for i in used]
     _check_enough(labelled, components, task, parts=folds, what="folds", unit=level)
-    dealt = _deal(labelled, components, [1 / folds] * folds, seed)
     mark = IMAGE_FOLD if level == "image" else ""
-    names = {i: f"{mark}{fold}" for fold, component in zip(dealt, components, strict=True) for i in component}
+    names = _assign(labelled, components, {f"{mark}{fold}": 1 / folds for fold in range(folds)}, seed)
     return [dataclasses.replace(row, fold=names.get(i, "")) for i, row in enumerate(labelled)]
 
 
@@ -134,7 +132,7 @@ def fold_splits(rows: Sequence[IndexRow], fold: int, *, calibration: float = 0.1
     Args:
         rows: from `assign_folds`.
         fold: which fold is tested on.
-        calibration: share of the remaining images, dealt out as the folds were (by component, or by image).
+        calibration: share of the remaining images, assigned as the folds were (by component, or by image).
         seed: of the calibration part.
 
     Raises:
@@ -146,16 +144,17 @@ def fold_splits(rows: Sequence[IndexRow], fold: int, *, calibration: float = 0.1
         raise DataError(f"fold {fold}: no image is in it, or none outside it; assign folds first")
     by_image = any(row.fold.startswith(IMAGE_FOLD) for row in rows)
     components = [[i] for i in rest] if by_image else components_of(rows, rest)
-    dealt = _deal(rows, components, [1 - calibration, calibration], seed)
     parts = dict.fromkeys(tested, SPLITS[2])
-    parts |= {i: SPLITS[part] for part, component in zip(dealt, components, strict=True) for i in component}
+    parts |= _assign(rows, components, {SPLITS[0]: 1 - calibration, SPLITS[1]: calibration}, seed)
     parts = parts if by_image else with_unlabelled(rows, parts)
     result = [dataclasses.replace(row, split=parts.get(i, "")) for i, row in enumerate(rows)]
     check_leakage(result)
     return result
 
 
-def _deal(rows: Sequence[IndexRow], components: Sequence[Component], shares: Sequence[float], seed: int) -> list[int]:
+def _assign(
+    rows: Sequence[IndexRow], components: Sequence[Component], shares: Mapping[str, float], seed: int
+) -> dict[int, str]:
     """Give every component to the part that most lacks its classes, and its classes per source.
 
     A greedy form of iterative stratification (Sechidis et al. 2011). Large components go first, for small ones even
@@ -163,27 +162,28 @@ def _deal(rows: Sequence[IndexRow], components: Sequence[Component], shares: Seq
     the rows nor their folder matters.
 
     Returns:
-        For each component, the position in `shares` of its part.
+        The part of each image, a key of `shares`, by the image's position in `rows`.
     """
     strata = [(row.label, f"{row.label} {row.source}") for row in rows]
     total = Counter(name for component in components for i in component for name in strata[i])
-    taken: list[Counter[str]] = [Counter() for _ in shares]
+    taken = {part: Counter[str]() for part, share in shares.items() if share > 0}
     keys = [min((rows[i].sha256, rows[i].path) for i in component) for component in components]
     by_key = sorted(range(len(components)), key=lambda c: keys[c])
     drawn = np.random.default_rng(seed).permutation(len(components)).tolist()
     order = sorted(zip(by_key, drawn, strict=True), key=lambda item: (-len(components[item[0]]), item[1]))
-    dealt = [0] * len(components)
+    parts: dict[int, str] = {}
     for c, _ in order:
         holds = Counter(name for i in components[c] for name in strata[i])
 
-        def lack(part: int, holds: Counter[str] = holds) -> tuple[float, float]:
+        def lack(part: str, holds: Counter[str] = holds) -> tuple[float, float]:
             share = shares[part]
             missing = sum(n * (1 - taken[part][name] / (share * total[name])) for name, n in holds.items())
             return missing, share
 
-        dealt[c] = max((part for part in range(len(shares)) if shares[part] > 0), key=lack)
-        taken[dealt[c]].update(holds)
-    return dealt
+        part = max(taken, key=lack)
+        taken[part].update(holds)
+        parts.update(dict.fromkeys(components[c], part))
+    return parts
 
 
 def with_unlabelled(rows: Sequence[IndexRow], parts: dict[int, str]) -> dict[int, str]:
@@ -214,8 +214,7 @@ def _kept_parts(rows: Sequence[IndexRow], task: Task, shares: Sequence[float], s
     if SPLITS[1] not in parts.values() and shares[1] > 0:
         components = components_of(rows, [i for i in used if parts[i] == SPLITS[0]])
         _check_enough(rows, components, task, parts=2, what="splits")
-        dealt = _deal(rows, components, [shares[0], shares[1]], seed)
-        parts |= {i: SPLITS[part] for part, component in zip(dealt, components, strict=True) for i in component}
+        parts |= _assign(rows, components, dict(zip(SPLITS[:2], shares, strict=False)), seed)
     return parts
 
 
@@ -248,7 +247,7 @@ def _check_enough(
     what: str,
     unit: str = "patient",
 ) -> None:
-    """Refuse a table too small to be dealt out so that every part sees every class."""
+    """Refuse a table that is too small for every part to have every class."""
     units = Counter(label for component in components for label in {rows[i].label for i in component})
     absent = [label for label in task.labels if not units[label]]
     if absent:
@@ -265,5 +264,5 @@ def _check_enough(
         found = ", ".join(f"{label} {count}" for label, count in few.items())
         raise DataError(
             f"task {task.name}: every class needs at least {parts} separate {unit}s for {parts} {what}, found {found} "
-            f"(images that share a {unit}, study or picture count once); add images or ask for fewer {what}"
+            f"(images that share a {unit}, study or image count once); add images or ask for fewer {what}"
         )

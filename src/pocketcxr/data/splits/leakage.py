@@ -1,4 +1,4 @@
-"""What must stay together, and the check that it did: patients, studies, near duplicates."""
+"""Leakage check: patients, studies and near duplicates that must stay in one split."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from pocketcxr.data.rows import IndexRow
 
 IMAGE_FOLD = "image:"
-"""Marks folds dealt out image by image, which leak on purpose: only to repeat protocols that were published so."""
+"""Marks folds assigned image by image, which leak: only to repeat published protocols."""
 
 Component = list[int]
 """Positions of the rows that must stay together."""
 
 
 def check_leakage(rows: Sequence[IndexRow]) -> None:
-    """Stop where one patient, study or picture stands in two splits or folds.
+    """Stop where one patient, study or image stands in two splits or folds.
 
-    Folds dealt out by image are exempt, with the splits made from them: they carry their mark.
+    Folds assigned by image are exempt, with the splits made from them: they carry their mark.
 
     Raises:
         LeakError: naming the files, never the patients.

@@ -1,4 +1,4 @@
-"""Sides taken over from another table, so that two runs are tested on the same patients and never train on them.
+"""Reuse of another table's splits, so that two runs are tested on the same patients and never train on them.
 
 A run on one source, or on classes of its own, is comparable with a run on all sources only where both leave the same
 images for the test; a student that learns from both must not have seen in one what the other tests.
@@ -26,7 +26,7 @@ def reuse_splits(rows: Sequence[IndexRow], task: Task, other: Sequence[IndexRow]
 
     Images are recognised by their bytes (`sha256`), or by path where a table was never hashed. A frontal radiograph
     without a class here goes to the side of its patient, study and copies in either table, or to train where neither
-    places any of them; one that hangs on two sides stays out.
+    places any of them; one that hangs in two splits stays out.
 
     Args:
         rows: the index, in any order.
@@ -39,7 +39,7 @@ def reuse_splits(rows: Sequence[IndexRow], task: Task, other: Sequence[IndexRow]
 
     Raises:
         DataError: the other table has no sides, has none for an image with a class, or leaves a split without a class.
-        LeakError: either table has a patient, a study or a picture on two sides.
+        LeakError: either table has a patient, a study or an image in two splits.
     """
     columns = [column for column in ("split", "fold") if any(getattr(row, column) for row in other)]
     if not columns:

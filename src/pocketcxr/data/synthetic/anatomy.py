@@ -1,7 +1,7 @@
-"""The drawn chest: the shadow of one patient on a film, as a map of attenuation.
+"""The synthetic chest: the shadow of one patient in an image, as a map of attenuation.
 
-The shapes are a draughtsman's reading of a frontal film (lungs, heart, great vessels, ribs, clavicles, scapulae, spine,
-diaphragm, stomach bubble, breasts), not a simulation of X-rays: shadows add up, air takes away, nothing scatters.
+The shapes are a draughtsman's reading of a frontal radiograph (lungs, heart, great vessels, ribs, clavicles, scapulae,
+spine, diaphragm, stomach bubble, breasts), not a simulation: shadows add up, air takes away, nothing scatters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shadows:
-    """Maps of one film, float32 [height, width].
+    """Maps of one image, float32 [height, width].
 
     `attenuation` is that of the healthy chest; `air` how much of a pixel is aerated lung, 0 to 1; `lungs` the lungs'
     true outlines, as coverage of the pixel; `bronchi` the branches that stay dark in a consolidation.
@@ -173,7 +173,7 @@ def _vessels(anatomy: Anatomy, canvas: Canvas) -> tuple[Layer, Layer]:
     """Pulmonary vessels, and the bronchi that run beside them."""
     tree = anatomy.vessels
     vessels = canvas.painter().hairlines(tree.points, tree.widths, tree.values)
-    wide = tree.widths > 0.0035  # noqa: PLR2004  # film heights: thinner bronchi are never seen
+    wide = tree.widths > 0.0035  # noqa: PLR2004  # image heights: thinner bronchi are never seen
     beside = tree.points[wide] + (0.004, 0.003)
     bronchi = canvas.painter().hairlines(beside, 0.7 * tree.widths[wide], np.ones(int(wide.sum())))
     return vessels.layer(), bronchi.layer()

@@ -1,7 +1,7 @@
-"""Drawing for the chest phantom: curves in patient coordinates, painted through a pose onto a pixel grid.
+"""Drawing of synthetic chest X-rays: curves in patient coordinates, painted through a pose onto a pixel grid.
 
-Patient coordinates: x from -0.5 to 0.5 across the film, y from 0 (top) to 1 (bottom); x grows towards the right edge of
-the picture, which is the patient's *left* side, as on every frontal film.
+Patient coordinates: x from -0.5 to 0.5 across the image, y from 0 (top) to 1 (bottom); x grows towards the right edge
+of the image, which is the patient's *left* side, as on every frontal radiograph.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _DRAWN = 250.0  # grey level that stands for 1.0; lines brighter than their neig
 
 @dataclass(frozen=True)
 class Pose:
-    """How one image was taken: an affine map from patient coordinates to the film.
+    """How one image was taken: an affine map from patient coordinates to the image.
 
     `turn` moves what lies in front (clavicles, heart) against what lies behind (spine), as a rotated patient does;
-    `inspiration` moves the diaphragm, in film heights, downwards where positive.
+    `inspiration` moves the diaphragm, in image heights, downwards where positive.
     """
 
     scale: float = 1.0
@@ -50,13 +50,13 @@ class Pose:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A film of width x height pixels seen through a pose; y is the longer side's unit."""
+    """An image of width x height pixels seen through a pose; the height is the unit of length."""
 
     width: int
     height: int
     pose: Pose
 
-    def to_film(self, points: ArrayLike, *, depth: float = 0.0) -> Points:
+    def to_pixels(self, points: ArrayLike, *, depth: float = 0.0) -> Points:
         """Pixel coordinates [..., 2] (x, y) of patient points [..., 2] at a depth in [-1 (back), 1 (front)]."""
         centred = np.asarray(points, dtype=float) - (0.0, 0.5)
         centred[..., 0] += depth * self.pose.turn
@@ -93,7 +93,7 @@ class Painter:
     def stroke(
         self, points: ArrayLike, width: float, value: float = 1.0, *, depth: float = 0.0, marrow: float | None = None
     ) -> Painter:
-        """Draw a smooth curve of a width in film heights, as a filled ribbon; `marrow` fills its inner part."""
+        """Draw a smooth curve of a width in image heights, as a filled ribbon; `marrow` fills its inner part."""
         line = np.asarray(points, dtype=float)
         along = np.empty_like(line)  # central differences, one-sided at the ends
         along[1:-1], along[0], along[-1] = line[2:] - line[:-2], line[1] - line[0], line[-1] - line[-2]
@@ -106,9 +106,9 @@ class Painter:
 
     def hairlines(self, lines: Points, widths: Iterable[float], values: Iterable[float]) -> Painter:
         """Draw many short lines [n, points, 2] at once, each with its width and value."""
-        film = (self._canvas.to_film(lines) * _SUPERSAMPLING).reshape(len(lines), -1).tolist()
+        flat = (self._canvas.to_pixels(lines) * _SUPERSAMPLING).reshape(len(lines), -1).tolist()
         pixels = self._canvas.pose.scale * self._canvas.height * _SUPERSAMPLING
-        for line, width, value in zip(film, widths, values, strict=True):
+        for line, width, value in zip(flat, widths, values, strict=True):
             self._draw.line(line, fill=round(value * _DRAWN), width=max(1, round(width * pixels)))
         return self
 
@@ -117,7 +117,7 @@ class Painter:
         return np.asarray(self._image.reduce(_SUPERSAMPLING), dtype=np.float32) / np.float32(_DRAWN)
 
     def _flat(self, points: ArrayLike, depth: float) -> list[float]:
-        return (self._canvas.to_film(points, depth=depth) * _SUPERSAMPLING).ravel().tolist()
+        return (self._canvas.to_pixels(points, depth=depth) * _SUPERSAMPLING).ravel().tolist()
 
 
 def spline(points: Iterable[tuple[float, float]] | Points, *, closed: bool = False, steps: int = 6) -> Points:
@@ -161,7 +161,7 @@ def blurred(layer: Layer, radius: float) -> Layer:
 
 
 def cloud(rng: np.random.Generator, *, shape: tuple[int, int], cells: int) -> Layer:
-    """Smooth noise of about unit deviation, `cells` humps down the film; float32 [height, width]."""
+    """Smooth noise of about unit deviation, `cells` humps down the image; float32 [height, width]."""
     height, width = shape
     coarse = rng.standard_normal((cells + 3, max(4, round(cells * width / height) + 3)), dtype=np.float32)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)) * np.float32(1.4)

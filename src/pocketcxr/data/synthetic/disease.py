@@ -1,4 +1,4 @@
-"""What fills the drawn lungs: consolidation, ground glass, and the harmless shadows that healthy films show too.
+"""What fills the drawn lungs: consolidation, ground glass, and the harmless shadows that healthy images show too.
 
 Appearances follow the wording of reports: pneumonia as one-sided consolidation of a lobe with air bronchograms;
 COVID-19 as patches of ground glass on both sides, peripheral and basal (Simpson et al., RSNA consensus, Radiology:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.synthetic.patient import Anatomy
 
 DISEASES = ("no_finding", "pneumonia", "covid19")
-"""Findings that the phantom draws, in the vocabulary of `pocketcxr.labels`."""
+"""Findings that are drawn, in the vocabulary of `pocketcxr.labels`."""
 
 _LOBES = {
     -1: {"upper": (0.17, 0.27, 0.10, 0.11), "middle": (0.17, 0.58, 0.11, 0.08), "lower": (0.24, 0.62, 0.11, 0.11)},
@@ -32,7 +32,7 @@ _LOBES = {
 
 @dataclass(frozen=True)
 class Patch:
-    """One opacity in patient coordinates: centre and radii in film heights, density 0 to 1, how its edge looks."""
+    """One opacity in patient coordinates: centre and radii in image heights, density 0 to 1, how its edge looks."""
 
     x: float
     y: float
@@ -55,7 +55,7 @@ class Disease:
 
 
 def sample_disease(rng: np.random.Generator, finding: str, anatomy: Anatomy) -> Disease:
-    """Draw by lot where the disease of one patient sits."""
+    """Draw at random where the disease of one patient sits."""
     samplers = {"no_finding": lambda *_: (), "pneumonia": _pneumonia, "covid19": _covid}
     return Disease(
         finding=finding,
@@ -88,7 +88,7 @@ def draw_disease(disease: Disease, canvas: Canvas, shadows: Shadows, *, stage: f
 
 
 def draw_harmless(rng: np.random.Generator, canvas: Canvas, shadows: Shadows) -> Layer:
-    """Shadows that any film may show, whatever the finding: uneven haze, plates of atelectasis, nipples, leads."""
+    """Shadows that any image may show, whatever the finding: uneven haze, plates of atelectasis, nipples, leads."""
     shape, unit = shadows.air.shape, canvas.height / 320
     haze = cloud(rng, shape=shape, cells=5) * rng.uniform(0.005, 0.022) + cloud(rng, shape=shape, cells=24) * 0.007
     lines, dots, leads = canvas.painter(), canvas.painter(), canvas.painter()

@@ -1,7 +1,7 @@
-"""The chest phantom: films that the project draws itself, to try the whole chain on without a patient's picture.
+"""Synthetic chest X-rays: images that the project draws itself, to try the whole chain on without a patient's image.
 
-A draughtsman's thorax with lungs, heart, ribs and the rest (`phantom_anatomy`), disease in several degrees
-(`phantom_disease`) and hospitals that each develop, mark and store films in their own way (`phantom_hospital`).
+A draughtsman's thorax with lungs, heart, ribs and the rest (`anatomy`), disease in several degrees (`disease`) and
+hospitals that each develop, mark and store images in their own way (`hospital`).
 Figures measured on these drawings say that the program works; they say nothing of real X-rays.
 """
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pocketcxr.data.synthetic.anatomy import draw_shadows
 from pocketcxr.data.synthetic.canvas import Canvas, Pose
 from pocketcxr.data.synthetic.disease import DISEASES, draw_disease, draw_harmless, sample_disease
-from pocketcxr.data.synthetic.hospital import DRAWING, HOSPITALS, Hospital, develop, write_film, write_picture
+from pocketcxr.data.synthetic.hospital import DRAWING, HOSPITALS, Hospital, develop, write_8bit, write_xray
 from pocketcxr.data.synthetic.patient import sample_anatomy
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.files import write_csv
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
     _Row = dict[str, str]
 
-TABLE = "phantom.csv"
+TABLE = "phantom.csv"  # a format: the name that `adapters.own` looks for
 COLUMNS = ("path", "source", "finding", "patient_id", "study_id", "view", "sex", "age")
 """Columns of the table, a subset of the index's own."""
 
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "DICOM": ".dcm"}
-_README = f"""These pictures were {DRAWING}.
+_README = f"""These images were {DRAWING}.
 
 They are drawings of chest X-rays, made by a program to test programs. No person, hospital or disease stands behind
 any of them, and figures measured on them say nothing of real X-rays.
 
-{TABLE} has one line per picture. masks/, where present, holds the lungs' true outlines.
+{TABLE} has one line per image. masks/, where present, holds the lungs' true outlines.
 """
 
 
@@ -72,23 +72,23 @@ def draw_synthetic_xrays(
     stages: tuple[float, float] = (0.0, 1.0),
     progress: bool = True,
 ) -> Path:
-    """Draw patients with one to four films each into a folder, with a table that ``pocketcxr index`` reads.
+    """Draw patients with one to four images each into a folder, with a table that ``pocketcxr index`` reads.
 
-    Files are 8-bit PNG, JPEG and 12-bit DICOM (MONOCHROME1 and 2), as the hospitals store them. About one film in
+    Files are 8-bit PNG, JPEG and 12-bit DICOM (MONOCHROME1 and 2), as the hospitals store them. About one image in
     thirty stands there a second time, re-encoded, smaller and without its patient's number, as in real collections.
     The same arguments give the same bytes, and patient k is the same whatever the number of patients.
 
     Args:
         out: the folder to write: ``images/``, ``phantom.csv``, ``README.txt`` and, if wanted, ``masks/``.
         patients: how many; a third each are normal, have pneumonia, have COVID-19.
-        seed: of everything drawn by lot.
-        size: height of the films in pixels; widths follow from the hospitals.
-        confounded: nearly every COVID-19 film comes from the last hospital, and hardly any other: its look and its
-            marker then predict the class, which is what an audit has to find.
+        seed: of everything drawn at random.
+        size: height of the images in pixels; widths follow from the hospitals.
+        confounded: nearly every COVID-19 image comes from the last hospital, and hardly any other: its appearance and
+            its marker then predict the class, which is what an audit has to find.
         masks: also write the true outlines of the lungs, ``masks/<stem>.png``, 255 inside.
-        hospitals: looks to draw from.
+        hospitals: whose appearance is drawn.
         stages: least and greatest stage of disease, 0 (hardly begun) to 1 (full); ``(0.8, 1.0)`` draws plain disease
-            that a network learns from few films.
+            that a network learns from few images.
         progress: show a progress bar on the terminal.
 
     Returns:
@@ -100,11 +100,11 @@ def draw_synthetic_xrays(
     """
     if patients < 1 or size < 64 or len(hospitals) < (2 if confounded else 1):  # noqa: PLR2004
         raise ConfigError(
-            f"phantom: expected at least 1 patient, 64 pixels and {2 if confounded else 1} hospital(s), "
+            f"synthetic X-rays: expected at least 1 patient, 64 pixels and {2 if confounded else 1} hospital(s), "
             f"found {patients}, {size} and {len(hospitals)}"
         )
     if not 0 <= stages[0] <= stages[1] <= 1:
-        raise ConfigError(f"phantom: expected stages as (least, greatest) within [0, 1], found {stages}")
+        raise ConfigError(f"synthetic X-rays: expected stages as (least, greatest) within [0, 1], found {stages}")
     if (out / TABLE).exists():
         raise DataError(f"{out / TABLE} exists already: name another folder, or remove this one")
     for folder in ("images", "masks") if masks else ("images",):
@@ -114,13 +114,13 @@ def draw_synthetic_xrays(
     for number in tqdm(range(patients), desc="drawing patients", unit="patient", disable=None if progress else True):
         patient = _sample_patient(number, seed=seed, hospitals=hospitals, confounded=confounded)
         for image in range(patient.images):
-            rows += _draw_film(out, patient, image, size=size, masks=masks, stages=stages)
+            rows += _draw_image(out, patient, image, size=size, masks=masks, stages=stages)
     write_csv(out / TABLE, COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
     return out / TABLE
 
 
 def synthetic_lung_mask(image: Path) -> NDArray[np.bool_]:
-    """True outlines of the lungs of one drawn film, bool [height, width], in the film's own size.
+    """True outlines of the lungs of one synthetic X-ray, bool [height, width], in the image's own size.
 
     Args:
         image: a file under ``images/`` of a folder drawn with ``masks=True``.
@@ -130,7 +130,7 @@ def synthetic_lung_mask(image: Path) -> NDArray[np.bool_]:
     """
     path = image.parent.parent / "masks" / (image.stem + ".png")
     if not path.is_file():
-        raise DataError(f"no lung mask {path}: draw the phantom with masks, or name a film under its images folder")
+        raise DataError(f"no lung mask {path}: draw the set with masks, or name an image under its images folder")
     with Image.open(path) as mask:
         return np.asarray(mask) > 127  # noqa: PLR2004
 
@@ -155,7 +155,7 @@ def _sample_patient(number: int, *, seed: int, hospitals: Sequence[Hospital], co
 
 
 def _sample_pose(rng: np.random.Generator, *, portable: bool) -> Pose:
-    """How the patient stood, or lay: portable films are tilted more and breathed in less."""
+    """How the patient stood, or lay: portable images are tilted more and breathed in less."""
     loose = 1.5 if portable else 1.0
     return Pose(
         scale=float(rng.uniform(0.98, 1.2)),
@@ -168,16 +168,16 @@ def _sample_pose(rng: np.random.Generator, *, portable: bool) -> Pose:
     )
 
 
-def _draw_film(
+def _draw_image(
     out: Path, patient: _Patient, number: int, *, size: int, masks: bool, stages: tuple[float, float]
 ) -> list[_Row]:
-    """Draw and store one film; returns its row, and that of its copy where there is one."""
+    """Draw and store one image; returns its row, and that of its copy where there is one."""
     rng, hospital = patient.rng, patient.hospital
     canvas = Canvas(round(size * hospital.aspect), size, _sample_pose(rng, portable=hospital.view == "AP"))
     shadows = draw_shadows(patient.anatomy, canvas)
     attenuation = shadows.attenuation + draw_harmless(rng, canvas, shadows)
     attenuation += draw_disease(patient.disease, canvas, shadows, stage=float(rng.uniform(*stages)))
-    film = develop(attenuation, hospital, rng)
+    pixels = develop(attenuation, hospital, rng)
     stem = f"{patient.name}-{number + 1}"
     row: _Row = {
         "path": f"images/{stem}{_SUFFIXES[hospital.file_format]}",
@@ -189,23 +189,23 @@ def _draw_film(
         "sex": patient.anatomy.sex,
         "age": str(patient.anatomy.age),
     }
-    write_film(film, out / row["path"], hospital, row, rng)
+    write_xray(pixels, out / row["path"], hospital, row, rng)
     rows = [row]
     if rng.random() < 0.035:  # noqa: PLR2004
-        rows.append(_write_copy(out, film, row))
+        rows.append(_write_copy(out, pixels, row))
     if masks:
         outline = Image.fromarray(np.where(shadows.lungs > 0.5, np.uint8(255), np.uint8(0)))  # noqa: PLR2004
         for written in rows:
             stem = written["path"].removeprefix("images/").partition(".")[0]
-            write_picture(outline, out / "masks" / f"{stem}.png")
+            write_8bit(outline, out / "masks" / f"{stem}.png")
     return rows
 
 
-def _write_copy(out: Path, film: Layer, row: _Row) -> _Row:
-    """The same film as another collection would copy it: smaller, recompressed, patient unknown."""
-    image = Image.fromarray(np.round(film * 255).astype(np.uint8))
+def _write_copy(out: Path, pixels: Layer, row: _Row) -> _Row:
+    """The same image as another collection would copy it: smaller, recompressed, patient unknown."""
+    image = Image.fromarray(np.round(pixels * 255).astype(np.uint8))
     smaller = image.resize((round(image.width * 0.85), round(image.height * 0.85)), Image.Resampling.LANCZOS)
     stem = row["path"].removeprefix("images/").partition(".")[0]
     copy = row | {"path": f"images/{stem}-copy.jpg", "patient_id": "", "study_id": "", "sex": "", "age": ""}
-    write_picture(smaller, out / copy["path"], quality=75)
+    write_8bit(smaller, out / copy["path"], quality=75)
     return copy

@@ -1,7 +1,7 @@
-"""The drawn hospitals: each develops, marks and stores its films in its own way, as real ones do.
+"""Synthetic hospitals: each develops, marks and stores its images in its own way, as real ones do.
 
-A network that reads these looks instead of the lungs does well on a confounded set and fails elsewhere: that is what
-the audits are tried on.
+A network that reads this appearance instead of the lungs does well on a confounded set and fails elsewhere: that is
+what the audits are tried on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DRAWING = "drawn by pocketcxr phantom; not a patient"
 
 @dataclass(frozen=True)
 class Hospital:
-    """One look.
+    """How one hospital's images look.
 
     `aspect` is width over height, `curve` bends the tones, `border` is the collimator's share of the side, `vignette`
     the darkening of the corners, `blur` in pixels at 320, `marker` the letters and `corner` where (0 to 1).
@@ -61,10 +61,10 @@ HOSPITALS = (
 def develop(
     attenuation: Layer, hospital: Hospital, rng: np.random.Generator, *, brightness: float | None = None
 ) -> Layer:
-    """Turn attenuation into a film, float32 [height, width] in [0, 1], MONOCHROME2.
+    """Turn attenuation into an image, float32 [height, width] in [0, 1], MONOCHROME2.
 
-    Exposure is set by lot and the tones are bent so that the mean meets a target drawn by lot too: neither tells
-    anything of the lungs. Markers are burned in last, as on a real film.
+    Exposure is set at random and the tones are bent so that the mean meets a target drawn at random too: neither tells
+    anything of the lungs. Markers are burned in last, as on a real radiograph.
     """
     height, width = attenuation.shape
     low, high = np.quantile(attenuation[::4, ::4], [rng.uniform(0.0, 0.03), rng.uniform(0.985, 0.999)])
@@ -83,16 +83,16 @@ def develop(
     return np.clip(tones, 0, 1).astype(np.float32)
 
 
-def write_film(film: Layer, path: Path, hospital: Hospital, facts: dict[str, str], rng: np.random.Generator) -> None:
-    """Store a film as the hospital does, labelled as a drawing; `facts` are the row of the table."""
+def write_xray(pixels: Layer, path: Path, hospital: Hospital, row: dict[str, str], rng: np.random.Generator) -> None:
+    """Store an image as the hospital does, labelled as a drawing; `row` is its row of the table."""
     if hospital.file_format == "DICOM":
-        _write_dicom(film, path, facts, rng)
+        _write_dicom(pixels, path, row, rng)
     else:
-        write_picture(Image.fromarray(np.round(film * 255).astype(np.uint8)), path, quality=hospital.quality)
+        write_8bit(Image.fromarray(np.round(pixels * 255).astype(np.uint8)), path, quality=hospital.quality)
 
 
-def write_picture(image: Image.Image, path: Path, *, quality: int = 90) -> None:
-    """Store an 8-bit picture as PNG or JPEG by its suffix, labelled as a drawing."""
+def write_8bit(image: Image.Image, path: Path, *, quality: int = 90) -> None:
+    """Store an 8-bit image as PNG or JPEG by its suffix, labelled as a drawing."""
     if path.suffix == ".png":
         text = PngImagePlugin.PngInfo()
         text.add_text("Comment", DRAWING)
@@ -131,31 +131,31 @@ def _mark(tones: Layer, hospital: Hospital, rng: np.random.Generator) -> None:
     np.maximum(tones, letters * np.float32(0.95), out=tones)
 
 
-def _write_dicom(film: Layer, path: Path, facts: dict[str, str], rng: np.random.Generator) -> None:
-    """12-bit digital radiograph; by lot MONOCHROME1, where 0 is white, as half of the real ones are.
+def _write_dicom(pixels: Layer, path: Path, row: dict[str, str], rng: np.random.Generator) -> None:
+    """12-bit digital radiograph; at random MONOCHROME1, where 0 is white, as half of the real ones are.
 
-    Stored values are not grey values: the rescale and the window, both in the file, lead back to the film.
+    Stored values are not grey values: the rescale and the window, both in the file, lead back to the image.
     """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
     inverse = bool(rng.random() < 0.5)  # noqa: PLR2004
     slope, intercept, low, wide = 2.0, -1024.0, 300, 3400  # stored 300 to 3700 of 4095 hold the tones
-    tones = 1 - film if inverse else film
+    tones = 1 - pixels if inverse else pixels
     stored: NDArray[np.uint16] = (low + np.round(tones * wide)).astype(np.uint16)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = UID(_uid(facts["path"]))
+    meta.MediaStorageSOPInstanceUID = UID(_uid(row["path"]))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dicom = Dataset()
     dicom.file_meta = meta
     dicom.SOPClassUID, dicom.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    dicom.StudyInstanceUID, dicom.SeriesInstanceUID = _uid(facts["study_id"]), _uid("series " + facts["path"])
-    dicom.PatientName, dicom.PatientID = "DRAWING^POCKETCXR", facts["patient_id"]
-    dicom.PatientSex, dicom.PatientAge = facts["sex"], f"{int(facts['age']):03d}Y"
-    dicom.StudyID, dicom.InstanceNumber, dicom.SeriesNumber = facts["study_id"], 1, 1
-    dicom.Modality, dicom.BodyPartExamined, dicom.ViewPosition = "DX", "CHEST", facts["view"]
-    dicom.Manufacturer, dicom.InstitutionName = "pocketcxr phantom", facts["source"]
+    dicom.StudyInstanceUID, dicom.SeriesInstanceUID = _uid(row["study_id"]), _uid("series " + row["path"])
+    dicom.PatientName, dicom.PatientID = "DRAWING^POCKETCXR", row["patient_id"]
+    dicom.PatientSex, dicom.PatientAge = row["sex"], f"{int(row['age']):03d}Y"
+    dicom.StudyID, dicom.InstanceNumber, dicom.SeriesNumber = row["study_id"], 1, 1
+    dicom.Modality, dicom.BodyPartExamined, dicom.ViewPosition = "DX", "CHEST", row["view"]
+    dicom.Manufacturer, dicom.InstitutionName = "pocketcxr phantom", row["source"]
     dicom.ImageType = ["DERIVED", "SECONDARY"]
     dicom.ImageComments, dicom.BurnedInAnnotation = DRAWING, "YES"
     dicom.Rows, dicom.Columns, dicom.SamplesPerPixel = *stored.shape, 1

@@ -1,4 +1,4 @@
-"""Pictures of nothing, drawn: what a gate must refuse though no data set holds it. Noise, ramps, pages, screenshots."""
+"""Synthetic out-of-distribution images that an input filter must refuse: noise, ramps, pages, screenshots."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _LEAST_CONTRAST = 0.2
 
 
 def draw_ood_images(count: int, *, size: int, seed: int) -> NDArray[np.uint8]:
-    """Draw pictures uint8 [count, size, size], each kind in turn; the same seed draws the same."""
+    """Draw images uint8 [count, size, size], each kind in turn; the same seed draws the same."""
     generator = np.random.default_rng([seed, size])
     kinds = tuple(_KINDS.values())
     return np.stack([_as_bytes(kinds[i % len(kinds)](generator, size)) for i in range(count)])
 
 
-def screenshots(films: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
-    """Films uint8 [n, size, size] as a viewer shows them: small, among panels and lines of text."""
+def screenshots(images: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
+    """Images uint8 [n, size, size] as a viewer shows them: small, among panels and lines of text."""
     generator = np.random.default_rng([seed, 1])
-    return np.stack([_screenshot(film, generator) for film in films]) if len(films) else films
+    return np.stack([_screenshot(image, generator) for image in images]) if len(images) else images
 
 
-def _screenshot(film: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-    size = len(film)
+def _screenshot(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    size = len(image)
     canvas = np.full((size, size), generator.choice([0, 20, 60, 200, 240, 255]), dtype=np.float64)
     ink = 255 - canvas[0, 0]
     for _ in range(generator.integers(2, 5)):  # panels and title bars
@@ -45,7 +45,7 @@ def _screenshot(film: NDArray[np.uint8], generator: np.random.Generator) -> NDAr
     top, left = int(generator.integers(0, size - height)), int(generator.integers(0, size - width))
     rows = (np.arange(height) + 0.5) * size / height
     columns = (np.arange(width) + 0.5) * size / width
-    canvas[top : top + height, left : left + width] = film[rows.astype(int)[:, None], columns.astype(int)]
+    canvas[top : top + height, left : left + width] = image[rows.astype(int)[:, None], columns.astype(int)]
     return np.round(canvas).clip(0, 255).astype(np.uint8)
 
 
@@ -124,11 +124,11 @@ def _page(generator: np.random.Generator, size: int) -> NDArray[np.float64]:
     return canvas if generator.random() < 0.7 else 255 - canvas  # noqa: PLR2004  # most are printed black on white
 
 
-def _as_bytes(picture: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _as_bytes(image: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Stretch to a random part of the grey scale, with contrast enough to pass the plain rules."""
-    low, high = float(picture.min()), float(picture.max())
-    spread = (picture - low) / max(high - low, 1e-9)
-    generator = np.random.default_rng(int(spread.sum() * 1000) % 2**32)  # of the picture itself
+    low, high = float(image.min()), float(image.max())
+    spread = (image - low) / max(high - low, 1e-9)
+    generator = np.random.default_rng(int(spread.sum() * 1000) % 2**32)  # of the image itself
     bottom = generator.uniform(0, 0.4)
     top = generator.uniform(bottom + _LEAST_CONTRAST, 1)
     return np.round((bottom + (top - bottom) * spread) * 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""One drawn patient: sizes and proportions drawn by lot, the same in all of their films."""
+"""One synthetic patient: sizes and proportions drawn at random, the same in all of their images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.synthetic.canvas import Points
 
 SIDES = (-1, 1)
-"""Patient's right (left in the picture), patient's left."""
+"""Patient's right (left in the image), patient's left."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Vessels:
 class Anatomy:
     """One patient: what stays the same in all of their images.
 
-    Factors around 1; lengths in film heights (`outline`, `rib_phase`, `rib_jitter`, `dome`, `shoulder`, `scapula`,
-    `spine_phase`, `scoliosis`). They spread widely, so that hardly ever two patients look like copies of one film to a
+    Factors around 1; lengths in image heights (`outline`, `rib_phase`, `rib_jitter`, `dome`, `shoulder`, `scapula`,
+    `spine_phase`, `scoliosis`). They spread widely, so that hardly ever two patients look like copies of one image to a
     near-duplicate search.
     """
 
@@ -60,7 +60,7 @@ class Anatomy:
 
 
 def sample_anatomy(rng: np.random.Generator) -> Anatomy:
-    """Draw one patient by lot."""
+    """Draw one patient at random."""
     sex = "F" if rng.random() < 0.47 else "M"  # noqa: PLR2004
     age = int(np.clip(rng.normal(55, 17), 18, 95))
     older = (age - 55) / 40
@@ -103,7 +103,7 @@ def width_at(y: float, anatomy: Anatomy) -> float:
 
 
 def stretched(y: float, anatomy: Anatomy) -> float:
-    """Height on the film of what stands at height y in a patient of average chest."""
+    """Height in the image of what stands at height y in a patient of average chest."""
     return 0.115 + (y - 0.115) * anatomy.lung_height
 
 
