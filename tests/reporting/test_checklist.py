@@ -195,7 +195,7 @@ def test_a_student_that_had_no_teacher_is_not_called_distilled(record):
     models = {roles.BASELINE: record.evaluation["models"][roles.BASELINE]}
     evaluation = dict(record.evaluation) | {"models": models, "conclusions": [], "comparisons": []}
     alone = dataclasses.replace(record, evaluation=evaluation, bundle=None, stages={}, finished={})
-    assert "trained on labels alone" in _answer("claim-2024", "1", alone).text
+    assert "trained on labels only" in _answer("claim-2024", "1", alone).text
     whole = checklists_json(fill_checklists(alone))
     assert "vgg19" not in whole
     assert "softened" not in whole
@@ -234,11 +234,11 @@ def test_changing_the_record_changes_the_answer(record):
     assert "0.123" not in before
 
 
-def test_on_drawings_questions_about_patients_do_not_apply(record):
+def test_on_synthetic_images_questions_about_patients_do_not_apply(record):
     rows = tuple(dataclasses.replace(row, source=f"drawn-{row.source}") for row in record.rows)
-    drawn = dataclasses.replace(record, rows=rows)
-    assert _answer("tripod-ai", "17", drawn).status == NOT_APPLICABLE
-    assert "DRAWINGS" in _answer("claim-2024", "7", drawn).text
+    made = dataclasses.replace(record, rows=rows)
+    assert _answer("tripod-ai", "17", made).status == NOT_APPLICABLE
+    assert "SYNTHETIC" in _answer("claim-2024", "7", made).text
 
 
 def test_no_patient_and_no_folder_of_the_machine_is_named(record, sections):

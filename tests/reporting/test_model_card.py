@@ -132,12 +132,12 @@ def test_a_bundle_alone_gives_its_own_figures(run_folder):
     assert "run the audit" in card
 
 
-def test_a_model_made_on_drawings_says_so_first(record):
+def test_a_model_made_on_synthetic_images_says_so_first(record):
     rows = tuple(dataclasses.replace(row, source=f"drawn-{row.source}") for row in record.rows)
     card = model_card(dataclasses.replace(record, rows=rows))
-    assert card.index("**Made on drawings.**") < card.index("## Model details")
+    assert card.index("**Made on synthetic images.**") < card.index("## Model details")
     assert "synthetic-drawings" in _front(card)[0]["tags"]
-    assert "Made on drawings" not in model_card(record)
+    assert "Made on synthetic images" not in model_card(record)
 
 
 def test_sections_of_the_audit_stand_in_the_card_gates_first(record, sections):

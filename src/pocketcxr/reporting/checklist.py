@@ -1,7 +1,7 @@
 """CLAIM 2024 and TRIPOD+AI, filled in from a run's record where it knows the answer, visibly open where it does not.
 
-CLAIM 2024 and TRIPOD+AI stand as data in ``checklists/*.toml``: number, topic and meaning of every item in words of our
-own, and which statements (`statements.lookup`) answer it. An answer is only ever made of statements of the record.
+The checklists are data in ``checklists/*.toml``: number, topic and meaning of every item in our wording, and which
+statements (`statements.lookup`) answer it. An answer is made of statements of the record only.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SIGNS = {ANSWERED: "☑", PARTLY: "◐", OPEN: "☐", NOT_APPLICABLE: "–"}
 _COLUMNS = {"number": "item", "section": "section", "topic": "topic", "applies": "applies", "asks": "asks",
             "status": "status", "text": "answer", "source": "source", "person": "still to write"}  # fmt: skip
 _PROMISE = "Nothing was answered that no file says; what is open, people must write."
-_NO_PATIENT = "The images are drawings made by the program: there is no patient."
+_NO_PATIENT = "The images are synthetic, made by the program: there is no patient."
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def checklist_markdown(checklist: Checklist) -> str:
     lines = [
         f"# {checklist.name}",
         "",
-        f"{checklist.title}. Items in our own words; the wording that counts is the publication's: {checklist.source}",
+        f"{checklist.title}. Items in our wording; the wording that counts is the publication's: {checklist.source}",
         "",
         f"Filled in by pocketcxr from the record of a run: {_counts(counts)}. {_PROMISE}",
         "",
@@ -166,7 +166,9 @@ def checklists_section(checklists: Sequence[Checklist]) -> Section:
 
 def _answer(item: dict[str, Any], statements: Statements) -> Answer:
     asked = {key: item.get(key, "") for key in ("number", "section", "topic", "asks", "applies")}
-    reason = _NO_PATIENT if item.get("patients_only") and statements.record.drawn else item.get("not_applicable", "")
+    reason = (
+        _NO_PATIENT if item.get("patients_only") and statements.record.synthetic else item.get("not_applicable", "")
+    )
     if reason and not statements.record.empty:
         return Answer(**asked, status=NOT_APPLICABLE, text=reason, source="the program", person="")
     needed = [statements(name) for name in item["statements"]]

@@ -1,4 +1,4 @@
-"""Who is in the data: counts, sexes, ages, views and gaps of each split, from the run's own table."""
+"""Counts, sexes, ages, projections and gaps of each split, from the run's table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Part:
     """Characteristics of a set of images.
 
     `patients` are those that the data sets name; `studies` those named for images without a patient; `anonymous` counts
-    images that name neither, which nobody may count as patients. `ages` are of the images whose age is known, in years.
+    images that name neither, which are not counted as patients. `ages` are of the images whose age is known, in years.
     """
 
     name: str

@@ -92,10 +92,10 @@ def _tags(record: RunRecord) -> list[str]:
     task = record.evaluation.get("task", {}).get("name") or (record.manifest.task if record.manifest else "")
     conditional = {
         "onnx": record.bundle,
-        "knowledge-distillation": record.taught,
+        "knowledge-distillation": record.distilled,
         _slug(record.student.get("backbone", "")): True,
         _slug(task): True,
-        "synthetic-drawings": record.drawn,
+        "synthetic-drawings": record.synthetic,
     }
     fixed = ["chest-x-ray", "radiology", "medical-imaging", "covid-19", "pocketcxr", "research-only"]
     return [*fixed, *(tag for tag, wanted in conditional.items() if tag and wanted)]
@@ -126,7 +126,7 @@ def _of_dataset(
         EvalResult(
             task_type="image-classification",
             task_name=f"Chest X-ray: {', '.join(labels)}",
-            dataset_name=f"{name}{' (drawings, no patients)' if record.drawn else ''}",
+            dataset_name=f"{name}{' (synthetic, no patients)' if record.synthetic else ''}",
             dataset_type=_slug(name) or "not-on-record",
             dataset_split=found.split,
             dataset_args={"interval": found.interval} | {key: value for key, value in sizes.items() if value},

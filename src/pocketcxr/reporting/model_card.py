@@ -1,4 +1,4 @@
-"""A model card in the Hugging Face format, made from a run's record and its audit; where they are silent, it is open.
+"""A model card in the Hugging Face format, made from a run's record and its audit; what they lack is left open.
 
 Sections follow the hub's annotated model card template. No figure is typed here: each comes from a file of the record
 or a section of the audit, and stands beside its interval, its number of images, its split and where it was read.
@@ -91,7 +91,7 @@ def weights_licence(record: RunRecord) -> str:
 
 
 def open_place(what: str) -> str:
-    """A gap that nobody can overlook."""
+    """A visible gap that people must fill in."""
     return f"**[Open: {' '.join(what.split())}]**"
 
 
@@ -117,7 +117,7 @@ def _details(record: RunRecord) -> str:
         "Model type": "image classifier" + (", one ONNX file" if bundle else ""),
         "Language": "images; labels and documents in English",
         "Licence": plain(bundle.manifest.licence) if bundle else open_place("terms of the weights"),
-        "Distilled from": plain(teacher_name(record)) if record.taught else "no teacher on record",
+        "Distilled from": plain(teacher_name(record)) if record.distilled else "no teacher on record",
         "Data sets": plain(", ".join(source_names(record))) or open_place("name them"),
     }
     if bundle is not None:

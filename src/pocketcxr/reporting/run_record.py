@@ -129,23 +129,25 @@ class RunRecord:
     @property
     def teacher(self) -> Mapping[str, Any]:
         """Configuration of the teacher, empty while no teacher is trained."""
-        known = roles.TEACHER in self.trained or self.taught
+        known = roles.TEACHER in self.trained or self.distilled
         return self.settings.get("teacher", {}) if known else {}
 
     @property
-    def taught(self) -> bool:
-        """Whether the student that is trained learned from a teacher too, and not from labels alone."""
+    def distilled(self) -> bool:
+        """Whether the trained student learned from a teacher, and not from labels only."""
         losses = self.settings.get("student", {}).get("losses", {})
-        taught = any(name != "ce" and weight > 0 for name, weight in losses.items())
-        return roles.DISTILLED in self.trained and taught
+        from_teacher = any(name != "ce" and weight > 0 for name, weight in losses.items())
+        return roles.DISTILLED in self.trained and from_teacher
 
     @property
-    def drawn(self) -> bool:
-        """Whether the images are the program's own drawings and show no patient."""
+    def synthetic(self) -> bool:
+        """Whether the images are the program's own synthetic chest X-rays, which show no patient."""
         sources = {row.source for row in self.rows}
         if self.manifest is not None:
             sources |= set(self.manifest.data.get("sources", ()))
-        return any(source.startswith("drawn-") for source in sources) or any("DRAWING" in note for note in self.notes)
+        return any(source.startswith("drawn-") for source in sources) or any(
+            word in note for word in ("DRAWING", "SYNTHETIC") for note in self.notes
+        )
 
 
 def read_run_record(folder: Path) -> RunRecord:

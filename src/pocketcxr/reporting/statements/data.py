@@ -29,8 +29,8 @@ def sources(record: RunRecord) -> Statement | None:
     named = sorted({row.source for row in used})
     parts = [cohort.part(source, [row for row in used if row.source == source]) for source in named]
     lines = items(_line(record, one) for one in parts)
-    drawn = "The images are DRAWINGS made by the program; they show no patient. " if record.drawn else ""
-    return Statement(f"{drawn}Sources of the images used:{lines}", record.rows_file) if lines else None
+    made = "The images are SYNTHETIC, made by the program; they show no patient. " if record.synthetic else ""
+    return Statement(f"{made}Sources of the images used:{lines}", record.rows_file) if lines else None
 
 
 def licences(record: RunRecord) -> Statement | None:
@@ -149,7 +149,7 @@ def demographics(record: RunRecord) -> Statement | None:
 
     def line(one: cohort.Part) -> str:
         age, views = cohort.age_words(one.ages), cohort.counted_words(one.views, most=4)
-        return f"{one.name}: sex {cohort.counted_words(one.sexes)}; age {age}; view {views}"
+        return f"{one.name}: sex {cohort.counted_words(one.sexes)}; age {age}; projection {views}"
 
     return _by_split(record, "Images, not patients, are counted:", line, complete=False)
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 _MOST_REASONS = 6
 _ASPECTS = {"squash": "each axis scaled on its own to a square", "pad": "black borders added to a square"}
 _SAMPLING = {
-    "class": "every class is drawn equally often",
-    "class-source": "every class is drawn equally often, and within it every source",
-    "class-source-sqrt": "every class is drawn equally often, its sources by the square root of their images",
-    "uniform": "every image is drawn equally often; classes are not balanced",
+    "class": "every class is sampled equally often",
+    "class-source": "every class is sampled equally often, and within it every source",
+    "class-source-sqrt": "every class is sampled equally often, its sources by the square root of their images",
+    "uniform": "every image is sampled equally often; classes are not balanced",
 }
 
 
@@ -40,7 +40,9 @@ def known(record: RunRecord) -> dict[str, Any]:
         "reported": found,
         "labels": ", ".join(labels) or None,
         "positive": positive,
-        "origin": f"distilled from a teacher of {teacher_name(record)}" if record.taught else "trained on labels alone",
+        "origin": f"distilled from a teacher of {teacher_name(record)}"
+        if record.distilled
+        else "trained on labels only",
         "teacher_name": teacher_name(record),
         "teacher_size": _size(costs(record, roles.TEACHER)),
         "settings_source": settings_source(record),
@@ -165,7 +167,9 @@ def _of_images(record: RunRecord) -> dict[str, Any]:
         "used": len(used),
         "tested": sum(row.split == "test" for row in used) or None,
         "left_out": reasons(cohort.left_out(rows)),
-        "gaps": ", ".join(f"{name.replace('_id', '')} for {n:,}" for name, n in whole.unknown.items()),
+        "gaps": ", ".join(
+            f"{name.replace('_id', '').replace('view', 'projection')} for {n:,}" for name, n in whole.unknown.items()
+        ),
         "unlabelled": sum(not row.finding for row in rows),
         "views": cohort.counted_words(whole.views),
         "formats": ", ".join(sorted({row.path.rpartition(".")[2].lower() for row in used})),

@@ -92,7 +92,7 @@ def training(record: RunRecord) -> Statement | None:
 
 def distillation(record: RunRecord) -> Statement | None:
     """What the student learns from."""
-    if not record.taught:
+    if not record.distilled:
         return None
     losses = record.student["losses"].items()
     parts = ", ".join(f"{weight:g} × {LOSSES.get(name, name)}" for name, weight in losses if weight > 0)
@@ -152,8 +152,8 @@ def failures(record: RunRecord) -> Statement | None:
     wrong = sorted(((n, f"{labels[i]} called {labels[j]}") for n, i, j in cells if i != j and n), reverse=True)
     listed = ", ".join(f"{n:,} {words}" for n, words in wrong) or "none"
     return Statement(
-        f"{sum(n for n, _ in wrong):,} of {sum(n for n, _, _ in cells):,} test images wrong: {listed}. Pictures with "
-        "maps are in evaluation/report.html, single answers in evaluation/predictions/.",
+        f"{sum(n for n, _ in wrong):,} of {sum(n for n, _, _ in cells):,} test images wrong: {listed}. Images with "
+        "maps are in evaluation/report.html, single predictions in evaluation/predictions/.",
         f"evaluation/evaluation.json, model “{name}”, confusion",
         complete=False,
     )
