@@ -40,8 +40,9 @@ def packages() -> str:
 
 
 def layers() -> str:
-    """The contract in one line: each layer imports only from those to its right."""
-    return f"```text\n{' > '.join(' | '.join(layer) for layer in _layers())}\n```"
+    """The contract, a layer per line: each imports only from those below it."""
+    lines = "\n> ".join(" | ".join(layer) for layer in _layers())
+    return f"```text\n  {lines}\n```"
 
 
 def frameworks() -> str:
