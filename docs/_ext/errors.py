@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from commands import subcommands
-from markdown import cell, sentence, table
+from markdown import sentence, table
 
 from pocketcxr import cli, errors
 
@@ -34,14 +34,15 @@ def exit_codes() -> str:
 
 
 def exceptions() -> str:
-    """Table of all exceptions, indented as they inherit."""
-    return table(("exception", "meaning"), _rows(errors.PocketCxrError, 0))
+    """Table of all exceptions, each after the one that it is a kind of."""
+    return table(("exception", "kind of", "meaning"), _rows(errors.PocketCxrError))
 
 
-def _rows(kind: type, depth: int) -> list[tuple[str, str]]:
-    indent = "\u2003" * depth
-    rows = [(f"{indent}`{kind.__name__}`", cell(inspect.getdoc(kind).partition("\n\n")[0].replace("``", "`")))]
+def _rows(kind: type) -> list[tuple[str, str, str]]:
+    base = kind.__mro__[1].__name__
+    meaning = inspect.getdoc(kind).partition("\n\n")[0].replace("``", "`")
+    rows = [(f"`{kind.__name__}`", f"`{base}`", meaning)]
     for below in sorted(kind.__subclasses__(), key=lambda one: inspect.getsourcelines(one)[1]):
         if below.__module__ == errors.__name__:
-            rows += _rows(below, depth + 1)
+            rows += _rows(below)
     return rows

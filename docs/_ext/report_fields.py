@@ -7,14 +7,21 @@ from markdown import sentence, table
 from pocketcxr.audit.criteria import load_criteria
 
 
+SCOPES = {"data": "Of the data", "model": "Of the model, which `pocketcxr export` checks"}
+
+
 def criteria() -> str:
-    """Table of all criteria: the measure, its limit and the reason for it."""
-    rows = (
-        (f"`{one.key}`", sentence(one.title), _limit(one.at_most, one.at_least), one.scope, sentence(one.why))
-        for one in load_criteria()
-    )
-    return table(("measure", "criterion", "limit", "scope", "reason"), rows)
+    """Tables of all criteria by scope: the quantity and its measure, the limit and the reason for it."""
+    parts = []
+    for scope, title in SCOPES.items():
+        rows = (
+            (f"{one.title} (`{one.key}`)", _limit(one.at_most, one.at_least), sentence(one.why))
+            for one in load_criteria()
+            if one.scope == scope
+        )
+        parts += [f"### {title}", table(("quantity (measure)", "limit", "reason"), rows)]
+    return "\n\n".join(parts)
 
 
 def _limit(at_most: float | None, at_least: float | None) -> str:
-    return f"at most {at_most:g}" if at_least is None else f"at least {at_least:g}"
+    return f"≤ {at_most:g}" if at_least is None else f"≥ {at_least:g}"
