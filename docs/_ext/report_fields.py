@@ -6,7 +6,6 @@ from markdown import sentence, table
 
 from pocketcxr.audit.criteria import load_criteria
 
-
 SCOPES = {"data": "Of the data", "model": "Of the model, which `pocketcxr export` checks"}
 
 
