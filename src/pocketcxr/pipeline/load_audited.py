@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pocketcxr import roles
-from pocketcxr.audit.model.input_filter import gate
-from pocketcxr.audit.model.model_audit import AuditConfig, audit_model, load_strangers
+from pocketcxr.audit.describing import NotMeasurable, missing_section
+from pocketcxr.audit.model.model_audit import AuditConfig, audit_model, load_ood
+from pocketcxr.audit.model.probes import input_filter
 from pocketcxr.data.image_types import input_filter_splits
 from pocketcxr.data.ood_images import with_ood_images
 from pocketcxr.data.pixels import open_dataset
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pocketcxr.pipeline.run import Run
     from pocketcxr.report.types import Section
 
-_LOGGER = logging.getLogger("pocketcxr")
 _BATCH = 64
 
 
@@ -116,13 +115,12 @@ def audit_loaded(
         dataset,
         name=model.name,
         rivals={name: rival for name, rival in _rivals(run).items() if name != model.name},
-        strangers=load_strangers(asked.strangers, rows, size=model.size, aspect=model.aspect, seed=asked.seed),
+        ood=load_ood(asked.strangers, rows, size=model.size, aspect=model.aspect, seed=asked.seed),
         config=AuditConfig.quick() if asked.quick else AuditConfig(),
         seed=asked.seed,
         progress=asked.progress,
         without_source=_without_source(run, dataset),
         randomised=model.randomised,
-        logger=_LOGGER,
     )
     return (*sections, _gate_section(model, dataset, rows, asked))
 
@@ -136,7 +134,12 @@ def _gate_section(model: LoadedModel, dataset: Dataset, rows: Sequence[IndexRow]
         strangers = [row for row, split in zip(strangers, splits, strict=True) if split == "test"]
         note = "Strangers of the gate's own train and calibration split were left out (see data.image_types)."
     films = [row for row in dataset.rows if row.split == "test"]
-    return gate(model.decide, films, strangers, most=60 if asked.quick else 400, note=note, progress=asked.progress)
+    most = 60 if asked.quick else 400
+    try:
+        found = input_filter.measure(model.decide, films, strangers, most=most, note=note, progress=asked.progress)
+    except NotMeasurable as error:
+        return missing_section("gate", str(error))
+    return input_filter.describe(found)
 
 
 def embeddings(model: LoadedModel, dataset: Dataset, *, cache: Path, progress: bool) -> NDArray[np.float32]:

@@ -1,23 +1,24 @@
-"""The model under audit and its answers: asked once over calibration and test split, shared by all questions."""
+"""The model under audit with its outputs on calibration and test split, computed once and shared by all probes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
+from pocketcxr.audit.describing import NotMeasurable
 from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.errors import DataError
 from pocketcxr.evaluation.calibration import softmax
 from pocketcxr.evaluation.config import EvaluationConfig
-from pocketcxr.evaluation.intervals import Estimate, bootstrap, clusters, interval
+from pocketcxr.evaluation.intervals import bootstrap, clusters, interval
 from pocketcxr.evaluation.model_result import Calibration, calibrate
 from pocketcxr.evaluation.scoring import Predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
+    from pocketcxr.evaluation.intervals import Estimate, Replicates
     from pocketcxr.labels import Task
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a model says of images of a data set: `outputs` with calibrated `probabilities` float64 [n, classes]."""
+class SplitOutputs:
+    """A model on the images of a split: `outputs`, with calibrated `probabilities` float64 [n, classes]."""
 
     positions: NDArray[np.int64]
     truth: NDArray[np.int64]
@@ -45,7 +47,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class AuditedModel:
-    """One model with its data, its calibration and its answers; what every question of the audit starts from."""
+    """One model with its data, its calibration and its outputs; what every probe of the audit starts from."""
 
     name: str
     predict: Predict
@@ -53,8 +55,8 @@ class AuditedModel:
     config: AuditConfig
     seed: int
     fitted: Calibration
-    calibration: Answers
-    test: Answers
+    calibration: SplitOutputs
+    test: SplitOutputs
     progress: bool = False
 
     @property
@@ -77,21 +79,71 @@ class AuditedModel:
         """Patient number of each test image [n]."""
         return clusters(self.rows)
 
-    def ask(self, images: NDArray[np.float32], what: str = "") -> ModelOutputs:
-        """Ask the model about images of one's own making [n, 1, size, size]; probabilities are the calibrated ones."""
-        outputs = ask(self.predict, images, batch_size=self.config.batch_size, what=what, progress=self.progress)
+    @property
+    def is_positive(self) -> NDArray[np.bool_]:
+        """Which test images have the positive class [n]."""
+        return self.test.truth == self.task.positive_index
+
+    @property
+    def embedding(self) -> NDArray[np.float32]:
+        """Embedding of the test images [n, features].
+
+        Raises:
+            NotMeasurable: the model has none.
+        """
+        if self.test.outputs.embedding.shape[1] == 0:
+            raise NotMeasurable("the model gives no embedding")
+        return self.test.outputs.embedding
+
+    def sources_with(self, least: int) -> list[str]:
+        """Sources with at least so many test images."""
+        names, counts = np.unique(self.sources, return_counts=True)
+        return names[counts >= least].tolist()
+
+    def outputs_for(self, images: NDArray[np.float32], what: str = "") -> ModelOutputs:
+        """Outputs for images of one's own making [n, 1, size, size]; probabilities are the calibrated ones."""
+        blocks = (images[start : start + self.config.batch_size] for start in self._starts(len(images), what))
+        outputs = _joined([self.predict(np.ascontiguousarray(block)) for block in blocks])
         temperature = self.fitted.temperature
         if temperature is None:
             return outputs
         return replace(outputs, probabilities=softmax(outputs.logits, temperature).astype(np.float32))
+
+    def outputs_of(self, predict: Predict, positions: NDArray[np.int64], what: str) -> ModelOutputs:
+        """Outputs of another model, or of this one, uncalibrated, for images of the data set."""
+        starts = self._starts(len(positions), what)
+        return run_model(predict, self.dataset, positions, batch_size=self.config.batch_size, starts=starts)
 
     def sample(self, count: int, keep: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Places among the test images, at most `count`, drawn evenly over the cells of class and source."""
         cells = [f"{row.source} {label}" for row, label in zip(self.rows, self.test.truth, strict=True)]
         return even_sample(cells, count, seed=self.seed, keep=keep)
 
+    def estimates(
+        self, figures: Callable[[NDArray[np.float64]], Replicates], places: NDArray[np.int64] | None = None
+    ) -> dict[str, Estimate]:
+        """Figures with intervals by patient.
 
-def make_subject(
+        Args:
+            figures: from weights [resamples, n] to values [resamples] by name.
+            places: the n test images that it speaks of; None for all.
+        """
+        members = self.members if places is None else self.members[places]
+        own = np.unique(members, return_inverse=True)[1]
+        values = figures(np.ones((1, len(own))))
+        replicates = bootstrap({"": figures}, own, count=self.config.bootstrap, seed=self.seed)[""]
+        patients = int(own.max()) + 1
+        return {
+            name: interval(name.rpartition(" ")[2], float(value[0]), replicates[name], patients=patients)
+            for name, value in values.items()
+        }
+
+    def _starts(self, count: int, what: str) -> Iterable[int]:
+        blocks = range(0, count, self.config.batch_size)
+        return tqdm(blocks, desc=what, unit="batch", disable=not self.progress, leave=False)
+
+
+def make_audited_model(
     name: str,
     predict: Predict,
     dataset: Dataset,
@@ -99,19 +151,31 @@ def make_subject(
     config: AuditConfig,
     seed: int,
     splits: tuple[str, str] = ("calibration", "test"),
+    calibrated: bool = False,
     progress: bool = False,
 ) -> AuditedModel:
-    """Ask a model about the calibration and the test split, and fit there what it does not bring.
+    """Run a model over the calibration and the test split, and fit there what it does not bring.
+
+    Args:
+        name: what the model is called.
+        predict: the model.
+        dataset: with both splits.
+        config: sizes.
+        seed: of all sampling.
+        splits: names of the calibration and the test split.
+        calibrated: take the probabilities as they are, without fitting a temperature; otherwise a model whose
+            probabilities are the softmax of its logits gets one.
+        progress: show bars on stderr.
 
     Raises:
-        DataError: no labelled test image, or a model whose answers have other shapes than promised or hold NaN.
+        DataError: no labelled test image, or a model whose outputs have other shapes than promised or hold NaN.
     """
     raw = []
     for split in splits:
         positions = dataset.positions(split)
-        outputs = ask(
-            predict, dataset, batch_size=config.batch_size, what=f"{name}: {split}", progress=progress, which=positions
-        )
+        blocks = range(0, len(positions), config.batch_size)
+        starts = tqdm(blocks, desc=f"{name}: {split}", unit="batch", disable=not progress, leave=False)
+        outputs = run_model(predict, dataset, positions, batch_size=config.batch_size, starts=starts)
         _check(name, outputs, len(positions), len(dataset.task.labels))
         raw.append((positions, outputs))
     if len(raw[1][0]) == 0:
@@ -124,48 +188,35 @@ def make_subject(
         scored[0],
         dataset.task,
         EvaluationConfig(bootstrap=config.bootstrap, seed=seed, coverage=config.coverage),
-        brings_temperature=scored[1].brings_temperature,
+        brings_temperature=calibrated or scored[1].brings_temperature,
     )
-    answers = []
+    done = []
     for (positions, outputs), one in zip(raw, scored, strict=True):
         probabilities = one.probabilities if fitted.temperature is None else softmax(one.logits, fitted.temperature)
-        answers.append(Answers(positions, one.labels, probabilities, outputs))
-    return AuditedModel(name, predict, dataset, config, seed, fitted, answers[0], answers[1], progress)
+        done.append(SplitOutputs(positions, one.labels, probabilities, outputs))
+    return AuditedModel(name, predict, dataset, config, seed, fitted, done[0], done[1], progress)
 
 
-def ask(
+def run_model(
     predict: Predict,
-    images: NDArray[np.float32] | Dataset,
+    dataset: Dataset,
+    positions: NDArray[np.int64],
     *,
-    batch_size: int,
-    what: str = "",
-    progress: bool = False,
-    which: NDArray[np.int64] | None = None,
+    batch_size: int = 64,
+    starts: Iterable[int] | None = None,
 ) -> ModelOutputs:
-    """Ask a model batch by batch, about images in memory or about positions `which` of a data set."""
-    count = len(images) if isinstance(images, np.ndarray) else len(which) if which is not None else 0
-    parts: list[ModelOutputs] = []
-    for start in tqdm(range(0, count, batch_size), desc=what, unit="batch", disable=not progress, leave=False):
-        if isinstance(images, np.ndarray):
-            batch = images[start : start + batch_size]
-        else:
-            assert which is not None
-            batch = images.images(which[start : start + batch_size])
-        parts.append(predict(np.ascontiguousarray(batch)))
+    """Outputs of a model for images of a data set, batch by batch; `starts` may show their progress."""
+    starts = range(0, len(positions), batch_size) if starts is None else starts
+    return _joined([predict(dataset.images(positions[start : start + batch_size])) for start in starts])
+
+
+def _joined(parts: list[ModelOutputs]) -> ModelOutputs:
     if not parts:
         empty = np.zeros((0, 1), np.float32)
         return ModelOutputs(empty, empty, empty)
-    saliency = [part.saliency for part in parts if part.saliency is not None]
-    novelty = [part.novelty for part in parts if part.novelty is not None]
-    kinds = [part.input_kind for part in parts if part.input_kind is not None]
-    return ModelOutputs(
-        np.concatenate([part.probabilities for part in parts]),
-        np.concatenate([part.logits for part in parts]),
-        np.concatenate([part.embedding for part in parts]),
-        np.concatenate(saliency) if len(saliency) == len(parts) else None,
-        np.concatenate(novelty) if len(novelty) == len(parts) else None,
-        np.concatenate(kinds) if len(kinds) == len(parts) else None,
-    )
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    joined: list[Any] = [None if any(p is None for p in column) else np.concatenate(column) for column in columns]
+    return ModelOutputs(*joined)
 
 
 def even_sample(
@@ -183,24 +234,6 @@ def even_sample(
     return np.sort(order[np.argsort(np.array(rank, dtype=np.int64), kind="stable")][:count]).astype(np.int64)
 
 
-def figures_with_intervals(
-    measure: Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]],
-    members: NDArray[np.int64],
-    *,
-    config: AuditConfig,
-    seed: int,
-) -> dict[str, Estimate]:
-    """Figures of a function from weights [resamples, n] to values [resamples], with intervals by patient."""
-    own = np.unique(members, return_inverse=True)[1]
-    values = measure(np.ones((1, len(own))))
-    replicates = bootstrap({"": measure}, own, count=config.bootstrap, seed=seed)[""]
-    patients = int(own.max()) + 1
-    return {
-        name: interval(name.rpartition(" ")[2], float(value[0]), replicates[name], patients=patients)
-        for name, value in values.items()
-    }
-
-
 def _double(table: NDArray[np.float32]) -> NDArray[np.float64]:
     return table.astype(np.float64)
 
@@ -214,3 +247,31 @@ def _check(name: str, outputs: ModelOutputs, images: int, classes: int) -> None:
                 f"model {name}: expected finite {what} of shape {(images, classes)}, found {table.shape}; "
                 "was it made for another task, or did its training fail?"
             )
+
+
+def from_probabilities(function: Callable[[NDArray[np.float32]], object], *, classes: int) -> Predict:
+    """A plain function as a model: it gives probabilities and neither embedding nor maps.
+
+    Args:
+        function: from images float32 [n, 1, size, size] in [0, 1] (MONOCHROME2) to probabilities [n, classes], or to
+            `ModelOutputs`, which pass through.
+        classes: number of classes.
+
+    Returns:
+        A model that raises DataError where the function gives anything else.
+    """
+
+    def predict(images: NDArray[np.float32], /) -> ModelOutputs:
+        given = function(images)
+        if isinstance(given, ModelOutputs):
+            return given
+        table = np.asarray(given, dtype=np.float64)
+        shape = (len(images), classes)
+        if table.shape != shape or not (table >= 0).all() or not np.allclose(table.sum(axis=1), 1, atol=1e-3):
+            found = f"found {table.shape}" if table.shape != shape else "found rows that do not"
+            raise DataError(f"model: expected probabilities {shape}, each row with a sum of 1, {found}")
+        logits = np.log(np.maximum(table, np.finfo(np.float32).tiny))
+        nothing = np.zeros((len(images), 0), np.float32)
+        return ModelOutputs(table.astype(np.float32), logits.astype(np.float32), nothing)
+
+    return predict

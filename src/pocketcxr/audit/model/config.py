@@ -16,7 +16,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "resolution": (0.75, 0.5, 0.35, 0.2),
     "inversion": (1,),
 }
-"""Strengths of each distortion; the unit of each stands in `model_distortions`. The second is the everyday one."""
+"""Strengths of each distortion; units are `distortions.UNITS`. The second is the everyday one."""
 
 EVERYDAY: dict[str, float] = {
     "noise": 0.05,
@@ -27,10 +27,10 @@ EVERYDAY: dict[str, float] = {
     "crop": 0.9,
     "resolution": 0.5,
 }
-"""What happens to films every day without anybody noticing: the drop there counts for the gates.
+"""Distortions of everyday handling that nobody notices: the drop there counts for the criteria.
 
-A portable film lies 5 to 10 degrees askew, archives and messengers recompress at quality 50, screens differ by a gamma
-of 1.5; inversion is no everyday matter, for the reading of files sets the polarity.
+A portable radiograph lies 5 to 10 degrees askew, archives and messengers recompress at quality 50, screens differ by a
+gamma of 1.5; inversion is not everyday, for the reading of files sets the polarity.
 """
 
 
@@ -38,19 +38,19 @@ of 1.5; inversion is no everyday matter, for the reading of files sets the polar
 class AuditConfig:
     """Sizes of a model audit.
 
-    `bootstrap` resamples of patients behind every interval; `probe_images` test images that the shortcut probes and
-    the saliency checks ask, `robust_images` those that every distortion is applied to, `embedding_images` images of
-    train and test each whose embeddings are read; drawn evenly over classes and sources. `strengths` per distortion.
-    `coverage` is what conformal sets promise. `prevalences` are the shares of disease that predictive values are shown
-    for. `folds` of the probes on embeddings; `width` the number of principal components that embeddings of all models
-    are brought to. `batch_size` images per call of a model.
+    `bootstrap` resamples of patients behind every interval; `probe_images` test images of the shortcut probes and the
+    saliency checks, `robust_images` those that every distortion is applied to, `embedding_images` images of train and
+    test each whose embeddings are read, all drawn evenly over classes and sources; `ood_images` per kind. `strengths`
+    per distortion. `coverage` is what prediction sets are calibrated for. `prevalences` are the shares of disease that
+    predictive values are shown for. `folds` of the probes on embeddings; `width` the number of principal components
+    that embeddings of all models are brought to. `batch_size` images per call of a model.
     """
 
     bootstrap: int = 1000
     probe_images: int = 400
     robust_images: int = 240
     embedding_images: int = 1000
-    strangers: int = 120
+    ood_images: int = 120
     strengths: int = 4
     coverage: float = 0.9
     prevalences: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -60,7 +60,7 @@ class AuditConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that give no figure, naming the field."""
-        for name in ("bootstrap", "probe_images", "robust_images", "embedding_images", "strangers", "width"):
+        for name in ("bootstrap", "probe_images", "robust_images", "embedding_images", "ood_images", "width"):
             if getattr(self, name) < 10:  # noqa: PLR2004
                 raise ConfigError(f"audit {name}: expected at least 10, found {getattr(self, name)}")
         if not 0 < self.coverage < 1:
@@ -73,5 +73,5 @@ class AuditConfig:
 
     @classmethod
     def quick(cls) -> AuditConfig:
-        """Under a minute where the whole takes a few: wider intervals, fewer images, the same questions."""
-        return cls(bootstrap=200, probe_images=100, robust_images=60, embedding_images=300, strangers=40, strengths=2)
+        """Under a minute where the whole takes a few: wider intervals, fewer images, the same probes."""
+        return cls(bootstrap=200, probe_images=100, robust_images=60, embedding_images=300, ood_images=40, strengths=2)

@@ -1,8 +1,8 @@
-"""Pictures that ask a network where it looks: lungs taken away, all else taken away, order destroyed, marks added.
+"""Altered images for the probes: lungs masked, surroundings masked, patches shuffled, markers and appearance changed.
 
-Every function takes float32 [n, 1, s, s] in [0, 1] and gives the same shape, type and range, in new memory. What is
-taken away becomes black, as in Maguolo and Nanni (2021), who found that networks kept recognising COVID-19 without any
-lung. A blacked-out outline still shows the lungs' shape; the blacked-out box does not, hence both.
+Every function takes float32 [n, 1, s, s] in [0, 1] and gives the same shape, type and range, in new memory. Masked
+regions become black, as in Maguolo and Nanni (2021), who found that networks kept recognising COVID-19 without any
+lung. A masked outline still shows the lungs' shape; the masked bounding box does not, hence both.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def border_only(images: Images) -> Images:
 
 
 def shuffled(images: Images, *, patches: int, seed: int) -> Images:
-    """Cut each picture into patches x patches pieces and lay them down in another order, one order per picture.
+    """Shuffle patches x patches pieces of each image, in an order of its own.
 
-    What a network still knows then is texture and grey values, no anatomy.
+    Texture and grey values remain, no anatomy.
     """
     n, _, side, _ = images.shape
     cell = side // patches
@@ -87,31 +87,31 @@ def with_marker(images: Images, *, letters: str, corner: str) -> Images:
     return np.maximum(images, ink * np.float32(0.95))
 
 
-def look_of(images: Images) -> NDArray[np.float32]:
-    """Mean grey-level quantiles [256] of pictures: their contrast, without what is on them."""
+def appearance_of(images: Images) -> NDArray[np.float32]:
+    """Mean grey-level quantiles [256] of images: their contrast, without what is on them."""
     return np.mean([np.quantile(image, _QUANTILES) for image in images], axis=0).astype(np.float32)
 
 
-def with_look(images: Images, look: NDArray[np.float32], *, quality: int | None) -> Images:
-    """Give pictures the grey levels of a look (histogram matching), then the losses of JPEG at a quality, if any."""
+def with_appearance(images: Images, appearance: NDArray[np.float32], *, quality: int | None) -> Images:
+    """Match the histogram of images to an appearance, then add the losses of JPEG at a quality, if any."""
     result = np.empty_like(images)
     for place, image in enumerate(images):
         levels = np.quantile(image, _QUANTILES)
         # equal neighbours (a black border) would make the map many-valued: any rising trifle decides
-        matched = np.interp(image, levels + np.arange(256) * 1e-7, look).astype(np.float32)
+        matched = np.interp(image, levels + np.arange(256) * 1e-7, appearance).astype(np.float32)
         result[place] = matched if quality is None else jpeg(matched[0], quality)[None]
     return np.clip(result, 0, 1)
 
 
 def jpeg(pixels: NDArray[np.float32], quality: int) -> NDArray[np.float32]:
-    """One picture [rows, columns] after JPEG at a quality (1 to 95)."""
+    """One image [rows, columns] after JPEG at a quality (1 to 95)."""
     stream = io.BytesIO()
     Image.fromarray(np.round(pixels * 255).astype(np.uint8)).save(stream, "JPEG", quality=quality)
     return np.asarray(Image.open(stream), dtype=np.float32) / np.float32(255)
 
 
 def quality_like(bytes_per_pixel: float, images: Images, *, tried: Sequence[int] = (10, 20, 35, 50, 70, 85, 95)) -> int:
-    """JPEG quality at which pictures of this size take about as many bytes per pixel as those of a source do."""
+    """JPEG quality at which images of this size take about as many bytes per pixel as those of a source do."""
 
     def cost(quality: int) -> float:
         sizes = []

@@ -1,58 +1,48 @@
-"""The model audit: one call that asks a model everything its critics would, through its `Predict` callable alone.
+"""The model audit: all probes of one model, taken through its `Predict` callable alone.
 
-Sections, in order, and the keys of their measures (stable: gates name them)::
-
-    scorecard    .auroc_same_source .auroc_across_sources .source_flattery .auroc .auroc_macro .accuracy
-                 .balanced_accuracy .worst_source_auroc .worst_view_auroc .worst_sex_auroc .worst_age_auroc
-    unseen       .auroc .accuracy .accuracy_drop (need models trained without a source) .probe_accuracy_drop
-    shortcuts    lungs.trusted  .untouched_auroc .lungs_out_auroc .box_out_auroc .border_only_auroc .lungs_only_auroc
-                 .shuffled_auroc .kept_without_lungs .kept_without_box .marker_changed .look_changed .look_followed
-                 .source_share
-    sources      .readable .readable_within_class .chance .less_teacher .less_baseline_student .less_<other rival>
-    saliency     .in_lungs .focus .pointing .randomised_similarity
-    robustness   .worst_drop .noise_drop .blur_drop .jpeg_drop .gamma_drop .rotation_drop .crop_drop .resolution_drop
-                 .inversion_drop
-    calibration  .ece .ece_positive .worst_source_ece .shifted_ece .adjusted_ece
-    conformal    .coverage .single .worst_class_coverage .other_source_coverage
-    selective    .aurc .risk_at_80 .gain_at_80 .aurc_excess
-    novelty      .auroc .refused .least_refused .answered_confidently .false_refusals .refused.<kind>
-
-A dot at the start stands for the section's own key (``shortcuts.box_out_auroc``). What cannot be measured on the given
-data is there with value None and the reason.
+Titles and meanings of all measures are in ``audit/measures.toml``, by the keys that criteria name. What cannot be
+measured on the given data is there with value None and the reason.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
-from pocketcxr.audit.model.audited_model import make_subject
-from pocketcxr.audit.model.calibration import calibration
+from pocketcxr.audit.describing import NotMeasurable, missing_section
+from pocketcxr.audit.model.audited_model import make_audited_model
 from pocketcxr.audit.model.config import AuditConfig
-from pocketcxr.audit.model.conformal import conformal
 from pocketcxr.audit.model.lungs import find_lungs
-from pocketcxr.audit.model.novelty import novelty
-from pocketcxr.audit.model.ood_images import load_strangers
-from pocketcxr.audit.model.robustness import robustness
-from pocketcxr.audit.model.saliency import saliency
-from pocketcxr.audit.model.scorecard import scorecard
-from pocketcxr.audit.model.selective_prediction import selective
-from pocketcxr.audit.model.shortcuts import shortcuts
-from pocketcxr.audit.model.source_probe import sources
-from pocketcxr.audit.model.unseen_sources import unseen
+from pocketcxr.audit.model.ood_images import load_ood
+from pocketcxr.audit.model.probes import (
+    calibration,
+    conformal,
+    novelty,
+    robustness,
+    saliency,
+    scorecard,
+    selective_prediction,
+    shortcuts,
+    source_probe,
+    unseen_sources,
+)
+from pocketcxr.evaluation.intervals import not_measurable
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from pocketcxr.audit.model.audited_model import AuditedModel
     from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.dataset import Dataset
-    from pocketcxr.report.types import Section
+    from pocketcxr.report.types import Measure, Section
 
-__all__ = ["AuditConfig", "audit_model", "load_strangers"]
+__all__ = ["AuditConfig", "audit_model", "load_ood"]
+
+_LOGGER = logging.getLogger("pocketcxr")
 
 
 def audit_model(
@@ -60,14 +50,14 @@ def audit_model(
     dataset: Dataset,
     *,
     rivals: Mapping[str, Predict],
-    strangers: Mapping[str, NDArray[np.float32]],
+    ood: Mapping[str, NDArray[np.float32]],
     config: AuditConfig | None = None,
     seed: int = 0,
     progress: bool = False,
     name: str = "student",
+    calibrated: bool = False,
     without_source: Mapping[str, Predict] | None = None,
     randomised: Callable[[], Iterable[tuple[str, Predict]]] | None = None,
-    logger: logging.Logger | None = None,
 ) -> tuple[Section, ...]:
     """Audit one model on the test split of a data set.
 
@@ -75,45 +65,54 @@ def audit_model(
         predict: the model under audit; a bundle, or a network behind `models.predict.as_predict`.
         dataset: with train, calibration and test split at the model's size; rows with source, and view, sex, age and
             patient where the sets say them.
-        rivals: other models by name whose embeddings are read too; `roles.TEACHER` and ``BASELINE``
-            are the names that the inheritance of shortcuts is told by.
-        strangers: kind to images that should be refused, from `load_strangers`; may be empty.
+        rivals: other models by name whose embeddings are read too; `roles.TEACHER` and ``BASELINE`` are the names by
+            which the inheritance of shortcuts is told.
+        ood: kind to images that should be refused, from `load_ood`; may be empty.
         config: sizes; None takes the thorough ones.
-        seed: of everything drawn by lot; the same seed gives the same sections.
+        seed: of all sampling; the same seed gives the same sections.
         progress: show progress bars on standard error.
         name: what the model is called in sentences.
-        without_source: source to a model that was trained without it, for the unseen-source scorecard.
+        calibrated: take the model's probabilities as they are; see `audited_model.make_audited_model`.
+        without_source: source to a model that was trained without it, for the figures at unseen sources.
         randomised: gives (what was randomised, model) from the last layer down, for the saliency sanity check; see
             `pipeline.randomised`.
-        logger: told which question is being asked and how long it took.
 
     Returns:
-        Ten sections; the module's head lists the keys of their measures.
+        Ten sections; what a model cannot give, such as an embedding, is named in them as the reason.
 
     Raises:
-        DataError: no labelled test image, or a model whose answers do not fit the task.
+        DataError: no labelled test image, or a model whose outputs do not fit the task.
         BundleError: the lung segmenter cannot be loaded.
     """
-    config = AuditConfig() if config is None else config
-    subject = make_subject(name, predict, dataset, config=config, seed=seed, progress=progress)
-    places = subject.sample(config.probe_images)
-    lungs = find_lungs(dataset.images(subject.test.positions[places]))
-    questions: dict[str, Callable[[], Section]] = {
-        "scorecard": lambda: scorecard(subject),
-        "unseen sources": lambda: unseen(subject, without_source),
-        "shortcuts": lambda: shortcuts(subject, lungs, places),
-        "sources in the embedding": lambda: sources(subject, rivals),
-        "saliency": lambda: saliency(subject, lungs, places, randomised),
-        "robustness": lambda: robustness(subject),
-        "calibration": lambda: calibration(subject),
-        "conformal sets": lambda: conformal(subject),
-        "selective prediction": lambda: selective(subject),
-        "novelty": lambda: novelty(subject, strangers),
+    config = config or AuditConfig()
+    model = make_audited_model(
+        name, predict, dataset, config=config, seed=seed, calibrated=calibrated, progress=progress
+    )
+    places = model.sample(config.probe_images)
+    lungs = find_lungs(dataset.images(model.test.positions[places]))
+    probes: dict[str, Callable[[], Section]] = {
+        "scorecard": lambda: scorecard.describe(scorecard.measure(model)),
+        "unseen": lambda: unseen_sources.describe(unseen_sources.measure(model, without_source)),
+        "shortcuts": lambda: shortcuts.describe(shortcuts.measure(model, lungs, places)),
+        "sources": lambda: source_probe.describe(source_probe.measure(model, rivals)),
+        "saliency": lambda: saliency.describe(saliency.measure(model, lungs, places, randomised)),
+        "robustness": lambda: robustness.describe(robustness.measure(model)),
+        "calibration": lambda: calibration.describe(calibration.measure(model)),
+        "conformal": lambda: conformal.describe(conformal.measure(model)),
+        "selective": lambda: selective_prediction.describe(selective_prediction.measure(model)),
+        "novelty": lambda: novelty.describe(novelty.measure(model, ood)),
     }
-    answered = []
-    for what, question in questions.items():
+    sections = []
+    for key, probe in probes.items():
         begun = time.monotonic()
-        answered.append(question())
-        if logger is not None:
-            logger.info("model audit, %s: %.1f s", what, time.monotonic() - begun)
-    return tuple(answered)
+        try:
+            sections.append(probe())
+        except NotMeasurable as error:
+            more = _rivals_missing(model, rivals, str(error)) if key == "sources" else ()
+            sections.append(missing_section(key, str(error), more))
+        _LOGGER.info("model audit, %s: %.1f s", key, time.monotonic() - begun)
+    return tuple(sections)
+
+
+def _rivals_missing(model: AuditedModel, rivals: Mapping[str, Predict], why: str) -> list[Measure]:
+    return [source_probe.less_measure(model.name, rival, not_measurable(why)) for rival in rivals]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
 
 
-def load_strangers(
+def load_ood(
     folders: Iterable[Path],
     rows: Sequence[IndexRow] = (),
     *,
@@ -31,16 +31,16 @@ def load_strangers(
     most: int = 120,
     seed: int = 0,
 ) -> dict[str, NDArray[np.float32]]:
-    """Read foreign pictures as the model would see them.
+    """Read out-of-distribution images as the model sees them.
 
     Args:
-        folders: each with one folder per kind (``knee_xray``, ``photograph``); a folder that holds pictures itself is a
+        folders: each with one folder per kind (``knee_xray``, ``photograph``); a folder that holds images itself is a
             kind of its own name.
         rows: of an index; those whose modality and view say that they must be refused, under their kind (``lateral``).
         size: side in pixels of the model's input.
         aspect: as the model wants it, see `imaging.resize`.
-        most: pictures per kind, drawn by lot where there are more.
-        seed: of the lot.
+        most: images per kind, drawn at random where there are more.
+        seed: of the draw.
 
     Returns:
         Kind to float32 [n, 1, size, size] in [0, 1]. Pictures that cannot be read are left out, for the reading refuses
@@ -52,7 +52,7 @@ def load_strangers(
     paths: dict[str, list[Path]] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise DataError(f"strangers: expected a folder with a folder per kind, found no {folder}")
+            raise DataError(f"out-of-distribution images: expected a folder with a folder per kind, found no {folder}")
         for kind in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
             found = sorted(path for path in kind.iterdir() if path.suffix.lower() in _SUFFIXES)
             if found:
@@ -62,13 +62,13 @@ def load_strangers(
         if kind not in ("", "frontal"):
             paths.setdefault(kind, []).append(_path(row))
     rng = np.random.default_rng(seed)
-    strangers = {}
+    found_images = {}
     for kind, files in sorted(paths.items()):
         chosen = np.sort(rng.permutation(len(files))[:most])
-        pictures = [picture for i in chosen if (picture := _read(files[i], size=size, aspect=aspect)) is not None]
-        if pictures:
-            strangers[kind] = np.stack(pictures)[:, None]
-    return strangers
+        images = [image for i in chosen if (image := _read(files[i], size=size, aspect=aspect)) is not None]
+        if images:
+            found_images[kind] = np.stack(images)[:, None]
+    return found_images
 
 
 def _path(row: IndexRow) -> Path:

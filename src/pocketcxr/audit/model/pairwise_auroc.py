@@ -1,19 +1,33 @@
-"""AUROC counted by pairs: two images of one source, or of two; and which classes share a source at all."""
+"""AUROC by pairs of images: of one source, or of two; and the sources that each pair of classes shares."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pocketcxr.evaluation.metrics import ranking
 from pocketcxr.evaluation.model_result import MIN_PER_CLASS
-from pocketcxr.report.types import Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.audit.model.audited_model import AuditedModel
+
+
+@dataclass(frozen=True)
+class ClassPair:
+    """Two classes: the sources they share, whether all sources hold enough of both, and AUROC by kind of pair."""
+
+    first: str
+    second: str
+    shared: tuple[str, ...]
+    all_shared: bool
+    auroc: float
+    same_source: float | None
+    across_sources: float | None
 
 
 def pair_counts(is_positive: NDArray[np.bool_], sources: NDArray[np.str_]) -> dict[str, float]:
@@ -59,39 +73,25 @@ def _pairs(
     return np.nan_to_num(ranking(scores, is_positive, weights)[0]) * total, total
 
 
-def class_pairs(subject: AuditedModel) -> Table:
-    """Every pair of classes: how well told apart, and whether their sources are the same."""
-    task, truth, sources = subject.task, subject.test.truth, subject.sources
-    rows = []
-    for one in range(len(task.labels)):
-        for other in range(one + 1, len(task.labels)):
-            keep = (truth == one) | (truth == other)
-            if not ((truth == one).any() and (truth == other).any()):
-                continue
-            scores = subject.test.probabilities[keep, other] - subject.test.probabilities[keep, one]
-            is_other, single = truth[keep] == other, np.ones((1, int(keep.sum())))
-            same, across = paired_auroc(scores, is_other, sources[keep], single)
-            whole = ranking(scores, is_other, single)[0]
-            shared = set(sources[truth == one]) & set(sources[truth == other])
-            pairs = pair_counts(is_other, sources[keep])
-            mark = (
-                "SOURCES DIFFER" if not shared else "some shared" if len(pairs) < len(set(sources[keep])) else "shared"
+def class_pairs(model: AuditedModel) -> tuple[ClassPair, ...]:
+    """Every pair of classes of the test split."""
+    labels, truth, sources = model.task.labels, model.test.truth, model.sources
+    found = []
+    for one, other in combinations(np.unique(truth).tolist(), 2):
+        keep = (truth == one) | (truth == other)
+        scores = model.test.probabilities[keep, other] - model.test.probabilities[keep, one]
+        is_other, single = truth[keep] == other, np.ones((1, int(keep.sum())))
+        same, across = paired_auroc(scores, is_other, sources[keep], single)
+        counts = pair_counts(is_other, sources[keep])
+        found.append(
+            ClassPair(
+                labels[one],
+                labels[other],
+                tuple(sorted(set(sources[truth == one].tolist()) & set(sources[truth == other].tolist()))),
+                len(counts) == len(set(sources[keep])),
+                float(ranking(scores, is_other, single)[0][0]),
+                float(same[0]) if counts else None,
+                None if np.isnan(across[0]) else float(across[0]),
             )
-            rows.append(
-                (
-                    f"{task.labels[one]} / {task.labels[other]}",
-                    mark,
-                    float(whole[0]),
-                    float(same[0]) if pairs else None,
-                    None if np.isnan(across[0]) else float(across[0]),
-                    ", ".join(sorted(shared)) or "none",
-                )
-            )
-    return Table(
-        "Pairs of classes",
-        ("classes", "sources", "AUROC", "same source", "different sources", "sources with both"),
-        tuple(rows),
-        note="Where the sources of two classes differ, the AUROC may come from the source alone. The "
-        "score of a pair is "
-        "the difference of the two probabilities.",
-    )
+        )
+    return tuple(found)

@@ -4,25 +4,42 @@ import drawn_models
 import numpy as np
 import pytest
 
-from pocketcxr.audit.model.audited_model import even_sample, make_subject
-from pocketcxr.audit.model.calibration import at_prevalence, predictive_values
+from pocketcxr.audit.describing import NotMeasurable
+from pocketcxr.audit.model.audited_model import even_sample, make_audited_model
 from pocketcxr.audit.model.config import AuditConfig
-from pocketcxr.audit.model.conformal import conformal
 from pocketcxr.audit.model.linear_probe import guess_from_class, read_source
 from pocketcxr.audit.model.lungs import Lungs
 from pocketcxr.audit.model.pairwise_auroc import paired_auroc
-from pocketcxr.audit.model.saliency import in_lungs, saliency
-from pocketcxr.audit.model.saliency_sanity import map_likeness
-from pocketcxr.audit.model.scorecard import age_group, scorecard
-from pocketcxr.audit.model.selective_prediction import aurc, risk_coverage
-from pocketcxr.audit.model.shortcuts import shortcuts
+from pocketcxr.audit.model.probes import (
+    conformal,
+    saliency,
+    scorecard,
+    selective_prediction,
+    shortcuts,
+    source_probe,
+    unseen_sources,
+)
+from pocketcxr.audit.model.probes.calibration import at_prevalence, predictive_values
+from pocketcxr.audit.model.probes.saliency import in_lungs, map_likeness
+from pocketcxr.audit.model.probes.scorecard import age_group
+from pocketcxr.audit.model.probes.selective_prediction import aurc, risk_coverage
 
-CONFIG = AuditConfig(bootstrap=100, probe_images=200, robust_images=20, embedding_images=200, strangers=20, strengths=1)
+CONFIG = AuditConfig(
+    bootstrap=100, probe_images=200, robust_images=20, embedding_images=200, ood_images=20, strengths=1
+)
 
 
-def _subject(drawn, *, cue, reads, **options):
+def _model(drawn, *, cue, reads, **options):
     data = drawn_models.dataset(drawn, cue=cue, **options)
-    return make_subject("model", drawn_models.reader(reads), data, config=CONFIG, seed=0)
+    return make_audited_model("model", drawn_models.reader(reads), data, config=CONFIG, seed=0)
+
+
+def _shortcuts(model, lungs, places):
+    return shortcuts.describe(shortcuts.measure(model, lungs, places))
+
+
+def _saliency(*arguments):
+    return saliency.describe(saliency.measure(*arguments))
 
 
 def _values(section):
@@ -30,12 +47,12 @@ def _values(section):
 
 
 def _probed(drawn, **options):
-    subject = _subject(drawn, **options)
-    places = np.arange(len(subject.test.truth))
-    masks = drawn.lungs[subject.test.positions].copy()
+    model = _model(drawn, **options)
+    places = np.arange(len(model.test.truth))
+    masks = drawn.lungs[model.test.positions].copy()
     inner = drawn_models.EDGE + 3  # some drawn lungs reach the painted border
     masks[:, :inner] = masks[:, -inner:] = masks[:, :, :inner] = masks[:, :, -inner:] = False
-    return shortcuts(subject, Lungs(masks, ("",) * len(masks)), places)
+    return _shortcuts(model, Lungs(masks, ("",) * len(masks)), places)
 
 
 def test_a_model_that_reads_the_border_does_not_need_lungs(drawn):
@@ -68,14 +85,14 @@ def test_a_model_without_skill_has_no_shortcut_to_measure(drawn):
 
 
 def test_masks_that_cannot_be_trusted_are_left_out_and_counted(drawn):
-    subject = _subject(drawn, cue="lungs", reads="lungs")
-    places = np.arange(len(subject.test.truth))
+    model = _model(drawn, cue="lungs", reads="lungs")
+    places = np.arange(len(model.test.truth))
     reasons = tuple("area implausible" if i % 4 == 0 else "" for i in places)
-    section = shortcuts(subject, Lungs(drawn.lungs[subject.test.positions], reasons), places)
+    section = _shortcuts(model, Lungs(drawn.lungs[model.test.positions], reasons), places)
     trusted = sum(not reason for reason in reasons)
     assert _values(section)["lungs.trusted"] == pytest.approx(trusted / len(places))
     assert section.measures[1].images == trusted
-    none = shortcuts(subject, Lungs(drawn.lungs[subject.test.positions], ("unsure",) * len(places)), places)
+    none = _shortcuts(model, Lungs(drawn.lungs[model.test.positions], ("unsure",) * len(places)), places)
     assert all(one.value is None for one in none.measures[1:-1])
     assert none.measures[-1].key == "shortcuts.source_share"  # needs no mask
     assert {one.key for one in none.measures} == {one.key for one in section.measures}
@@ -92,16 +109,16 @@ def test_a_corner_reader_is_moved_by_markers(drawn):
 
     data = drawn_models.dataset(drawn, cue="none")
     data.pixels[:, :14, -14:] = 51  # no marker there
-    subject = make_subject("model", corner_reader, data, config=CONFIG, seed=0)
-    places = np.arange(len(subject.test.truth))
-    masks = drawn.lungs[subject.test.positions]
-    moved = _values(shortcuts(subject, Lungs(masks, ("",) * len(masks)), places))["shortcuts.marker_changed"]
+    model = make_audited_model("model", corner_reader, data, config=CONFIG, seed=0)
+    places = np.arange(len(model.test.truth))
+    masks = drawn.lungs[model.test.positions]
+    moved = _values(_shortcuts(model, Lungs(masks, ("",) * len(masks)), places))["shortcuts.marker_changed"]
     still = _values(_probed(drawn, cue="lungs", reads="lungs"))["shortcuts.marker_changed"]
     assert moved > 0.3
     assert still == 0
 
 
-def test_a_model_that_reads_contrast_follows_the_look_of_a_source(drawn):
+def test_a_model_that_reads_contrast_follows_the_appearance_of_a_source(drawn):
     """The source is named after the class, one class is darker, and the model reads the mean grey."""
     data = drawn_models.dataset(drawn, cue="none", source_of_class=True)
     data.pixels[data.labels == 1] //= 2
@@ -114,18 +131,18 @@ def test_a_model_that_reads_contrast_follows_the_look_of_a_source(drawn):
         logits = np.stack([-score, score], axis=1)
         return ModelOutputs(softmax(logits).astype(np.float32), logits, logits)
 
-    subject = make_subject("model", mean_reader, data, config=CONFIG, seed=0)
-    places = np.arange(len(subject.test.truth))
-    masks = drawn.lungs[subject.test.positions]
-    found = _values(shortcuts(subject, Lungs(masks, ("",) * len(masks)), places))
+    model = make_audited_model("model", mean_reader, data, config=CONFIG, seed=0)
+    places = np.arange(len(model.test.truth))
+    masks = drawn.lungs[model.test.positions]
+    found = _values(_shortcuts(model, Lungs(masks, ("",) * len(masks)), places))
     assert found["shortcuts.look_changed"] > 0.9
     assert found["shortcuts.look_followed"] > 0.5
 
 
 def test_the_same_source_headline_sees_through_a_source_that_is_the_class(drawn):
     data = drawn_models.dataset(drawn, cue="border", source_of_class=True)
-    subject = make_subject("model", drawn_models.reader("border"), data, config=CONFIG, seed=0)
-    section = scorecard(subject)
+    model = make_audited_model("model", drawn_models.reader("border"), data, config=CONFIG, seed=0)
+    section = scorecard.describe(scorecard.measure(model))
     found = {one.key: one for one in section.measures}
     assert found["scorecard.auroc"].value > 0.95
     assert found["scorecard.auroc_same_source"].value is None
@@ -169,7 +186,7 @@ def test_a_source_in_the_embedding_is_read_and_one_that_is_not_there_is_not():
     assert (read_source(noise, source, truth, members, **options).everywhere == source).mean() < 0.45
 
 
-def test_what_the_class_gives_away_by_hand():
+def test_what_the_class_reveals_of_the_source_by_hand():
     # class 0: sources 0, 0, 1; class 1: source 1 three times: guess 0, then 1
     found = guess_from_class(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 1]))
     assert found.tolist() == [0, 0, 0, 1, 1, 1]
@@ -191,9 +208,9 @@ def test_mass_in_the_lungs_by_hand():
 def test_maps_that_fall_in_the_lungs_are_told_from_maps_at_the_border(drawn):
     focus = {}
     for what in ("lungs", "border"):
-        subject = _subject(drawn, cue=what, reads=what)
-        masks = drawn.lungs[subject.test.positions]
-        section = saliency(subject, Lungs(masks, ("",) * len(masks)), np.arange(len(masks)))
+        model = _model(drawn, cue=what, reads=what)
+        masks = drawn.lungs[model.test.positions]
+        section = _saliency(model, Lungs(masks, ("",) * len(masks)), np.arange(len(masks)))
         focus[what] = _values(section)["saliency.focus"]
     assert focus["lungs"] > 1.7
     assert focus["border"] < 0.7
@@ -210,14 +227,14 @@ def test_likeness_of_maps():
 
 
 def test_randomised_models_whose_maps_stay_fail_the_sanity_check(drawn):
-    subject = _subject(drawn, cue="lungs", reads="lungs")
-    masks = drawn.lungs[subject.test.positions]
+    model = _model(drawn, cue="lungs", reads="lungs")
+    masks = drawn.lungs[model.test.positions]
     lungs, places = Lungs(masks, ("",) * len(masks)), np.arange(len(masks))
-    same = saliency(subject, lungs, places, lambda: [("all layers", drawn_models.reader("lungs"))])
-    other = saliency(subject, lungs, places, lambda: [("all layers", drawn_models.reader("border"))])
+    same = _saliency(model, lungs, places, lambda: [("all layers", drawn_models.reader("lungs"))])
+    other = _saliency(model, lungs, places, lambda: [("all layers", drawn_models.reader("border"))])
     assert _values(same)["saliency.randomised_similarity"] > 0.95
     assert _values(other)["saliency.randomised_similarity"] < 0.6
-    assert _values(saliency(subject, lungs, places))["saliency.randomised_similarity"] is None
+    assert _values(_saliency(model, lungs, places))["saliency.randomised_similarity"] is None
 
 
 def test_risk_and_coverage_by_hand():
@@ -243,7 +260,7 @@ def test_predictive_values_by_hand():
     assert predictive_values(0.0, 1.0, 0.5) == (None, 0.5)
 
 
-def test_sets_keep_their_promise_for_a_calibrated_model_and_break_it_elsewhere():
+def test_prediction_sets_keep_their_coverage_for_a_calibrated_model_and_lose_it_elsewhere():
     """500 images each of two sources; the model is calibrated on one, and upside down for a third of the other."""
     from pocketcxr.bundle.contract import ModelOutputs
     from pocketcxr.data.dataset import Dataset
@@ -272,9 +289,9 @@ def test_sets_keep_their_promise_for_a_calibrated_model_and_break_it_elsewhere()
         return ModelOutputs(chances.astype(np.float32), np.log(chances * 3 + 1e-9).astype(np.float32) * 2, chances)
 
     data = Dataset(TASKS["siim-appearance"], rows, pixels, labels, "made")
-    subject = make_subject("model", predict, data, config=CONFIG, seed=0)
-    assert subject.fitted.temperature is None  # it brings its own
-    section = conformal(subject)
+    model = make_audited_model("model", predict, data, config=CONFIG, seed=0)
+    assert model.fitted.temperature is None  # it brings its own
+    section = conformal.describe(conformal.measure(model))
     found = _values(section)
     assert found["conformal.coverage"] == pytest.approx(0.9, abs=0.03)
     assert found["conformal.other_source_coverage"] < 0.82
@@ -289,3 +306,27 @@ def test_samples_are_even_over_cells():
     assert counts["common"] + counts["less"] == 25
     assert abs(counts["common"] - counts["less"]) <= 1
     assert len(set(chosen.tolist())) == 30
+
+
+def test_probes_give_numbers_without_sentences(drawn):
+    model = _model(drawn, cue="lungs", reads="lungs")
+    card = scorecard.measure(model)
+    assert card.estimates["all auroc"].value > 0.95
+    assert card.groups["sex"]["F"].images + card.groups["sex"]["M"].images == card.images
+    risk = selective_prediction.measure(model)
+    assert risk.estimates["gain_at_80"].value == pytest.approx(risk.risk.value - risk.estimates["risk_at_80"].value)
+    assert risk.best <= risk.estimates["aurc"].value
+    left_out = unseen_sources.measure(model, {"drawn-north": drawn_models.reader("border")}).trained
+    assert left_out.estimates["accuracy_drop"].value > 0.2
+    assert left_out.images["drawn-north"] == (model.sources == "drawn-north").sum()
+
+
+def test_a_probe_of_the_embedding_is_not_measurable_without_one(drawn):
+    from dataclasses import replace
+
+    model = _model(drawn, cue="lungs", reads="lungs")
+    outputs = replace(model.test.outputs, embedding=np.zeros((len(model.test.truth), 0), np.float32))
+    bare = replace(model, test=replace(model.test, outputs=outputs))
+    assert unseen_sources.measure(bare).stand_in.why == "the model gives no embedding"
+    with pytest.raises(NotMeasurable, match="no embedding"):
+        source_probe.measure(bare)

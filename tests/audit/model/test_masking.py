@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pocketcxr.audit.model import masking as probes
+from pocketcxr.audit.model import masking
 from pocketcxr.audit.model.config import EVERYDAY, STRENGTHS, AuditConfig
 from pocketcxr.audit.model.distortions import DISTORTIONS, distort
 from pocketcxr.errors import ConfigError
@@ -24,45 +24,45 @@ def masks():
 
 
 def test_lungs_out_and_lungs_only_share_the_picture_between_them(films, masks):
-    out, only = probes.lungs_out(films, masks), probes.lungs_only(films, masks)
+    out, only = masking.lungs_out(films, masks), masking.lungs_only(films, masks)
     assert (out[:, 0][masks] == 0).all()
     assert (only[:, 0][masks] == films[:, 0][masks]).all()
     np.testing.assert_array_equal(out + only, films)
 
 
 def test_the_box_hides_what_lies_between_the_lungs(films, masks):
-    boxed = probes.box_out(films, masks)
+    boxed = masking.box_out(films, masks)
     assert (boxed[:, 0, 10:30, 6:34] == 0).all()
     assert (boxed[:, 0, :8] == films[:, 0, :8]).all()
 
 
 def test_border_only_keeps_a_tenth_of_each_side(films):
-    kept = probes.border_only(films)
+    kept = masking.border_only(films)
     assert (kept[:, 0, 4:36, 4:36] == 0).all()
     assert (kept[:, 0, :4] == films[:, 0, :4]).all()
     assert (kept[:, 0, :, 36:] == films[:, 0, :, 36:]).all()
 
 
 def test_shuffling_keeps_every_pixel_and_moves_most(films):
-    mixed = probes.shuffled(films, patches=8, seed=1)
+    mixed = masking.shuffled(films, patches=8, seed=1)
     np.testing.assert_array_equal(np.sort(mixed.reshape(5, -1)), np.sort(films.reshape(5, -1)))
     assert (mixed != films).mean() > 0.8
-    np.testing.assert_array_equal(mixed, probes.shuffled(films, patches=8, seed=1))
+    np.testing.assert_array_equal(mixed, masking.shuffled(films, patches=8, seed=1))
 
 
-@pytest.mark.parametrize("corner", list(probes.CORNERS))
+@pytest.mark.parametrize("corner", list(masking.CORNERS))
 def test_a_marker_stands_in_its_corner_only(films, corner):
     dark = films / 9
-    changed = np.argwhere((probes.with_marker(dark, letters="L", corner=corner) != dark)[0, 0])
+    changed = np.argwhere((masking.with_marker(dark, letters="L", corner=corner) != dark)[0, 0])
     assert len(changed)
     top, left = "top" in corner, "left" in corner
     assert (changed[:, 0] < SIDE / 2).all() == top
     assert (changed[:, 1] < SIDE / 2).all() == left
 
 
-def test_films_take_over_the_grey_levels_of_a_look(films):
+def test_images_take_over_the_grey_levels_of_an_appearance(films):
     dark = films**3
-    changed = probes.with_look(films, probes.look_of(dark), quality=None)
+    changed = masking.with_appearance(films, masking.appearance_of(dark), quality=None)
     assert abs(changed.mean() - dark.mean()) < 0.01
     order = np.argsort(films[0].ravel())
     assert (np.diff(changed[0].ravel()[order]) >= -1e-6).all()  # brighter stays brighter
@@ -75,7 +75,7 @@ def test_the_quality_is_found_by_the_size_of_files(films):
 
     stream = BytesIO()
     Image.fromarray(np.round(films[0, 0] * 255).astype(np.uint8)).save(stream, "JPEG", quality=35)
-    assert probes.quality_like(stream.tell() / SIDE**2, films[:1]) == 35
+    assert masking.quality_like(stream.tell() / SIDE**2, films[:1]) == 35
 
 
 @pytest.mark.parametrize("kind", list(DISTORTIONS))

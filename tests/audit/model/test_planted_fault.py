@@ -7,10 +7,10 @@ import csv
 import numpy as np
 import pytest
 
-from pocketcxr.audit.model.audited_model import make_subject
+from pocketcxr.audit.model.audited_model import make_audited_model
 from pocketcxr.audit.model.config import AuditConfig
 from pocketcxr.audit.model.lungs import find_lungs
-from pocketcxr.audit.model.shortcuts import shortcuts
+from pocketcxr.audit.model.probes.shortcuts import describe, measure
 from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.rows import IndexRow
@@ -68,9 +68,9 @@ def _trained(data):
 
 def _probed(folder, *, seed, confounded):
     data = _drawings(folder, seed=seed, confounded=confounded)
-    subject = make_subject("model", _trained(data), data, config=CONFIG, seed=0)
-    places = subject.sample(CONFIG.probe_images)
-    section = shortcuts(subject, find_lungs(data.images(subject.test.positions[places])), places)
+    model = make_audited_model("model", _trained(data), data, config=CONFIG, seed=0)
+    places = model.sample(CONFIG.probe_images)
+    section = describe(measure(model, find_lungs(data.images(model.test.positions[places])), places))
     return {one.key: one.value for one in section.measures}
 
 
