@@ -82,12 +82,12 @@ def _stages(folder: Path) -> dict[str, tuple[Callable[[], object], int]]:
     from pocketcxr.imaging.reading import read_reduced
     from pocketcxr.imaging.resize import resize
     from pocketcxr.imaging.scaled_decoding import side_for
-    from pocketcxr.inference.doctor.speed import _drawn_film
+    from pocketcxr.inference.doctor.speed import _drawn_jpeg
     from pocketcxr.inference.predictor import Predictor
     from pocketcxr.inference.session import load_bundle
 
     film = folder / "film.jpg"
-    film.write_bytes(_drawn_film())
+    film.write_bytes(_drawn_jpeg())
     work: dict[str, tuple[Callable[[], object], int]] = {}
 
     def decode(side: int) -> None:

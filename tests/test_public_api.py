@@ -13,7 +13,17 @@ import pocketcxr
 
 
 def test_public_names_are_these():
-    assert pocketcxr.__all__ == ["PocketCxrError", "Prediction", "Predictor", "__version__", "load", "read_image"]
+    assert pocketcxr.__all__ == [
+        "PocketCxrError",
+        "Prediction",
+        "Predictor",
+        "__version__",
+        "audit",
+        "distill",
+        "evaluate",
+        "load",
+        "read_image",
+    ]
     assert len(pocketcxr.__all__) <= 10
 
 

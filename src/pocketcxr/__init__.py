@@ -18,6 +18,7 @@ from pocketcxr.errors import PocketCxrError
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
+    from pocketcxr.api import audit, distill, evaluate
     from pocketcxr.imaging.reading import read_image
     from pocketcxr.inference.prediction import Prediction
     from pocketcxr.inference.predictor import Predictor, load
@@ -26,9 +27,21 @@ if TYPE_CHECKING:
 # since 1.29). Nothing may leave this machine; the runtime reads this once, when it is first imported (decision 0008).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__all__ = ["PocketCxrError", "Prediction", "Predictor", "__version__", "load", "read_image"]
+__all__ = [
+    "PocketCxrError",
+    "Prediction",
+    "Predictor",
+    "__version__",
+    "audit",
+    "distill",
+    "evaluate",
+    "load",
+    "read_image",
+]
 
 _MODULE_OF = {
+    "distill": "pocketcxr.api",
+    "evaluate": "pocketcxr.api",
     "Prediction": "pocketcxr.inference.prediction",
     "Predictor": "pocketcxr.inference.predictor",
     "load": "pocketcxr.inference.predictor",
@@ -41,6 +54,8 @@ _MODULE_OF = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "audit":  # a package that is callable; see there
+        return importlib.import_module("pocketcxr.audit")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULE_OF[name]), name)

@@ -53,7 +53,7 @@ def test_the_command_prints_a_line_for_each_and_exits_by_them(healthy, capsys, t
     assert printed.endswith("not ready: see the lines marked fault\n")
 
 
-def test_other_answers_than_the_golden_ones_are_a_fault(healthy, bundle):
+def test_other_predictions_than_the_golden_ones_are_a_fault(healthy, bundle):
     golden = read_golden(golden_path(healthy))
     arrays = {name: getattr(golden.outputs, name) for name in ("logits", "embedding", "saliency", "novelty")}
     probabilities = golden.outputs.probabilities + np.float32([0.01, -0.01])
@@ -61,7 +61,7 @@ def test_other_answers_than_the_golden_ones_are_a_fault(healthy, bundle):
     status, checks = _examined(healthy)
     assert status == EXIT_FAULT
     assert checks["golden vectors"]["state"] == "fault"
-    assert "do not use its answers" in checks["golden vectors"]["advice"]
+    assert "do not use its predictions" in checks["golden vectors"]["advice"]
 
 
 def test_golden_vectors_of_another_bundle_are_a_fault_and_none_is_a_note(healthy, bundle):

@@ -60,9 +60,7 @@ def test_on_a_screen_the_line_comes_back_after_it_was_cleared():
     assert screen.getvalue().startswith("\r\x1b[K\r2 ")
 
 
-@pytest.mark.parametrize(
-    "already, words", [(0, "3 answered in 0 s\n"), (40, "3 answered in 0 s, 40 had been before\n")]
-)
+@pytest.mark.parametrize("already, words", [(0, "3 scored in 0 s\n"), (40, "3 scored in 0 s, 40 had been before\n")])
 def test_the_end_says_what_this_run_did(already, words):
     log = io.StringIO()
     progress = Progress(lambda: 43, already=already, stream=log)

@@ -129,7 +129,7 @@ def test_answers_of_another_bundle_are_never_mixed_in(run, films, tmp_path):
     output = tmp_path / "scores.jsonl"
     run(films, output=output)
     output.write_text(output.read_text().replace("tiny 0.0.1", "tiny 0.0.2"))
-    with pytest.raises(ConfigError, match=r"holds answers of tiny 0\.0\.2.*name another file"):
+    with pytest.raises(ConfigError, match=r"holds predictions of tiny 0\.0\.2.*name another file"):
         run(films, output=output)
     output = tmp_path / "scores.csv"
     output.write_text("path,decision,probability_cat\n")
@@ -140,7 +140,7 @@ def test_answers_of_another_bundle_are_never_mixed_in(run, films, tmp_path):
 def test_a_file_of_something_else_is_refused_and_left_alone(run, films, tmp_path):
     output = tmp_path / "notes.jsonl"
     output.write_text('{"hello": 1}\nworld\n')
-    with pytest.raises(ConfigError, match="record 1: expected an answer"):
+    with pytest.raises(ConfigError, match="record 1: expected a prediction"):
         run(films, output=output)
     assert output.read_text() == '{"hello": 1}\nworld\n'
 

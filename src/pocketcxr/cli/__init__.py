@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.needs:
             require_extra(*options.needs)
-        if arguments is None and getattr(options, "trains", False):
+        if arguments is None and getattr(options, "trains", False) and not getattr(options, "model", None):
             from pocketcxr.training.environment import reexec_with_tuned_allocator
 
             reexec_with_tuned_allocator()  # 1.3-2.4 times faster on glibc

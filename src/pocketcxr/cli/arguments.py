@@ -87,12 +87,7 @@ def pairs(items: Sequence[str]) -> dict[str, str]:
 
 
 def experiment_of(options: argparse.Namespace) -> Experiment:
-    """All settings of a run: its experiment file, or what it was started with, then the overrides."""
-    from pocketcxr.training.config import load_experiment
+    """All settings of a run, from the options of `add_run_options`."""
+    from pocketcxr.api import read_settings
 
-    overrides = list(options.set)
-    if options.task is not None:
-        overrides.append(f'data.task="{options.task}"')
-    saved = options.output / "experiment.json"
-    resumed = saved if options.experiment is None and saved.is_file() else None
-    return load_experiment(options.experiment or resumed, overrides)
+    return read_settings(options.output, task=options.task, experiment=options.experiment, settings=options.set)

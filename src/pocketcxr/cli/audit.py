@@ -26,11 +26,17 @@ def add_commands(commands: Commands) -> None:
         "  pocketcxr audit X-RAYS --task covid-binary    a folder of X-rays, indexed first\n"
         "  pocketcxr audit other-hospital.csv --bundle student.onnx    a bundle on X-rays that it has never seen\n"
         "  pocketcxr audit runs/mine --bundle runs/mine/teacher/teacher.safetensors    its teacher\n"
+        "  pocketcxr audit splits.csv --model classifier.onnx    any ONNX classifier, described in classifier.toml\n"
         "  pocketcxr audit runs/mine --criteria my-criteria.toml    limits of your own\n\n"
         "exit status: 0 no criterion failed (passed, or not measurable), 1 a criterion failed, 2 nothing could be done",
     )
     parser.add_argument("target", type=Path, metavar="INDEX|SPLITS|RUN|FOLDER", help="what to audit")
-    parser.add_argument("--bundle", type=Path, help="bundle or checkpoint to audit too (default: the run's bundle)")
+    parser.add_argument(
+        "--model",
+        "--bundle",
+        type=Path,
+        help="bundle, checkpoint, or ONNX file with a description beside it (default: the run's bundle)",
+    )
     parser.add_argument(
         "--run",
         dest="run_folder",
@@ -60,18 +66,18 @@ def add_commands(commands: Commands) -> None:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from pocketcxr.pipeline.audit import run_audit
+    from pocketcxr.api import audit
 
-    result = run_audit(
+    result = audit(
         options.target,
-        bundle=options.bundle,
+        model=options.model,
         run=options.run_folder,
         task=options.task,
-        out=options.output,
+        output=options.output,
         criteria=options.criteria,
+        ood=options.ood,
         quick=options.quick,
         data_only=options.data_only,
-        ood=options.ood,
         seed=options.seed,
         progress=not options.quiet,
     )

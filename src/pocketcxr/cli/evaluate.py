@@ -17,17 +17,44 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Define the commands of this module."""
-    add_stage(
-        commands, "evaluate", _evaluate, summary="evaluate all networks of a run side by side and write the report"
-    )
+    _add_evaluate(commands)
     _add_export(commands)
     _add_quantise(commands)
 
 
-def _evaluate(options: argparse.Namespace) -> None:
-    from pocketcxr.pipeline.stages import run_evaluate
+def _add_evaluate(commands: Commands) -> None:
+    parser = add_stage(
+        commands,
+        "evaluate",
+        _evaluate,
+        summary="evaluate all networks of a run side by side, or other classifiers, and write the report",
+        examples="  pocketcxr evaluate -o runs/mine\n"
+        "  pocketcxr evaluate --model classifier.onnx --splits splits.csv -o report    described in classifier.toml",
+    )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="bundles, checkpoints, or ONNX files with a description beside them, instead of the run's networks",
+    )
+    parser.set_defaults(needs=("evaluate", "jinja2", "scipy", "sklearn"))
 
-    print(run_evaluate(**stage_arguments(options)))
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from pocketcxr.api import evaluate
+
+    result = evaluate(
+        options.output,
+        model={path.stem: path for path in options.model} or None,
+        splits=options.splits,
+        task=options.task,
+        experiment=options.experiment,
+        settings=options.set,
+        progress=not options.quiet,
+    )
+    print(result.summary)
 
 
 def _add_export(commands: Commands) -> None:

@@ -30,7 +30,7 @@ def _add_predict(commands: Commands) -> None:
         examples="  pocketcxr predict scan.dcm\n"
         "  pocketcxr predict studies/ --format jsonl > scores.jsonl\n"
         "  pocketcxr predict *.png --heatmaps maps/ --bundle runs/mine/bundle/student.onnx\n"
-        "  pocketcxr predict archive/ -o scores.csv      a million files; the same command goes on after a stop\n\n"
+        "  pocketcxr predict archive/ -o scores.csv      a million files; the same command continues after a stop\n\n"
         "exit status: 0 every file was read, 1 some files could not be read, 2 nothing could be done",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM, PNG or JPEG file, or a folder")
@@ -40,7 +40,7 @@ def _add_predict(commands: Commands) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="append answers to .jsonl, .csv or .parquet; skip files that it holds already",
+        help="append predictions to .jsonl, .csv or .parquet; skip files that it holds already",
     )
     parser.add_argument("--format", choices=("table", "json", "jsonl", "csv"), help="on the screen (default: table)")
     parser.add_argument("--heatmaps", type=Path, metavar="DIR", help="write one heatmap (PNG) per scored image")

@@ -93,13 +93,15 @@ def _add_distill(commands: Commands) -> None:
 
 
 def _distill(options: argparse.Namespace) -> None:
-    from pocketcxr.pipeline.distill import run_distill
+    from pocketcxr.api import distill
 
-    result = run_distill(
+    result = distill(
         options.output,
-        experiment_of(options),
-        sources=options.data,
+        data=options.data,
         splits=options.splits,
+        task=options.task,
+        experiment=options.experiment,
+        settings=options.set,
         columns=pairs(options.column),
         aliases=pairs(options.alias),
         online=options.online,

@@ -1,1 +1,1 @@
-"""Prediction with a bundle, without a training framework: predictor, batches, heatmaps, writers, `doctor`."""
+"""Predict with a bundle, or with another ONNX classifier: no training framework needed."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pocketcxr.inference.predictor import Predictor
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp"})
-"""In a folder, files of these names are always tried; others only where their first bytes are those of a picture."""
+"""In a folder, files of these names are always tried; others only where their first bytes are those of an image."""
 
 FEW = 8
 """Up to so many files are scored by this process itself: others would not be ready before it is done."""
@@ -35,14 +35,14 @@ _HEAD_BYTES = 512  # enough for DICM after its preamble of 128, or for the first
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One answer with the picture it was given for; `radiograph` is None where the file could not be read."""
+    """One prediction with the image it was given for; `radiograph` is None where the file could not be read."""
 
     prediction: Prediction
     radiograph: Radiograph | None
 
 
 def predict_paths(predictor: Predictor, paths: Iterable[Path]) -> Iterator[Predictions]:
-    """Score files and folders one by one, in the order of `find_images`, holding one picture at a time.
+    """Score files and folders one by one, in the order of `find_images`, holding one image at a time.
 
     A file that cannot be read gives the decision ``error`` with the reason, and the next file is scored.
     """
@@ -85,11 +85,11 @@ def predict_files(
 
 
 def find_images(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield named files as they are, and the pictures in named folders recursively, in natural order (2 before 10).
+    """Yield named files as they are, and the images in named folders recursively, in natural order (2 before 10).
 
-    In folders, hidden entries and files that are no picture are passed over, and links to folders are not followed.
+    In folders, hidden entries and files that are no image are passed over, and links to folders are not followed.
     Of a folder with very many entries, portions of `SORTED_AT_ONCE` are sorted, in the order in which the system lists
-    them, so that a million names are never held at once. A folder that cannot be listed or holds no picture is yielded
+    them, so that a million names are never held at once. A folder that cannot be listed or holds no image is yielded
     itself, so that it gives an error record and not silence.
     """
     for path in paths:
@@ -105,7 +105,7 @@ def find_images(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def named_once(paths: Iterable[Path]) -> list[Path]:
-    """Leave out what was named before, and pictures that stand in a named folder and are found there."""
+    """Leave out what was named before, and images that stand in a named folder and are found there."""
     named = [(path, Path(os.path.abspath(path))) for path in paths]  # noqa: PTH100  # a link is a file of its own
     folders = {place for _, place in named if place.is_dir()}
     seen: set[Path] = set()

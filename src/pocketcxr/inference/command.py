@@ -1,4 +1,4 @@
-"""What ``pocketcxr predict`` does: score files and folders, write answers as they come, say what failed."""
+"""What ``pocketcxr predict`` does: score files and folders, write predictions as they come, say what failed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pocketcxr.inference.prediction import Prediction
 
 EXIT_ANSWERED = 0
-"""Every file was read and answered; ``uncertain`` and ``refused`` are answers."""
+"""Every file was read; ``uncertain`` and ``refused`` are predictions."""
 
 EXIT_SOME_FAILED = 1
-"""At least one file could not be read (decision ``error``); the others were answered."""
+"""At least one file could not be read (decision ``error``); the others were scored."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -55,16 +55,16 @@ def run_predict(
     exact: bool = False,
     threads: int | None = None,
 ) -> int:
-    """Score files and folders and write one answer each, in the order of `find_images`.
+    """Score files and folders and write one prediction each, in the order of `find_images`.
 
     Args:
         paths: files, and folders to be searched recursively.
         bundle: the bundle's file; None takes the one that comes with the package.
         output_format: one of `writers.formats.FORMATS`; None takes a table, or what `output` is named for.
-        heatmaps: folder for one PNG per scored picture, or None; see `pocketcxr.inference.saliency`.
-        stream: where the answers go without `output`. Failures also go to the log ``pocketcxr``.
-        output: file that grows answer by answer. Files that it answers already are not scored again, so that the same
-            command goes on after a stop; see `pocketcxr.inference.writers.scores_file`.
+        heatmaps: folder for one PNG per scored image, or None; see `pocketcxr.inference.saliency`.
+        stream: where the predictions go without `output`. Failures also go to the log ``pocketcxr``.
+        output: file that grows line by line. Files that it holds already are not scored again, so that the same command
+            continues after a stop; see `pocketcxr.inference.writers.scores_file`.
         workers: processes; None takes this one for a few files and otherwise one per core.
         exact: read every pixel; see `pocketcxr.inference.predictor.Predictor`.
         threads: inside this process; see `pocketcxr.inference.session.load_bundle`. Processes of a pool have one each.
@@ -73,9 +73,9 @@ def run_predict(
         Exit status `EXIT_ANSWERED` or `EXIT_SOME_FAILED`.
 
     Raises:
-        ConfigError: unknown format, no path, a folder for heatmaps that cannot be made, a file of other answers.
+        ConfigError: unknown format, no path, a folder for heatmaps that cannot be made, a file of other predictions.
         BundleError: no usable bundle.
-        OSError: the answers or a heatmap cannot be written (disk full, closed pipe).
+        OSError: the predictions or a heatmap cannot be written (disk full, closed pipe).
     """
     paths = list(paths)
     if output_format is not None and output_format not in FORMATS and output is None:
@@ -85,15 +85,15 @@ def run_predict(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers: expected at least 1, found {workers}")
     if heatmaps is not None:
-        _make_folder(heatmaps)  # before the first picture is scored, not after
+        _make_folder(heatmaps)  # before the first image is scored, not after
     scoring = _Scoring(read_verified(bundle), exact, heatmaps, workers, threads)
     if output is not None:
         return _into_file(paths, output, output_format, scoring)
     writer = writer_for(output_format or "table", stream, scoring.file.manifest.labels)
     writer.begin()
     failed = 0
-    with closing(_predictions(find_images(paths), scoring)) as answers:
-        for prediction in _with_progress(answers, paths, log=False):
+    with closing(_predictions(find_images(paths), scoring)) as predictions:
+        for prediction in _with_progress(predictions, paths, log=False):
             writer.write(prediction)
             failed += _failed(prediction)
     writer.end()
@@ -117,8 +117,8 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
         if stream.tell() == 0:
             writer.begin()
         missing = (path for path in find_images(paths) if printable(path) not in finished)
-        with closing(_predictions(missing, scoring)) as answers:
-            for prediction in _with_progress(answers, paths, log=True, already=len(finished)):
+        with closing(_predictions(missing, scoring)) as predictions:
+            for prediction in _with_progress(predictions, paths, log=True, already=len(finished)):
                 writer.write(prediction)
                 failed += _failed(prediction)
         scores_file.finish_on_disk(stream)
@@ -170,19 +170,19 @@ def _make_folder(folder: Path) -> None:
 
 
 def _with_progress(
-    answers: Iterator[Prediction], paths: list[Path], *, log: bool, already: int = 0
+    predictions: Iterator[Prediction], paths: list[Path], *, log: bool, already: int = 0
 ) -> Iterator[Prediction]:
     """Tell how far it is where a person watches, or in a log of a long run, unless one named file is scored."""
     if not (sys.stderr.isatty() or log) or (len(paths) == 1 and not paths[0].is_dir()):
-        yield from answers
+        yield from predictions
         return
     from pocketcxr.inference.writers.progress import Progress
 
     progress = Progress(lambda: sum(1 for _ in find_images(paths)), already=already)
-    for answer in answers:
-        if not log or answer.decision == ERROR:  # what is written about it goes to the same screen
+    for prediction in predictions:
+        if not log or prediction.decision == ERROR:  # what is written about it goes to the same screen
             progress.clear()
-        yield answer
+        yield prediction
         progress.step()
     if log:
         progress.end()

@@ -189,16 +189,16 @@ class Predictor:
 
     def _kind(self, outputs: ModelOutputs) -> tuple[float | None, tuple[Reason, ...]]:
         """The input filter's probability of an image to score, and its reason against this one, if any."""
-        gate = self.bundle.manifest.input_filter
-        if gate is None:
+        input_filter = self.bundle.manifest.input_filter
+        if input_filter is None:
             return None, ()
         assert outputs.input_kind is not None  # checked when the bundle was loaded
-        kinds = dict(zip(gate.kinds, map(float, outputs.input_kind[0]), strict=True))
-        accepted = kinds.pop(gate.accept)
-        if accepted >= gate.threshold:
+        kinds = dict(zip(input_filter.kinds, map(float, outputs.input_kind[0]), strict=True))
+        accepted = kinds.pop(input_filter.accept)
+        if accepted >= input_filter.threshold:
             return accepted, ()
         likeliest = max(kinds, key=lambda kind: kinds[kind])  # also where all are NaN
-        return accepted, (Reason(likeliest, gate.words[likeliest]),)
+        return accepted, (Reason(likeliest, input_filter.words[likeliest]),)
 
 
 def _in_doubt(prediction: Prediction, manifest: Manifest) -> bool:
@@ -207,9 +207,9 @@ def _in_doubt(prediction: Prediction, manifest: Manifest) -> bool:
         return False  # refused by the input checks, whose own doubts were settled when the file was read
     needed = 1 - manifest.conformal_quantile
     close = any(abs(probability - needed) <= TOLERANCE for probability in prediction.probabilities.values())
-    gate = manifest.input_filter
-    if gate is not None and prediction.accepted is not None:
-        close = close or not abs(prediction.accepted - gate.threshold) > _FILTER_TOLERANCE
+    input_filter = manifest.input_filter
+    if input_filter is not None and prediction.accepted is not None:
+        close = close or not abs(prediction.accepted - input_filter.threshold) > _FILTER_TOLERANCE
     return close or not abs(prediction.novelty - _NOVELTY_CUT_OFF) > _NOVELTY_TOLERANCE  # NaN is in doubt too
 
 

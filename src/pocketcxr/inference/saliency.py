@@ -23,7 +23,7 @@ LONGEST_SIDE = 1024
 """A heatmap is at most this large, in pixels: maps have 7 x 7 cells, more pixels would show nothing more."""
 
 FULL_COLOUR_LOGITS = 2.0
-"""Evidence below this never reaches full colour: a picture without evidence must not show a hot spot."""
+"""Evidence below this never reaches full colour: an image without evidence must not show a hot spot."""
 
 _OPACITY = 0.7
 _COMPRESSION = 2  # of 9: the default takes twice as long and saves 3 %
@@ -46,7 +46,7 @@ def evidence_map(saliency: NDArray[np.float32], position: int, *, temperature: f
     """Evidence for one class against the others, float32 [rows, columns], in calibrated logits.
 
     The map of the class minus the mean of the other classes' maps, over the temperature: what all classes share cancels
-    in the softmax, so it must not colour the picture. Positive speaks for the class.
+    in the softmax, so it must not colour the image. Positive speaks for the class.
 
     Args:
         saliency: class activation maps [classes, rows, columns]. Source: Zhou et al., Learning Deep Features for
@@ -61,20 +61,20 @@ def evidence_map(saliency: NDArray[np.float32], position: int, *, temperature: f
 def draw_heatmap(
     pixels: NDArray[np.float32], evidence: NDArray[np.float32], *, aspect: str = "squash"
 ) -> NDArray[np.uint8]:
-    """Lay evidence over a picture, uint8 RGB [rows, columns, 3], longest side `LONGEST_SIDE` at most.
+    """Lay evidence over an image, uint8 RGB [rows, columns, 3], longest side `LONGEST_SIDE` at most.
 
     Args:
-        pixels: the picture [H, W] in [0, 1].
+        pixels: the image [H, W] in [0, 1].
         evidence: from `evidence_map`; it covers the network's square input.
         aspect: how that square was made, ``squash`` or ``pad``; see `pocketcxr.bundle.manifest.Preprocessing`.
     """
     height, width = pixels.shape
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BOX, reducing_gap=2.0))
+    image = np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BOX, reducing_gap=2.0))
     strength = _strength(evidence, rows, columns, aspect=aspect)
     steps = _colour_steps()[np.round(strength * 255).astype(np.uint8)]  # [rows, columns, 4]: colour times opacity, rest
-    blended = steps[..., :3] + steps[..., 3:] * np.clip(picture, 0, 1)[..., None]
+    blended = steps[..., :3] + steps[..., 3:] * np.clip(image, 0, 1)[..., None]
     return np.round(blended * np.float32(255)).astype(np.uint8)
 
 
@@ -109,13 +109,13 @@ def _evidence(prediction: Prediction, manifest: Manifest, label: str | None) -> 
 
 
 def write_heatmap(folder: Path, prediction: Prediction, pixels: NDArray[np.float32], *, manifest: Manifest) -> Path:
-    """Write the heatmap of one answer and return its path; the folder is made where it is missing.
+    """Write the heatmap of one prediction and return its path; the folder is made where it is missing.
 
     The name is the input's stem and eight digits of a hash of its path: the same input always gets the same name, two
     inputs of one stem never overwrite each other, and nothing else of the patient enters the name.
 
     Raises:
-        ValueError: the answer has no saliency (refused or not read).
+        ValueError: the prediction has no saliency (refused or not read).
     """
     png = heatmap_png(prediction, pixels, manifest=manifest)
     source = Path(prediction.path)
@@ -127,13 +127,13 @@ def write_heatmap(folder: Path, prediction: Prediction, pixels: NDArray[np.float
 
 
 def heatmap_png(prediction: Prediction, pixels: NDArray[np.float32], *, manifest: Manifest) -> bytes:
-    """Return the heatmap of one answer as a PNG; it holds nothing of the file but its pixels.
+    """Return the heatmap of one prediction as a PNG; it holds nothing of the file but its pixels.
 
     Raises:
-        ValueError: the answer has no saliency (refused or not read).
+        ValueError: the prediction has no saliency (refused or not read).
     """
     if prediction.saliency is None:
-        raise ValueError(f"no heatmap for a picture that was not scored (decision {prediction.decision})")
+        raise ValueError(f"no heatmap for an image that was not scored (decision {prediction.decision})")
     label = shown_label(prediction, manifest)
     evidence = _evidence(prediction, manifest, label)
     overlay = draw_heatmap(pixels, evidence, aspect=manifest.preprocessing.aspect)
@@ -164,7 +164,7 @@ def _over_image(strength: NDArray[np.float32], rows: int, columns: int, *, aspec
 
 
 def _colour_steps() -> NDArray[np.float32]:
-    """For 256 strengths: red, green, blue in [0, 1] times the opacity, and what is left to the picture; [256, 4]."""
+    """For 256 strengths: red, green, blue in [0, 1] times the opacity, and what is left to the image; [256, 4]."""
     strength, anchors = np.linspace(0, 1, 256), np.linspace(0, 1, len(_INFERNO))
     alpha = _OPACITY * strength
     channels = [alpha * np.interp(strength, anchors, _INFERNO[:, channel]) for channel in range(3)]

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.manifest import Manifest
 
 _IMAGES_PER_PASS = 16  # bounds the memory of a large batch (about 5 MB per image); larger passes are no faster
-_MOST_THREADS = 4  # one picture through a small network gains nothing from more
+_MOST_THREADS = 4  # one image through a small network gains nothing from more
 _FATAL = 4  # what ONNX Runtime may log: a failure reaches the user as one exception, not also as log lines
-_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     onnxruntime_errors.Fail,
     onnxruntime_errors.InvalidArgument,
     onnxruntime_errors.InvalidGraph,
@@ -56,7 +56,7 @@ class Bundle:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what the graph gives: the five outputs of every bundle, and `INPUT_KIND` where it has a gate."""
+        """Names of the graph's outputs: five of every bundle, and `INPUT_KIND` where it has an input filter."""
         return OUTPUT_NAMES if self.manifest.input_filter is None else (*OUTPUT_NAMES, INPUT_KIND)
 
     @property
@@ -115,21 +115,30 @@ def load_verified(file: VerifiedFile, *, threads: int | None = None) -> Bundle:
     Raises:
         BundleError: a model that the runtime cannot load or that does not fit its manifest.
     """
+    session = session_of(file.data, str(file.path), threads=threads)
+    bundle = Bundle(path=file.path, manifest=file.manifest, sha256=file.sha256, session=session)
+    _check_fit(bundle)
+    return bundle
+
+
+def session_of(data: bytes, name: str, *, threads: int | None) -> onnxruntime.InferenceSession:
+    """Start a session on the processor with the project's settings; `name` stands in messages.
+
+    Raises:
+        BundleError: a model that the runtime cannot load.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = _threads() if threads is None else max(1, threads)
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL
-    # threads that spin between two pictures would take the processor from the one that decodes the next
+    # threads that spin between two images would take the processor from the one that decodes the next
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(file.data, options, providers=["CPUExecutionProvider"])
-    except _RUNTIME_ERRORS as error:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except RUNTIME_ERRORS as error:
         first_line = str(error).strip().splitlines()[0]
-        words = f"{file.path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({first_line})"
+        words = f"{name}: ONNX Runtime {onnxruntime.__version__} cannot load it ({first_line})"
         raise BundleError(words) from error
-    bundle = Bundle(path=file.path, manifest=file.manifest, sha256=file.sha256, session=session)
-    _check_fit(bundle)
-    return bundle
 
 
 def _threads() -> int:

@@ -1,4 +1,4 @@
-"""A PyTorch network behind the one signature that evaluation is written against: NumPy in, NumPy out."""
+"""PyTorch networks, of this project and others, as callables from NumPy images to NumPy outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from pocketcxr.bundle.contract import ModelOutputs, Predict
 from pocketcxr.models.networks import Network, Student
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+    from torch import nn
+
+    from pocketcxr.bundle.description import ModelDescription
 
 
 def as_predict(network: Network, *, temperature: float = 1.0, batch_size: int = 64) -> Predict:
@@ -39,6 +44,35 @@ def as_predict(network: Network, *, temperature: float = 1.0, batch_size: int = 
         probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
         return ModelOutputs(probabilities.astype(np.float32), logits, embedding, saliency[0] if saliency else None)
 
+    return predict
+
+
+def as_classifier(
+    module: nn.Module, description: ModelDescription, *, batch_size: int = 64
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Wrap any PyTorch classifier, such as one of timm or torchxrayvision, for `pocketcxr.evaluate` and `audit`.
+
+    Args:
+        module: takes a batch of images and returns a tensor [n, columns].
+        description: its classes, its input and the meaning of its output; `output` is not used.
+        batch_size: images per forward pass.
+
+    Returns:
+        A callable with `labels` and `image_size`: images float32 [n, 1, s, s] in [0, 1] -> probabilities [n, labels].
+    """
+
+    @torch.inference_mode()
+    def predict(images: NDArray[np.float32], /) -> NDArray[np.float32]:
+        module.eval()
+        first = next(module.parameters(), torch.zeros(0))
+        parts = [np.zeros((0, len(description.labels)), np.float32)]
+        for start in range(0, len(images), batch_size):
+            block = torch.from_numpy(description.prepare(images[start : start + batch_size]))
+            output = module(block.to(first.device)).float().cpu().numpy()
+            parts.append(description.probabilities(output, type(module).__name__))
+        return np.concatenate(parts)
+
+    predict.labels, predict.image_size = description.labels, description.image_size  # type: ignore[attr-defined]
     return predict
 
 

@@ -28,6 +28,7 @@ from pocketcxr.pipeline.documents import write_documents
 from pocketcxr.pipeline.load_audited import Questions, audit_loaded, embeddings, load_model
 from pocketcxr.pipeline.prepare import index_sources
 from pocketcxr.pipeline.run import Run, notes
+from pocketcxr.report.formatting import slug
 from pocketcxr.report.tables import environment
 from pocketcxr.run_folder import student_sha256
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.labels import Task
+    from pocketcxr.pipeline.load_audited import LoadedModel
     from pocketcxr.report.types import Section
 
 _LOGGER = logging.getLogger("pocketcxr")
@@ -64,12 +66,14 @@ class _Subject:
     out: Path
     run: Run | None
     bundle: Path | None
+    model: str = ""
 
 
 def run_audit(
     target: Path,
     *,
     bundle: Path | None = None,
+    model: LoadedModel | None = None,
     run: Path | None = None,
     task: str | None = None,
     out: Path | None = None,
@@ -85,6 +89,7 @@ def run_audit(
     Args:
         target: an index or split table (CSV), a run's folder, or a folder of X-rays, which is indexed first.
         bundle: a bundle, or a teacher's or student's checkpoint, to audit on these X-rays; default: the run's bundle.
+        model: another classifier instead of a bundle; nothing of a run but its table and cache is used then.
         run: the run whose teacher, baseline student and configuration belong to the bundle.
         task: name or TOML file; default: the run's, else the one whose classes the table has.
         out: folder of the report; default ``RUN/audit`` (``RUN/audit-MODEL`` for another model than the run's bundle),
@@ -105,12 +110,18 @@ def run_audit(
     chosen, rows = _labelled(read_rows(subject.table), task, subject.run)
     _LOGGER.info("audit of %s: task %s, report in %s", subject.table, chosen.name, subject.out)
     cache = subject.run.cache if subject.run else subject.out / "cache"
+    if model is not None:
+        own = (
+            subject.out.with_name(f"{subject.out.name}-{slug(model.name)}") if subject.run and not out else subject.out
+        )
+        subject = dataclasses.replace(subject, out=own, run=None, bundle=None, model=model.name)
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     dataset = _pictures(rows, chosen, cache=cache, size=SIZE, aspect="squash", progress=progress)
     seconds["decoding"] = time.perf_counter() - started
-    model = None
-    if subject.bundle is not None and not data_only:
+    if data_only:
+        model = None
+    elif model is None and subject.bundle is not None:
         model = load_model(subject.bundle, run=subject.run, seed=seed)
     # a teacher would take longer over all pictures than the audit itself
     embedding = (
@@ -175,6 +186,8 @@ def _facts(subject: _Subject, dataset: Dataset, *, with_model: bool) -> dict[str
         "images": len(dataset.rows),
         "fingerprint": dataset.fingerprint,
     }
+    if with_model and subject.model:
+        facts["model"] = subject.model
     if with_model and subject.bundle is not None:
         facts["bundle"] = str(subject.bundle)
         facts["bundle_sha256"] = hashlib.sha256(subject.bundle.read_bytes()).hexdigest()

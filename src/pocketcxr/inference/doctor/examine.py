@@ -138,10 +138,10 @@ def _decoders() -> Iterator[Check]:
 
     turbo, wavelets = features.check("libjpeg_turbo"), features.check("jpg_2000")
     if turbo and wavelets:
-        yield Check("pictures", "ok", "Pillow with libjpeg-turbo and OpenJPEG")
+        yield Check("images", "ok", "Pillow with libjpeg-turbo and OpenJPEG")
     else:
         lacking = " and ".join(name for name, there in (("libjpeg-turbo", turbo), ("OpenJPEG", wavelets)) if not there)
-        yield Check("pictures", "note", f"Pillow without {lacking}: slower", "pip install --force-reinstall pillow")
+        yield Check("images", "note", f"Pillow without {lacking}: slower", "pip install --force-reinstall pillow")
     absent = [name for name, module in _DICOM_DECODERS.items() if not _imports(module)]
     if absent:
         advice = "pip install --force-reinstall pocketcxr"
@@ -190,11 +190,11 @@ def _audit(manifest: Manifest) -> Check:
     audit: dict[str, Any] = manifest.run.get("audit") or {}
     outcome = str(audit.get("outcome", ""))
     if outcome.startswith("passed"):
-        return Check("audit", "ok", "the bundle passed the gates of its audit")
+        return Check("audit", "ok", "the bundle passed the criteria of its audit")
     found = (
         "the bundle failed its audit" if outcome.startswith("failed") else "nothing says that the bundle was audited"
     )
-    return Check("audit", "note", found, "try the program with it, and believe none of its answers: pocketcxr audit")
+    return Check("audit", "note", found, "trust none of its predictions: pocketcxr audit")
 
 
 def _golden(bundle: Bundle) -> Check:
@@ -222,13 +222,13 @@ def _golden(bundle: Bundle) -> Check:
             "golden vectors",
             "fault",
             f"probabilities differ by {difference:.2g}, {GOLDEN_TOLERANCE} is allowed",
-            "this machine computes something else: do not use its answers; try another version of onnxruntime",
+            "this machine computes something else: do not use its predictions; try another version of onnxruntime",
         )
     return Check("golden vectors", "ok", found)
 
 
 def _speed(bundle: Bundle) -> Check:
-    from pocketcxr.inference.doctor.speed import FILM_SIDE, measure_speed
+    from pocketcxr.inference.doctor.speed import IMAGE_SIDE, measure_speed
 
     reading_ms, network_ms = measure_speed(bundle)
     workers = machine.processors()[0]
@@ -236,15 +236,15 @@ def _speed(bundle: Bundle) -> Check:
     return Check(
         "speed",
         "ok",
-        f"a JPEG of {FILM_SIDE} x {FILM_SIDE}: {reading_ms:.1f} ms to read, {network_ms:.1f} ms for the network; "
+        f"a JPEG of {IMAGE_SIDE} x {IMAGE_SIDE}: {reading_ms:.1f} ms to read, {network_ms:.1f} ms for the network; "
         f"about {per_s:.0f} a second in {workers} process{'es' if workers > 1 else ''} when nothing else runs",
     )
 
 
 _PURPOSE_OF_EXTRA = {
     "evaluate": "tables, intervals and reports",
-    "parquet": "answers as a Parquet file",
-    "serve": "answers over HTTP (pocketcxr serve)",
+    "parquet": "predictions as a Parquet file",
+    "serve": "predictions over HTTP (pocketcxr serve)",
     "train": "distil, evaluate and export (not needed for predictions)",
 }
 

@@ -1,4 +1,4 @@
-"""How fast this machine reads and scores a film, in processor time, which other programs hardly change."""
+"""How fast this machine reads and scores an image, in processor time, which other programs hardly change."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
     from pocketcxr.inference.session import Bundle
 
-FILM_SIDE = 2000
+IMAGE_SIDE = 2000
 _MEASURED_S = 0.4  # for each speed
 
 
 def measure_speed(bundle: Bundle) -> tuple[float, float]:
-    """Milliseconds of one processor to read a drawn JPEG of `FILM_SIDE` pixels a side, and for the network."""
+    """Milliseconds of one processor to read a drawn JPEG of `IMAGE_SIDE` pixels a side, and for the network."""
     size = bundle.manifest.preprocessing.size
-    film, side = _drawn_film(), side_for(size)
+    jpeg, side = _drawn_jpeg(), side_for(size)
     image = np.full((1, 1, size, size), 0.5, dtype=np.float32)
 
     def read() -> None:
-        radiograph = read_image_bytes(film, "film", side=side)
+        radiograph = read_image_bytes(jpeg, "JPEG", side=side)
         resize(radiograph.samples, size=size, region=radiograph.region)
 
     return _median_ms(read), _median_ms(lambda: bundle(image))
 
 
-def _drawn_film() -> bytes:
+def _drawn_jpeg() -> bytes:
     """A JPEG of usual size and grain, in memory."""
     from PIL import Image
 
-    axis = np.linspace(0, 1, FILM_SIDE, dtype=np.float32)
-    grain = np.random.default_rng(0).standard_normal((FILM_SIDE, FILM_SIDE), dtype=np.float32)
-    picture = 128 + 60 * np.outer(np.cos(4 * axis), np.cos(6 * axis)) + 2.5 * grain
+    axis = np.linspace(0, 1, IMAGE_SIDE, dtype=np.float32)
+    grain = np.random.default_rng(0).standard_normal((IMAGE_SIDE, IMAGE_SIDE), dtype=np.float32)
+    image = 128 + 60 * np.outer(np.cos(4 * axis), np.cos(6 * axis)) + 2.5 * grain
     stream = io.BytesIO()
-    Image.fromarray(np.asarray(picture, dtype=np.uint8)).save(stream, "JPEG", quality=90)
+    Image.fromarray(np.asarray(image, dtype=np.uint8)).save(stream, "JPEG", quality=90)
     return stream.getvalue()
 
 

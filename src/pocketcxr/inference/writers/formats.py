@@ -1,4 +1,4 @@
-"""Answers as a table for people, JSON and JSON lines for programs, CSV for spreadsheets; each written as it comes."""
+"""Predictions as a table for people, JSON and JSON lines for programs, CSV for spreadsheets; written as they come."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LONGEST_DECISION = len("uncertain")
 
 
 class Writer(Protocol):
-    """Writes answers one by one; `begin` before the first, `end` after the last."""
+    """Writes predictions one by one; `begin` before the first, `end` after the last."""
 
     def begin(self) -> None:
-        """Write what stands before all answers."""
+        """Write what stands before all predictions."""
         ...
 
     def write(self, prediction: Prediction) -> None:
-        """Write one answer, at once."""
+        """Write one prediction, at once."""
         ...
 
     def end(self) -> None:
-        """Write what stands after all answers."""
+        """Write what stands after all predictions."""
         ...
 
 
@@ -65,7 +65,7 @@ class _JsonLines:
 
 
 class _Json:
-    """One array; written element by element, so that a million answers need no memory."""
+    """One array; written element by element, so that a million predictions need no memory."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -84,7 +84,7 @@ class _Json:
 
 
 class _Csv:
-    """One row per answer, one column per class; reasons joined by semicolons."""
+    """One row per prediction, one column per class; reasons joined by semicolons."""
 
     def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
         self._stream, self._labels = stream, labels

@@ -1,6 +1,6 @@
-"""Answers as a Parquet file, for whoever loads a million of them into a table; needs the extra ``parquet``.
+"""Predictions as a Parquet file, for whoever loads a million of them into a table; needs the extra ``parquet``.
 
-Parquet cannot grow line by line, so answers are collected as JSON lines first (see `scores_file`).
+Parquet cannot grow line by line, so predictions are collected as JSON lines first (see `scores_file`).
 """
 # PyArrow ships no types:
 # pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -67,7 +67,7 @@ def reopen_parquet(path: Path, collected: Path) -> None:
             for batch in stored.iter_batches(_ROWS_AT_ONCE):
                 lines.writelines(json.dumps(_record(row)) + "\n" for row in batch.to_pylist())
     except (ValueError, KeyError) as error:
-        raise ConfigError(f"{path}: expected answers of pocketcxr predict, found something else") from error
+        raise ConfigError(f"{path}: expected predictions of pocketcxr predict, found something else") from error
 
 
 def _row(record: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:

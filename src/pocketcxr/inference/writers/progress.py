@@ -17,14 +17,14 @@ _EVERY_S_IN_A_LOG = 30.0
 
 
 class Progress:
-    """Counts answers; how many there will be is counted meanwhile by another thread, for a large folder takes long."""
+    """Counts predictions; another thread counts how many there will be, for a large folder takes long."""
 
     def __init__(self, count: Callable[[], int], *, already: int = 0, stream: TextIO | None = None) -> None:
         """Start counting.
 
         Args:
-            count: returns how many files there are in all, answered before or not.
-            already: answers that are there from an earlier run; they do not count for the rate.
+            count: returns how many files there are in all, scored before or not.
+            already: predictions that are there from an earlier run; they do not count for the rate.
             stream: None takes the standard error stream.
         """
         self._stream = sys.stderr if stream is None else stream
@@ -36,7 +36,7 @@ class Progress:
         threading.Thread(target=self._count, args=(count,), daemon=True).start()
 
     def step(self) -> None:
-        """Count one answer, and tell from time to time."""
+        """Count one prediction, and tell from time to time."""
         now = time.monotonic()
         if not self._done:  # from here on the rate counts: what came before was loading
             self._first = now
@@ -46,7 +46,7 @@ class Progress:
             self._write(self.line(now - self._first))
 
     def line(self, elapsed_s: float) -> str:
-        """Say what is done, how fast since the first answer (`elapsed_s` ago), and how long the rest will take."""
+        """Say what is done, how fast since the first prediction (`elapsed_s` ago), and how long the rest will take."""
         rate, done = (self._done - 1) / max(elapsed_s, 1e-9), self._already + self._done
         told = f"{done:,} of {self._total:,} ({done / self._total:.0%})" if self._total else f"{done:,} done"
         if not rate:
@@ -61,7 +61,7 @@ class Progress:
         if self._done:
             elapsed_s = time.monotonic() - self._started
             before = f", {self._already:,} had been before" if self._already else ""
-            self._stream.write(f"{self._done:,} answered in {duration(elapsed_s)}{before}\n")
+            self._stream.write(f"{self._done:,} scored in {duration(elapsed_s)}{before}\n")
             self._stream.flush()
 
     def clear(self) -> None:

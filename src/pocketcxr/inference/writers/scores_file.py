@@ -1,8 +1,8 @@
-"""A file of answers that grows line by line and goes on after a kill: nothing scored twice, nothing lost.
+"""A file of predictions that grows line by line and continues after a kill: nothing scored twice, nothing lost.
 
-An answer is appended whole, with one write, when it is there. A process that is killed can leave half a last line, no
-more: that is cut off, and its file scored again. Which files have an answer is remembered as 8 bytes of a hash each, so
-that a million take 8 MB. Parquet cannot grow, so answers are collected as JSON lines beside it until all are there.
+A prediction is appended whole, with one write. A process that is killed can leave half a last line, no more: that is
+cut off, and its file scored again. Which files have a prediction is kept as 8 bytes of a hash each, so that a million
+take 8 MB. Parquet cannot grow, so predictions are collected as JSON lines beside it until all are there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORMAT_OF_SUFFIX = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parq
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """The answers that a file holds already: sorted hashes of their paths, how many, and how many are errors."""
+    """The predictions that a file holds already: sorted hashes of their paths, how many, and how many are errors."""
 
     digests: array[int]
     errors: int
@@ -46,7 +46,7 @@ class Finished:
 
 
 def scores_format(path: Path, asked: str | None) -> str:
-    """Format of a file of answers, by its suffix.
+    """Format of a file of predictions, by its suffix.
 
     Raises:
         ConfigError: another suffix, or one that contradicts the format asked for.
@@ -54,7 +54,7 @@ def scores_format(path: Path, asked: str | None) -> str:
     """
     found = FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if found is None:
-        raise ConfigError(f"{path}: expected a name that ends in {', '.join(FORMAT_OF_SUFFIX)}, to go on after a stop")
+        raise ConfigError(f"{path}: expected a name that ends in {', '.join(FORMAT_OF_SUFFIX)}")
     if asked not in {None, found}:
         raise ConfigError(f"{path}: its name says {found}, --format says {asked}; leave one out")
     if found == "parquet":
@@ -68,19 +68,19 @@ def collected_in(path: Path) -> Path:
 
 
 def open_scores(path: Path, *, identity: str, labels: Sequence[str]) -> tuple[TextIOWrapper, Finished]:
-    """Open a file to append answers to, cut off a half last line, and tell which answers it holds.
+    """Open a file to append predictions to, cut off a half last line, and tell which predictions it holds.
 
     Args:
         path: from `collected_in`; made where it is missing.
-        identity: of the bundle; a file with answers of another one is refused.
+        identity: of the bundle; a file with predictions of another one is refused.
         labels: of the bundle, which give a CSV file its columns.
 
     Raises:
-        ConfigError: answers of another bundle, a damaged line, another process that writes to it.
+        ConfigError: predictions of another bundle, a damaged line, another process that writes to it.
         OSError: it cannot be opened or written.
     """
     if path.exists() and not path.is_file():  # a pipe or device can neither be read back nor cut
-        raise ConfigError(f"{path}: expected a regular file to append answers to")
+        raise ConfigError(f"{path}: expected a regular file to append predictions to")
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = path.open("a+b")
     try:
@@ -95,7 +95,7 @@ def open_scores(path: Path, *, identity: str, labels: Sequence[str]) -> tuple[Te
                 continue
             name, decision, bundle = _fields(line, is_csv=is_csv, where=f"{path}, record {number}")
             if bundle != identity:
-                raise ConfigError(f"{path} holds answers of {bundle}, this bundle is {identity}: name another file")
+                raise ConfigError(f"{path} holds predictions of {bundle}, this bundle is {identity}: name another file")
             digests.append(_digest(name))
             errors += decision == ERROR
         raw.truncate(whole)
@@ -107,7 +107,7 @@ def open_scores(path: Path, *, identity: str, labels: Sequence[str]) -> tuple[Te
 
 
 def finish_on_disk(stream: TextIOWrapper) -> None:
-    """Make sure that all answers survive a power cut, too."""
+    """Make sure that all predictions survive a power cut, too."""
     stream.flush()
     os.fsync(stream.fileno())
 
@@ -136,7 +136,7 @@ def _fields(line: bytes, *, is_csv: bool, where: str) -> tuple[str, str, str]:
         record: dict[str, Any] = json.loads(line)
         return record["path"], record["decision"], record["bundle"]
     except (ValueError, KeyError, IndexError, TypeError, StopIteration) as error:
-        raise ConfigError(f"{where}: expected an answer of pocketcxr predict, found something else") from error
+        raise ConfigError(f"{where}: expected a prediction of pocketcxr predict, found something else") from error
 
 
 def _check_columns(line: bytes, labels: Sequence[str], path: Path) -> None:

@@ -1,0 +1,232 @@
+"""`pocketcxr.distill`, `evaluate` and `audit`: whole pipelines as functions; the command line is a shell over them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pocketcxr.errors import ConfigError, require_extra
+
+if TYPE_CHECKING:
+    from pocketcxr.pipeline.audit import AuditResult
+    from pocketcxr.pipeline.distill import RunResult
+    from pocketcxr.pipeline.models import EvaluationResult
+    from pocketcxr.training.config import Experiment
+
+AnyPath: TypeAlias = "str | os.PathLike[str]"
+Model: TypeAlias = "AnyPath | Callable[..., Any]"
+Settings: TypeAlias = "Mapping[str, Any] | Sequence[str]"
+
+
+def distill(
+    output: AnyPath,
+    *,
+    data: AnyPath | Sequence[AnyPath] | None = None,
+    splits: AnyPath | None = None,
+    task: str | None = None,
+    experiment: AnyPath | None = None,
+    settings: Settings = (),
+    columns: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+    online: bool = False,
+    progress: bool = True,
+) -> RunResult:
+    """Train a teacher, distil a student, evaluate both and export a bundle; called again, it continues.
+
+    Args:
+        output: the run's folder.
+        data: folders or tables of X-rays; may be left out when the folder already holds a run.
+        splits: a table that `pocketcxr split` wrote, instead of `data`.
+        task: name, or a TOML file of one's own; default ``covid-3class``, or the run's.
+        experiment: experiment file (TOML); default: the settings that the run was started with.
+        settings: single fields, such as ``{"student.epochs": 40}`` or ``["student.epochs=40"]``.
+        columns: field of the index to column of a table of one's own.
+        aliases: name of a class in the data to a finding of `labels.FINDINGS`.
+        online: run the teacher in every step instead of caching its outputs.
+        progress: show bars on stderr.
+
+    Returns:
+        `report` and `bundle`, paths of what was made, and `summary`, the outcome in a few lines.
+
+    Raises:
+        PocketCxrError: a setting, data set or split that is not usable; its subclass says which.
+    """
+    require_extra("train", "torch", "timm")
+    from pocketcxr.pipeline.distill import run_distill
+
+    return run_distill(
+        Path(output),
+        read_settings(output, task=task, experiment=experiment, settings=settings),
+        sources=paths_of(data),
+        splits=Path(splits) if splits else None,
+        columns=columns,
+        aliases=aliases,
+        online=online,
+        progress=progress,
+    )
+
+
+def evaluate(
+    output: AnyPath,
+    *,
+    model: Model | Mapping[str, Model] | None = None,
+    labels: Sequence[str] | None = None,
+    image_size: int | None = None,
+    splits: AnyPath | None = None,
+    task: str | None = None,
+    experiment: AnyPath | None = None,
+    settings: Settings = (),
+    progress: bool = True,
+) -> EvaluationResult:
+    """Evaluate the networks of a run side by side, or any other classifiers on a table of X-rays.
+
+    Args:
+        output: a run's folder, or for other classifiers any folder for the report.
+        model: None evaluates the networks of the run. Otherwise a bundle, a checkpoint, an ONNX file with a description
+            beside it (see `pocketcxr.bundle.description`), or a callable that takes images float32 [n, 1, size, size]
+            in [0, 1] and returns probabilities [n, labels]; or several of them by name, for one table.
+        labels: classes of a callable in the order of its columns; default: its attribute `labels`.
+        image_size: pixels of each side that a callable takes; default: its attribute `image_size`.
+        splits: a table that `pocketcxr split` wrote (default: the run's own); one without splits is tested whole.
+        task: name, or a TOML file of one's own; default: the run's, or the one with the model's labels.
+        experiment: experiment file (TOML) with the table ``[evaluation]``.
+        settings: single fields, such as ``{"evaluation.bootstrap": 2000}``.
+        progress: show bars on stderr.
+
+    Returns:
+        `report` and `record`, paths of what was written, and `summary`, the outcome in a few lines.
+
+    Raises:
+        PocketCxrError: a model, table or setting that is not usable; its subclass says which.
+    """
+    folder, table = Path(output), Path(splits) if splits else None
+    if model is None:
+        require_extra("train", "torch", "timm")
+        from pocketcxr.pipeline.models import EvaluationResult
+        from pocketcxr.pipeline.stages import run_evaluate
+
+        found = read_settings(output, task=task, experiment=experiment, settings=settings)
+        summary = run_evaluate(folder, found, splits=table, progress=progress)
+        return EvaluationResult(
+            folder / "evaluation" / "report.html", folder / "evaluation" / "evaluation.json", summary
+        )
+    require_extra("evaluate", "jinja2", "scipy", "sklearn")
+    from pocketcxr.pipeline.models import evaluate_classifiers, load_classifier, name_of
+
+    named = model if isinstance(model, Mapping) else {name_of(model): model}
+    return evaluate_classifiers(
+        folder,
+        [load_classifier(one, name=name, labels=labels, image_size=image_size) for name, one in named.items()],
+        splits=table,
+        task=task,
+        config=read_settings(output, task=task, experiment=experiment, settings=settings).evaluation,
+        progress=progress,
+    )
+
+
+def audit(
+    target: AnyPath,
+    *,
+    model: Model | None = None,
+    labels: Sequence[str] | None = None,
+    image_size: int | None = None,
+    run: AnyPath | None = None,
+    task: str | None = None,
+    output: AnyPath | None = None,
+    criteria: AnyPath | None = None,
+    ood: Sequence[AnyPath] = (),
+    quick: bool = False,
+    data_only: bool = False,
+    seed: int = 0,
+    progress: bool = True,
+) -> AuditResult:
+    """Examine X-rays, and a model, for leaks, shortcuts and calibration against criteria; write one report.
+
+    Args:
+        target: an index or split table (CSV), a run's folder, or a folder of X-rays, which is indexed first.
+        model: as for `evaluate`; default: the run's bundle, or none.
+        labels: as for `evaluate`.
+        image_size: as for `evaluate`.
+        run: the run that the model, its teacher and its baseline student are from.
+        task: name, or a TOML file of one's own; default: the run's, or the one whose classes the table has.
+        output: folder of the report; default ``RUN/audit``, or ``NAME-audit`` beside the table.
+        criteria: criteria of one's own, as ``audit/criteria.toml``.
+        ood: folders of out-of-distribution images, which a model must refuse, a folder per kind.
+        quick: fewer images and resamples: wider intervals, sooner done.
+        data_only: leave the model out.
+        seed: of everything random.
+        progress: show bars on stderr.
+
+    Returns:
+        `report` and `record`, paths of what was written, `failed`, the criteria that failed, and `summary`.
+
+    Raises:
+        PocketCxrError: a model, table or setting that is not usable; its subclass says which.
+    """
+    require_extra("evaluate", "jinja2", "scipy", "sklearn")
+    from pocketcxr.pipeline.audit import run_audit
+    from pocketcxr.pipeline.load_audited import LoadedModel
+    from pocketcxr.pipeline.models import load_classifier, name_of, needs_adapter, with_outputs
+
+    other = None
+    if model is not None and needs_adapter(model):
+        found = load_classifier(model, name=name_of(model), labels=labels, image_size=image_size)
+        other = LoadedModel(found.name, with_outputs(found), found.labels, found.image_size, found.aspect)
+    return run_audit(
+        Path(target),
+        bundle=Path(model) if other is None and isinstance(model, (str, os.PathLike)) else None,
+        model=other,
+        run=Path(run) if run else None,
+        task=task,
+        out=Path(output) if output else None,
+        criteria=Path(criteria) if criteria else None,
+        ood=paths_of(ood) or (),
+        quick=quick,
+        data_only=data_only,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def read_settings(
+    output: AnyPath, *, task: str | None = None, experiment: AnyPath | None = None, settings: Settings = ()
+) -> Experiment:
+    """All settings of a run: its experiment file, or what it was started with, then single fields.
+
+    Raises:
+        ConfigError: a file or field that does not fit.
+    """
+    from pocketcxr.training.config import load_experiment
+
+    pairs = settings.items() if isinstance(settings, Mapping) else None
+    overrides = list(settings) if pairs is None else [f"{name}={_toml(value)}" for name, value in pairs]
+    if task is not None:
+        overrides.append(f"data.task={_toml(task)}")
+    saved = Path(output) / "experiment.json"
+    resumed = saved if experiment is None and saved.is_file() else None
+    return load_experiment(Path(experiment) if experiment else resumed, overrides)
+
+
+def paths_of(given: AnyPath | Sequence[AnyPath] | None) -> list[Path] | None:
+    """One path or several as a list; None where nothing is given.
+
+    Raises:
+        ConfigError: something else.
+    """
+    if not given:
+        return None
+    try:
+        return [Path(one) for one in ([given] if isinstance(given, (str, os.PathLike)) else given)]
+    except TypeError as error:
+        raise ConfigError(f"expected paths, found {error}") from error
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(str(value) if isinstance(value, os.PathLike) else value)
