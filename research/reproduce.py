@@ -78,7 +78,7 @@ STEPS = (
     ),
     Step(
         "siim-split",
-        "its images on the sides that they have above",
+        "its images in the splits that they have above",
         1,
         "pocketcxr split {out}/siim_index.csv --task {here}/siim_two.toml --as {out}/splits.csv"
         " -o {out}/siim_splits.csv",

@@ -59,8 +59,8 @@ def test_variants_stand_in_the_order_of_the_comparison(made):
     assert list(made["variants"]) == ["imagenet", "soft", "both"]
 
 
-def test_holm_corrects_step_by_step(module):
-    assert module.holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+def test_holm_corrects_step_by_step(script):
+    assert script("seeds").holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
 
 
 def test_without_a_source_that_has_both_classes_the_mean_over_classes_leads(module):
