@@ -170,7 +170,7 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         settings=dataclasses.asdict(run.experiment),
         progress=run.progress,
     )
-    lines = [evaluation.headline, *(f"{one.title}: {one.outcome}. {one.text}" for one in evaluation.conclusions)]
+    lines = [evaluation.headline, *(f"{one.title}: {one.short.lower()}. {one.text}" for one in evaluation.conclusions)]
     bundle = [f"bundle: {run.bundle}"] if run.bundle.is_file() else []
     return "\n".join([*lines, *bundle, f"report: {evaluation.report}"])
 

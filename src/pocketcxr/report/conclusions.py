@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr import roles
-from pocketcxr.report.formatting import bracket, count, number, p_value, percent, sentence_case
+from pocketcxr.report.formatting import bracket, count, number, p_value, sentence_case
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,9 +101,9 @@ def _compared(title: str, pair: Comparison, by_name: Mapping[str, ModelResult], 
         text += f", DeLong{of_class} {p_value(pair.delong.p)}"
     accuracy = pair.difference("accuracy").figure
     if accuracy.value is not None:
-        signed = partial(percent, sign=True)
         text += (
-            f". Accuracy: {signed(accuracy.value)} {bracket(accuracy, signed)}, McNemar {p_value(pair.mcnemar.p)} "
+            f". Accuracy: {_points(accuracy.value)} percentage points {bracket(accuracy, _points)}, "
+            f"McNemar {p_value(pair.mcnemar.p)} "
             f"({pair.mcnemar.only_first} images right only with the {pair.first}, {pair.mcnemar.only_second} only with "
             f"the {pair.second})"
         )
@@ -132,6 +132,10 @@ def _parity(exported: ModelResult, network: ModelResult) -> Conclusion:
         text += f" Temperatures: {ours:.3f} in the file, {theirs:.3f} fitted here."
     outcome, short = (SHOWN, "Same classes") if same == images else (NOT_SHOWN, "Classes differ")
     return Conclusion(EXPORT_PARITY, outcome, short, text, f"{same:,} of {count(images, 'image')} alike")
+
+
+def _points(share: float | None) -> str:
+    return number(None if share is None else 100 * share, 1, sign=True)
 
 
 def find_pair(comparisons: Sequence[Comparison], first: str, second: str) -> Comparison | None:
