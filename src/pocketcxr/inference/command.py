@@ -8,10 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pocketcxr.bundle.verified import read_verified
 from pocketcxr.errors import ConfigError
 from pocketcxr.inference.batch import find_images, named_once, predict_files
 from pocketcxr.inference.inputs import printable
-from pocketcxr.inference.loading import read_verified
 from pocketcxr.inference.prediction import ERROR
 from pocketcxr.inference.writers.formats import FORMATS, writer_for
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
-    from pocketcxr.inference.loading import VerifiedFile
+    from pocketcxr.bundle.verified import VerifiedFile
     from pocketcxr.inference.prediction import Prediction
 
 EXIT_ANSWERED = 0

@@ -17,8 +17,8 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
 
 from pocketcxr.bundle.contract import INPUT_KIND, INPUT_NAME, OUTPUT_NAMES, ModelOutputs
+from pocketcxr.bundle.verified import VerifiedFile, identity_of, read_verified
 from pocketcxr.errors import BundleError, InputError
-from pocketcxr.inference.loading import VerifiedFile, identity_of, read_verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
