@@ -23,6 +23,8 @@ export interface Texts {
     readonly heading: string;
     readonly body: string;
     readonly details: string;
+    /** After the name of a criterion. */
+    readonly failed: string;
   };
 
   readonly model: {

@@ -1,6 +1,7 @@
 /** Reads from a manifest what the page shows: calibration error, failed audit criteria, operating points. */
 
 import type { Manifest, OperatingPoint } from "../core/api";
+import { quantityOf } from "./former-criteria";
 
 export interface Calibration {
   /** Average gap between the leading class's probability and how often it was right, in points of 100. */
@@ -23,9 +24,10 @@ export interface Failure {
 export function failedAudit(manifest: Manifest): Failure | null {
   const audit = manifest.run["audit"];
   const record = isTable(audit) ? audit : {};
-  const criteria = [record["failed_gates"], record["failed_data_gates"]]
-    .flatMap((list) => (Array.isArray(list) ? list : []))
-    .filter((name): name is string => typeof name === "string");
+  const criteria = ["failed_criteria", "failed_data_criteria", "failed_gates", "failed_data_gates"] // of now, of earlier
+    .flatMap((key) => (Array.isArray(record[key]) ? (record[key] as unknown[]) : []))
+    .filter((name): name is string => typeof name === "string")
+    .map(quantityOf);
   const said = [manifest.name, ...manifest.limits].some((text) => /FAILED ITS AUDIT/i.test(text));
   return said || criteria.length > 0 ? { criteria } : null;
 }

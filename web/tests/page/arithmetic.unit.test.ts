@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { PREVALENCE_STEPS, predictiveValues, prevalenceAt, stepOf } from "../../src/page/predictive-values";
 import type { Manifest } from "../../src/core/api";
+import { failedAudit } from "../../src/page/model-metadata";
 import { enlarge, explanationOf, filledPart, fullColour, heatPixels, inferno } from "../../src/page/viewer/explanation";
 import { drawWindowed, presetWindow, pyramidOf, quantilesOf } from "../../src/page/viewer/windowing";
 import { FITTED, moved, placeOf, zoomed } from "../../src/page/viewer/viewport";
@@ -140,5 +141,16 @@ describe("heatmap", () => {
   it("runs from black to yellow", () => {
     expect(inferno(0)).toEqual([0, 0, 4]);
     expect(inferno(1)).toEqual([252, 255, 164]);
+  });
+});
+
+describe("failed criteria", () => {
+  const manifest = (audit: object): Manifest => ({ name: "", limits: [], run: { audit } }) as unknown as Manifest;
+
+  it("are named by their quantities, also in bundles of earlier versions", () => {
+    const earlier = { failed_gates: ["The border does not give the class away"], failed_data_gates: [] };
+    expect(failedAudit(manifest(earlier))).toEqual({ criteria: ["AUROC of the class from the image border"] });
+    expect(failedAudit(manifest({ failed_criteria: ["AUROC within one source"] }))).toEqual({ criteria: ["AUROC within one source"] });
+    expect(failedAudit(manifest({ failed_criteria: [] }))).toBeNull();
   });
 });

@@ -19,7 +19,7 @@ export function makeWarning(store: Store): HTMLElement {
       h("h2", { id: "warning-heading" }, texts.audit.heading),
       h("p", {}, texts.audit.body),
       failure.criteria.length > 0 &&
-        h("details", {}, h("summary", {}, texts.audit.details), h("ul", {}, failure.criteria.map((name) => h("li", {}, original(name))))),
+        h("details", {}, h("summary", {}, texts.audit.details), h("ul", {}, failure.criteria.map((name) => h("li", {}, original(name), ": ", texts.audit.failed)))),
     );
   }
   store.on(["locale", "model"], build);
