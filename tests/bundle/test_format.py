@@ -125,11 +125,11 @@ def test_version_1_is_read_as_a_bundle_without_a_learned_input_filter(tiny_manif
 
 
 def test_learned_input_filter_comes_back_unchanged(tiny_manifest):
-    gate = InputFilter(("frontal", "ct"), "frontal", 0.25, {"ct": "a CT slice"})
-    gated = dataclasses.replace(tiny_manifest, input_filter=gate)
-    text = gated.to_json()
+    learned = InputFilter(("frontal", "ct"), "frontal", 0.25, {"ct": "a CT slice"})
+    filtered = dataclasses.replace(tiny_manifest, input_filter=learned)
+    text = filtered.to_json()
     assert "input_gate" in json.loads(text)  # the key of the file format, whatever the attribute is called
-    assert read_manifest(_model({MANIFEST_KEY: text}), "x") == gated
+    assert read_manifest(_model({MANIFEST_KEY: text}), "x") == filtered
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_learned_input_filter_comes_back_unchanged(tiny_manifest):
 )
 def test_learned_input_filter_that_contradicts_itself_is_refused(tiny_manifest, changes, message):
     table = json.loads(tiny_manifest.to_json())
-    gate = {"kinds": ["frontal", "ct"], "accept": "frontal", "threshold": 0.5, "words": {"ct": "a CT slice"}}
-    table["input_gate"] = gate | changes
+    learned = {"kinds": ["frontal", "ct"], "accept": "frontal", "threshold": 0.5, "words": {"ct": "a CT slice"}}
+    table["input_gate"] = learned | changes
     with pytest.raises(BundleError, match=message):
         read_manifest(_model({MANIFEST_KEY: json.dumps(table)}), "x.onnx")
 

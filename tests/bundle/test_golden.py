@@ -39,11 +39,11 @@ def test_the_bundle_meets_its_own_golden_vectors(bundle, written):
 
 
 def test_the_learned_input_filter_is_a_sixth_array_and_must_be_ported_too(tiny_gated_path, bundle, tmp_path):
-    gated = load_bundle(tiny_gated_path, threads=1)
+    filtered = load_bundle(tiny_gated_path, threads=1)
     path = tmp_path / "gated.golden.npz"
-    write_golden(path, gated, drawn_inputs(32), sha256=gated.sha256)
+    write_golden(path, filtered, drawn_inputs(32), sha256=filtered.sha256)
     golden = read_golden(path)
-    assert check_golden(gated, golden)["input_kind"] == 0
+    assert check_golden(filtered, golden)["input_kind"] == 0
     with pytest.raises(BundleError, match=r"output input_kind: expected shape \[6, 3\], found none"):
         check_golden(bundle, golden)
 

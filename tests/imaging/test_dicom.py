@@ -25,7 +25,7 @@ LOSSLESS = [JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLE
 
 
 def read(data):
-    return read_image_bytes(data, "film")
+    return read_image_bytes(data, "radiograph")
 
 
 def noise(dtype, stored, shape=(34, 46)):
@@ -67,9 +67,9 @@ def test_a_deflated_bomb_is_refused(make_dicom, ramp16, monkeypatch):
     start = 144 + int.from_bytes(data[140:144], "little")
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = data[:start] + deflater.compress(bytes(1_000_000)) + deflater.flush()
-    assert read_image_bytes(data, "film", max_pixels=ramp16.size).metadata.width == 50
+    assert read_image_bytes(data, "radiograph", max_pixels=ramp16.size).metadata.width == 50
     with pytest.raises(UnreadableImageError, match="inflates to more than the 112,000 bytes"):
-        read_image_bytes(bomb, "film", max_pixels=ramp16.size)
+        read_image_bytes(bomb, "radiograph", max_pixels=ramp16.size)
 
 
 def test_zeros_are_refused_before_they_are_walked_one_by_one(make_dicom, ramp16):

@@ -23,7 +23,7 @@ LOSSLESS = [JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLE
 
 
 def read(data):
-    return read_image_bytes(data, "film")
+    return read_image_bytes(data, "radiograph")
 
 
 def noise(dtype, stored, shape=(34, 46)):
@@ -97,7 +97,7 @@ def test_a_codestream_cut_off_before_it_was_wrapped_is_refused(syntax, make_data
     whole = dcmread(io.BytesIO(compress(make_dataset(noise(np.uint8, 8, (64, 64))), syntax)))
     frame = get_frame(whole.PixelData, 0, number_of_frames=1)
     whole.PixelData = encapsulate([frame[: len(frame) * 3 // 4]])
-    with pytest.raises(UnreadableImageError, match="film"):
+    with pytest.raises(UnreadableImageError, match="radiograph"):
         read(to_bytes(whole))
 
 
@@ -110,7 +110,7 @@ def test_the_pixel_limit_holds_before_decoding(make_dicom, monkeypatch, ramp16):
 
 @pytest.mark.parametrize("rows", [0, 50, 65535])
 def test_rows_that_the_pixels_do_not_fill_are_refused(rows, make_dicom, ramp16):
-    with pytest.raises(UnreadableImageError, match="film"):
+    with pytest.raises(UnreadableImageError, match="radiograph"):
         read(make_dicom(ramp16, Rows=rows))
 
 

@@ -9,7 +9,7 @@ from pocketcxr.imaging.reading import read_image_bytes
 
 
 def read(data):
-    return read_image_bytes(data, "film")
+    return read_image_bytes(data, "radiograph")
 
 
 # --- window ----------------------------------------------------------------------------------------------------------

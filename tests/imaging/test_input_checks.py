@@ -1,4 +1,4 @@
-"""The input gate on made-up pictures and headers."""
+"""The input checks on synthetic images and headers."""
 
 import dataclasses
 

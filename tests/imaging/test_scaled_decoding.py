@@ -23,7 +23,7 @@ FOLDER = Path(os.environ.get("POCKETCXR_DATA", "/nowhere"))
 
 
 @pytest.fixture(scope="module")
-def film():
+def radiograph():
     """[601, 803] in [0, 1]: lungs, ribs and a gradient; odd sides, so that the last cells are cut."""
     y, x = np.mgrid[0:601, 0:803]
     lungs = sum(np.exp(-(((x - centre) / 130) ** 2) - ((y - 300) / 200) ** 2) for centre in (240, 560))
@@ -51,20 +51,20 @@ def _same_picture(data, *, reduced=True, close=CLOSE, aspect="squash"):
 @pytest.mark.parametrize("aspect", ["squash", "pad"])
 @pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_pictures_of_eight_bits_are_reduced(film, picture_format, mode, aspect):
-    image = Image.fromarray(np.round(film * 255).astype(np.uint8)).convert(mode)
+def test_pictures_of_eight_bits_are_reduced(radiograph, picture_format, mode, aspect):
+    image = Image.fromarray(np.round(radiograph * 255).astype(np.uint8)).convert(mode)
     _same_picture(_bytes(image, picture_format), aspect=aspect)
 
 
-def test_opaque_alpha_is_reduced_and_transparent_parts_are_read_whole(film):
-    image = Image.fromarray(np.round(film * 255).astype(np.uint8)).convert("RGBA")
+def test_opaque_alpha_is_reduced_and_transparent_parts_are_read_whole(radiograph):
+    image = Image.fromarray(np.round(radiograph * 255).astype(np.uint8)).convert("RGBA")
     _same_picture(_bytes(image, "PNG"))
     image.putpixel((5, 5), (255, 255, 255, 0))
     _same_picture(_bytes(image, "PNG"), reduced=False)
 
 
-def test_turned_photograph_is_read_whole(film):
-    image = Image.fromarray(np.round(film * 255).astype(np.uint8))
+def test_turned_photograph_is_read_whole(radiograph):
+    image = Image.fromarray(np.round(radiograph * 255).astype(np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 6
     part = _same_picture(_bytes(image, "JPEG", exif=exif), reduced=False, close=0)
@@ -81,17 +81,17 @@ def test_low_contrast_is_judged_on_all_pixels():
     assert [reason.code for reason in refusal_reasons(read_image_bytes(flat, "x", side=SIDE))] == ["blank"]
 
 
-def test_thin_coloured_lines_are_judged_on_all_pixels(film):
+def test_thin_coloured_lines_are_evaluated_on_all_pixels(radiograph):
     """Red lines one pixel wide, on 2 % of the picture, which averaging pales."""
-    rgb = np.repeat(np.round(film * 255).astype(np.uint8)[..., None], 3, axis=2)
+    rgb = np.repeat(np.round(radiograph * 255).astype(np.uint8)[..., None], 3, axis=2)
     rgb[::50] = (150, 120, 120)
     data = _bytes(Image.fromarray(rgb), "PNG")
     assert read_image_bytes(data, "x").metadata.colour
     assert read_image_bytes(data, "x", side=SIDE).metadata.colour
 
 
-def _stored(film, bits):
-    return np.round(film * (2**bits - 1)).astype(np.uint16)
+def _stored(radiograph, bits):
+    return np.round(radiograph * (2**bits - 1)).astype(np.uint16)
 
 
 @pytest.mark.parametrize(
@@ -107,25 +107,25 @@ def _stored(film, bits):
     ],
     ids=str,
 )
-def test_native_dicom_of_twelve_bits_is_reduced(film, make_dicom, elements):
-    _same_picture(make_dicom(_stored(film, 12), BitsStored=12, **elements), close=4 / 255)
+def test_native_dicom_of_twelve_bits_is_reduced(radiograph, make_dicom, elements):
+    _same_picture(make_dicom(_stored(radiograph, 12), BitsStored=12, **elements), close=4 / 255)
 
 
-def test_straight_grey_scale_is_averaged_exactly(film, make_dicom):
+def test_straight_grey_scale_is_averaged_exactly(radiograph, make_dicom):
     """Whole-number means, then the line, against the table's look-up of every pixel: rounding apart, the same."""
-    part = read_image_bytes(make_dicom(_stored(film, 12), BitsStored=12), "x", side=SIDE)
-    whole = read_image_bytes(make_dicom(_stored(film, 12), BitsStored=12), "x")
+    part = read_image_bytes(make_dicom(_stored(radiograph, 12), BitsStored=12), "x", side=SIDE)
+    whole = read_image_bytes(make_dicom(_stored(radiograph, 12), BitsStored=12), "x")
     factor = factor_for(803, 601, SIDE)
     np.testing.assert_allclose(part.pixels, sum_cells(whole.pixels, factor) / factor**2, atol=1e-6)
 
 
-def test_signed_dicom_is_reduced(film, make_dicom):
-    _same_picture(make_dicom((_stored(film, 12) - 2048.0).astype(np.int16), BitsStored=12), close=1 / 255)
+def test_signed_dicom_is_reduced(radiograph, make_dicom):
+    _same_picture(make_dicom((_stored(radiograph, 12) - 2048.0).astype(np.int16), BitsStored=12), close=1 / 255)
 
 
 @pytest.mark.parametrize("window", [(2048, 4096), (2048, 3500)])
-def test_jpeg_2000_is_decoded_at_a_fraction_in_its_place(film, make_dataset, compress, window):
-    dataset = make_dataset(_stored(film, 12), BitsStored=12, WindowCenter=window[0], WindowWidth=window[1])
+def test_jpeg_2000_is_decoded_at_a_fraction_in_its_place(radiograph, make_dataset, compress, window):
+    dataset = make_dataset(_stored(radiograph, 12), BitsStored=12, WindowCenter=window[0], WindowWidth=window[1])
     part = _same_picture(compress(dataset, JPEG2000Lossless))
     assert part.region[0] > 0  # its low-pass samples stand on pixels, not between them
 
@@ -134,19 +134,19 @@ def test_jpeg_2000_is_decoded_at_a_fraction_in_its_place(film, make_dataset, com
     "elements", [{}, {"WindowCenter": 1800, "WindowWidth": 300}, {"PixelPaddingValue": 0, "WindowCenter": 2048,
                                                                   "WindowWidth": 4096}], ids=str
 )  # fmt: skip
-def test_jpeg_2000_whose_grey_scale_needs_all_pixels_is_decoded_whole(film, make_dataset, compress, elements):
-    data = compress(make_dataset(_stored(film, 12), BitsStored=12, **elements), JPEG2000Lossless)
+def test_jpeg_2000_whose_grey_scale_needs_all_pixels_is_decoded_whole(radiograph, make_dataset, compress, elements):
+    data = compress(make_dataset(_stored(radiograph, 12), BitsStored=12, **elements), JPEG2000Lossless)
     part = _same_picture(data, close=6 / 255)  # steep windows steepen all differences
     assert part.region[:2] == (0, 0)  # reduced afterwards
 
 
-def test_jpeg_in_dicom_is_decoded_at_a_fraction(film, make_dataset, compress):
-    _same_picture(compress(make_dataset(_stored(film, 8).astype(np.uint8)), JPEGBaseline8Bit))
+def test_jpeg_in_dicom_is_decoded_at_a_fraction(radiograph, make_dataset, compress):
+    _same_picture(compress(make_dataset(_stored(radiograph, 8).astype(np.uint8)), JPEGBaseline8Bit))
 
 
 @pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "BMP", "TIFF"])
-def test_damaged_files_are_refused_in_the_same_words(film, picture_format):
-    whole = _bytes(Image.fromarray(np.round(film * 255).astype(np.uint8)), picture_format)
+def test_damaged_files_are_refused_with_the_same_message(radiograph, picture_format):
+    whole = _bytes(Image.fromarray(np.round(radiograph * 255).astype(np.uint8)), picture_format)
     generator = np.random.default_rng(1)
     refused = 0
     for cut in generator.integers(10, len(whole), 12):
@@ -158,11 +158,13 @@ def test_damaged_files_are_refused_in_the_same_words(film, picture_format):
     assert refused == 12
 
 
-def test_damaged_dicom_is_refused_in_the_same_words(film, make_dicom, make_dataset, compress):
+def test_damaged_dicom_is_refused_with_the_same_message(radiograph, make_dicom, make_dataset, compress):
     for whole in (
-        make_dicom(_stored(film, 12), BitsStored=12),
-        compress(make_dataset(_stored(film, 12), BitsStored=12, WindowCenter=2048, WindowWidth=4096), JPEG2000Lossless),
-        compress(make_dataset(_stored(film, 8).astype(np.uint8)), JPEGBaseline8Bit),
+        make_dicom(_stored(radiograph, 12), BitsStored=12),
+        compress(
+            make_dataset(_stored(radiograph, 12), BitsStored=12, WindowCenter=2048, WindowWidth=4096), JPEG2000Lossless
+        ),
+        compress(make_dataset(_stored(radiograph, 8).astype(np.uint8)), JPEGBaseline8Bit),
     ):
         for cut in (200, len(whole) // 2, len(whole) - 40):
             assert _same_refusal(whole[:cut])
@@ -189,9 +191,9 @@ def test_cells_are_summed_with_repeated_edges(factor, dtype):
     np.testing.assert_array_equal(sum_cells(samples, factor), expected)
 
 
-def test_a_small_picture_is_left_alone(film):
+def test_a_small_picture_is_not_reduced(radiograph):
     assert factor_for(100, 5000, SIDE) == 1
-    data = _bytes(Image.fromarray(np.round(film[:100, :100] * 255).astype(np.uint8)), "PNG")
+    data = _bytes(Image.fromarray(np.round(radiograph[:100, :100] * 255).astype(np.uint8)), "PNG")
     assert read_image_bytes(data, "x", side=SIDE).region is None
 
 

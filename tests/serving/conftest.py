@@ -136,7 +136,7 @@ def predictor(tiny_bundle_path):
 
 
 def grey(brightness, shape=(160, 160)):
-    """[H, W] in [0, 1] of a mean brightness, with enough contrast for the input gate."""
+    """[H, W] in [0, 1] of a mean brightness, with enough contrast for the input checks."""
     columns = np.linspace(-0.09, 0.09, shape[1])
     return np.clip(brightness + np.broadcast_to(columns, shape), 0, 1)
 
@@ -148,7 +148,7 @@ def raster(brightness, picture_format="PNG", shape=(160, 160)):
 
 
 def dicom(brightness, *, jpeg2000=False, **elements):
-    """A chest film of 12 bits that names a patient."""
+    """A chest radiograph of 12 bits that names a patient."""
     pixels = np.round(grey(brightness) * 4095).astype(np.uint16)
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()

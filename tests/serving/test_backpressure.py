@@ -1,4 +1,4 @@
-"""The line is bounded by its time, and whoever is sent away is told an honest time."""
+"""The queue is limited by its waiting time; refused clients get a realistic `Retry-After`."""
 
 from __future__ import annotations
 

@@ -163,17 +163,17 @@ def test_model_tells_what_the_manifest_says(service, predictor):
 
 
 def test_a_learned_gate_refuses_over_http_as_in_predict(start, tiny_gated_path, pictures):
-    gated = Predictor(load_bundle(tiny_gated_path, threads=1))
+    filtered = Predictor(load_bundle(tiny_gated_path, threads=1))
     service = start(bundle=str(tiny_gated_path))
-    gate = gated.bundle.manifest.input_filter
-    assert service.client.get("/v1/model").json()["input_gate"]["words"] == gate.words
+    learned = filtered.bundle.manifest.input_filter
+    assert service.client.get("/v1/model").json()["input_gate"]["words"] == learned.words
     codes = set()
     for brightness in (0.15, 0.3, 0.5, 0.7, 0.85):
         data = pictures.raster(brightness)
         (record,) = service.post(data, "image/png").json()["predictions"]
-        assert record == _expected(gated, data, "picture")
+        assert record == _expected(filtered, data, "picture")
         codes |= {reason["code"] for reason in record["reasons"]}
-    assert codes & set(gate.words)
+    assert codes & set(learned.words)
 
 
 def test_health_and_metrics_tell_the_state(service, pictures):

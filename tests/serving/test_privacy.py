@@ -18,14 +18,14 @@ SECRETS = ("Pocketova", "Zuzana", "4711", "0815", "films")
 
 def test_log_names_no_patient_file_address_or_header(service, pictures):
     file_name = "Pocketova Zuzana 4711.dcm"
-    film = pictures.dicom(0.8)
-    named = film.find(b"Pocketova")
+    radiograph = pictures.dicom(0.8)
+    named = radiograph.find(b"Pocketova")
     files = {
-        "whole": film,
-        "cut": film[: len(film) // 2],
-        "no pixels": film[: named + 200],
-        "header damaged at the name": film[: named - 4] + b"\xff\xff\xff\x7f" + film[named:],
-        "odd name": film.replace(b"PN", b"UI", 1),
+        "whole": radiograph,
+        "cut": radiograph[: len(radiograph) // 2],
+        "no pixels": radiograph[: named + 200],
+        "header damaged at the name": radiograph[: named - 4] + b"\xff\xff\xff\x7f" + radiograph[named:],
+        "odd name": radiograph.replace(b"PN", b"UI", 1),
         "frames": pictures.dicom(0.8, NumberOfFrames=3),
         "text": b"Pocketova^Zuzana 4711",
     }
@@ -54,12 +54,12 @@ def test_log_names_no_patient_file_address_or_header(service, pictures):
 
 
 def test_error_documents_and_records_quote_no_header(service, pictures):
-    film = pictures.dicom(0.8)
-    named = film.find(b"Pocketova")
+    radiograph = pictures.dicom(0.8)
+    named = radiograph.find(b"Pocketova")
     for data in (
-        film[: named + 20],
-        film[: named - 4] + b"\xff\xff\xff\x7f" + film[named:],
-        film.replace(b"CS", b"PN"),
+        radiograph[: named + 20],
+        radiograph[: named - 4] + b"\xff\xff\xff\x7f" + radiograph[named:],
+        radiograph.replace(b"CS", b"PN"),
     ):
         response = service.post(data, "application/dicom")
         for secret in SECRETS:

@@ -109,8 +109,8 @@ def test_pictures_beyond_the_pixel_limit_are_refused_in_every_format(narrow, pic
         assert narrow.post(pictures.raster(0.8, picture_format, (300, 300)), media_type).status_code == 200
         document = check(narrow.post(pictures.raster(0.8, picture_format, (300, 301)), media_type), "unreadable")
         assert "301 x 300 pixels are more than the 90,000" in document["detail"]
-    film = pictures.dicom(0.8, Rows=400, Columns=400)
-    assert "more than the 90,000" in check(narrow.post(film, "application/dicom"), "unreadable")["detail"]
+    radiograph = pictures.dicom(0.8, Rows=400, Columns=400)
+    assert "more than the 90,000" in check(narrow.post(radiograph, "application/dicom"), "unreadable")["detail"]
     assert narrow.client.get("/v1/model").json()["service"]["pixels"] == 90_000
 
 

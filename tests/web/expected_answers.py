@@ -62,9 +62,15 @@ def picture_of(radiograph: Radiograph | None) -> dict[str, object] | None:
         return None
     pixels = radiograph.pixels.ravel()
     step = max(1, pixels.size // SAMPLED)
-    facts = radiograph.metadata
-    size = {"width": facts.width, "height": facts.height}
-    return {**size, "notes": list(facts.notes), "bits": facts.bits, "step": step, "pixels": pixels[::step].tolist()}
+    metadata = radiograph.metadata
+    size = {"width": metadata.width, "height": metadata.height}
+    return {
+        **size,
+        "notes": list(metadata.notes),
+        "bits": metadata.bits,
+        "step": step,
+        "pixels": pixels[::step].tolist(),
+    }
 
 
 def golden(bundle: Path) -> dict[str, list[list[float]]]:

@@ -54,7 +54,7 @@ export function tableOf(folder: string): string {
 function writeTable(folder: string): void {
   const worker = join(folder, WORKER);
   const text = readFileSync(worker, "utf8");
-  const place = /JSON\.parse\(["'`]__BUILD_FACTS__["'`]\)/;
+  const place = /JSON\.parse\(["'`]__BUILD_INFO__["'`]\)/;
   if (!place.test(text)) throw new Error(`${WORKER}: expected the place of the table of files, found none`);
   writeFileSync(worker, text.replace(place, () => tableOf(folder)));
 }

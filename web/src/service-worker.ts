@@ -15,16 +15,16 @@ interface KeptFile {
   readonly sha256: string;
 }
 
-export interface BuildFacts {
+export interface BuildInfo {
   readonly files: readonly KeptFile[];
   readonly build: string;
   readonly model: { readonly name: string; readonly version: string; readonly sha256: string } | null;
 }
 
 // the build puts the table in the place of this text
-const FACTS = JSON.parse("__BUILD_FACTS__") as BuildFacts;
+const BUILD = JSON.parse("__BUILD_INFO__") as BuildInfo;
 const CACHE = `pocketcxr ${self.registration.scope}`; // several copies of the page may live on one site
-const byPath = new Map(FACTS.files.map((file) => [file.path, file]));
+const byPath = new Map(BUILD.files.map((file) => [file.path, file]));
 
 const keyOf = (file: KeptFile): string => `${self.registration.scope}${file.path}?sha256=${file.sha256}`;
 
@@ -35,7 +35,7 @@ self.addEventListener("activate", (event) => {
 });
 
 self.addEventListener("message", (event) => {
-  if (event.data === "facts") event.ports[0]?.postMessage({ build: FACTS.build, model: FACTS.model });
+  if (event.data === "build info") event.ports[0]?.postMessage({ build: BUILD.build, model: BUILD.model });
   if (event.data === "take over") void self.skipWaiting();
 });
 
@@ -49,7 +49,7 @@ self.addEventListener("fetch", (event) => {
 
 async function fetchMissing(): Promise<void> {
   const cache = await caches.open(CACHE);
-  for (const file of FACTS.files) {
+  for (const file of BUILD.files) {
     if (await cache.match(keyOf(file))) continue;
     const response = await download(file);
     if (!response) throw new Error(`${file.path}: expected the file of this build, found another; load the page again`);
@@ -59,7 +59,7 @@ async function fetchMissing(): Promise<void> {
 
 async function dropOld(): Promise<void> {
   const cache = await caches.open(CACHE);
-  const wanted = new Set(FACTS.files.map(keyOf));
+  const wanted = new Set(BUILD.files.map(keyOf));
   for (const request of await cache.keys()) if (!wanted.has(request.url)) await cache.delete(request);
 }
 

@@ -1,8 +1,8 @@
-"""Golden vectors: inputs and expected outputs beside a bundle, so that whoever ports it can prove the port right.
+"""Golden vectors: inputs and expected outputs beside a bundle, for testing ports of it.
 
 The file is NumPy's `.npz`: ``inputs`` uint8 [n, size, size] (divide by 255), the outputs under their names (five, and
 ``input_kind`` where the bundle has a learned input filter), and ``sha256`` of the bundle they belong to. The inputs are
-synthetic, because a bundle must not carry a patient's image unless whoever exports it asked for that.
+synthetic, because a bundle must not carry a patient's image unless its export asked for that.
 """
 
 from __future__ import annotations

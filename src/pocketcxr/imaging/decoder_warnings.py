@@ -1,4 +1,4 @@
-"""Keeps the decoders' remarks off the screen and, above all, patients' names out of the log; safe with several threads.
+"""Silences warnings and logs of the decoders, which may quote patients' names; safe with several threads.
 
 Pillow and pydicom warn of odd metadata (a corrupt EXIF block, an identifier that is too long, a padding byte too many).
 What matters for the pixels is checked by this package itself and refused: lengths, checksums, codestream sizes, value

@@ -76,7 +76,7 @@ def _plausible_element(data: bytes, order: str) -> bool:
 
 
 def foreign_format(data: bytes) -> str:
-    """What the bytes look like, in words, when they are no picture that is read."""
+    """Describe a file that is not read, for the message that refuses it."""
     for signature, words in _FOREIGN:
         if data.startswith(signature):
             return words

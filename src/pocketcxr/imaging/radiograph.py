@@ -16,7 +16,7 @@ Region = tuple[float, float, float, float]
 """Left, top, right and bottom edge in pixels; the first pixel lies between 0 and 1."""
 
 MAX_PIXELS = 64_000_000
-"""Most pixels that are decoded: 8000 x 8000, twice the largest film scans; more is taken for a decompression bomb."""
+"""Most pixels that are decoded: 8000 x 8000, twice the largest digitised films; more may be a decompression bomb."""
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 """Largest file that is read: above 64 million pixels of three 16-bit samples, the most that `MAX_PIXELS` allows."""
@@ -59,8 +59,8 @@ class Radiograph:
     `samples` [H, W], MONOCHROME2: 0 is black (air), 1, or 255 where they are uint8, is white (bone); `pixels` are the
     same as float32 in [0, 1]. `region`: where in the samples the picture stands (left, top, right, bottom, in pixels,
     fractions allowed), None where it fills them; only a reduced picture has one, because 2000 / 3 pixels are no whole
-    number. `metadata` always tell the size of the whole picture. `contrast`: what the input gate measured, where it has
-    done so already.
+    number. `metadata` always give the size of the whole image. `contrast`: what the input checks measured, where they
+    have done so already.
     """
 
     samples: Samples

@@ -47,7 +47,7 @@ class _Grey:
 def read_raster(
     data: bytes, picture_format: str, name: str, *, side: int | None = None, max_pixels: int | None = None
 ) -> Radiograph:
-    """Decode one of the formats of `signatures.raster_format`, reduced to `side` pixels or more where it is given.
+    """Decode one of the formats of `file_type.raster_format`, reduced to `side` pixels or more where it is given.
 
     Raises:
         InDoubtError: only with `side`, see there.

@@ -1,4 +1,4 @@
-"""From any file to one grey picture, or one clear line that says why not.
+"""Reads any file to one grey-scale image, or refuses it with a message and a code.
 
 The format is recognised by the file's first bytes, never by its suffix: many public sets hold PNG files named ``.jpg``.
 """
@@ -37,13 +37,13 @@ def read_image(path: str | os.PathLike[str]) -> Radiograph:
 def read_reduced(path: Path, *, side: int) -> Radiograph:
     """Read as `read_image`, but only as many pixels as a network needs: several times faster for large pictures.
 
-    Decoders are told to reduce, or cells are averaged before anything else is done (see `reduction`). Where that could
-    change what the input gate says, and where a grey scale is not straight enough to average before it is applied, all
+    Decoders reduce, or cells are averaged before anything else is done (see `scaled_decoding`). Where that could change
+    what the input checks find, and where a grey scale is not straight enough to be averaged before it is applied, all
     pixels are read. Messages, metadata and refusals are those of `read_image`.
 
     Args:
         path: as for `read_image`.
-        side: pixels that are kept on each axis at least; see `reduction.side_for`.
+        side: pixels that are kept on each axis at least; see `scaled_decoding.side_for`.
 
     Raises:
         UnreadableImageError: as `read_image`.

@@ -1,6 +1,6 @@
-"""Whole-number reduction before the one resize: most pixels of a large film need never be made.
+"""Reduction by a whole number before the resize: most pixels of a large image need not be decoded.
 
-A film of 2000 x 2000 pixels goes into a network of 224 x 224. Averaging cells of 2 x 2 pixels first and resizing the
+An image of 2000 x 2000 pixels goes into a network of 224 x 224. Averaging cells of 2 x 2 pixels first and resizing the
 means by `resize` gives nearly the same picture as resizing all of it, for a fraction of the work; JPEG and JPEG 2000
 can even be decoded at that size.
 

@@ -266,7 +266,7 @@ def _problem_of(answer: Answer) -> ProblemError:
 
 
 def _model(service: Service) -> schemas.Model:
-    manifest, limits, gate = service.manifest, service.settings.limits, service.manifest.input_filter
+    manifest, limits, learned = service.manifest, service.settings.limits, service.manifest.input_filter
     return schemas.Model(
         name=manifest.name,
         version=manifest.version,
@@ -277,7 +277,7 @@ def _model(service: Service) -> schemas.Model:
         positive=manifest.positive,
         operating_points=[schemas.OperatingPoint(**dataclasses.asdict(point)) for point in manifest.operating_points],
         conformal_coverage=manifest.conformal_coverage,
-        input_gate=None if gate is None else schemas.InputFilter(**dataclasses.asdict(gate)),
+        input_gate=None if learned is None else schemas.InputFilter(**dataclasses.asdict(learned)),
         intended_use=manifest.intended_use,
         limits=list(manifest.limits),
         licence=manifest.licence,

@@ -2,7 +2,7 @@
 
 Cross-origin isolation (COOP and COEP) gives the page threads; the content policy allows nothing but the page's own
 files, so that no script could send an image elsewhere. `make web` puts compressed forms beside the files (`.br`,
-`.gz`), and those are sent to whoever takes them.
+`.gz`), and those are sent to clients that accept them.
 """
 
 from __future__ import annotations
@@ -124,12 +124,12 @@ class StaticSite(StaticFiles):
         if file.is_file():
             return FileResponse(file, status_code=status_code, stat_result=status)
         packed = Path(f"{file}{SUFFIXES['gzip']}")
-        facts = FileResponse(packed, stat_result=status)
+        stored = FileResponse(packed, stat_result=status)
         headers = {
             "Content-Length": str(_inflated_size(packed)),
             "Accept-Ranges": "none",
-            "Last-Modified": facts.headers["last-modified"],
-            "ETag": _tag_of(facts, IDENTITY),
+            "Last-Modified": stored.headers["last-modified"],
+            "ETag": _tag_of(stored, IDENTITY),
         }
         if head:
             return Response(status_code=status_code, headers=headers)

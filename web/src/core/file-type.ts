@@ -12,7 +12,7 @@ const RASTERS: [number[], RasterFormat][] = [
   [[0x4d, 0x4d, 0x00, 0x2b], "TIFF"],
 ];
 
-const FOREIGN: [string, string][] = [
+const NOT_READ: [string, string][] = [
   ["GIF8", "GIF"],
   ["%PDF", "PDF"],
   ["PK\x03\x04", "ZIP"],
@@ -71,6 +71,6 @@ function plausibleElement(data: Uint8Array, little: boolean): boolean {
 
 /** Name of a known format that is not read, or an empty string. */
 export function foreignFormat(data: Uint8Array): string {
-  const known = FOREIGN.find(([signature]) => latin(data, 0, signature.length) === signature);
+  const known = NOT_READ.find(([signature]) => latin(data, 0, signature.length) === signature);
   return known?.[1] ?? (latin(data, 4, 8) === "ftyp" ? "HEIC, AVIF" : "");
 }

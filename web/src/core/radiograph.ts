@@ -1,8 +1,8 @@
-/** What every reader returns, and how large a picture may be (Python: `imaging.radiograph`). */
+/** The image that every reader returns, and the limits of its size (Python: `imaging.radiograph`). */
 
 import { InputError } from "./errors";
 
-/** Most pixels that are decoded: 8000 x 8000, twice the largest film scans. */
+/** Most pixels that are decoded: 8000 x 8000, twice the largest digitised films. */
 export const MAX_PIXELS = 64_000_000;
 
 /** Largest file that is read. */
@@ -29,7 +29,7 @@ export interface Window {
   inverted: boolean;
 }
 
-/** `pixels` [H, W] in [0, 1], MONOCHROME2; `values` and `window` are for the eye (see `api.Picture`). */
+/** `pixels` [H, W] in [0, 1], MONOCHROME2; `values` and `window` are for display (see `types.Picture`). */
 export interface Radiograph {
   pixels: Float32Array;
   values: Float32Array;

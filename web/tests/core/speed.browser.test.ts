@@ -1,5 +1,5 @@
 /**
- * How long the first and the next answer take; printed, not judged: machines differ, and are busy with other things.
+ * How long the first and the next answer take; printed, not asserted: machines differ, and are busy with other things.
  *
  * The processor time of all the browser's processes is less shaken by those than the time on the clock.
  */
@@ -11,7 +11,7 @@ import { BUNDLE, HARNESS, SCRATCH, WEIGHTS } from "./prepare";
 import { serve } from "./serving";
 
 const ROUNDS = 8;
-const FILM = [join(process.env["POCKETCXR_DATA"] ?? "", "full_size/00870a9c.jpg"), join(SCRATCH, "files/large.jpg")];
+const XRAY = [join(process.env["POCKETCXR_DATA"] ?? "", "full_size/00870a9c.jpg"), join(SCRATCH, "files/large.jpg")];
 
 /** Seconds of processor time that this process's descendants, the browser's among them, have used; NaN off Linux. */
 function processorSeconds(): number {
@@ -37,7 +37,7 @@ for (const isolated of [false, true]) {
     const serving = await serve({ folders: { "/model/": WEIGHTS, "/": HARNESS }, isolated });
     const context = await browser.newContext(); // an empty cache
     const page = await context.newPage();
-    const bytes = readFileSync(FILM.find(existsSync)!).toString("base64");
+    const bytes = readFileSync(XRAY.find(existsSync)!).toString("base64");
     await page.goto(`${serving.url}/index.html`);
     const clock: { first: number; next: number[]; read: number[] } = { first: 0, next: [], read: [] };
     const answer = (): Promise<{ open: number; whole: number; read: number; threads: number }> =>

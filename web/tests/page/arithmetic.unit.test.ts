@@ -118,7 +118,7 @@ describe("heatmap", () => {
     pillow.forEach((value, i) => expect(ours[i]).toBeCloseTo(value, 5));
   });
 
-  it("shows what speaks for a class against the others, per temperature; what all share cancels", () => {
+  it("is the evidence for a class against the others, per temperature; what all share cancels", () => {
     const manifest = { labels: ["a", "b", "c"], temperature: 2 } as Manifest;
     const maps = { a: Float32Array.of(8, 5), b: Float32Array.of(1, 5), c: Float32Array.of(3, 5) };
     const evidence = explanationOf({ rows: 1, columns: 2, maps }, "a", manifest);

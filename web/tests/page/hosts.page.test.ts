@@ -70,11 +70,11 @@ test("pocketcxr serve gives the same page, with threads at once, and is asked fo
 test("on a plain http address it works too, without offline copy and threads", async ({ site }) => {
   const browser = await chromium.launch({
     executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--host-resolver-rules=MAP clinic.test 127.0.0.1"],
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--host-resolver-rules=MAP hospital.test 127.0.0.1"],
   });
   try {
     const page = await (await browser.newContext({ locale: "en" })).newPage();
-    await open(page, site.url.replace("127.0.0.1", "clinic.test"));
+    await open(page, site.url.replace("127.0.0.1", "hospital.test"));
     expect(await page.evaluate(() => isSecureContext)).toBe(false);
     await expect(page.locator("[data-threads]")).toHaveAttribute("data-threads", "1");
     await add(page, drawn(drawnWith(decided)));

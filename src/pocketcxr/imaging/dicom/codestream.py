@@ -21,7 +21,7 @@ _HEADER_SEGMENTS = frozenset({0xC4, 0xCC, 0xDB, 0xDD, 0xF8, 0xFE, *range(0xE0, 0
 
 @dataclass(frozen=True)
 class Codestream:
-    """What the codestream says of itself: pixels, bits per sample, samples per pixel."""
+    """Size, bits per sample and samples per pixel by the codestream's own header."""
 
     width: int
     height: int

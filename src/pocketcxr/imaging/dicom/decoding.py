@@ -198,7 +198,7 @@ def _decode(dataset: FileDataset, syntax: UID, name: str) -> tuple[NDArray[Any],
     try:
         # high bits of native values may hold overlays and are cut off; compressed values must fit, see `grey_scale`
         samples, properties = get_decoder(syntax).as_array(dataset, index=0, **options)
-    except Exception as error:  # noqa: BLE001  # four foreign decoders
+    except Exception as error:  # noqa: BLE001  # decoders of four other projects
         raise UnreadableImageError(
             f"{name}: the pixel data ({syntax.name}, {int(dataset.BitsStored)} bits) cannot be decoded: damaged, or a "
             f"variant that is not supported ({type(error).__name__}); send it uncompressed"

@@ -40,7 +40,7 @@ def apply_grey_scale(
         stored: [H, W] integers of 8 or 16 bits, unused high bits removed.
         dataset: the header.
         name: stands in messages.
-        factor: cells of so many pixels a side are averaged; see `reduction`.
+        factor: cells of so many pixels a side are averaged; see `scaled_decoding`.
 
     Returns:
         float32 [H, W], or [ceil(H / factor), ceil(W / factor)], in [0, 1], MONOCHROME2, and notes of what was done.
@@ -101,7 +101,7 @@ def depends_on_all_pixels(dataset: Dataset) -> bool:
 
 
 def averages_commute(stored: NDArray[Any], pixels: NDArray[np.float32], dataset: Dataset, name: str) -> bool:
-    """Whether averaging cells before the grey scale cost next to nothing, judged by averaging once more.
+    """Whether averaging cells before the grey scale costs next to nothing, measured by averaging once more.
 
     Args:
         stored: means of cells of stored values, as a reduced decoding gives them.

@@ -1,4 +1,4 @@
-"""What a DICOM header says of the picture, in the words of `ImageMetadata`."""
+"""Reads `ImageMetadata` from a DICOM header."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ REQUEST_ID = "7f6b0d0d5d0e4f1fa1c8b3c1d9a4e2b7"
 _BUNDLE = "covid-3class 0.1.0 sha256:1f0c2a9b7d3e"
 
 DECIDED: dict[str, Any] = {
-    "path": "film.dcm",
+    "path": "chest.dcm",
     "decision": "covid19",
     "probabilities": {"normal": 0.03, "pneumonia": 0.06, "covid19": 0.91},
     "novelty": 0.42,

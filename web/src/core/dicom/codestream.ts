@@ -1,7 +1,7 @@
 /**
  * Size, depth and end of a compressed picture inside DICOM, read before any decoder sees it.
  *
- * The same checks as `pocketcxr.imaging.codestream`, so that a file is taken or refused alike.
+ * The same checks as `pocketcxr.imaging.dicom.codestream`, so that a file is taken or refused alike.
  */
 
 const START_OF_SCAN = 0xda;

@@ -1,4 +1,4 @@
-/** DICOM -> grey picture: parse, check what would have to be guessed, decode (Python: `imaging.dicom`). */
+/** Decodes a DICOM file to one grey-scale image (Python: `imaging.dicom.decoding`). */
 
 import { toGrey } from "../colour";
 import { damaged, InputError } from "../errors";

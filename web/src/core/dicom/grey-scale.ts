@@ -1,6 +1,6 @@
 /**
  * DICOM's grey-scale chain: stored values -> modality -> values of interest -> presentation (Python:
- * `imaging.grey_scale`, which cites the standard for each step).
+ * `imaging.dicom.grey_scale`, which cites the standard for each step).
  *
  * Stored values have 16 bits at most, so the chain runs once over a table of every possible value, in double precision,
  * and each pixel is one look-up.

@@ -1,4 +1,4 @@
-/** What of a DICOM header would have to be guessed, and is refused instead (Python: `imaging.dicom`). */
+/** Checks a DICOM header: what only a guess could complete is refused (Python: `imaging.dicom.header`). */
 
 import { damaged, InputError } from "../errors";
 import { checkPixelCount } from "../radiograph";

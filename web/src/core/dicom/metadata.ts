@@ -1,4 +1,4 @@
-/** What a DICOM header says of the picture (Python: `imaging.dicom.metadata`). */
+/** Reads an image's metadata from a DICOM header (Python: `imaging.dicom.metadata`). */
 
 import type { ImageMetadata } from "../radiograph";
 import type { Dataset } from "./dataset";

@@ -164,7 +164,7 @@ function blacken(pixels: Float32Array, samples: ArrayLike<number>, key: number):
   for (let at = 0; at < pixels.length; at++) if (samples[at] === key) pixels[at] = 0;
 }
 
-/** By the browser's own decoder: formats too rare for X-rays to be worth the bytes of a decoder of ours. */
+/** By the browser's own decoder: formats too rare for X-rays to bundle a decoder. */
 async function readByBrowser(data: Uint8Array, format: "BMP" | "WEBP" | "JPEG"): Promise<Radiograph> {
   let bitmap: ImageBitmap;
   try {

@@ -6,7 +6,7 @@ import { engineOf, type Store } from "../state";
 const AGAIN_MS = 30_000;
 const CHECK_EVERY_MS = 60 * 60 * 1000;
 
-interface Facts {
+interface BuildInfo {
   build: string;
   model: { name: string; version: string; sha256: string } | null;
 }
@@ -14,7 +14,7 @@ interface Facts {
 export function makeOffline(store: Store, say: (text: string) => void): HTMLElement {
   const element = h("section", { class: "notice", hidden: true, role: "region" });
   let waiting: ServiceWorker | null = null;
-  let facts: Facts | null = null;
+  let info: BuildInfo | null = null;
   let asked = false;
   let replaced = false;
 
@@ -23,7 +23,7 @@ export function makeOffline(store: Store, say: (text: string) => void): HTMLElem
     if (element.hidden) return;
     const { texts } = store.state.locale;
     const engine = engineOf(store.state);
-    const model = facts?.model;
+    const model = info?.model;
     const text =
       model && engine && model.sha256 !== engine.sha256
         ? texts.offline.updateModel(`${model.name} ${model.version}`)
@@ -46,7 +46,7 @@ export function makeOffline(store: Store, say: (text: string) => void): HTMLElem
 
   async function found(worker: ServiceWorker): Promise<void> {
     waiting = worker;
-    facts = await factsOf(worker);
+    info = await buildInfoOf(worker);
     build();
   }
 
@@ -101,10 +101,10 @@ export function makeOffline(store: Store, say: (text: string) => void): HTMLElem
   return element;
 }
 
-function factsOf(worker: ServiceWorker): Promise<Facts> {
+function buildInfoOf(worker: ServiceWorker): Promise<BuildInfo> {
   const { port1, port2 } = new MessageChannel();
   return new Promise((resolve) => {
-    port1.onmessage = (event) => resolve(event.data as Facts);
-    worker.postMessage("facts", [port2]);
+    port1.onmessage = (event) => resolve(event.data as BuildInfo);
+    worker.postMessage("build info", [port2]);
   });
 }

@@ -1,4 +1,4 @@
-/** Hands on the picture: mouse, pen, fingers, wheel and keys become calls. Positions are in CSS pixels of the canvas. */
+/** Input on the image: mouse, pen, fingers, wheel and keys become calls. Positions are in CSS pixels of the canvas. */
 
 export interface Gestures {
   /** Where one pointer drags: brightness and contrast, or the place. */

@@ -1,4 +1,4 @@
-/** Which class the heatmap speaks for, how strongly it covers the picture, and what its colours mean. */
+/** Heatmap controls: class, opacity, legend. */
 
 import type { Manifest } from "../../core/api";
 import { freshId, h, sentence } from "../dom";
