@@ -22,6 +22,7 @@ from pocketcxr.audit.criteria import criteria_tables
 from pocketcxr.audit.stored_record import headline_of
 from pocketcxr.files import write_json, write_text
 from pocketcxr.report.tables import present
+from pocketcxr.reporting.run_record import shown_command
 from pocketcxr.run_folder import RunFolder
 
 ROOT = Path(__file__).parent.parent
@@ -99,7 +100,7 @@ def _of_shipped(run: Path) -> dict[str, Any]:
         chosen = ("key", "title", "scope", "outcome", "words")
         record["audit"] = {
             "headline": headline_of(audit),
-            "command": audit.get("command", ""),
+            "command": shown_command(audit.get("command", "")),
             "criteria": [{key: one.get(key) for key in chosen} for one in criteria_tables(audit)],
             "sections": {
                 one["key"]: {key: one[key] for key in ("title", "summary", "measures")}
