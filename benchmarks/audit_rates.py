@@ -1,8 +1,8 @@
-"""How often does the data audit catch a planted fault, and how often does it blame a clean set?
+"""Detection rate of the data audit: planted faults that it finds, and false alarms on clean sets.
 
-For every seed a clean set of drawn films is split and audited, then the same set with each fault of
+For every seed a clean set of synthetic X-rays is split and audited, then the same set with each fault of
 `planted_faults` in it, then a confounded set (one class from one hospital). A fault is caught when a
-gate that names it fails; a false alarm is any failed gate on the clean set. Other gates that fail are listed.
+criterion that names it fails; a false alarm is any failed criterion on the clean set. Others that fail are listed.
 
     python benchmarks/audit_rates.py --seeds 20 --out runs/benchmarks/audit_rates.json
 
@@ -41,11 +41,11 @@ NAMED_BY = {
     "border": {"cues.border"},
     "confounded": {"confounding.source"},
 }
-"""The gates of which at least one must fail for a fault to count as caught."""
+"""The criteria of which at least one must fail for a fault to count as caught."""
 
 
-def failed_gates(rows: list[IndexRow], folder: Path, *, seed: int, leaks_only: bool = False) -> list[str]:
-    """Audit a table as `pocketcxr audit` does and return the keys of the gates that failed."""
+def failed_criteria(rows: list[IndexRow], folder: Path, *, seed: int, leaks_only: bool = False) -> list[str]:
+    """Audit a table as `pocketcxr audit` does and return the keys of the criteria that failed."""
     dataset = open_dataset(
         rows, TASK, size=SIZE, cache=folder / "cache", unlabelled=True, leaks=True, workers=1, progress=False
     )
@@ -53,22 +53,22 @@ def failed_gates(rows: list[IndexRow], folder: Path, *, seed: int, leaks_only: b
         sections = (leak_section(dataset.rows, dataset.pixels, find_copies(dataset)),)
     else:
         sections = audit_data(rows, dataset, seed=seed, progress=False)
-    gates = [one for one in load_criteria() if one.scope == "data"]
-    return [result.criterion.key for result in failed(evaluate_criteria(sections, gates))]
+    criteria = [one for one in load_criteria() if one.scope == "data"]
+    return [result.criterion.key for result in failed(evaluate_criteria(sections, criteria))]
 
 
 def one_seed(seed: int, *, patients: int, size: int) -> dict[str, list[str]]:
-    """Failed gates of the clean set, of each fault and of the confounded set."""
+    """Failed criteria of the clean set, of each fault and of the confounded set."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         drawn = _drawn(folder / "clean", seed, patients=patients, size=size, confounded=False)
-        found = {"clean": failed_gates(drawn, folder, seed=seed)}
+        found = {"clean": failed_criteria(drawn, folder, seed=seed)}
         for fault in FAULTS:
             rows = plant_fault(drawn, fault, out=folder / fault, seed=seed)
-            # A moved or copied film changes nothing for the other sections, which the clean set has been through.
-            found[fault] = failed_gates(rows, folder, seed=seed, leaks_only=fault in FAULTS[:2])
-        trap = _drawn(folder / "trap", seed, patients=patients, size=size, confounded=True)
-        return found | {"confounded": failed_gates(trap, folder, seed=seed)}
+            # A moved or copied image changes nothing for the other sections, which were computed on the clean set.
+            found[fault] = failed_criteria(rows, folder, seed=seed, leaks_only=fault in FAULTS[:2])
+        confounded = _drawn(folder / "confounded", seed, patients=patients, size=size, confounded=True)
+        return found | {"confounded": failed_criteria(confounded, folder, seed=seed)}
 
 
 def _drawn(folder: Path, seed: int, *, patients: int, size: int, confounded: bool) -> list[IndexRow]:
@@ -77,7 +77,7 @@ def _drawn(folder: Path, seed: int, *, patients: int, size: int, confounded: boo
 
 
 def rates(runs: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, float | int | str]]:
-    """Per set: how often the fault was caught (clean: how often any gate failed), with an exact 95 % interval."""
+    """Per set: how often the fault was caught (clean: how often any criterion failed), with an exact 95 % interval."""
     table = {}
     for name in ("clean", *NAMED_BY):
         hits = [bool(NAMED_BY[name] & set(run[name])) if name in NAMED_BY else bool(run[name]) for run in runs.values()]
@@ -90,7 +90,7 @@ def rates(runs: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, float | 
             "rate": float(np.mean(hits)),
             "low": low,
             "high": high,
-            "other_gates_that_failed": ", ".join(others),
+            "other_criteria_that_failed": ", ".join(others),
         }
     return table
 
@@ -114,7 +114,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = {"patients": options.patients, "size": options.size}
     before = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
-    runs = before.get("failed_gates", {}) if before.get("settings") == settings else {}
+    runs = before.get("failed_criteria", before.get("failed_gates", {})) if before.get("settings") == settings else {}
     for seed in range(options.seeds):
         if str(seed) in runs:
             continue
@@ -122,14 +122,14 @@ def main() -> None:
         runs[str(seed)] = one_seed(seed, **settings)
         print(f"seed {seed}: {time.perf_counter() - started:.0f} s, {runs[str(seed)]}", flush=True)
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        result = {"settings": settings, "rates": rates(runs), "failed_gates": runs}
+        result = {"settings": settings, "rates": rates(runs), "failed_criteria": runs}
         options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"\n{'set':18}{'':14}{'rate':>8}  95 % interval   other gates that failed")
+    print(f"\n{'set':18}{'':14}{'rate':>8}  95 % interval   other criteria that failed")
     for name, row in rates(runs).items():
         share = f"{row['hits']}/{row['sets']}"
         print(
             f"{name:18}{row['what']:14}{share:>8}  {row['low']:.2f} to {row['high']:.2f}    "
-            f"{row['other_gates_that_failed'] or '-'}"
+            f"{row['other_criteria_that_failed'] or '-'}"
         )
 
 

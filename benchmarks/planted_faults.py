@@ -1,6 +1,6 @@
-"""Faults planted into a drawn set, one at a time, so that an audit can be asked whether it finds them.
+"""Faults planted into a synthetic set, one at a time, so that an audit can be asked whether it finds them.
 
-They are traps of the public COVID-19 collections in pure form; `benchmarks/audit_rates.py` measures how often
+They are the known faults of the public COVID-19 collections, one by one; `benchmarks/audit_rates.py` measures how often
 each is caught, and how often a clean set is blamed.
 """
 
@@ -31,22 +31,22 @@ _MARKED_CLASS = "covid19"
 
 
 def plant_fault(rows: Sequence[IndexRow], fault: str, *, out: Path, seed: int) -> list[IndexRow]:
-    """Return the split table of a drawn set with one fault in it; the given films stay as they are.
+    """Return the split table of a synthetic set with one fault in it; the given images stay as they are.
 
-    ``leaked-patient``: one film of a training patient moves to the test split. ``re-encoded-copy``: the test split gets
-    a training film, cropped by 3 %, smaller, recompressed and without its patient's number. ``corner-marker``,
-    ``border``: every film of the class covid19, and no other, bears a small white square in a corner, or a dark frame;
-    all films are stored anew, alike, so that the files themselves tell nothing.
+    ``leaked-patient``: a training patient's image moves to the test split. ``re-encoded-copy``: the test split gets
+    a training image, cropped by 3 %, smaller, recompressed and without its patient's number. ``corner-marker``,
+    ``border``: every image of the class covid19, and no other, has a small white square in a corner, or a dark frame;
+    all images are stored anew, alike, so that the files themselves tell nothing.
 
     Args:
         rows: a split table, with labels and hashes.
         fault: one of `FAULTS`.
-        out: folder for the films that are written.
-        seed: which patient, which film.
+        out: folder for the images that are written.
+        seed: which patient, which image.
 
     Raises:
         ConfigError: an unknown fault.
-        DataError: no patient with two films in the training split.
+        DataError: no patient with two images in the training split.
     """
     if fault not in FAULTS:
         raise ConfigError(f"fault: expected one of {', '.join(FAULTS)}, found {fault!r}")
@@ -60,13 +60,13 @@ def plant_fault(rows: Sequence[IndexRow], fault: str, *, out: Path, seed: int) -
 
 
 def _leaked(rows: Sequence[IndexRow], rng: np.random.Generator) -> list[IndexRow]:
-    films: dict[str, list[int]] = defaultdict(list)
+    images: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         if row.split == "train" and row.patient_id:
-            films[row.patient_id].append(i)
-    several = [members for members in films.values() if len(members) > 1]
+            images[row.patient_id].append(i)
+    several = [members for members in images.values() if len(members) > 1]
     if not several:
-        raise DataError("planting a leak: no patient has two films in the training split; draw more patients")
+        raise DataError("planting a leak: no patient has two images in the training split; draw more patients")
     moved = several[int(rng.integers(len(several)))][0]
     return [dataclasses.replace(row, split="test") if i == moved else row for i, row in enumerate(rows)]
 
@@ -103,7 +103,7 @@ def _picture(row: IndexRow) -> Image.Image:
 
 
 def _indexed(row: IndexRow, path: Path, **changes: str) -> IndexRow:
-    """The row with the new file's own facts."""
-    facts = read_metadata(path)
-    measured = {name: facts[name] for name in ("sha256", "perceptual_hash", "width", "height", "bytes")}
+    """The row with the new file's own metadata."""
+    metadata = read_metadata(path)
+    measured = {name: metadata[name] for name in ("sha256", "perceptual_hash", "width", "height", "bytes")}
     return dataclasses.replace(row, path=str(path), **measured, **changes)

@@ -51,12 +51,7 @@ def label_rows(rows: Sequence[IndexRow], task: Task) -> list[IndexRow]:
 
 
 def assign_splits(
-    rows: Sequence[IndexRow],
-    task: Task,
-    *,
-    fractions: Sequence[float] = FRACTIONS,
-    seed: int = 0,
-    keep: bool = False,
+    rows: Sequence[IndexRow], task: Task, *, fractions: Sequence[float] = FRACTIONS, seed: int = 0, keep: bool = False
 ) -> list[IndexRow]:
     """Assign the images of a task to train, calibration and test.
 
