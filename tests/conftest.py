@@ -115,7 +115,7 @@ a mean brightness below 0.2 is lateral, above 0.8 a CT slice."""
 
 @pytest.fixture(scope="session")
 def tiny_gated_path(tiny_model: bytes, tiny_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the tiny bundle with the learned input gate `TINY_GATE`."""
+    """Return the tiny bundle with the learned input filter `TINY_GATE`."""
     import dataclasses
 
     onnx = pytest.importorskip("onnx", reason="needs the extra train, to write a tiny ONNX model")

@@ -115,9 +115,9 @@ def test_drawn_ood_images_are_the_same_by_seed_have_contrast_and_differ():
 
 
 def test_a_screenshot_shows_the_whole_image_small():
-    film = np.full((3, 96, 96), 137, dtype=np.uint8)
-    shown = screenshots(film, seed=0)
-    assert shown.shape == film.shape
+    images = np.full((3, 96, 96), 137, dtype=np.uint8)
+    shown = screenshots(images, seed=0)
+    assert shown.shape == images.shape
     shares = (shown == 137).mean(axis=(1, 2))
     assert ((shares > 0.08) & (shares < 0.5)).all()
-    assert screenshots(film[:0], seed=0).shape == (0, 96, 96)
+    assert screenshots(images[:0], seed=0).shape == (0, 96, 96)

@@ -30,7 +30,7 @@ IMAGES = 24
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory, picture):
-    root = tmp_path_factory.mktemp("films") / "set"
+    root = tmp_path_factory.mktemp("images") / "set"
     for seed in range(IMAGES):
         picture(root / ("normal", "covid19")[seed % 2] / f"{seed}.png", seed, size=64)
     picture(root / "tuberculosis" / "t.png", 99)

@@ -93,15 +93,15 @@ def test_reference_copies_are_found_and_other_people_are_not_joined(manifest, tm
     for path, line in manifest.items():
         groups[line["near_duplicate_group"]].append(path)
     copies = [path for members in groups.values() if len(members) > 1 for path in members][:60]
-    strangers = [path for path in sorted(manifest) if len(groups[manifest[path]["near_duplicate_group"]]) == 1][::250]
-    chosen = copies + strangers
+    others = [path for path in sorted(manifest) if len(groups[manifest[path]["near_duplicate_group"]]) == 1][::250]
+    chosen = copies + others
     (tmp_path / "t.csv").write_text("path,finding\n" + "".join(f"{DATA / path},normal\n" for path in chosen))
     index = build_index([tmp_path / "t.csv"], progress=False)
     found = {row.path.removeprefix(f"{DATA}/"): row.duplicate_group for row in index.rows}
     for members in groups.values():
         present = [path for path in members if path in copies]
         assert len({found[path] for path in present}) <= 1
-    assert len({found[path] for path in strangers}) == len(strangers)
+    assert len({found[path] for path in others}) == len(others)
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def read_table(table):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """Folder and rows of 48 patients at a small size, with masks."""
-    out = tmp_path_factory.mktemp("phantom")
+    out = tmp_path_factory.mktemp("synthetic")
     return out, read_table(draw_synthetic_xrays(out, patients=48, seed=5, size=128, masks=True, progress=False))
 
 
@@ -110,8 +110,8 @@ def test_a_dicom_reads_back_as_the_tones_that_were_stored(drawn):
         tones = np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
         assert tones.min() == pytest.approx(0, abs=0.02)
         assert tones.max() == pytest.approx(1, abs=0.06)
-        film = 1 - tones if dicom.PhotometricInterpretation == "MONOCHROME1" else tones
-        assert np.abs(read_image(path).pixels - film).max() < 2e-3
+        image = 1 - tones if dicom.PhotometricInterpretation == "MONOCHROME1" else tones
+        assert np.abs(read_image(path).pixels - image).max() < 2e-3
 
 
 def test_copies_are_the_same_image_without_a_patient(drawn):
