@@ -103,7 +103,7 @@ def tiny_model(tiny_manifest: Manifest) -> bytes:
     return model.SerializeToString()
 
 
-TINY_GATE = InputFilter(
+TINY_FILTER = InputFilter(
     kinds=("frontal", "lateral", "ct"),
     accept="frontal",
     threshold=0.5,
@@ -114,8 +114,8 @@ a mean brightness below 0.2 is lateral, above 0.8 a CT slice."""
 
 
 @pytest.fixture(scope="session")
-def tiny_gated_path(tiny_model: bytes, tiny_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the tiny bundle with the learned input filter `TINY_GATE`."""
+def tiny_filter_path(tiny_model: bytes, tiny_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tiny bundle with the learned input filter `TINY_FILTER`."""
     import dataclasses
 
     onnx = pytest.importorskip("onnx", reason="needs the extra train, to write a tiny ONNX model")
@@ -136,7 +136,7 @@ def tiny_gated_path(tiny_model: bytes, tiny_manifest: Manifest, tmp_path_factory
         ]
     )
     model.graph.output.append(helper.make_tensor_value_info("input_kind", TensorProto.FLOAT, ["n", 3]))
-    manifest = dataclasses.replace(tiny_manifest, input_filter=TINY_GATE)
+    manifest = dataclasses.replace(tiny_manifest, input_filter=TINY_FILTER)
     next(entry for entry in model.metadata_props if entry.key == MANIFEST_KEY).value = manifest.to_json()
     path = tmp_path_factory.mktemp("gated") / "tiny-gated.onnx"
     path.write_bytes(seal(model.SerializeToString()))

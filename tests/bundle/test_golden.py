@@ -38,8 +38,8 @@ def test_the_bundle_meets_its_own_golden_vectors(bundle, written):
     assert set(check_golden(bundle, golden).values()) == {0.0}
 
 
-def test_the_learned_input_filter_is_a_sixth_array_and_must_be_ported_too(tiny_gated_path, bundle, tmp_path):
-    filtered = load_bundle(tiny_gated_path, threads=1)
+def test_the_learned_input_filter_is_a_sixth_array_and_must_be_ported_too(tiny_filter_path, bundle, tmp_path):
+    filtered = load_bundle(tiny_filter_path, threads=1)
     path = tmp_path / "gated.golden.npz"
     write_golden(path, filtered, drawn_inputs(32), sha256=filtered.sha256)
     golden = read_golden(path)
@@ -48,9 +48,9 @@ def test_the_learned_input_filter_is_a_sixth_array_and_must_be_ported_too(tiny_g
         check_golden(bundle, golden)
 
 
-def test_an_input_filter_that_the_golden_vectors_lack_is_refused(tiny_gated_path, written):
+def test_an_input_filter_that_the_golden_vectors_lack_is_refused(tiny_filter_path, written):
     with pytest.raises(BundleError, match=r"output input_kind: expected shape none, found \[6, 3\]"):
-        check_golden(load_bundle(tiny_gated_path, threads=1), read_golden(written))
+        check_golden(load_bundle(tiny_filter_path, threads=1), read_golden(written))
 
 
 def test_swapped_axes_are_found(bundle, written):

@@ -21,9 +21,9 @@ def predictor(bundle):
 
 
 @pytest.fixture(scope="session")
-def gated(tiny_gated_path):
+def gated(tiny_filter_path):
     """Return the predictor of the tiny bundle with a learned input gate."""
-    return Predictor(load_bundle(tiny_gated_path, threads=1))
+    return Predictor(load_bundle(tiny_filter_path, threads=1))
 
 
 @pytest.fixture(scope="session")

@@ -162,9 +162,9 @@ def test_model_tells_what_the_manifest_says(service, predictor):
     assert found["input_gate"] is None
 
 
-def test_a_learned_gate_refuses_over_http_as_in_predict(start, tiny_gated_path, pictures):
-    filtered = Predictor(load_bundle(tiny_gated_path, threads=1))
-    service = start(bundle=str(tiny_gated_path))
+def test_a_learned_gate_refuses_over_http_as_in_predict(start, tiny_filter_path, pictures):
+    filtered = Predictor(load_bundle(tiny_filter_path, threads=1))
+    service = start(bundle=str(tiny_filter_path))
     learned = filtered.bundle.manifest.input_filter
     assert service.client.get("/v1/model").json()["input_gate"]["words"] == learned.words
     codes = set()

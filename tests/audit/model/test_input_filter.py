@@ -24,9 +24,9 @@ FOREIGN = {
 
 
 @pytest.fixture(scope="module")
-def decide(tiny_gated_path):
+def decide(tiny_filter_path):
     """The tiny bundle with a learned input filter: bright pictures are CT slices to it, dark ones laterals."""
-    predictor = Predictor(load_bundle(tiny_gated_path, threads=1))
+    predictor = Predictor(load_bundle(tiny_filter_path, threads=1))
     return lambda radiograph: predictor.predict_image(radiograph, "")
 
 
