@@ -232,12 +232,12 @@ def tables(record: dict[str, Any]) -> str:
     lines = [
         f"{record['date']}, load average {record['load_average']:.0f}, least of {record['rounds']} rounds.",
         "",
-        "| one film, ms | 224 px | 160 px |",
+        "| one image, ms | 224 px | 160 px |",
         "| --- | --- | --- |",
         f"| decoding alone | {ms['decode 224']:.1f} | {ms['decode 160']:.1f} |",
         f"| reading: decoding, file, grey samples, contrast | {ms['read 224']:.1f} | {ms['read 160']:.1f} |",
         f"| resize | {ms['resize 224']:.1f} | {ms['resize 160']:.1f} |",
-        f"| gate, decision, JSON | {rest:.1f} | {rest:.1f} |",
+        f"| input filter, decision, JSON | {rest:.1f} | {rest:.1f} |",
     ]
     for size in SIZES:
         lines += [

@@ -39,7 +39,7 @@ def _network(name: str, found: dict[str, Any], record: dict[str, Any]) -> str:
     lines = [
         f"**{name[0].upper() + name[1:]}** ({record['date']}, {record['processors']} processors, load average {busy})",
         "",
-        f"| one film of {record['side']} x {record['side']}, process start to answer | s | processor s | {_RATIOS} |",
+        f"| one image of {record['side']} x {record['side']}, process start to answer | s | processor s | {_RATIOS} |",
         _SIX_COLUMNS,
     ]
     ours = found["start"]["pocketcxr"]
@@ -48,8 +48,8 @@ def _network(name: str, found: dict[str, Any], record: dict[str, Any]) -> str:
         values = [f"{statistics.median(times[key]):.2f}" for key in ("s", "cpu_s")]
         lines.append(_row(rival, values, ratios, BARS.get(("start", rival))))
     kind = f"{record['mean_kb_per_film']} KB each, {record['films']}"
-    films = f"{record['files']:,} such films ({kind}), {record['workers']} processes"
-    lines += ["", f"| {films} | per s | processor ms each | {_RATIOS} |", _SIX_COLUMNS]
+    images = f"{record['files']:,} such images ({kind}), {record['workers']} processes"
+    lines += ["", f"| {images} | per s | processor ms each | {_RATIOS} |", _SIX_COLUMNS]
     ours = found["folder"]["pocketcxr"]
     for rival, rates in found["folder"].items():
         if "skipped" in rates:
