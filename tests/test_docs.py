@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,16 @@ def test_the_reference_of_errors_names_every_exit_code_and_exception(reference):
     for value in vars(errors).values():
         if isinstance(value, type) and issubclass(value, errors.PocketCxrError):
             assert f"`{value.__name__}`" in tree
+
+
+def test_the_reference_of_the_audit_names_every_measure_that_a_criterion_limits(reference):
+    from pocketcxr.audit.criteria import load_criteria
+
+    measures, criteria = reference.GENERATED["measures"](), reference.GENERATED["criteria"]()
+    keys = re.findall(r"^\| `([^`]+)` \|", measures, flags=re.MULTILINE)
+    for one in load_criteria():
+        assert any(fnmatch(one.key, key) for key in keys), one.key
+        assert f"(`{one.key}`)" in criteria
 
 
 def test_every_folder_holds_at_most_twelve_files_or_is_explained(reference):

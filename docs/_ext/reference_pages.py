@@ -36,6 +36,7 @@ GENERATED = {
     "http-problems": http_interface.problems,
     "large-folders": layout.large_folders,
     "layers": layout.layers,
+    "measures": report_fields.measures,
     "packages": layout.packages,
     "python-api": python_api.page,
     "run-folder": layout.run_folder,
