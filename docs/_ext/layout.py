@@ -17,7 +17,7 @@ LARGEST_FOLDER = 12
 SUFFIXES = {".py", ".toml", ".ts", ".css", ".html", ".j2"}
 
 REASONS = {
-    "src/pocketcxr/audit/model": "one measurement per file, each a section of the audit, and what they share",
+    "src/pocketcxr/audit/model/probes": "one measurement per file, each a section of the audit",
     "src/pocketcxr/data": "one step from folder to split per file",
     "src/pocketcxr/inference": "one class or function of the way from file to answer per file",
     "src/pocketcxr/pipeline": "one stage of a run per file",
