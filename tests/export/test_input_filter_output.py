@@ -20,9 +20,9 @@ import onnxruntime  # noqa: E402
 
 from pocketcxr.export.export import export_student  # noqa: E402
 from pocketcxr.export.onnx_export import core_graph  # noqa: E402
+from pocketcxr.export.randomised import _layers  # noqa: E402
 from pocketcxr.models.input_filter import InputKindNetwork, InputKindSpec  # noqa: E402
 from pocketcxr.models.networks import NetworkSpec, build_network  # noqa: E402
-from pocketcxr.pipeline.randomised import _layers  # noqa: E402
 
 KINDS = ("frontal", "lateral", "ct", "cropped")
 

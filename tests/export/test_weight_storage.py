@@ -16,10 +16,10 @@ from pocketcxr.export.export import write_bundle  # noqa: E402
 from pocketcxr.export.int8.core import constants, float_core, session  # noqa: E402
 from pocketcxr.export.novelty import NoveltyReference  # noqa: E402
 from pocketcxr.export.onnx_tail import attach_tail  # noqa: E402
+from pocketcxr.export.randomised import randomised_bundle  # noqa: E402
 from pocketcxr.export.weight_storage import store_weights  # noqa: E402
 from pocketcxr.inference.session import load_bundle  # noqa: E402
 from pocketcxr.models.stored_weights import widened  # noqa: E402
-from pocketcxr.pipeline.randomised import randomised_bundle  # noqa: E402
 
 SIZE, FEATURES = 32, 160
 LAYERS = {  # shape of the weights, strides, pads, groups

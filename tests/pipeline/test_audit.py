@@ -10,9 +10,9 @@ from pocketcxr.bundle.format import read_bundle, read_manifest
 from pocketcxr.cli import main
 from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import ConfigError, ReleaseError
+from pocketcxr.export.release_check import audit_mark
 from pocketcxr.pipeline.audit import run_audit
 from pocketcxr.pipeline.distill import run_distill
-from pocketcxr.pipeline.release_check import audit_mark
 from pocketcxr.pipeline.run import Run
 from pocketcxr.pipeline.stages import run_export
 from pocketcxr.run_folder import student_sha256

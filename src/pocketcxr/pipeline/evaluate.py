@@ -18,6 +18,7 @@ from pocketcxr.evaluation.metrics import macro_auroc
 from pocketcxr.evaluation.model_result import calibrate, model_results
 from pocketcxr.evaluation.scoring import calibration_positions, score
 from pocketcxr.export.export import export_student
+from pocketcxr.export.release_check import audit_mark
 from pocketcxr.export.storages import BYTES
 from pocketcxr.files import write_json
 from pocketcxr.inference.session import load_bundle
@@ -26,7 +27,6 @@ from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
 from pocketcxr.models.networks import Student
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.input_filter import fitted_input_filter
-from pocketcxr.pipeline.release_check import audit_mark
 from pocketcxr.pipeline.run import notes
 from pocketcxr.report.evaluate import evaluate_predictors
 from pocketcxr.run_folder import checkpoint

@@ -174,7 +174,7 @@ def _randomised(path: Path, *, seed: int) -> Callable[[], Iterable[tuple[str, Pr
     """Randomised copies of a bundle, for the saliency check; None without onnx, which takes the bundle apart."""
     if importlib.util.find_spec("onnx") is None:
         return None
-    from pocketcxr.pipeline.randomised import randomised_bundle
+    from pocketcxr.export.randomised import randomised_bundle
 
     return randomised_bundle(path, seed=seed)
 

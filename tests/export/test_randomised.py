@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pocketcxr.errors import BundleError
+from pocketcxr.export.randomised import randomised_bundle
 from pocketcxr.inference.session import load_bundle
-from pocketcxr.pipeline.randomised import randomised_bundle
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A bundle with weights replaced by noise, layer by layer from the output: the models that the saliency check needs.
 
 Adebayo et al. (2018), *Sanity Checks for Saliency Maps*, cascading randomisation. It works on the exported graph, so
-that what is checked is what ships; it lies here because reading the graph needs onnx, which the audit must not.
+that what is checked is what ships.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 
 from pocketcxr.bundle.contract import INPUT_NAME, OUTPUT_NAMES, ModelOutputs
 from pocketcxr.bundle.format import read_bundle, verify
 from pocketcxr.errors import BundleError
+from pocketcxr.export.int8.core import session
 from pocketcxr.models.stored_weights import widened
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def randomised_bundle(path: Path, *, seed: int = 0) -> Callable[[], Iterable[tup
     def versions() -> Iterator[tuple[str, Predict]]:
         for share, words in _STEPS:
             count = max(1, round(share * len(layers)))
-            yield words, _session(_permuted(model, [name for names in layers[-count:] for name in names], seed))
+            yield words, _predict(_permuted(model, [name for names in layers[-count:] for name in names], seed))
 
     return versions
 
@@ -92,13 +92,7 @@ def _layers(model: onnx.ModelProto) -> list[list[str]]:
 
 def _origin(name: str, made_by: dict[str, onnx.NodeProto]) -> str:
     """The stored tensor behind a layer's input: widened, reshaped or dequantised on the way."""
-    while name in made_by and made_by[name].op_type in {
-        "Cast",
-        "DequantizeLinear",
-        "Reshape",
-        "Transpose",
-        "Unsqueeze",
-    }:
+    while name in made_by and made_by[name].op_type in _PASSING:
         name = made_by[name].input[0]
     return name
 
@@ -115,14 +109,11 @@ def _permuted(model: onnx.ModelProto, names: Sequence[str], seed: int) -> onnx.M
     return changed
 
 
-def _session(model: onnx.ModelProto) -> Predict:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+def _predict(model: onnx.ModelProto) -> Predict:
+    graph = session(model)
 
     def predict(images: NDArray[np.float32], /) -> ModelOutputs:
-        outputs: Sequence[Any] = session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
+        outputs: Sequence[Any] = graph.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
         return ModelOutputs(*outputs)
 
     return predict

@@ -16,7 +16,7 @@ from pocketcxr.errors import ReleaseError
 from pocketcxr.run_folder import student_sha256
 
 if TYPE_CHECKING:
-    from pocketcxr.pipeline.run import Run
+    from pocketcxr.run_folder import RunFolder
 
 _LOGGER = logging.getLogger("pocketcxr")
 
@@ -30,7 +30,7 @@ class Mark:
     suffix: str = ""
 
 
-def audit_mark(run: Run, *, force: bool) -> Mark:
+def audit_mark(run: RunFolder, *, force: bool) -> Mark:
     """Read the run's audit and decide whether its student may be exported, and with which mark.
 
     Args:
@@ -70,7 +70,7 @@ def audit_mark(run: Run, *, force: bool) -> Mark:
     return Mark(entry, (limit, *_data_limits(outcome.failed("data"))), " (FAILED ITS AUDIT)")
 
 
-def _not_audited(run: Run, why: str) -> Mark:
+def _not_audited(run: RunFolder, why: str) -> Mark:
     limit = f"Not audited ({why}): nobody has measured whether it reads the lungs or the source of the image."
     _LOGGER.info("bundle is marked as not audited (%s); run  pocketcxr audit %s  and export again", why, run.folder)
     return Mark({"outcome": "not audited", "why": why}, (limit,))
