@@ -1,4 +1,4 @@
-"""Turn scores into probabilities that mean what they say, and measure how far they do.
+"""Temperature scaling, conformal prediction sets and calibration errors.
 
 Temperature (Guo et al. 2017, arXiv 1706.04599), split conformal sets (Sadinle, Lei and Wasserman 2019, "LAC"), expected
 calibration error and Brier score. Everything is fitted on the calibration split and only measured on the test split.
@@ -77,7 +77,7 @@ def conformal_quantile(probabilities: ArrayLike, labels: ArrayLike, *, coverage:
 
     Split conformal prediction with the score ``1 - p(truth)`` (LAC) and the finite-sample correction: the
     ``ceil((n + 1) * coverage)``-th smallest score. With too few images for the coverage asked, q is 1 and every set
-    holds all classes, which is the only honest answer. The promise holds for images exchangeable with the calibration
+    holds all classes, the only set that keeps the promise. It holds for images exchangeable with the calibration
     split, averaged over them: not per class, not per hospital. Raised by 1e-6, so that another runtime's last digits
     never cost coverage.
 

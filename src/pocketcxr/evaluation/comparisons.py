@@ -1,4 +1,4 @@
-"""Is one model better than another on the same images? Paired tests, each saying what it assumes.
+"""Paired tests of two models on the same images, each with what it assumes.
 
 The bootstrap over patients is the one to trust: it keeps a patient's images together. McNemar (1947, exact) and DeLong
 (1988, in the O(n log n) form of Sun and Xu 2014, IEEE Signal Processing Letters 21, section III) treat images as

@@ -1,4 +1,4 @@
-"""How figures are made: the settings of an evaluation."""
+"""Settings of an evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prediction costs: measured where it can be, brought by the caller where a training framework must look.
+"""Costs of a prediction: latency and memory are measured here, counts of a network come from the caller.
 
 Evaluation never imports a framework. Parameters and multiply-accumulates (MACs) of a PyTorch network come from
 `pocketcxr.models.costs`; latency is measured here from plain callables, memory from fresh processes.

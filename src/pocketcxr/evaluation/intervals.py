@@ -1,4 +1,4 @@
-"""Intervals that respect patients: two images of one person are not two independent observations.
+"""Confidence intervals by patient: two images of one person are not two independent observations.
 
 Patients are resampled with replacement, with all their images (cluster bootstrap, percentile interval). A figure that
 does not exist in a resample, because a class is missing from it, is skipped there and counted.

@@ -1,4 +1,4 @@
-"""Thresholds a clinic can use, chosen on the calibration split only and never on the images that give the figures."""
+"""Thresholds for screening and confirming, chosen on the calibration split and never on the test split."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def choose_operating_points(
 
     A threshold lies halfway between two neighbouring scores, so that rounding in another runtime does not flip images.
     Equal scores are never separated. A point that could only be met by calling every image the same (screening
-    specificity 0, confirming sensitivity 0) is left out: such a threshold would be no test at all. How many images the
+    specificity 0, confirming sensitivity 0) is left out: such a threshold separates nobody. How many images the
     choice rests on is written into `chosen_on`, because 95 % of 12 patients is a rough figure.
 
     Args:

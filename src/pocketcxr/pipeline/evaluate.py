@@ -100,9 +100,9 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
             "audit": mark.entry,
         },
     }
-    gate = fitted_input_filter(run)
-    if gate is not None:
-        records["run"]["input_gate"] = gate[2]
+    fitted = fitted_input_filter(run)
+    if fitted is not None:
+        records["run"]["input_gate"] = fitted[2]
     path = export_student(
         network,
         spec,
@@ -114,7 +114,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
         licence=_RESEARCH_LICENCE,
         records=records,
         warnings=mark.limits,
-        input_filter=None if gate is None else gate[:2],
+        input_filter=None if fitted is None else fitted[:2],
         aspect=run.experiment.data.aspect,
         storage=storage,
         measure=lambda bundle: test_figures(run, dataset, bundle),  # of the file, not of the network it was made from

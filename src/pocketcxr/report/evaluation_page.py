@@ -1,4 +1,4 @@
-"""One self-contained HTML page that a person would like to read: no script, no request to anywhere."""
+"""The evaluation as one self-contained HTML page: no script, no request to anywhere."""
 
 from __future__ import annotations
 

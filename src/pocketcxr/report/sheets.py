@@ -1,4 +1,4 @@
-"""Picture sheets of an audit: small films side by side, drawn with their captions in one PNG."""
+"""Picture sheets of an audit: small radiographs side by side, drawn with their captions in one PNG."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What an audit finds: measures with words beside them, tables and pictures, in sections.
+"""Elements of a report: measures with their meaning, tables, pictures and sections; cells and rows of figures.
 
-Data audit and model audit return sections; gates, report, JSON, checklist and model card are made from sections and
+Data audit and model audit return sections; criteria, report, JSON, checklist and model card are made from sections and
 from nothing else, so that every figure stands in one place.
 """
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Measure:
     """One figure of an audit, with what it means and what to do about it.
 
-    `key` is its name for gates and JSON, dotted and lower case (``duplicates.across_splits``). `value` is None where it
-    cannot be measured on these data, and `why` says the reason. `low`, `high` bound the 95 % interval, None where there
-    is none. `images` is how many images it rests on. `unit` is ``share`` (0 to 1), ``count``, ``auroc`` (0.5 is a
+    `key` is its name for criteria and JSON, dotted and lower case (``duplicates.across_splits``). `value` is None where
+    it cannot be measured on these data, and `why` says the reason. `low`, `high` bound the 95 % interval, None where
+    there is none. `images` is how many images it rests on. `unit` is ``share`` (0 to 1), ``count``, ``auroc`` (0.5 is a
     guess) or another word that the report may print.
     """
 
@@ -47,7 +47,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the report: bytes of a PNG or SVG (`media_type`), with words for those who cannot see it."""
+    """A picture of the report: bytes of a PNG or SVG (`media_type`), with a text for those who cannot see it."""
 
     title: str
     data: bytes
@@ -58,7 +58,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """One question of an audit: a `title` that asks it, a `summary` that answers it in a sentence or two."""
+    """One section of an audit: its `title`, and a `summary` of its result in a sentence or two."""
 
     key: str
     title: str
