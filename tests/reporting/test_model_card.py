@@ -10,6 +10,7 @@ import warnings
 import pytest
 
 from pocketcxr.data.rows import read_rows
+from pocketcxr.errors import MissingExtraError
 from pocketcxr.pipeline.documents import write_documents
 from pocketcxr.reporting.card_tables import source
 from pocketcxr.reporting.front_matter import LICENCE_FILE, metadata
@@ -58,6 +59,12 @@ def test_the_hub_reads_the_figures_that_the_evaluation_wrote(record):
     by_source = {one.dataset_name for one in card.data.eval_results} - {"hillside, quay"}
     assert by_source == {"hillside", "quay"}
     assert hub.ModelCardData(**card.data.to_dict()).license_name == "pocketcxr-research-only"
+
+
+def test_without_huggingface_hub_one_line_says_what_to_install(record, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"huggingface_hub.*pip install 'pocketcxr\[evaluate\]'"):
+        model_card(record)
 
 
 def test_the_card_has_the_sections_of_the_hubs_template(record):

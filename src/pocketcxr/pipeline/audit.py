@@ -21,7 +21,7 @@ from pocketcxr.audit.stored_record import criteria_section
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
 from pocketcxr.data.splits.assign import label_rows
-from pocketcxr.errors import ConfigError, DataError
+from pocketcxr.errors import ConfigError, DataError, require_extra
 from pocketcxr.files import write_json
 from pocketcxr.labels import TASKS, load_task
 from pocketcxr.pipeline.documents import write_documents
@@ -115,6 +115,8 @@ def run_audit(
             subject.out.with_name(f"{subject.out.name}-{slug(model.name)}") if subject.run and not out else subject.out
         )
         subject = dataclasses.replace(subject, out=own, run=None, bundle=None, model=model.name)
+    if subject.run is not None:
+        require_extra("evaluate", "huggingface_hub")  # for its model card
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     dataset = _pictures(rows, chosen, cache=cache, size=SIZE, aspect="squash", progress=progress)
