@@ -20,7 +20,7 @@ def add_commands(commands: Commands) -> None:
         "serve",
         _serve,
         needs=("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client"),
-        summary="answer over HTTP with a bundle; needs no training framework",
+        summary="serve predictions over HTTP; needs no training framework",
         examples="  pocketcxr serve\n"
         "  pocketcxr serve --bundle runs/mine/bundle/student.onnx --port 8080\n"
         "  pocketcxr serve --host 0.0.0.0 --token-file token.txt      reachable by others: a token is needed\n\n"
@@ -36,13 +36,13 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--max-file-mb", type=int, default=64, metavar="N", help="largest file (default 64)")
     parser.add_argument("--max-files", type=int, default=16, metavar="N", help="files in one request (default 16)")
     parser.add_argument(
-        "--max-megapixels", type=float, default=64, metavar="N", help="largest picture (default 64, which is the most)"
+        "--max-megapixels", type=float, default=64, metavar="N", help="largest image (default 64, which is the most)"
     )
     parser.add_argument(
         "--max-wait", type=float, default=2, metavar="S", help="expected wait beyond which to say 503 (default 2 s)"
     )
-    parser.add_argument("--queue", type=int, metavar="N", help="pictures that may wait (default: 64 per worker)")
-    parser.add_argument("--timeout", type=float, default=20, metavar="S", help="for one picture (default 20 s)")
+    parser.add_argument("--queue", type=int, metavar="N", help="images that may wait (default: 64 per worker)")
+    parser.add_argument("--timeout", type=float, default=20, metavar="S", help="for one image (default 20 s)")
 
 
 def _serve(options: argparse.Namespace) -> None:

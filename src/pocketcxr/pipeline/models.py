@@ -172,11 +172,10 @@ def evaluate_classifiers(
             rows, found, size=model.image_size, aspect=model.aspect, cache=folder / "cache", progress=progress
         )
         datasets.append(dataset)
-        predict = with_outputs(model)
         if len(dataset.positions("calibration")):
             fitted = calibration_positions(dataset, config)
-            calibration.append(score(model.name, predict, dataset, fitted, progress=progress))
-        test.append(score(model.name, predict, dataset, dataset.positions("test"), progress=progress))
+            calibration.append(score(model.name, model.predict, dataset, fitted, progress=progress))
+        test.append(score(model.name, model.predict, dataset, dataset.positions("test"), progress=progress))
     title = f"pocketcxr: {found.name}, {', '.join(model.name for model in models)}"
     evaluation = evaluate_models(calibration, test, datasets[0], config=config, costs={}, out=out, title=title)
     summary = f"{evaluation.headline}\nreport: {evaluation.report}"
