@@ -79,6 +79,14 @@ def test_the_reference_of_errors_names_every_exit_code_and_exception(reference):
             assert f"`{value.__name__}`" in tree
 
 
+def test_the_reference_of_python_has_every_public_name(reference):
+    import pocketcxr
+
+    page = reference.GENERATED["python-api"]()
+    shown = re.findall(r"^\.\. auto(?:function|class):: pocketcxr\.[\w.]*?(\w+)$", page, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(name for name in pocketcxr.__all__ if name != "__version__")
+
+
 def test_the_reference_of_the_audit_names_every_measure_that_a_criterion_limits(reference):
     from pocketcxr.audit.criteria import load_criteria
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 
 import pocketcxr
+from pocketcxr import api
 
 
 def page() -> str:
     """Functions first, then classes with their members, then errors."""
-    public = {name: getattr(pocketcxr, name) for name in pocketcxr.__all__ if not name.startswith("__")}
+    public = {name: _named(name) for name in pocketcxr.__all__ if not name.startswith("__")}
     groups = {
         "Functions": [name for name, value in public.items() if inspect.isroutine(value)],
         "Classes": [
@@ -23,6 +24,12 @@ def page() -> str:
             parts.append(f"## {title}")
             parts += [_directive(public[name]) for name in names]
     return "\n\n".join(parts)
+
+
+def _named(name: str) -> object:
+    """What a public name stands for; `audit` is a package that can be called, so the function behind it is shown."""
+    value = getattr(pocketcxr, name)
+    return getattr(api, name) if inspect.ismodule(value) else value
 
 
 def _directive(value: object) -> str:
