@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from pocketcxr.bundle.manifest import OperatingPoint
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.evaluation.config import EvaluationConfig
     from pocketcxr.export.calibrated import Calibrated, Splits
@@ -185,7 +186,6 @@ def _manifest(
     licence: str,
 ) -> Manifest:
     task, truth = dataset.task, dataset.labels[splits.fitted]
-    fitted_on = " of ".join(filter(None, ("calibration split", evaluation.calibration_source)))
     return Manifest(
         name="",
         version="",
@@ -197,17 +197,31 @@ def _manifest(
         temperature=1.0,
         conformal_quantile=conformal_quantile(probabilities, truth, coverage=evaluation.coverage),
         conformal_coverage=evaluation.coverage,
-        operating_points=choose_operating_points(
-            probabilities[:, task.positive_index],
-            truth == task.positive_index,
-            label=task.positive,
-            sensitivity=evaluation.screening_sensitivity,
-            specificity=evaluation.confirming_specificity,
-            chosen_on=f"{fitted_on}, {len(truth)} images",
-        ),
+        operating_points=operating_points_of(dataset, evaluation, probabilities, splits.fitted),
         licence=licence,
         intended_use=intended_use(task),
         limits=limits(task, licence=licence),
+    )
+
+
+def operating_points_of(
+    dataset: Dataset,
+    evaluation: EvaluationConfig,
+    probabilities: NDArray[np.float64],
+    fitted: NDArray[np.int64],
+) -> tuple[OperatingPoint, ...]:
+    """Operating points of calibrated probabilities [n, classes] for the n images at the positions `fitted`."""
+    positive, fitted_on = (
+        dataset.task.positive_index,
+        filter(None, ("calibration split", evaluation.calibration_source)),
+    )
+    return choose_operating_points(
+        probabilities[:, positive],
+        dataset.labels[fitted] == positive,
+        label=dataset.task.positive,
+        sensitivity=evaluation.screening_sensitivity,
+        specificity=evaluation.confirming_specificity,
+        chosen_on=f"{' of '.join(fitted_on)}, {len(fitted)} images",
     )
 
 

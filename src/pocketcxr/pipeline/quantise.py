@@ -16,8 +16,7 @@ from pocketcxr.bundle.format import read_bundle, read_manifest, verify
 from pocketcxr.bundle.golden import drawn_inputs, golden_path, network_input
 from pocketcxr.data.dataset import evenly
 from pocketcxr.errors import ConfigError, ReleaseError
-from pocketcxr.evaluation.operating_points import choose_operating_points
-from pocketcxr.export.export import MOST_REFERENCE_IMAGES, write_bundle, write_golden_vectors
+from pocketcxr.export.export import MOST_REFERENCE_IMAGES, operating_points_of, write_bundle, write_golden_vectors
 from pocketcxr.export.int8.bench import Bench
 from pocketcxr.export.int8.candidate import Limits, compared, misses
 from pocketcxr.export.int8.chart import plot, table
@@ -177,9 +176,7 @@ def _write(
     """Fit the chosen recipe on the whole reference, seal it, then ask the test split once; return what to record."""
     reference = evenly(bench.train, MOST_REFERENCE_IMAGES)
     fitted = bench.fit(chosen.recipe, reference=reference)
-    dataset, config = bench.dataset, run.experiment.evaluation
-    truth = dataset.labels[bench.fitted] == dataset.task.positive_index
-    fitted_on = " of ".join(filter(None, ("calibration split", config.calibration_source)))
+    dataset = bench.dataset
     images = network_input(
         np.concatenate([drawn_inputs(dataset.pixels.shape[1]), dataset.pixels[evenly(bench.calibration, 64)]])
     )
@@ -197,14 +194,7 @@ def _write(
         fitted,
         bench,
         search_record=record,
-        operating_points=choose_operating_points(
-            fitted.probabilities[:, dataset.task.positive_index],
-            truth,
-            label=dataset.task.positive,
-            sensitivity=config.screening_sensitivity,
-            specificity=config.confirming_specificity,
-            chosen_on=f"{fitted_on}, {len(truth)} images",
-        ),
+        operating_points=operating_points_of(dataset, run.experiment.evaluation, fitted.probabilities, bench.fitted),
         reference_images=len(reference),
     )
     _check_again(fitted, bench, limits, chosen)
