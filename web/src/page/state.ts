@@ -1,4 +1,4 @@
-/** What the page knows, in one place; panels listen to the parts they show. */
+/** State of the page; panels listen to the parts that they show. */
 
 import type { Engine, Prediction, Reason } from "../core/api";
 import type { Locale } from "../locales";

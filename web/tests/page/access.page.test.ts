@@ -42,7 +42,7 @@ test("axe finds nothing, in all states, light and dark, left to right and right 
   await context.close();
 });
 
-test("I don't know says what is possible and what an answer would need, without violations", async ({ browser, site }) => {
+test("an uncertain result lists the possible classes and the requirements of a decision, without violations", async ({ browser, site }) => {
   const context = await browser.newContext({ locale: "en", viewport: { width: 320, height: 700 }, colorScheme: "dark" });
   const page = await context.newPage();
   await withModel(context, "unsure.onnx");

@@ -1,4 +1,4 @@
-/** How it looks: screenshots for a person to look at (test-results/page/looks), and what a machine can check of them. */
+/** Appearance: screenshots to look at (test-results/page/looks), and automatic checks of size and overflow. */
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** What a person does with the page, from the file to the report. */
+/** Use of the page, from the file to the report. */
 
 import { readFileSync } from "node:fs";
 import { en } from "../../src/locales/en";
@@ -36,7 +36,7 @@ test("every file gets Python's decision and codes; an unreadable one affects no 
   }
 });
 
-test("a failed audit stands above everything", async ({ emptied: page }) => {
+test("the warning of a failed audit is at the top of the page", async ({ emptied: page }) => {
   const failed = /FAILED/.test((await page.locator(".model").textContent()) ?? "");
   await expect(page.locator(".warning")).toBeVisible({ visible: failed });
   if (failed) await expect(page.locator(".warning h2")).toHaveText(en.audit.heading);
@@ -104,7 +104,7 @@ test("two fingers zoom", async ({ browser, site }) => {
   await context.close();
 });
 
-test("threshold and prevalence change what an answer means", async ({ emptied: page }) => {
+test("operating point and prevalence change the predictive values", async ({ emptied: page }) => {
   await add(page, drawn(drawnWith(decided)));
   const first = page.locator(".figures dd").first();
   await expect(page.locator(".outcome")).toContainText("calibration");
@@ -121,7 +121,7 @@ test("threshold and prevalence change what an answer means", async ({ emptied: p
   await expect(page.locator(".figures")).not.toHaveText(screening!);
 });
 
-test("pasted, dropped and drawn pictures are answered too", async ({ emptied: page }) => {
+test("pasted, dropped and synthetic images are scored too", async ({ emptied: page }) => {
   const bytes = [...readFileSync(drawn(drawnWith((_, name) => name.endsWith(".png"))))];
   await page.evaluate((content) => {
     const transfer = new DataTransfer();
