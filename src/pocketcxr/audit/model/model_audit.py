@@ -75,7 +75,7 @@ def audit_model(
         calibrated: take the model's probabilities as they are; see `audited_model.make_audited_model`.
         without_source: source to a model that was trained without it, for the figures at unseen sources.
         randomised: gives (what was randomised, model) from the last layer down, for the saliency sanity check; see
-            `pipeline.randomised`.
+            `export.randomised`.
 
     Returns:
         Ten sections; what a model cannot give, such as an embedding, is named in them as the reason.
