@@ -1,4 +1,4 @@
-"""Pictures whose answer the tiny bundle of `tests/conftest.py` makes known beforehand."""
+"""Images whose prediction the tiny bundle of `tests/conftest.py` makes known beforehand."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def predictor(bundle):
 
 @pytest.fixture(scope="session")
 def gated(tiny_filter_path):
-    """Return the predictor of the tiny bundle with a learned input gate."""
+    """Return the predictor of the tiny bundle with a learned input filter."""
     return Predictor(load_bundle(tiny_filter_path, threads=1))
 
 
 @pytest.fixture(scope="session")
 def save_picture():
-    """Save a grey picture of a mean brightness with enough contrast for the input gate."""
+    """Save a grey image of a mean brightness with enough contrast for the input filter."""
 
     def save(path, *, brightness: float, shape: tuple[int, int] = (160, 160)):
         path.parent.mkdir(parents=True, exist_ok=True)

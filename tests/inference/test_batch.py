@@ -32,7 +32,7 @@ def test_hidden_files_and_other_formats_are_passed_over(tmp_path):
 def test_dicom_and_pictures_without_a_suffix_are_found_by_their_first_bytes(tmp_path):
     (tmp_path / "1.2.840.113619").write_bytes(bytes(128) + b"DICM" + bytes(20))
     (tmp_path / "IM000001").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
-    (tmp_path / "LICENSE").write_text("not a picture, but long enough to be looked at " * 20)
+    (tmp_path / "LICENSE").write_text("not an image, but long enough to be looked at " * 20)
     assert [path.name for path in find_images([tmp_path])] == ["1.2.840.113619", "IM000001"]
 
 
@@ -58,23 +58,23 @@ def test_one_bad_file_stops_no_other(predictor, save_picture, tmp_path):
     whole = (tmp_path / "4.png").read_bytes()
     (tmp_path / "5.png").write_bytes(whole[: len(whole) // 2])
     save_picture(tmp_path / "6.png", brightness=0.8)
-    answers = [scored.prediction for scored in predict_paths(predictor, [tmp_path, tmp_path / "absent.png"])]
-    decisions = [answer.decision for answer in answers]
+    predictions = [scored.prediction for scored in predict_paths(predictor, [tmp_path, tmp_path / "absent.png"])]
+    decisions = [prediction.decision for prediction in predictions]
     assert decisions == ["bright", "error", "error", "dark", "error", "bright", "error"]
-    for answer in answers:
-        if answer.decision == "error":
-            assert answer.probabilities == {}
-            assert answer.novelty is None
-            assert answer.reasons[0].code == "unreadable"
-            assert Path(answer.path).name in answer.reasons[0].words
-            assert answer.bundle == predictor.bundle.identity
+    for prediction in predictions:
+        if prediction.decision == "error":
+            assert prediction.probabilities == {}
+            assert prediction.novelty is None
+            assert prediction.reasons[0].code == "unreadable"
+            assert Path(prediction.path).name in prediction.reasons[0].words
+            assert prediction.bundle == predictor.bundle.identity
 
 
 def test_empty_folder_is_reported_and_not_silent(predictor, tmp_path):
     (tmp_path / "empty").mkdir()
-    (answer,) = [scored.prediction for scored in predict_paths(predictor, [tmp_path / "empty"])]
-    assert answer.decision == "error"
-    assert "expected pictures" in answer.reasons[0].words
+    (prediction,) = [scored.prediction for scored in predict_paths(predictor, [tmp_path / "empty"])]
+    assert prediction.decision == "error"
+    assert "expected pictures" in prediction.reasons[0].words
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -97,12 +97,12 @@ def test_file_name_that_is_no_text_gets_a_printable_path(predictor, save_picture
 def test_memory_does_not_grow_with_the_number_of_pictures(predictor, save_picture, tmp_path):
     for number in range(24):
         save_picture(tmp_path / f"{number}.png", brightness=0.8, shape=(400, 400))
-    answers = predict_paths(predictor, [tmp_path])
-    next(answers)
+    predictions = predict_paths(predictor, [tmp_path])
+    next(predictions)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    held = [next(answers).prediction.decision for _ in range(23)]
+    held = [next(predictions).prediction.decision for _ in range(23)]
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert held == ["bright"] * 23
-    assert grown < 2 * 400 * 400 * 4  # two pictures' worth; 23 would be 15 MB
+    assert grown < 2 * 400 * 400 * 4  # two images' worth; 23 would be 15 MB

@@ -39,7 +39,7 @@ def mixed(save_picture, tmp_path):
     save_picture(folder / "1.png", brightness=0.8)
     save_picture(folder / "2.png", brightness=0.5)
     save_picture(folder / "3.png", brightness=0.93)
-    (folder / "4.png").write_text("no picture")
+    (folder / "4.png").write_text("no image")
     return folder
 
 
@@ -92,7 +92,7 @@ def test_heatmaps_are_written_for_scored_pictures_only(run, mixed, tmp_path):
 
 
 def test_answers_are_written_as_they_come(tiny_bundle_path, mixed):
-    """The first answer is there before the second file is read: the second file disappears in between."""
+    """The first prediction is there before the second file is read: the second file disappears in between."""
 
     class Watching(io.StringIO):
         def flush(self):

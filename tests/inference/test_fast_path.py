@@ -1,4 +1,4 @@
-"""The fast path gives the plain one's answers: the same decisions, probabilities within 0.005."""
+"""The fast path gives the plain one's predictions: the same decisions, probabilities within 0.005."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _agree(fast, exact, path):
     )
 
 
-def test_drawn_films_get_the_same_answers(predictor, tmp_path):
+def test_drawn_images_get_the_same_predictions(predictor, tmp_path):
     exact = Predictor(predictor.bundle, exact=True)
     generator = np.random.default_rng(0)
     reduced = 0
@@ -56,8 +56,8 @@ def test_a_picture_at_the_learned_gates_limit_is_decided_on_all_pixels(gated, sa
     path = save_picture(tmp_path / "x.png", brightness=0.74, shape=(1000, 1000))
     accepted = gated.predict_file(path).accepted
     for threshold, whole in ((accepted - 0.01, True), (accepted + 0.01, True), (accepted - 0.2, False)):
-        gate = dataclasses.replace(gated.bundle.manifest.input_filter, threshold=threshold)
-        manifest = dataclasses.replace(gated.bundle.manifest, input_filter=gate)
+        input_filter = dataclasses.replace(gated.bundle.manifest.input_filter, threshold=threshold)
+        manifest = dataclasses.replace(gated.bundle.manifest, input_filter=input_filter)
         near = Predictor(dataclasses.replace(gated.bundle, manifest=manifest))
         assert (near.read_and_predict(path, "x")[1].region is None) == whole
 
@@ -77,7 +77,7 @@ def test_pictures_for_heatmaps_keep_what_these_show(predictor, save_picture, tmp
     not (FOLDER / "dicom").is_dir() or not BUNDLE,
     reason="POCKETCXR_DATA names no folder with dicom/ and full_size/, or POCKETCXR_BUNDLE no bundle",
 )
-def test_real_files_get_the_same_answers_within_the_tolerance():
+def test_real_files_get_the_same_predictions_within_the_tolerance():
     bundle = load_bundle(Path(BUNDLE), threads=1)
     fast, exact = Predictor(bundle), Predictor(bundle, exact=True)
     paths = [*sorted((FOLDER / "full_size").iterdir()), *sorted((FOLDER / "dicom").iterdir())]

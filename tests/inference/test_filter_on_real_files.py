@@ -1,4 +1,4 @@
-"""The bundle that ships, or the one in POCKETCXR_BUNDLE, refuses real strangers and answers real films."""
+"""The bundle that ships, or the one in POCKETCXR_BUNDLE, refuses real OOD images and scores real chest X-rays."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def real():
-    """Predictor of a bundle that has a learned gate."""
+    """Predictor of a bundle that has a learned input filter."""
     named = os.environ.get("POCKETCXR_BUNDLE")
     try:
         bundle = load_bundle(Path(named) if named else default_bundle_path(), threads=1)
     except BundleError as error:
         pytest.skip(f"no bundle: {error}")
     if bundle.manifest.input_filter is None:
-        pytest.skip("the bundle has no learned input gate")
+        pytest.skip("the bundle has no learned input filter")
     return Predictor(bundle)
 
 
@@ -44,10 +44,10 @@ def test_strangers_are_refused(real, kind):
     assert _refused(real, paths) >= 0.95
 
 
-def test_laterals_are_refused_and_frontal_films_are_not(real):
+def test_laterals_are_refused_and_frontal_images_are_not(real):
     with (FOLDER / "manifest.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     laterals = [FOLDER / row["path"] for row in rows if row["finding"] == "lateral"][::3]
-    films = [FOLDER / row["path"] for row in rows if row["source"] in ("siim", "radiography")][::150]
+    images = [FOLDER / row["path"] for row in rows if row["source"] in ("siim", "radiography")][::150]
     assert _refused(real, laterals) >= 0.9
-    assert _refused(real, films) <= 0.05
+    assert _refused(real, images) <= 0.05

@@ -18,12 +18,12 @@ FILES, DRAWN = 6_000, 4
 
 @pytest.fixture
 def many(save_picture, tmp_path):
-    (tmp_path / "films").mkdir()
+    (tmp_path / "images").mkdir()
     for number in range(DRAWN):
         save_picture(tmp_path / f"{number}.png", brightness=0.8, shape=(100, 100))
     for number in range(FILES):
-        os.link(tmp_path / f"{number % DRAWN}.png", tmp_path / "films" / f"{number}.png")
-    return tmp_path / "films"
+        os.link(tmp_path / f"{number % DRAWN}.png", tmp_path / "images" / f"{number}.png")
+    return tmp_path / "images"
 
 
 def _resident_kb(process):
@@ -45,9 +45,9 @@ def test_memory_stays_constant_and_a_kill_repeats_and_loses_nothing(tiny_bundle_
                 time.sleep(0.05)
             memory_kb[part] = _resident_kb(process.pid)
         process.send_signal(signal.SIGKILL)
-    assert memory_kb[0.6] - memory_kb[0.1] < 2_000, memory_kb  # 3,000 answers take 5,000 and more
+    assert memory_kb[0.6] - memory_kb[0.1] < 2_000, memory_kb  # 3,000 predictions take 5,000 and more
     assert output.read_bytes().count(b"\n") < FILES
     assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
-    answers = Counter(json.loads(line)["path"] for line in output.read_text().splitlines())
-    assert len(answers) == FILES
-    assert set(answers.values()) == {1}
+    predictions = Counter(json.loads(line)["path"] for line in output.read_text().splitlines())
+    assert len(predictions) == FILES
+    assert set(predictions.values()) == {1}

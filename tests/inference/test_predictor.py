@@ -1,4 +1,4 @@
-"""A picture gets a label, "uncertain" or "refused", with reasons that a person can read."""
+"""An image gets a label, "uncertain" or "refused", with reasons that a person can read."""
 
 from __future__ import annotations
 
@@ -23,51 +23,51 @@ def test_bright_and_dark_get_their_label_without_reasons(predictor, save_picture
 
 def test_between_the_classes_it_is_uncertain_and_says_why(predictor, save_picture, tmp_path):
     # both probabilities are about 0.5, each class needs 0.7 to stay possible: none does
-    answer = predictor.predict_file(save_picture(tmp_path / "u.png", brightness=0.5))
-    assert answer.decision == "uncertain"
-    assert answer.probabilities["bright"] == pytest.approx(0.5, abs=0.02)
-    assert [reason.code for reason in answer.reasons] == ["no-class"]
-    assert "0.70" in answer.reasons[0].words
+    prediction = predictor.predict_file(save_picture(tmp_path / "u.png", brightness=0.5))
+    assert prediction.decision == "uncertain"
+    assert prediction.probabilities["bright"] == pytest.approx(0.5, abs=0.02)
+    assert [reason.code for reason in prediction.reasons] == ["no-class"]
+    assert "0.70" in prediction.reasons[0].words
 
 
 def test_unlike_the_training_pictures_is_refused_without_probabilities(predictor, save_picture, tmp_path):
-    answer = predictor.predict_file(save_picture(tmp_path / "n.png", brightness=0.93))
-    assert answer.decision == "refused"
-    assert answer.probabilities == {}
-    assert answer.saliency is None
-    assert answer.novelty > 1
-    assert [reason.code for reason in answer.reasons] == ["novel"]
+    prediction = predictor.predict_file(save_picture(tmp_path / "n.png", brightness=0.93))
+    assert prediction.decision == "refused"
+    assert prediction.probabilities == {}
+    assert prediction.saliency is None
+    assert prediction.novelty > 1
+    assert [reason.code for reason in prediction.reasons] == ["novel"]
 
 
-def test_what_the_gate_refuses_is_not_scored(predictor, save_picture, tmp_path):
-    answer = predictor.predict_file(save_picture(tmp_path / "s.png", brightness=0.8, shape=(20, 20)))
-    assert answer.decision == "refused"
-    assert answer.probabilities == {}
-    assert answer.novelty is None
-    assert "too-small" in {reason.code for reason in answer.reasons}
+def test_what_the_input_checks_refuse_is_not_scored(predictor, save_picture, tmp_path):
+    prediction = predictor.predict_file(save_picture(tmp_path / "s.png", brightness=0.8, shape=(20, 20)))
+    assert prediction.decision == "refused"
+    assert prediction.probabilities == {}
+    assert prediction.novelty is None
+    assert "too-small" in {reason.code for reason in prediction.reasons}
 
 
 @pytest.mark.parametrize("brightness, code, words", [(0.15, "lateral", "a side view"), (0.85, "ct", "a CT slice")])
-def test_the_learned_gate_refuses_with_the_likeliest_other_kind(gated, save_picture, tmp_path, brightness, code, words):
-    answer = gated.predict_file(save_picture(tmp_path / "x.png", brightness=brightness))
-    assert (answer.decision, answer.probabilities, answer.saliency) == ("refused", {}, None)
-    assert [(reason.code, reason.words) for reason in answer.reasons] == [(code, words)]
-    assert answer.accepted < 0.5
-    assert answer.novelty < 1
+def test_the_input_filter_refuses_with_the_likeliest_other_kind(gated, save_picture, tmp_path, brightness, code, words):
+    prediction = gated.predict_file(save_picture(tmp_path / "x.png", brightness=brightness))
+    assert (prediction.decision, prediction.probabilities, prediction.saliency) == ("refused", {}, None)
+    assert [(reason.code, reason.words) for reason in prediction.reasons] == [(code, words)]
+    assert prediction.accepted < 0.5
+    assert prediction.novelty < 1
 
 
-def test_the_learned_gate_lets_its_own_kind_through_as_it_was(gated, predictor, save_picture, tmp_path):
+def test_the_input_filter_lets_its_own_kind_through_as_it_was(gated, predictor, save_picture, tmp_path):
     path = save_picture(tmp_path / "x.png", brightness=0.7)
-    answer, without = gated.predict_file(path), predictor.predict_file(path)
-    assert answer.accepted > 0.5
+    prediction, without = gated.predict_file(path), predictor.predict_file(path)
+    assert prediction.accepted > 0.5
     assert without.accepted is None
-    assert (answer.decision, answer.probabilities) == (without.decision, without.probabilities)
-    assert list(answer.record()) == list(without.record())  # the gate changes answers, not their form
+    assert (prediction.decision, prediction.probabilities) == (without.decision, without.probabilities)
+    assert list(prediction.record()) == list(without.record())  # the input filter changes predictions, not their form
 
 
-def test_gate_and_novelty_both_say_why(gated, save_picture, tmp_path):
-    answer = gated.predict_file(save_picture(tmp_path / "x.png", brightness=0.95))
-    assert [reason.code for reason in answer.reasons] == ["ct", "novel"]
+def test_input_filter_and_novelty_both_say_why(gated, save_picture, tmp_path):
+    prediction = gated.predict_file(save_picture(tmp_path / "x.png", brightness=0.95))
+    assert [reason.code for reason in prediction.reasons] == ["ct", "novel"]
 
 
 def test_a_probability_that_is_no_number_is_refused(gated, save_picture, tmp_path):
@@ -78,18 +78,18 @@ def test_a_probability_that_is_no_number_is_refused(gated, save_picture, tmp_pat
             outputs = gated.bundle(images)
             return dataclasses.replace(outputs, input_kind=np.full_like(outputs.input_kind, np.nan))
 
-    answer = type(gated)(Broken()).predict_file(save_picture(tmp_path / "x.png", brightness=0.7))
-    assert answer.decision == "refused"
+    prediction = type(gated)(Broken()).predict_file(save_picture(tmp_path / "x.png", brightness=0.7))
+    assert prediction.decision == "refused"
 
 
 def test_unreadable_file_raises(predictor, tmp_path):
     path = tmp_path / "text.png"
-    path.write_text("not a picture")
+    path.write_text("not an image")
     with pytest.raises(UnreadableImageError):
         predictor.predict_file(path)
 
 
-def test_predict_image_names_the_answer_as_asked(predictor, save_picture, tmp_path):
+def test_predict_image_names_the_prediction_as_asked(predictor, save_picture, tmp_path):
     radiograph = read_image(save_picture(tmp_path / "b.png", brightness=0.8))
     assert predictor.predict_image(radiograph, "upload 1").path == "upload 1"
 

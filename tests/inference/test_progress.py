@@ -14,7 +14,7 @@ def test_rate_and_time_left_count_this_run_only():
     counted = threading.Event()
     progress = Progress(lambda: counted.set() or 1000, already=400, stream=io.StringIO())
     counted.wait(5)
-    for _ in range(101):  # the rate counts from the first answer
+    for _ in range(101):  # the rate counts from the first prediction
         progress.step()
     assert _settled(progress, 10.0) == "501 of 1,000 (50%), 10.0/s, 50 s left"
 
@@ -23,7 +23,7 @@ def test_without_a_total_yet_there_is_a_rate():
     never = threading.Event()
     progress = Progress(lambda: never.wait(60) or 0, stream=io.StringIO())
     progress.step()
-    assert progress.line(2.0) == "1 done"  # no rate from one answer
+    assert progress.line(2.0) == "1 done"  # no rate from one prediction
     for _ in range(20):
         progress.step()
     assert progress.line(2.0) == "21 done, 10.0/s"

@@ -60,7 +60,7 @@ def test_overlay_keeps_the_shape_and_is_never_huge(shape, expected):
 
 
 def test_of_a_padded_square_only_the_picture_is_coloured():
-    # the square's upper quarter is border; evidence there lies outside a picture twice as wide as high
+    # the square's upper quarter is border; evidence there lies outside an image twice as wide as high
     border = np.zeros((4, 4), dtype=np.float32)
     border[0] = 8
     wide = np.full((100, 200), 0.5, dtype=np.float32)
@@ -74,8 +74,8 @@ def test_of_a_padded_square_only_the_picture_is_coloured():
 def test_decided_class_is_shown_and_the_positive_one_when_uncertain(predictor, save_picture, tmp_path):
     manifest = predictor.bundle.manifest
     for brightness, label in ((0.2, "dark"), (0.8, "bright"), (0.5, "bright")):
-        answer = predictor.predict_file(save_picture(tmp_path / "x.png", brightness=brightness))
-        assert shown_label(answer, manifest) == label
+        prediction = predictor.predict_file(save_picture(tmp_path / "x.png", brightness=brightness))
+        assert shown_label(prediction, manifest) == label
 
 
 def test_two_inputs_of_one_stem_get_two_files_with_stable_names(predictor, save_picture, tmp_path):
@@ -83,8 +83,8 @@ def test_two_inputs_of_one_stem_get_two_files_with_stable_names(predictor, save_
     written = []
     for path in (tmp_path / "a" / "scan.png", tmp_path / "b" / "scan.png", tmp_path / "a" / "scan.png"):
         radiograph = read_image(save_picture(path, brightness=0.8))
-        answer = predictor.predict_image(radiograph, str(path))
-        written.append(write_heatmap(tmp_path / "maps", answer, radiograph.pixels, manifest=manifest))
+        prediction = predictor.predict_image(radiograph, str(path))
+        written.append(write_heatmap(tmp_path / "maps", prediction, radiograph.pixels, manifest=manifest))
     assert written[0] != written[1]
     assert written[0] == written[2]
     assert all(path.name.startswith("scan-") for path in written)
@@ -96,7 +96,7 @@ def test_two_inputs_of_one_stem_get_two_files_with_stable_names(predictor, save_
 
 
 def test_picture_that_was_not_scored_has_no_heatmap(predictor, save_picture, tmp_path):
-    answer = predictor.predict_file(save_picture(tmp_path / "x.png", brightness=0.8))
-    refused = dataclasses.replace(answer, decision="refused", saliency=None)
+    prediction = predictor.predict_file(save_picture(tmp_path / "x.png", brightness=0.8))
+    refused = dataclasses.replace(prediction, decision="refused", saliency=None)
     with pytest.raises(ValueError, match="not scored"):
         write_heatmap(tmp_path, refused, np.zeros((10, 10), dtype=np.float32), manifest=predictor.bundle.manifest)

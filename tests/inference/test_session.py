@@ -158,7 +158,7 @@ def test_sealed_graph_that_the_runtime_cannot_load_is_one_line(tiny_model, tmp_p
     assert capfd.readouterr().err == ""
 
 
-def test_a_learned_gate_is_a_sixth_output_and_none_is_five(bundle, gated):
+def test_a_input_filter_is_a_sixth_output_and_none_is_five(bundle, gated):
     assert bundle(_images(0.5)).input_kind is None
     kinds = gated.bundle(_images(0.1, 0.5, 0.9)).input_kind
     assert kinds.argmax(axis=1).tolist() == [1, 0, 2]
@@ -179,9 +179,9 @@ def test_gate_in_the_manifest_but_not_in_the_graph_and_the_reverse_are_refused(
         load_bundle(path)
 
 
-def test_gate_with_another_number_of_kinds_is_refused(tiny_manifest, gated, tmp_path):
-    gate = gated.bundle.manifest.input_filter
-    fewer = dataclasses.replace(gate, kinds=gate.kinds[:2])
+def test_input_filter_with_another_number_of_kinds_is_refused(tiny_manifest, gated, tmp_path):
+    input_filter = gated.bundle.manifest.input_filter
+    fewer = dataclasses.replace(input_filter, kinds=input_filter.kinds[:2])
     path = tmp_path / "x.onnx"
     path.write_bytes(_edited(_unsealed(gated.bundle.path.read_bytes()), tiny_manifest, input_filter=fewer))
     with pytest.raises(BundleError, match="output input_kind has 3 kinds, the manifest names 2"):
