@@ -9,7 +9,7 @@ from PIL import Image
 
 from pocketcxr.errors import BundleError
 from pocketcxr.inference.batch import find_images, predict_paths
-from pocketcxr.inference.pool import PoolOptions, predict_in_processes
+from pocketcxr.inference.processes.pool import PoolOptions, predict_in_processes
 
 
 @pytest.fixture

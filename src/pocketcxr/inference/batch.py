@@ -77,7 +77,7 @@ def predict_files(
         for path in first:
             yield score_here(path)
         return
-    from pocketcxr.inference.pool import PoolOptions, default_workers, predict_in_processes
+    from pocketcxr.inference.processes.pool import PoolOptions, default_workers, predict_in_processes
 
     workers = min(workers or default_workers(), len(first))
     options = PoolOptions(*bundle, exact=exact, heatmaps=heatmaps)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.errors import BundleError
 from pocketcxr.imaging.radiograph import MAX_PIXELS
-from pocketcxr.inference.process import WorkerProcess
+from pocketcxr.inference.processes.process import WorkerProcess
 from pocketcxr.serving.api.problems import ProblemError
 from pocketcxr.serving.worker import Answer, failed
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from pocketcxr.inference.process import Message
+    from pocketcxr.inference.processes.process import Message
 
 _START_TIMEOUT_S = 120.0  # a slow disk and a busy processor; seconds are usual
 _SMOOTHING = 0.1  # weight of the newest picture in the mean time per picture

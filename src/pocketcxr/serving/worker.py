@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import InputError
-from pocketcxr.inference.process import run_worker
+from pocketcxr.inference.processes.process import run_worker
 
 if TYPE_CHECKING:
-    from pocketcxr.inference import process
     from pocketcxr.inference.predictor import Predictor
+    from pocketcxr.inference.processes import process
     from pocketcxr.inference.session import Bundle
 
 _MOST_PLACES = 6

@@ -1,1 +1,1 @@
-"""Predictions as tables, JSON, CSV and Parquet, on a stream or in a file that continues after a stop; progress."""
+"""Predictions as tables, JSON, CSV, Parquet and HTML, on a stream or in a file; progress."""

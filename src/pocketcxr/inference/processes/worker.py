@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pocketcxr.inference.batch import score
 from pocketcxr.inference.predictor import Predictor
-from pocketcxr.inference.process import run_worker
+from pocketcxr.inference.processes.process import run_worker
 
 if TYPE_CHECKING:
     from pocketcxr.inference.loading import LoadingBundle
     from pocketcxr.inference.prediction import Prediction
-    from pocketcxr.inference.process import Answer
+    from pocketcxr.inference.processes.process import Answer
     from pocketcxr.inference.session import Bundle
 
 

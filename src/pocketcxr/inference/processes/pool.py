@@ -1,6 +1,6 @@
-"""Several scoring processes at once, answers in the order of the files, whatever becomes of a process.
+"""Several scoring processes at once, records in the order of the files, whatever becomes of a process.
 
-Each process holds one picture and knows the next one. One that dies is replaced; the file it was reading becomes an
+Each process holds one image and knows the next one. One that dies is replaced; the file it was reading becomes an
 ``error`` record, and what it had not begun goes to its successor. Nothing is scored twice, nothing is lost.
 """
 
@@ -16,13 +16,13 @@ from pocketcxr.errors import BundleError, PocketCxrError
 from pocketcxr.imaging.input_checks import Reason
 from pocketcxr.inference.inputs import printable
 from pocketcxr.inference.prediction import ERROR, Prediction
-from pocketcxr.inference.process import WorkerProcess, how_it_ended
+from pocketcxr.inference.processes.process import WorkerProcess, how_it_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from pocketcxr.inference.process import Message
+    from pocketcxr.inference.processes.process import Message
 
 _KNOWN_AHEAD = 2  # the file being scored and the next one
 _MOST_WAITING = 256  # answers that wait for a slow file before them; a few hundred bytes each
@@ -73,7 +73,7 @@ class _Worker(WorkerProcess):
             "exact": options.exact,
             "heatmaps": str(options.heatmaps) if options.heatmaps else None,
         }
-        super().__init__("pocketcxr.inference.worker", given, lambda message: events.put((self, message)))
+        super().__init__("pocketcxr.inference.processes.worker", given, lambda message: events.put((self, message)))
 
     def give(self, number: int, path: Path) -> None:
         self.given.append((number, path))
