@@ -168,13 +168,11 @@ def audit(
     """
     require_extra("evaluate", "jinja2", "scipy", "sklearn")
     from pocketcxr.pipeline.audit import run_audit
-    from pocketcxr.pipeline.load_audited import LoadedModel
-    from pocketcxr.pipeline.models import load_classifier, name_of, needs_adapter, with_outputs
+    from pocketcxr.pipeline.models import load_classifier, name_of, needs_adapter
 
     other = None
     if model is not None and needs_adapter(model):
-        found = load_classifier(model, name=name_of(model), labels=labels, image_size=image_size)
-        other = LoadedModel(found.name, with_outputs(found), found.labels, found.image_size, found.aspect)
+        other = load_classifier(model, name=name_of(model), labels=labels, image_size=image_size)
     return run_audit(
         Path(target),
         bundle=Path(model) if other is None and isinstance(model, (str, os.PathLike)) else None,

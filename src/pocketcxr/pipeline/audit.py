@@ -1,4 +1,8 @@
-"""``pocketcxr audit``: find the target, audit data and model, evaluate the criteria, write the report."""
+"""``pocketcxr audit``: find the target, load data and model once, audit both, evaluate the criteria, write the report.
+
+The steps go one way: target, table, images, model (`load_audited`) -> sections (`pocketcxr.audit`) -> record -> page,
+documents.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +16,37 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pocketcxr.audit.conclusions import draw_conclusions
 from pocketcxr.audit.criteria import evaluate_criteria, failed, load_criteria
 from pocketcxr.audit.data.data_audit import SIZE, audit_data
+from pocketcxr.audit.describing import NotMeasurable, missing_section
+from pocketcxr.audit.model.audited_model import run_model
+from pocketcxr.audit.model.model_audit import AuditConfig, audit_model, load_ood
+from pocketcxr.audit.model.probes import input_filter
 from pocketcxr.audit.page import write_audit_report
 from pocketcxr.audit.record import AuditRecord, as_json
 from pocketcxr.audit.stored_record import criteria_section
-from pocketcxr.data.pixels import open_dataset
+from pocketcxr.data.image_types import input_filter_splits
+from pocketcxr.data.ood_images import with_ood_images
 from pocketcxr.data.rows import read_rows
-from pocketcxr.data.splits.assign import label_rows
-from pocketcxr.errors import ConfigError, DataError, require_extra
+from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.files import write_json
-from pocketcxr.labels import TASKS, load_task
 from pocketcxr.pipeline.documents import write_documents
-from pocketcxr.pipeline.load_audited import Questions, audit_loaded, embeddings, load_model
-from pocketcxr.pipeline.prepare import index_sources
-from pocketcxr.pipeline.run import Run, notes
+from pocketcxr.pipeline.load_audited import (
+    AuditTarget,
+    LoadedModel,
+    find_target,
+    label_table,
+    load_left_out,
+    load_model,
+    load_rivals,
+    model_name,
+    model_of,
+    open_images,
+)
+from pocketcxr.pipeline.run import notes
 from pocketcxr.report.formatting import slug
 from pocketcxr.report.tables import environment
 from pocketcxr.run_folder import student_sha256
@@ -36,11 +55,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pocketcxr.audit.criteria import CriterionResult
+    from pocketcxr.audit.criteria import Criterion, CriterionResult
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
-    from pocketcxr.labels import Task
-    from pocketcxr.pipeline.load_audited import LoadedModel
     from pocketcxr.report.types import Section
 
 _LOGGER = logging.getLogger("pocketcxr")
@@ -58,22 +75,13 @@ class AuditResult:
     summary: str
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """What is audited: a table, the run it belongs to where there is one, and the bundle where there is one."""
-
-    table: Path
-    out: Path
-    run: Run | None
-    bundle: Path | None
-    model: str = ""
-
-
 def run_audit(
     target: Path,
     *,
     bundle: Path | None = None,
-    model: LoadedModel | None = None,
+    model: Any = None,
+    labels: Sequence[str] | None = None,
+    image_size: int | None = None,
     run: Path | None = None,
     task: str | None = None,
     out: Path | None = None,
@@ -84,12 +92,15 @@ def run_audit(
     seed: int = 0,
     progress: bool = True,
 ) -> AuditResult:
-    """Audit a table of X-rays, and the bundle of a run where there is one.
+    """Audit a table of X-rays, and a model: the bundle of a run, another file, or a function.
 
     Args:
         target: an index or split table (CSV), a run's folder, or a folder of X-rays, which is indexed first.
         bundle: a bundle, or a teacher's or student's checkpoint, to audit on these X-rays; default: the run's bundle.
-        model: another classifier instead of a bundle; nothing of a run but its table and cache is used then.
+        model: instead of `bundle`, a model that is not ours (see `load_audited.model_of`); of a run only its
+            table and cache are used then.
+        labels: classes of `model` in order; default: its own, else the task's.
+        image_size: side of the images that `model` takes.
         run: the run whose teacher, baseline student and configuration belong to the bundle.
         task: name or TOML file; default: the run's, else the one whose classes the table has.
         out: folder of the report; default ``RUN/audit`` (``RUN/audit-MODEL`` for another model than the run's bundle),
@@ -103,75 +114,110 @@ def run_audit(
 
     Raises:
         ConfigError: the target is nothing of these, or options contradict one another.
-        DataError: no image has a class in the task.
+        DataError: no image has a class in the task, or the model's outputs do not fit it.
     """
     limits = load_criteria(criteria)
-    subject = _find(target, bundle=bundle, run=run, out=out, progress=progress)
-    chosen, rows = _labelled(read_rows(subject.table), task, subject.run)
-    _LOGGER.info("audit of %s: task %s, report in %s", subject.table, chosen.name, subject.out)
-    cache = subject.run.cache if subject.run else subject.out / "cache"
-    if model is not None:
-        own = (
-            subject.out.with_name(f"{subject.out.name}-{slug(model.name)}") if subject.run and not out else subject.out
-        )
-        subject = dataclasses.replace(subject, out=own, run=None, bundle=None, model=model.name)
-    if subject.run is not None:
+    other = "" if model is None else slug(model_name(model))
+    found = find_target(target, bundle=bundle, run=run, out=out, other=other, progress=progress)
+    if found.run is not None and model is None:
         require_extra("evaluate", "huggingface_hub")  # for its model card
-    seconds: dict[str, float] = {}
-    started = time.perf_counter()
-    dataset = _pictures(rows, chosen, cache=cache, size=SIZE, aspect="squash", progress=progress)
-    seconds["decoding"] = time.perf_counter() - started
-    if data_only:
-        model = None
-    elif model is None and subject.bundle is not None:
-        model = load_model(subject.bundle, run=subject.run, seed=seed)
-    # a teacher would take longer over all pictures than the audit itself
-    embedding = (
-        embeddings(model, dataset, cache=cache, progress=progress) if model and model.name == "student" else None
-    )
-    started = time.perf_counter()
-    sections = audit_data(rows, dataset, embedding=embedding, seed=seed, progress=progress)
-    seconds["data audit"] = time.perf_counter() - started
-    if model:
-        started = time.perf_counter()
-        asked = Questions(quick=quick, strangers=tuple(ood), seed=seed, progress=progress)
-        sections += audit_loaded(model, rows, chosen, run=subject.run, cache=cache, asked=asked)
-        seconds["model audit"] = time.perf_counter() - started
-    return _written(subject, dataset, sections, limits, seed=seed, seconds=seconds, with_model=model is not None)
+    chosen, rows = label_table(read_rows(found.table), task, found.run)
+    _LOGGER.info("audit of %s: task %s, report in %s", found.table, chosen.name, found.out)
+    loaded = None
+    if model is not None and not data_only:
+        loaded = model_of(model, task=chosen, labels=labels, image_size=image_size)
+    elif found.bundle is not None and not data_only:
+        loaded = load_model(found.bundle, run=found.run, seed=seed)
+    if loaded and loaded.labels != chosen.labels:
+        raise ConfigError(
+            f"the {loaded.name} knows the classes {', '.join(loaded.labels)}, the task {chosen.name} has "
+            f"{', '.join(chosen.labels)}: name another with --task"
+        )
+    clock = [time.perf_counter()]
+    options: dict[str, Any] = {"cache": found.cache, "progress": progress}
+    if model is not None:
+        found = dataclasses.replace(found, run=None, bundle=None)
+    thumbnails = open_images(rows, chosen, size=SIZE, aspect="squash", split="train", **options)
+    own = {row.path: row for row in rows}
+    thumbnails = dataclasses.replace(thumbnails, rows=tuple(own[row.path] for row in thumbnails.rows))
+    images = embedding = None
+    if loaded:
+        images = open_images(rows, chosen, size=loaded.size, aspect=loaded.aspect, split="test", **options)
+        if loaded.name == "student":  # a teacher would take longer over all images than the audit itself
+            embedding = run_model(loaded.predict, images, np.arange(len(images.rows))).embedding
+    clock.append(time.perf_counter())
+    sections = audit_data(rows, thumbnails, embedding=embedding, seed=seed, progress=progress)
+    clock.append(time.perf_counter())
+    if loaded and images:
+        config = AuditConfig.quick() if quick else AuditConfig()
+        sections += audit_model(
+            loaded.predict,
+            images,
+            name=loaded.name,
+            rivals=load_rivals(found.run, loaded.name),
+            ood=load_ood(ood, rows, size=loaded.size, aspect=loaded.aspect, seed=seed),
+            config=config,
+            seed=seed,
+            progress=progress,
+            without_source=load_left_out(found.run, images),
+            randomised=loaded.randomised,
+        )
+        sections += (_input_filter(loaded, images, rows, ood, most=60 if quick else 400, progress=progress),)
+        clock.append(time.perf_counter())
+    names = ("loading", "data audit", "model audit")
+    seconds = {name: end - start for name, start, end in zip(names, clock, clock[1:], strict=False)}
+    return _written(found, thumbnails, sections, limits, seed=seed, seconds=seconds, model=loaded)
+
+
+def _input_filter(
+    model: LoadedModel, images: Dataset, rows: Sequence[IndexRow], ood: Sequence[Path], *, most: int, progress: bool
+) -> Section:
+    """The whole decision; of a bundle with a learned input filter, on OOD images of the filter's test split only."""
+    foreign, note = with_ood_images(rows, ood), ""
+    if model.has_input_filter:
+        splits = input_filter_splits(foreign)
+        foreign = [row for row, split in zip(foreign, splits, strict=True) if split == "test"]
+        note = "Images of the input filter's own train and calibration split were left out."
+    radiographs = [images.rows[i] for i in images.positions("test")]
+    try:
+        found = input_filter.measure(model.decide, radiographs, foreign, most=most, note=note, progress=progress)
+    except NotMeasurable as error:
+        return missing_section("gate", str(error))
+    return input_filter.describe(found)
 
 
 def _written(
-    subject: _Subject,
+    found: AuditTarget,
     dataset: Dataset,
     sections: tuple[Section, ...],
-    limits: Sequence[Any],
+    limits: Sequence[Criterion],
     *,
     seed: int,
     seconds: dict[str, float],
-    with_model: bool,
+    model: LoadedModel | None,
 ) -> AuditResult:
-    used = [criterion for criterion in limits if with_model or criterion.scope == "data"]
+    used = [criterion for criterion in limits if model or criterion.scope == "data"]
     results = evaluate_criteria(sections, used)
-    conclusions = draw_conclusions(results, with_model=with_model)
+    conclusions = draw_conclusions(results, with_model=model is not None)
     record = AuditRecord(
         title=f"Audit: {dataset.task.name}",
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         command=shlex.join(["pocketcxr", *sys.argv[1:]]),
         seed=seed,
         task={"name": dataset.task.name, "labels": list(dataset.task.labels), "positive": dataset.task.positive},
-        subject=_facts(subject, dataset, with_model=with_model),
+        subject=_subject(found, dataset, model),
         sections=sections,
         criteria=results,
         conclusions=conclusions,
         environment=environment(),
         seconds=seconds,
-        notes=notes(subject.run) if subject.run else (),
+        notes=notes(found.run) if found.run else (),
     )
-    report, path = subject.out / REPORT, subject.out / RECORD
+    report, path = found.out / REPORT, found.out / RECORD
     write_json(path, as_json(record))  # whatever becomes of the documents
-    if subject.run is not None:
+    if found.run is not None:
         outcomes = criteria_section(conclusions.headline, as_json(record)["criteria"])
-        checklists = write_documents(subject.run.folder, (outcomes, *sections), subject.out, command=record.command)
+        checklists = write_documents(found.run.folder, (outcomes, *sections), found.out, command=record.command)
         record = dataclasses.replace(record, sections=(*sections, checklists))
         write_json(path, as_json(record))
     write_audit_report(record, report)
@@ -180,100 +226,19 @@ def _written(
     return AuditResult(report, path, bad, "\n".join(lines))
 
 
-def _facts(subject: _Subject, dataset: Dataset, *, with_model: bool) -> dict[str, Any]:
-    """Enough to tell later whether an audit speaks of these very images and this very student."""
-    facts: dict[str, Any] = {
-        "table": str(subject.table),
-        "table_sha256": hashlib.sha256(subject.table.read_bytes()).hexdigest(),
+def _subject(found: AuditTarget, dataset: Dataset, model: LoadedModel | None) -> dict[str, Any]:
+    """Enough to tell later whether an audit is of these very images and this very student."""
+    subject: dict[str, Any] = {
+        "table": str(found.table),
+        "table_sha256": hashlib.sha256(found.table.read_bytes()).hexdigest(),
         "images": len(dataset.rows),
         "fingerprint": dataset.fingerprint,
     }
-    if with_model and subject.model:
-        facts["model"] = subject.model
-    if with_model and subject.bundle is not None:
-        facts["bundle"] = str(subject.bundle)
-        facts["bundle_sha256"] = hashlib.sha256(subject.bundle.read_bytes()).hexdigest()
-        if subject.run and subject.bundle == subject.run.bundle:
-            facts["student_sha256"] = student_sha256(subject.run)
-    return facts
-
-
-def _find(target: Path, *, bundle: Path | None, run: Path | None, out: Path | None, progress: bool) -> _Subject:
-    """Recognise a run's folder, a table, or a folder of X-rays."""
-    if not target.exists():
-        raise ConfigError(
-            f"{target}: expected an index or split table, a run's folder or a folder of X-rays; not there"
-        )
-    if target.is_dir() and (target / "experiment.json").is_file():
-        found = _run_of(target, progress=progress)
-        table = found.splits
-        if not table.is_file():
-            raise ConfigError(f"{target} holds no splits.csv yet: run  pocketcxr distill -o {target}  first")
-        own = found.bundle if found.bundle.is_file() else None
-        other = f"-{bundle.parent.name}" if bundle is not None and bundle != own else ""
-        return _Subject(table, out or target / f"audit{other}", found, bundle or own)
-    owner = _run_of(run, progress=progress) if run else None
-    own = owner.bundle if owner and owner.bundle.is_file() else None
-    name = target.stem if target.is_file() else target.resolve().name
-    out = out or target.absolute().parent / f"{name}-audit"
-    if target.is_dir():
-        table = out / "index.csv"
-        index_sources([target], table, progress=progress)
-        return _Subject(table, out, owner, bundle or own)
-    return _Subject(target, out, owner, bundle or own)
-
-
-def _run_of(folder: Path, *, progress: bool) -> Run:
-    from pocketcxr.training.config import load_experiment
-
-    if not (folder / "experiment.json").is_file():
-        raise ConfigError(f"{folder}: expected the folder of a run (with experiment.json)")
-    return Run(folder, load_experiment(folder / "experiment.json", []), progress)
-
-
-def _labelled(rows: list[IndexRow], name: str | None, run: Run | None) -> tuple[Task, list[IndexRow]]:
-    """The task, and the rows with its classes; labels that stand in the table are kept."""
-    if name is None and run is not None:
-        name = run.experiment.data.task
-    task = load_task(name) if name else _guessed(rows)
-    has_labels = any(row.label for row in rows)
-    if has_labels and {row.label for row in rows if row.label} <= set(task.labels):
-        return task, rows
-    labelled = [dataclasses.replace(row, label=row.label) for row in label_rows(rows, task)]
-    if not any(row.label for row in labelled):
-        findings = sorted({row.finding or "unlabelled" for row in rows})
-        raise DataError(
-            f"task {task.name}: no image has one of its classes; the table's findings are {', '.join(findings[:8])}: "
-            "name another with --task"
-        )
-    return task, labelled
-
-
-def _guessed(rows: Sequence[IndexRow]) -> Task:
-    """The task whose classes the table has, and of those the one that uses most images."""
-    said = {row.label for row in rows if row.label}
-    fitting = [task for task in TASKS.values() if said == set(task.labels)]
-    if fitting:
-        return fitting[0]
-    if said:
-        raise ConfigError(f"the table's classes {', '.join(sorted(said))} fit no task known here: name it with --task")
-    counts = {
-        name: len([row for row in rows if task.label_of(row.finding)])
-        for name, task in TASKS.items()
-        if {task.label_of(row.finding) for row in rows} >= set(task.labels)
-    }
-    if not counts:
-        raise DataError(
-            f"no task has all its classes in this table: name one of {', '.join(TASKS)}, or a file, with --task"
-        )
-    return TASKS[max(counts, key=lambda name: counts[name])]
-
-
-def _pictures(rows: Sequence[IndexRow], task: Task, *, cache: Path, size: int, aspect: str, progress: bool) -> Dataset:
-    """Decode all rows, leaks and tables without splits included; the dataset's rows stay as the table has them."""
-    placed = [dataclasses.replace(row, split=row.split or "train") for row in rows if row.label or row.split]
-    dataset = open_dataset(
-        placed, task, size=size, aspect=aspect, cache=cache, unlabelled=True, leaks=True, progress=progress
-    )
-    own = {row.path: row for row in rows}
-    return dataclasses.replace(dataset, rows=tuple(own[row.path] for row in dataset.rows))
+    if model and found.bundle is None:
+        subject["model"] = model.name
+    if model and found.bundle is not None:
+        subject["bundle"] = str(found.bundle)
+        subject["bundle_sha256"] = hashlib.sha256(found.bundle.read_bytes()).hexdigest()
+        if found.run and found.bundle == found.run.bundle:
+            subject["student_sha256"] = student_sha256(found.run)
+    return subject

@@ -1,31 +1,27 @@
-"""The model's part of an audit: the bundle, its rivals from the run, and pictures of the size that it takes."""
+"""What an audit works on, loaded once: table and task, images, the model with its rivals."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from pocketcxr import roles
-from pocketcxr.audit.describing import NotMeasurable, missing_section
-from pocketcxr.audit.model.model_audit import AuditConfig, audit_model, load_ood
-from pocketcxr.audit.model.probes import input_filter
-from pocketcxr.data.image_types import input_filter_splits
-from pocketcxr.data.ood_images import with_ood_images
+from pocketcxr.audit.model.audited_model import from_probabilities
 from pocketcxr.data.pixels import open_dataset
-from pocketcxr.errors import ConfigError, require_extra
+from pocketcxr.data.splits.assign import label_rows
+from pocketcxr.errors import ConfigError, DataError, require_extra
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
+from pocketcxr.labels import TASKS, load_task
+from pocketcxr.pipeline.prepare import index_sources
+from pocketcxr.pipeline.run import Run
 from pocketcxr.run_folder import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.dataset import Dataset
@@ -33,34 +29,111 @@ if TYPE_CHECKING:
     from pocketcxr.imaging.radiograph import Radiograph
     from pocketcxr.inference.prediction import Prediction
     from pocketcxr.labels import Task
-    from pocketcxr.pipeline.run import Run
-    from pocketcxr.report.types import Section
 
-_BATCH = 64
+_SIZE = 224  # of the images that a function takes, unless it says otherwise
 
 
 @dataclass(frozen=True)
-class Questions:
-    """How a model is asked: `quick` with fewer images, `strangers` folders of pictures that it must refuse."""
+class AuditTarget:
+    """What is audited: a table, the run it belongs to where there is one, and the bundle where there is one."""
 
-    quick: bool = False
-    strangers: tuple[Path, ...] = ()
-    seed: int = 0
-    progress: bool = True
+    table: Path
+    out: Path
+    run: Run | None
+    bundle: Path | None
+
+    @property
+    def cache(self) -> Path:
+        """Folder of decoded images."""
+        return self.run.cache if self.run else self.out / "cache"
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that is audited: what it is asked through, the classes it knows, the pictures it takes."""
+    """A model that is audited, its classes, and the size and aspect of the images it takes.
+
+    `decide` is the whole decision of a bundle, `has_input_filter` whether it learned what a frontal chest X-ray is.
+    """
 
     name: str
     predict: Predict
     labels: tuple[str, ...]
     size: int
-    aspect: str
+    aspect: str = "squash"
     randomised: Callable[[], Iterable[tuple[str, Predict]]] | None = None
     decide: Callable[[Radiograph], Prediction] | None = None
-    has_gate: bool = False
+    has_input_filter: bool = False
+
+
+def find_target(
+    target: Path, *, bundle: Path | None, run: Path | None, out: Path | None, other: str, progress: bool
+) -> AuditTarget:
+    """Recognise a run's folder, a table, or a folder of X-rays, which is indexed.
+
+    Args:
+        target: one of these.
+        bundle: a model's file, or None for the run's.
+        run: folder of the run that the bundle belongs to.
+        out: folder of the report.
+        other: name of a model other than the run's, for the default folder.
+        progress: show bars on stderr.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if not target.exists():
+        raise ConfigError(
+            f"{target}: expected an index or split table, a run's folder or a folder of X-rays; not there"
+        )
+    if target.is_dir() and (target / "experiment.json").is_file():
+        found = _run_of(target, progress=progress)
+        if not found.splits.is_file():
+            raise ConfigError(f"{target} holds no splits.csv yet: run  pocketcxr distill -o {target}  first")
+        own = found.bundle if found.bundle.is_file() else None
+        if bundle is not None and bundle != own:
+            other = bundle.parent.name
+        return AuditTarget(found.splits, out or target / (f"audit-{other}" if other else "audit"), found, bundle or own)
+    owner = _run_of(run, progress=progress) if run else None
+    own = owner.bundle if owner and owner.bundle.is_file() else None
+    name = target.stem if target.is_file() else target.resolve().name
+    out = out or target.absolute().parent / f"{name}-audit"
+    table = out / "index.csv" if target.is_dir() else target
+    if target.is_dir():
+        index_sources([target], table, progress=progress)
+    return AuditTarget(table, out, owner, bundle or own)
+
+
+def label_table(rows: list[IndexRow], name: str | None, run: Run | None) -> tuple[Task, list[IndexRow]]:
+    """The task, and the rows with its classes; labels in the table are kept.
+
+    Raises:
+        ConfigError: no known task has the table's classes.
+        DataError: no image has a class of the task.
+    """
+    if name is None and run is not None:
+        name = run.experiment.data.task
+    task = load_task(name) if name else _guessed(rows)
+    has_labels = any(row.label for row in rows)
+    if has_labels and {row.label for row in rows if row.label} <= set(task.labels):
+        return task, rows
+    labelled = label_rows(rows, task)
+    if not any(row.label for row in labelled):
+        findings = sorted({row.finding or "unlabelled" for row in rows})
+        raise DataError(
+            f"task {task.name}: no image has one of its classes; the table's findings are {', '.join(findings[:8])}: "
+            "name another with --task"
+        )
+    return task, labelled
+
+
+def open_images(
+    rows: Sequence[IndexRow], task: Task, *, cache: Path, size: int, aspect: str, split: str, progress: bool
+) -> Dataset:
+    """All images of a table that have a class or a split, leaks included; those without a split are put in `split`."""
+    placed = [dataclasses.replace(row, split=row.split or split) for row in rows if row.label or row.split]
+    return open_dataset(
+        placed, task, size=size, aspect=aspect, cache=cache, unlabelled=True, leaks=True, progress=progress
+    )
 
 
 def load_model(path: Path, *, run: Run | None, seed: int = 0) -> LoadedModel:
@@ -71,18 +144,16 @@ def load_model(path: Path, *, run: Run | None, seed: int = 0) -> LoadedModel:
     """
     if path.suffix != ".safetensors":
         bundle = load_bundle(path)
-        shape = bundle.manifest.preprocessing
-        randomised = _randomised(path, seed=seed)
-        predictor = Predictor(bundle, exact=True)
+        shape, predictor = bundle.manifest.preprocessing, Predictor(bundle, exact=True)
         return LoadedModel(
             "student",
             bundle,
             tuple(bundle.manifest.labels),
             shape.size,
             shape.aspect,
-            randomised,
+            _randomised(path, seed=seed),
             decide=lambda radiograph: predictor.predict_image(radiograph, ""),
-            has_gate=bundle.manifest.input_filter is not None,
+            has_input_filter=bundle.manifest.input_filter is not None,
         )
     require_extra("train", "torch", "timm")
     from pocketcxr.models.checkpoints import load_network
@@ -93,81 +164,79 @@ def load_model(path: Path, *, run: Run | None, seed: int = 0) -> LoadedModel:
     return LoadedModel(spec.kind, as_predict(network), spec.labels, spec.image_size, aspect)
 
 
-def audit_loaded(
-    model: LoadedModel, rows: Sequence[IndexRow], task: Task, *, run: Run | None, cache: Path, asked: Questions
-) -> tuple[Section, ...]:
-    """Audit a model on the test split of a table, or on all of it where it has no splits.
+def model_of(model: Any, *, task: Task, labels: Sequence[str] | None, image_size: int | None) -> LoadedModel:
+    """A model that is none of ours: a function, or an object with `predict`, `labels` and `image_size`.
 
-    Raises:
-        ConfigError: the model knows other classes than the task.
+    Args:
+        model: gives probabilities [n, classes] or `ModelOutputs` of images float32 [n, 1, size, size] in [0, 1],
+            MONOCHROME2.
+        task: whose classes it has, unless it or `labels` says otherwise.
+        labels: its classes in order.
+        image_size: side of the images it takes; 224 unless it says otherwise.
     """
-    if model.labels != task.labels:
-        raise ConfigError(
-            f"the {model.name} knows the classes {', '.join(model.labels)}, the task {task.name} has "
-            f"{', '.join(task.labels)}: name another with --task"
-        )
-    placed = [dataclasses.replace(row, split=row.split or "test") for row in rows if row.label]
-    dataset = open_dataset(
-        placed, task, size=model.size, aspect=model.aspect, cache=cache, leaks=True, progress=asked.progress
-    )
-    sections = audit_model(
-        model.predict,
-        dataset,
-        name=model.name,
-        rivals={name: rival for name, rival in _rivals(run).items() if name != model.name},
-        ood=load_ood(asked.strangers, rows, size=model.size, aspect=model.aspect, seed=asked.seed),
-        config=AuditConfig.quick() if asked.quick else AuditConfig(),
-        seed=asked.seed,
-        progress=asked.progress,
-        without_source=_without_source(run, dataset),
-        randomised=model.randomised,
-    )
-    return (*sections, _gate_section(model, dataset, rows, asked))
+    names = tuple(labels or getattr(model, "labels", None) or task.labels)
+    size = image_size or getattr(model, "image_size", None) or _SIZE
+    predict = from_probabilities(getattr(model, "predict", model), classes=len(names))
+    return LoadedModel(model_name(model), predict, names, size, getattr(model, "aspect", "squash"))
 
 
-def _gate_section(model: LoadedModel, dataset: Dataset, rows: Sequence[IndexRow], asked: Questions) -> Section:
-    """The whole decision; of a bundle with a learned gate, on strangers of the gate's test split alone."""
-    strangers = with_ood_images(rows, asked.strangers)
-    note = ""
-    if model.has_gate:
-        splits = input_filter_splits(strangers)
-        strangers = [row for row, split in zip(strangers, splits, strict=True) if split == "test"]
-        note = "Strangers of the gate's own train and calibration split were left out (see data.image_types)."
-    films = [row for row in dataset.rows if row.split == "test"]
-    most = 60 if asked.quick else 400
-    try:
-        found = input_filter.measure(model.decide, films, strangers, most=most, note=note, progress=asked.progress)
-    except NotMeasurable as error:
-        return missing_section("gate", str(error))
-    return input_filter.describe(found)
+def model_name(model: Any) -> str:
+    """What a model that is none of ours is called: its own name, or "model"."""
+    return str(getattr(model, "name", None) or "model")
 
 
-def embeddings(model: LoadedModel, dataset: Dataset, *, cache: Path, progress: bool) -> NDArray[np.float32]:
-    """The model's embedding of every picture, float32 [n, features], in the order of the dataset."""
-    placed = [dataclasses.replace(row, split="train", fold="") for row in dataset.rows]
-    own = open_dataset(
-        placed,
-        dataset.task,
-        size=model.size,
-        aspect=model.aspect,
-        cache=cache,
-        unlabelled=True,
-        leaks=True,
-        progress=progress,
-    )
-    positions = np.arange(len(own.rows))
-    blocks = [positions[start : start + _BATCH] for start in range(0, len(positions), _BATCH)]
-    return np.concatenate([model.predict(own.images(block)).embedding for block in blocks])
+def load_rivals(run: Run | None, name: str) -> dict[str, Predict]:
+    """Teacher and baseline student, where the run has them, without the model under audit itself."""
+    if run is None:
+        return {}
+    require_extra("train", "torch", "timm")
+    from pocketcxr.models.checkpoints import load_network
+    from pocketcxr.models.predict import as_predict
+
+    folders = {roles.TEACHER: run.teacher, roles.BASELINE: run.student_baseline}
+    return {
+        rival: as_predict(load_network(checkpoint(folder))[0])
+        for rival, folder in folders.items()
+        if rival != name and checkpoint(folder).is_file()
+    }
 
 
-def _without_source(run: Run | None, dataset: Dataset) -> dict[str, Predict]:
-    """Students that never saw a source, where ``pocketcxr leave-one-source-out`` has trained them."""
+def load_left_out(run: Run | None, dataset: Dataset) -> dict[str, Predict]:
+    """Students trained without a source, where ``pocketcxr leave-one-source-out`` has trained them."""
     if run is None or not run.left_out_record.is_file():
         return {}
     require_extra("train", "torch", "timm")
     from pocketcxr.pipeline.leave_one_source_out import students_without
 
     return students_without(run, dataset)
+
+
+def _run_of(folder: Path, *, progress: bool) -> Run:
+    from pocketcxr.training.config import load_experiment
+
+    if not (folder / "experiment.json").is_file():
+        raise ConfigError(f"{folder}: expected the folder of a run (with experiment.json)")
+    return Run(folder, load_experiment(folder / "experiment.json", []), progress)
+
+
+def _guessed(rows: Sequence[IndexRow]) -> Task:
+    """The task whose classes the table has, and of those the one that uses most images."""
+    said = {row.label for row in rows if row.label}
+    fitting = [task for task in TASKS.values() if said == set(task.labels)]
+    if fitting:
+        return fitting[0]
+    if said:
+        raise ConfigError(f"the table's classes {', '.join(sorted(said))} fit no task known here: name it with --task")
+    counts = {
+        name: len([row for row in rows if task.label_of(row.finding)])
+        for name, task in TASKS.items()
+        if {task.label_of(row.finding) for row in rows} >= set(task.labels)
+    }
+    if not counts:
+        raise DataError(
+            f"no task has all its classes in this table: name one of {', '.join(TASKS)}, or a file, with --task"
+        )
+    return TASKS[max(counts, key=lambda name: counts[name])]
 
 
 def _randomised(path: Path, *, seed: int) -> Callable[[], Iterable[tuple[str, Predict]]] | None:
@@ -177,19 +246,3 @@ def _randomised(path: Path, *, seed: int) -> Callable[[], Iterable[tuple[str, Pr
     from pocketcxr.export.randomised import randomised_bundle
 
     return randomised_bundle(path, seed=seed)
-
-
-def _rivals(run: Run | None) -> dict[str, Predict]:
-    """Teacher and baseline student, where the run has them."""
-    if run is None:
-        return {}
-    require_extra("train", "torch", "timm")
-    from pocketcxr.models.checkpoints import load_network
-    from pocketcxr.models.predict import as_predict
-
-    folders = {roles.TEACHER: run.teacher, roles.BASELINE: run.student_baseline}
-    return {
-        name: as_predict(load_network(checkpoint(folder))[0])
-        for name, folder in folders.items()
-        if checkpoint(folder).is_file()
-    }

@@ -1,17 +1,20 @@
-"""Can the class be told without looking at the lungs: from the source, the file, the view, the patient's sex or age?"""
+"""Confounding: association of the class with source, file, projection, and the patient's sex and age (Cramér's V)."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pocketcxr.audit.data.association import binned, cramers_v, lumped
 from pocketcxr.audit.data.shortcut_features import bright_marks
+from pocketcxr.audit.describing import measured, section
+from pocketcxr.report.formatting import number
 from pocketcxr.report.plots import interval_chart
 from pocketcxr.report.sheets import grid_sheet
-from pocketcxr.report.types import Measure, Picture, Section, Table
+from pocketcxr.report.types import Picture, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,67 +24,36 @@ if TYPE_CHECKING:
     from pocketcxr.audit.data.file_properties import FileProperties
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.evaluation.intervals import Estimate
+    from pocketcxr.report.types import Section
 
-NEARLY_TOTAL, STRONG, MEDIUM, WEAK = 0.8, 0.5, 0.3, 0.1
+MEDIUM, WEAK = 0.3, 0.1
 """Cramér's V in words (Cohen 1988, for tables with two classes)."""
 
-_NOT_SAID = ""
+_UNKNOWN = ""
 _MARK_HEIGHT = 0.25
 _FEWEST_FOR_MEAN = 5
 _MOST_SOURCES = 8
 
-_WORDS: Mapping[str, tuple[str, str, str]] = {
-    "source": (
-        "Source",
-        "Where classes come from different sources, a network can learn the hospital instead of the disease.",
-        "Add images of every class from every source, or train and judge within the sources that hold all classes.",
-    ),
-    "view": (
-        "View (PA, AP)",
-        "Sicker patients are filmed lying (AP): a network can learn the posture.",
-        "Judge within one view; balance views between the classes.",
-    ),
-    "sex": ("Sex", "Classes that differ in sex can be told by anatomy.", "Balance, or report figures by sex."),
-    "age": (
-        "Age",
-        "Classes that differ in age (children against adults at worst) can be told by anatomy.",
-        "Match ages between the classes; leave children out of a set for adults.",
-    ),
-    "size": ("Image size", "Size is the publisher's choice, not the patient's.", "Resize alike before anything else."),
-    "aspect": (
-        "Aspect ratio",
-        "The shape of a picture shows through resizing (squashed or padded).",
-        "Crop all sources to one shape before resizing.",
-    ),
-    "bits": ("Bit depth", "Grey levels tell the path a picture has taken.", "Bring all sources to one bit depth."),
-    "format": ("File format", "Format tells the publisher.", "Convert all sources through the same steps."),
-    "quality": (
-        "JPEG quality",
-        "Compression leaves blocks that a network sees.",
-        "Recompress all sources alike, or augment with compression.",
-    ),
-    "density": (
-        "Bytes per pixel",
-        "How far a file was compressed; partly the picture's own doing, for smooth lungs need fewer bytes.",
-        "If it follows the class more than size and quality do, look at the files' history.",
-    ),
-    "frame": (
-        "Black frame",
-        "Width of the uniform border, in the picture.",
-        "Crop borders off before training; then audit again.",
-    ),
-    "marks": (
-        "Bright marks in the margin",
-        "Letters and markers burnt in near the edge.",
-        "Mask or crop the margin; look at the corners' cue below.",
-    ),
+_NAMES = {
+    "source": "Source",
+    "view": "Projection (PA, AP)",
+    "sex": "Sex",
+    "age": "Age",
+    "size": "Image size",
+    "aspect": "Aspect ratio",
+    "bits": "Bit depth",
+    "format": "File format",
+    "quality": "JPEG quality",
+    "density": "Bytes per pixel",
+    "frame": "Black frame",
+    "marks": "Bright marks",
 }
 
 
 def attributes(
-    rows: Sequence[IndexRow], pixels: NDArray[np.uint8], facts: Sequence[FileProperties]
+    rows: Sequence[IndexRow], pixels: NDArray[np.uint8], properties: Sequence[FileProperties]
 ) -> dict[str, list[str]]:
-    """Properties of every image as levels; an empty string where nobody says.
+    """Properties of every image as levels; an empty string where it is not known.
 
     Frames and marks are measured in the pixels, sizes and formats in the files, the rest comes from the table.
     """
@@ -93,9 +65,9 @@ def attributes(
         "age": [_age_group(row.age) for row in rows],
         "size": binned([(row.width * row.height) ** 0.5 for row in rows]),
         "aspect": binned([round(row.width / max(row.height, 1), 2) for row in rows]),
-        "bits": [str(fact.bits or "") for fact in facts],
-        "format": [fact.format for fact in facts],
-        "quality": _qualities(facts),
+        "bits": [str(one.bits or "") for one in properties],
+        "format": [one.format for one in properties],
+        "quality": _qualities(properties),
         "density": binned([round(value, 3) for value in density]),
         "frame": binned(frame_widths(pixels).tolist()),
         "marks": _binned_marks(pixels),
@@ -113,79 +85,59 @@ def frame_widths(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.round(100 * np.mean(found, axis=0) / size, 0)
 
 
-def confounding_section(
+@dataclass(frozen=True)
+class Confounding:
+    """Cramér's V with the class by property, the images of which it is known, and the level of every image."""
+
+    estimates: Mapping[str, Estimate]
+    known: Mapping[str, int]
+    levels: Mapping[str, Sequence[str]]
+
+
+def measure(
     rows: Sequence[IndexRow],
     pixels: NDArray[np.uint8],
-    facts: Sequence[FileProperties],
+    properties: Sequence[FileProperties],
     members: NDArray[np.int64],
     *,
     seed: int,
-) -> Section:
-    """How strongly each property goes with the class; rows are the labelled ones."""
-    found: dict[str, Estimate] = {}
-    said: dict[str, int] = {}
-    levels = attributes(rows, pixels, facts)
+) -> Confounding:
+    """Association of each property with the class; rows are the labelled ones, `members` their patients."""
+    levels = attributes(rows, pixels, properties)
+    estimates, known = {}, {}
     for name, values in levels.items():
-        told = [i for i, value in enumerate(values) if value != _NOT_SAID]
-        said[name] = len(told)
-        found[name] = cramers_v(
-            lumped([values[i] for i in told]), [rows[i].label for i in told], members[told], seed=seed
-        )
-    measures = tuple(
-        Measure(
-            f"confounding.{name}",
-            f"{_WORDS[name][0]} against class",
-            figure.value,
-            f"{_strength(figure)} {_WORDS[name][1]}",
-            _WORDS[name][2],
-            "Cramér's V",
-            figure.low,
-            figure.high,
-            said[name],
-            figure.why,
-        )
-        for name, figure in found.items()
-    )
-    strong = [name for name, figure in found.items() if (figure.low or 0) > MEDIUM]
-    measured = [name for name, figure in found.items() if figure.value is not None]
-    if strong:
-        listed = ", ".join(_WORDS[name][0].lower() for name in strong)
-        verb = "go" if len(strong) > 1 else "goes"
-        summary = f"Yes: {listed} {verb} with the class beyond doubt (Cramér's V above {MEDIUM})."
-    else:
-        summary = (
-            f"Not shown: none of the {len(measured)} properties that could be measured is clearly tied to the class."
-        )
-    chart = [
-        (_WORDS[name][0].removesuffix(" in the margin"), figure.value, figure.low, figure.high)
-        for name, figure in sorted(found.items(), key=lambda item: -(item[1].value or -1))
-        if figure.value is not None
+        told = [i for i, value in enumerate(values) if value != _UNKNOWN]
+        classes = [rows[i].label for i in told]
+        estimates[name] = cramers_v(lumped([values[i] for i in told]), classes, members[told], seed=seed)
+        known[name] = len(told)
+    return Confounding(estimates, known, levels)
+
+
+def describe(found: Confounding, rows: Sequence[IndexRow], pixels: NDArray[np.uint8]) -> Section:
+    """Associations, the strongest first, with tables by class and average images."""
+    own = [measured(f"confounding.{name}", one, images=found.known[name]) for name, one in found.estimates.items()]
+    exist = {name: one for name, one in found.estimates.items() if one.value is not None}
+    strong = [
+        f"{_NAMES[name].lower()} {number(one.value, 2)}" for name, one in exist.items() if (one.low or 0) > MEDIUM
     ]
-    pictures = []
-    if chart:
-        svg = interval_chart(
-            chart, title="Association of each property with the class", axis="Cramér's V (0 none, 1 total)"
-        )
-        pictures.append(
-            Picture(
-                "How strongly each property goes with the class",
-                svg.encode(),
-                "Cramér's V of each property with its 95 % interval: "
-                + ", ".join(f"{name} {value:.2f}" for name, value, *_ in chart),
-                "image/svg+xml",
-                "0: the property tells nothing of the class; 0.3: medium; 0.5: strong; 1: it is the class.",
-            )
-        )
-    pictures.append(_mean_pictures(rows, pixels))
-    tables = (_source_table(rows), _level_table(rows, levels, found))
-    return Section(
-        "confounding",
-        "Can the class be told from where and how a film was made?",
-        summary,
-        measures,
-        tables,
-        tuple(pictures),
+    summary = (
+        f"Cramér's V with the class above {MEDIUM} beyond chance: {', '.join(strong)}."
+        if strong
+        else f"Cramér's V with the class is above {MEDIUM} beyond chance for none of {len(exist)} properties."
     )
+    chart = [
+        (_NAMES[name], one.value, one.low, one.high)
+        for name, one in sorted(exist.items(), key=lambda item: -(item[1].value or -1))
+        if one.value is not None
+    ]
+    pictures = [_mean_images(rows, pixels)]
+    if chart:
+        title = "Association of each property with the class"
+        svg = interval_chart(chart, title=title, axis="Cramér's V (0 none, 1 total)")
+        alt = "Cramér's V of each property with its 95 % interval: " + ", ".join(f"{n} {v:.2f}" for n, v, *_ in chart)
+        note = "0: no association with the class; 0.3: medium; 0.5: strong; 1: it is the class."
+        pictures.insert(0, Picture(title, svg.encode(), alt, "image/svg+xml", note))
+    return section("confounding", summary, own, (_source_table(rows), _level_table(rows, found)), pictures)
 
 
 def _source_table(rows: Sequence[IndexRow]) -> Table:
@@ -200,8 +152,9 @@ def _source_table(rows: Sequence[IndexRow]) -> Table:
     return Table("Images by source and class", ("source", *classes), body, note)
 
 
-def _level_table(rows: Sequence[IndexRow], levels: Mapping[str, Sequence[str]], found: Mapping[str, Estimate]) -> Table:
+def _level_table(rows: Sequence[IndexRow], confounding: Confounding) -> Table:
     """For the properties tied to the class, the commonest level in each class and its share."""
+    found, levels = confounding.estimates, confounding.levels
     classes = sorted({row.label for row in rows})
     body = []
     for name in sorted(found, key=lambda name: -(found[name].value or 0)):
@@ -212,7 +165,7 @@ def _level_table(rows: Sequence[IndexRow], levels: Mapping[str, Sequence[str]], 
             mine = Counter(value for value, row in zip(levels[name], rows, strict=True) if row.label == label and value)
             common = mine.most_common(1)
             cells.append(f"{common[0][0]} ({100 * common[0][1] / mine.total():.0f} %)" if common else None)
-        body.append((_WORDS[name][0], *cells))
+        body.append((_NAMES[name], *cells))
     return Table(
         "What is commonest in each class",
         ("property", *classes),
@@ -221,8 +174,8 @@ def _level_table(rows: Sequence[IndexRow], levels: Mapping[str, Sequence[str]], 
     )
 
 
-def _mean_pictures(rows: Sequence[IndexRow], pixels: NDArray[np.uint8]) -> Picture:
-    """The average picture of every class in every source: borders, markers and brightness stand out, lungs blur."""
+def _mean_images(rows: Sequence[IndexRow], pixels: NDArray[np.uint8]) -> Picture:
+    """The average image of every class in every source: borders, markers and brightness stand out, lungs blur."""
     classes = sorted({row.label for row in rows})
     sources = [name for name, _ in Counter(row.source for row in rows).most_common(_MOST_SOURCES)]
     grid = []
@@ -233,32 +186,19 @@ def _mean_pictures(rows: Sequence[IndexRow], pixels: NDArray[np.uint8]) -> Pictu
             line.append(pixels[mine].mean(axis=0).round().astype(np.uint8) if len(mine) >= _FEWEST_FOR_MEAN else None)
         grid.append(line)
     return Picture(
-        "The average picture of each class in each source",
+        "The average image of each class in each source",
         grid_sheet(grid, rows=sources, columns=classes),
-        f"Average pictures of {len(classes)} classes in {len(sources)} sources",
-        note="What is sharp in an average is the same in every film: frames, letters, posture. Compare along a row.",
+        f"Average images of {len(classes)} classes in {len(sources)} sources",
+        note="What is sharp in an average is the same in every image: frames, letters, posture. Compare along a row.",
     )
 
 
-def _strength(figure: Estimate) -> str:
-    if figure.value is None:
-        return ""
-    shown = figure.low or 0.0
-    words = (
-        (NEARLY_TOTAL, "Tells the class almost by itself."),
-        (STRONG, "Strongly tied to the class."),
-        (MEDIUM, "Clearly tied to the class."),
-        (WEAK, "Weakly tied to the class."),
-    )
-    return next((word for limit, word in words if shown > limit), "No tie to the class is shown.")
-
-
-def _qualities(facts: Sequence[FileProperties]) -> list[str]:
-    if not any(fact.quality for fact in facts):
-        return ["" for _ in facts]
-    named = binned([fact.quality for fact in facts if fact.quality])
+def _qualities(properties: Sequence[FileProperties]) -> list[str]:
+    if not any(one.quality for one in properties):
+        return ["" for _ in properties]
+    named = binned([one.quality for one in properties if one.quality])
     known = iter(named)
-    return [next(known) if fact.quality else "no JPEG" for fact in facts]
+    return [next(known) if one.quality else "no JPEG" for one in properties]
 
 
 def _binned_marks(pixels: NDArray[np.uint8]) -> list[str]:
@@ -274,7 +214,7 @@ def _age_group(age: str) -> str:
     try:
         years = float(age)
     except ValueError:
-        return _NOT_SAID
+        return _UNKNOWN
     for limit, name in ((18, "under 18"), (40, "18 to 39"), (60, "40 to 59"), (75, "60 to 74")):
         if years < limit:
             return name

@@ -1,4 +1,4 @@
-"""The data audit: what an index or a split table would teach a network besides the disease. No model is needed."""
+"""The data audit: composition, duplicates, leakage, confounding and shortcut features of a table; needs no model."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from pocketcxr.audit.data.confounding import confounding_section
+from pocketcxr.audit.data import confounding, duplicates, leaks, shortcut_section
+from pocketcxr.audit.data.duplicates import Copies
 from pocketcxr.audit.data.file_properties import read_file_facts
-from pocketcxr.audit.data.leaks import Copies, duplicate_section, leak_section
-from pocketcxr.audit.data.shortcut_section import cue_section
+from pocketcxr.audit.describing import measures, section
 from pocketcxr.data.duplicates.hashing import THUMBNAIL_SIZE
 from pocketcxr.data.duplicates.search import find_pairs, groups_of
 from pocketcxr.data.rows import SPLITS
 from pocketcxr.data.splits.leakage import components_of
 from pocketcxr.errors import DataError
 from pocketcxr.evaluation.intervals import clusters
-from pocketcxr.report.types import Measure, Section, Table
+from pocketcxr.report.types import Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
+    from pocketcxr.report.types import Section
 
 SIZE = THUMBNAIL_SIZE
-"""Side of the pictures that the data audit takes, in pixels; aspect ``squash``."""
+"""Side of the data audit's images, in pixels; aspect ``squash``."""
 
 
 def audit_data(
@@ -45,19 +46,19 @@ def audit_data(
 
     Args:
         rows: the whole table, with splits where there are any; what is in it and not in `dataset` is only counted.
-        dataset: its pictures, `SIZE` pixels, squashed; unlabelled ones take part in the search for copies.
+        dataset: its images, `SIZE` pixels, squashed; unlabelled ones take part in the search for copies.
         embedding: of a network, float [n, features] in the order of the dataset; finds copies that pixels do not.
         seed: of folds and resampling.
         progress: show bars on stderr.
 
     Returns:
-        Five sections: composition, duplicates, leaks, confounding, cues.
+        Five sections: composition, duplicates, leaks, confounding, cues (shortcut features).
 
     Raises:
-        DataError: pictures of another size.
+        DataError: images of another size.
     """
     if dataset.pixels.shape[1] != SIZE:
-        raise DataError(f"data audit: expected pictures of {SIZE} pixels, found {dataset.pixels.shape[1]}")
+        raise DataError(f"data audit: expected images of {SIZE} pixels, found {dataset.pixels.shape[1]}")
     pixels = np.asarray(dataset.pixels)
     copies = find_copies(dataset, embedding=embedding, progress=progress)
     labelled = np.flatnonzero(dataset.labels >= 0)
@@ -68,22 +69,25 @@ def audit_data(
     ]
     members = _members(grouped)[labelled]
     shown = [dataset.rows[i] for i in labelled]
-    facts = read_file_facts(shown)
+    properties = read_file_facts(shown)
     with tqdm(total=6, desc="shortcuts", unit="step", disable=not progress) as bar:
-        confounding = confounding_section(shown, pixels[labelled], facts, members, seed=seed)
+        tied = confounding.measure(shown, pixels[labelled], properties, members, seed=seed)
         bar.update()
-        cues = cue_section(shown, pixels[labelled], facts, members.tolist(), seed=seed, said=lambda _: bar.update())
+        own = pixels[labelled]
+        told = shortcut_section.measure(
+            shown, own, properties, members.tolist(), seed=seed, started=lambda _: bar.update()
+        )
     return (
         composition_section(rows, dataset),
-        duplicate_section(dataset.rows, pixels, copies),
-        leak_section(dataset.rows, pixels, copies),
-        confounding,
-        cues,
+        duplicates.describe(duplicates.measure(dataset.rows, copies), dataset.rows, pixels, copies),
+        leaks.describe(leaks.measure(dataset.rows, copies), dataset.rows, pixels, copies),
+        confounding.describe(tied, shown, own),
+        shortcut_section.describe(told),
     )
 
 
 def find_copies(dataset: Dataset, *, embedding: NDArray[np.float32] | None = None, progress: bool = False) -> Copies:
-    """The pairs of pictures that are one, and the groups that they join."""
+    """The pairs of images that are one, and the groups that they join."""
     pixels = np.asarray(dataset.pixels)
     pairs = find_pairs(pixels, sha256=[row.sha256 for row in dataset.rows], embedding=embedding, progress=progress)
     sure = [pair for pair in pairs if pair.sure]
@@ -91,7 +95,7 @@ def find_copies(dataset: Dataset, *, embedding: NDArray[np.float32] | None = Non
 
 
 def composition_section(rows: Sequence[IndexRow], dataset: Dataset) -> Section:
-    """What is in the set?"""
+    """Images by class, split and source, patients, licences."""
     used = [row for row in dataset.rows if row.label]
     patients = len(np.unique(clusters(used))) if used else 0
     sources = sorted({row.source for row in used})
@@ -102,26 +106,7 @@ def composition_section(rows: Sequence[IndexRow], dataset: Dataset) -> Section:
         for label in dataset.task.labels
     )
     licences = sorted({row.licence for row in used if row.licence})
-    measures = (
-        Measure(
-            "composition.images", "Images with a class", len(used), "What every figure below rests on.", unit="count"
-        ),
-        Measure(
-            "composition.patients",
-            "Patients, as far as the table names them",
-            patients,
-            "Images of one person are no independent observations; where no patient or study is named, copies count "
-            "once and every other image as a person of its own.",
-            unit="count",
-        ),
-        Measure(
-            "composition.sources",
-            "Sources",
-            len(sources),
-            "Data sets or hospitals, as the table names them.",
-            unit="count",
-        ),
-    )
+    figures = {"images": len(used), "patients": patients, "sources": len(sources)}
     left = len(rows) - len(used)
     summary = (
         f"{len(used):,} images of {patients:,} patients from {len(sources)} source{'' if len(sources) == 1 else 's'}"
@@ -129,7 +114,7 @@ def composition_section(rows: Sequence[IndexRow], dataset: Dataset) -> Section:
     )
     note = f"Licences named: {'; '.join(licences)}." if licences else "The table names no licence."
     table = Table("Images by class and split", ("class", *parts, "all"), body, note)
-    return Section("composition", "What is in the set?", summary, measures, (table,))
+    return section("composition", summary, measures("composition", figures), (table,))
 
 
 def _members(rows: Sequence[IndexRow]) -> NDArray[np.int64]:

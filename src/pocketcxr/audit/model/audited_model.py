@@ -163,8 +163,8 @@ def make_audited_model(
         config: sizes.
         seed: of all sampling.
         splits: names of the calibration and the test split.
-        calibrated: take the probabilities as they are, without fitting a temperature; otherwise a model whose
-            probabilities are the softmax of its logits gets one.
+        calibrated: take the probabilities as they are, without fitting a temperature, as those of a model that gives
+            nothing else; otherwise a model whose probabilities are the softmax of its logits gets one.
         progress: show bars on stderr.
 
     Raises:
@@ -188,7 +188,7 @@ def make_audited_model(
         scored[0],
         dataset.task,
         EvaluationConfig(bootstrap=config.bootstrap, seed=seed, coverage=config.coverage),
-        brings_temperature=calibrated or scored[1].brings_temperature,
+        brings_temperature=calibrated or not raw[1][1].embedding.shape[1] or scored[1].brings_temperature,
     )
     done = []
     for (positions, outputs), one in zip(raw, scored, strict=True):
