@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
 from pocketcxr.data.splits.assign import label_rows
-from pocketcxr.errors import ConfigError, DataError, require_extra
+from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.evaluation.scoring import calibration_positions, score
 from pocketcxr.inference.foreign import description_path, load_foreign_model
 from pocketcxr.inference.session import Bundle, load_bundle
@@ -25,15 +22,9 @@ from pocketcxr.report.formatting import slug
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
-    from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.evaluation.config import EvaluationConfig
     from pocketcxr.labels import Task
-
-
-_SUM = 1e-2  # half precision rounds; anything further from 1 is no distribution over the classes
 
 
 @dataclass(frozen=True)
@@ -110,29 +101,6 @@ def load_classifier(
             "(networks of PyTorch: wrap them with pocketcxr.models.predict.as_classifier)"
         )
     return Classifier(name, model, tuple(labels), int(image_size))
-
-
-def with_outputs(model: Classifier) -> Predict:
-    """Make a model that may give probabilities only give `ModelOutputs`: logits and embedding are logarithms.
-
-    The callable raises `DataError` where such a model gives something else than probabilities of its labels.
-    """
-
-    def outputs(images: NDArray[np.float32], /) -> ModelOutputs:
-        found = model.predict(images)
-        if isinstance(found, ModelOutputs):
-            return found
-        probabilities = np.asarray(found, dtype=np.float32)
-        expected = (len(images), len(model.labels))
-        if probabilities.shape != expected or not np.all(np.abs(probabilities.sum(axis=1) - 1) <= _SUM):
-            raise DataError(
-                f"model {model.name}: expected probabilities {list(expected)} that sum to 1 in each row, "
-                f"found {list(probabilities.shape)}"
-            )
-        logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-        return ModelOutputs(probabilities, logits, logits)
-
-    return outputs
 
 
 def evaluate_classifiers(
