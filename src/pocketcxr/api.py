@@ -40,10 +40,10 @@ def distill(
         output: the run's folder.
         data: folders or tables of X-rays; may be left out when the folder already holds a run.
         splits: a table that `pocketcxr split` wrote, instead of `data`.
-        task: name, or a TOML file of one's own; default ``covid-3class``, or the run's.
+        task: name, or a TOML file of your own; default ``covid-3class``, or the run's.
         experiment: experiment file (TOML); default: the settings that the run was started with.
         settings: single fields, such as ``{"student.epochs": 40}`` or ``["student.epochs=40"]``.
-        columns: field of the index to column of a table of one's own.
+        columns: field of the index to column of a table of your own.
         aliases: name of a class in the data to a finding of `labels.FINDINGS`.
         online: run the teacher in every step instead of caching its outputs.
         progress: show bars on stderr.
@@ -91,7 +91,7 @@ def evaluate(
         labels: classes of a callable in the order of its columns; default: its attribute `labels`.
         image_size: pixels of each side that a callable takes; default: its attribute `image_size`.
         splits: a table that `pocketcxr split` wrote (default: the run's own); one without splits is tested whole.
-        task: name, or a TOML file of one's own; default: the run's, or the one with the model's labels.
+        task: name, or a TOML file of your own; default: the run's, or the one with the model's labels.
         experiment: experiment file (TOML) with the table ``[evaluation]``.
         settings: single fields, such as ``{"evaluation.bootstrap": 2000}``.
         progress: show bars on stderr.
@@ -151,9 +151,9 @@ def audit(
         labels: as for `evaluate`.
         image_size: as for `evaluate`.
         run: the run that the model, its teacher and its baseline student are from.
-        task: name, or a TOML file of one's own; default: the run's, or the one whose classes the table has.
+        task: name, or a TOML file of your own; default: the run's, or the one whose classes the table has.
         output: folder of the report; default ``RUN/audit``, or ``NAME-audit`` beside the table.
-        criteria: criteria of one's own, as ``audit/criteria.toml``.
+        criteria: criteria of your own, as ``audit/criteria.toml``.
         ood: folders of out-of-distribution images, which a model must refuse, a folder per kind.
         quick: fewer images and resamples: wider intervals, sooner done.
         data_only: leave the model out.

@@ -57,7 +57,7 @@ def add_quiet_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_column_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--column`` and ``--alias``, which say what a table of one's own means."""
+    """Add ``--column`` and ``--alias``, which say what a table of your own means."""
     parser.add_argument("--column", action="append", default=[], metavar="FIELD=NAME", help="column of your own table")
     parser.add_argument("--alias", action="append", default=[], metavar="NAME=FINDING", help="what a class name means")
 

@@ -65,10 +65,10 @@ def build_index(
     that no table names are rejected with the reason.
 
     Args:
-        sources: folders, or CSV tables of one's own.
+        sources: folders, or CSV tables of your own.
         layout: a name in `adapters.recognise.LAYOUTS`; ``auto`` recognises each set.
         finding_aliases: the set's own words to findings; an empty finding means unlabelled.
-        columns: fields of `IndexRow` to the columns of a table of one's own.
+        columns: fields of `IndexRow` to the columns of a table of your own.
         patients: table that gives images their patients, see `adapters.patients`; it counts more than the set's own.
         memory: file that remembers what was read of each path, size and time of change; a run that was killed goes on
             from there, and a second run reads only what is new.

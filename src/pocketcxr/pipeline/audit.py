@@ -105,7 +105,7 @@ def run_audit(
         task: name or TOML file; default: the run's, else the one whose classes the table has.
         out: folder of the report; default ``RUN/audit`` (``RUN/audit-MODEL`` for another model than the run's bundle),
             or ``NAME-audit`` beside the table.
-        criteria: a file of criteria of one's own.
+        criteria: a file of your own criteria.
         quick: fewer images for the model.
         data_only: leave the model out.
         ood: folders of out-of-distribution images, which a model must refuse, a folder per kind.

@@ -96,7 +96,7 @@ def prepare(
 
     Raises:
         ConfigError: neither sources nor a table is given and the run has none yet, or they differ from the run's own.
-        LeakError: a table of one's own has a patient or a duplicate group on two sides.
+        LeakError: a table of your own has a patient or a duplicate group on two sides.
     """
     config = run.experiment.data
     task = load_task(config.task)

@@ -101,7 +101,7 @@ class AuditedModel:
         return names[counts >= least].tolist()
 
     def outputs_for(self, images: NDArray[np.float32], what: str = "") -> ModelOutputs:
-        """Outputs for images of one's own making [n, 1, size, size]; probabilities are the calibrated ones."""
+        """Outputs for images of your own making [n, 1, size, size]; probabilities are the calibrated ones."""
         blocks = (images[start : start + self.config.batch_size] for start in self._starts(len(images), what))
         outputs = _joined([self.predict(np.ascontiguousarray(block)) for block in blocks])
         temperature = self.fitted.temperature

@@ -1,4 +1,4 @@
-"""Adapters for X-rays of one's own: a folder per class, a table, a folder of DICOM, a folder without labels."""
+"""Adapters for the user's own X-rays: a folder per class, a table, a folder of DICOM, a folder without labels."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TABLE_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "split": ("split",),
     }
 )
-"""Fields of a table of one's own with the column names tried for each, case aside; a mapping overrides them."""
+"""Fields of a table of your own with the column names tried for each, case aside; a mapping overrides them."""
 
 TABLE_NAMES = ("images.csv", "labels.csv", "table.csv", "phantom.csv")
 """Names under which ``auto`` takes a CSV in a folder for the table of the images beside it."""
@@ -124,7 +124,7 @@ def list_unlabelled(root: Path, options: LayoutOptions) -> Listing:
 
 
 def list_table(table: Path, options: LayoutOptions) -> Listing:
-    """A CSV of one's own; relative paths start at the table's folder.
+    """A CSV of the user; relative paths start at the table's folder.
 
     Raises:
         DataError: the table cannot be read, or has no column for the path or the finding.
