@@ -12,6 +12,7 @@ from pocketcxr.errors import CacheError, ConfigError, DataError
 from pocketcxr.labels import TASKS
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, read_record
 from pocketcxr.models.networks import Student
+from pocketcxr.training.loop import run_identity
 from pocketcxr.training.run.record import Table
 
 
@@ -123,3 +124,61 @@ def test_a_run_that_has_no_pretrained_weights_says_so_and_goes_on(dataset, tmp_p
     record = read_record(best)["weights"]
     assert (record["asked"], record["source"]) == ("pretrained", "scratch")
     assert "cannot be reached" in record["detail"]
+
+
+@pytest.fixture
+def frozen(dataset, tmp_path):
+    """Configuration of a student whose stem and first two stages stay as a file has them, and that file's network."""
+    start = tiny_runs.train_tiny_student(dataset, tmp_path / "start", dataclasses.replace(tiny_runs.BASELINE, epochs=1))
+    config = dataclasses.replace(tiny_runs.BASELINE, weights=str(start), frozen_blocks=2, epochs=2)
+    return config, load_network(start)[0].backbone.state_dict()
+
+
+def test_frozen_blocks_stay_as_they_were_and_a_resumed_run_ends_with_the_same_weights(dataset, frozen, tmp_path):
+    config, start = frozen
+    whole = tiny_runs.train_tiny_student(dataset, tmp_path / "whole", config)
+    network, _, record = load_network(whole)
+    assert record["weights"]["frozen_blocks"] == record["configuration"]["frozen_blocks"] == 2
+    ends = network.backbone.state_dict()
+    changed = {key.split(".")[1] for key in start if not torch.equal(ends[key], start[key])}
+    assert changed == {"layer3", "layer4"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pocketcxr.training.loop.record.Table.append", stop_after(4))
+        with pytest.raises(KeyboardInterrupt):
+            tiny_runs.train_tiny_student(dataset, tmp_path / "stopped", config)
+    resumed, _, _ = load_network(tiny_runs.train_tiny_student(dataset, tmp_path / "stopped", config))
+    assert all(torch.equal(resumed.state_dict()[key], value) for key, value in network.state_dict().items())
+
+
+def stop_after(rows):
+    """A `Table.append` that raises at the row after so many."""
+    append, seen = Table.append, []
+
+    def stopping(self, row):
+        seen.append(row)
+        if len(seen) > rows:
+            raise KeyboardInterrupt
+        append(self, row)
+
+    return stopping
+
+
+def test_a_student_from_scratch_is_trained_whole_and_says_so(dataset, tmp_path, caplog):
+    logging.getLogger("pocketcxr").propagate = True
+    config = dataclasses.replace(tiny_runs.BASELINE, frozen_blocks=2, epochs=1)
+    with caplog.at_level(logging.WARNING, logger="pocketcxr"):
+        path = tiny_runs.train_tiny_student(dataset, tmp_path, config)
+    assert "starts from scratch: no block of it is frozen" in caplog.text
+    assert "frozen_blocks" not in read_record(path)["weights"]
+
+
+def test_more_frozen_blocks_than_there_are_are_refused(dataset, tmp_path):
+    with pytest.raises(ConfigError, match="frozen_blocks: expected at most 4"):
+        tiny_runs.train_tiny_student(dataset, tmp_path, dataclasses.replace(tiny_runs.BASELINE, frozen_blocks=5))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_later_fields_keeps_the_identity_of_earlier_versions():
+    assert "frozen_blocks" not in run_identity("student", tiny_runs.BASELINE, {})["configuration"]
+    used = dataclasses.replace(tiny_runs.BASELINE, frozen_blocks=1)
+    assert run_identity("student", used, {})["configuration"]["frozen_blocks"] == 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from typing import Any
+import re
+from typing import Any, Self
 
 import timm
 import torch
@@ -36,11 +37,33 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
         self.features, self.has_map = _probe(name, trunk, image_size)
+        self.frozen_blocks = 0
 
     def normalise(self, mean: float, std: float) -> None:
         """Set what the trunk's weights expect: ``(image - mean) / std``."""
         self.mean.fill_(mean)
         self.std.fill_(std)
+
+    def freeze(self, blocks: int) -> None:
+        """Keep the stem and the first `blocks` blocks as they are: no gradient, batch norms in evaluation mode.
+
+        Nothing in front of them needs a gradient, so their forward pass keeps no activations either.
+
+        Raises:
+            ConfigError: the network has fewer blocks.
+        """
+        check_blocks(self.name, self.trunk, blocks)
+        self.frozen_blocks = blocks
+        for module in _early_modules(self.trunk, blocks):
+            module.requires_grad_(requires_grad=False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; frozen blocks stay in evaluation mode."""
+        super().train(mode)
+        for module in _early_modules(self.trunk, self.frozen_blocks):
+            module.eval()
+        return self
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Last feature map [n, c, h, w] of images [n, 1, s, s] in [0, 1]; only where `has_map`."""
@@ -85,6 +108,47 @@ def build_trunk(name: str, *, image_size: int, **timm_options: Any) -> nn.Module
     if name.startswith("vgg"):
         trunk.pre_logits = nn.Identity()
     return trunk
+
+
+def blocks_of(trunk: nn.Module) -> list[list[nn.Module]]:
+    """Blocks of a timm network, from input to output; the first holds the stem too.
+
+    Of VGG what ends in a max-pool (5), of ResNet its stages (4), of MobileNetV2 and EfficientNet what timm calls blocks
+    (7); what comes after the last block is in none. Empty for a network of another make.
+    """
+    stem: list[nn.Module] = []
+    blocks: list[list[nn.Module]] = []
+    for name, child in trunk.named_children():
+        if name == "features":  # of VGG
+            block: list[nn.Module] = []
+            for layer in child.children():
+                block.append(layer)
+                if isinstance(layer, nn.MaxPool2d):
+                    blocks.append(block)
+                    block = []
+        elif name in {"stages", "blocks"}:
+            blocks += [[stage] for stage in child.children()]
+        elif re.fullmatch(r"layer\d", name):
+            blocks.append([child])
+        elif not blocks:
+            stem.append(child)
+    own = next(trunk.parameters(recurse=False), None)  # a transformer's tokens are in no module that could be frozen
+    return [[*stem, *blocks[0]], *blocks[1:]] if blocks and own is None else []
+
+
+def check_blocks(name: str, trunk: nn.Module, blocks: int) -> None:
+    """Refuse to freeze more blocks than a network has.
+
+    Raises:
+        ConfigError: naming the number there is.
+    """
+    available = len(blocks_of(trunk))
+    if blocks > available:
+        raise ConfigError(f"frozen_blocks: expected at most {available}, the blocks of {name}, found {blocks}")
+
+
+def _early_modules(trunk: nn.Module, blocks: int) -> list[nn.Module]:
+    return [module for block in blocks_of(trunk)[:blocks] for module in block]
 
 
 def check_name(name: str) -> None:

@@ -52,6 +52,10 @@ class OptimisationConfig:
     nothing; `source_weights` multiplies a source's share within its classes where sources are balanced. `precision`
     ``auto`` is bf16 where the hardware multiplies it, else fp32. `select_by` says which figure on the calibration
     split, taken with the averaged weights, chooses the best epoch and stops early: macro AUROC or cross-entropy.
+
+    `frozen_blocks` keeps the stem and so many early blocks of every backbone as their first weights are: blocks that
+    end in a max-pool for VGG, stages for ResNet and MobileNetV2. They are not updated, keep no activations for the
+    backward pass, and their batch norms stay in evaluation mode. A backbone that starts from scratch is trained whole.
     """
 
     epochs: int = 20
@@ -69,6 +73,7 @@ class OptimisationConfig:
     patience: int = 0
     checkpoint_every_steps: int = 100
     seed: int = 0
+    frozen_blocks: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train, naming the field."""
@@ -87,6 +92,7 @@ class OptimisationConfig:
             _expect(weight > 0, f"source_weights.{source}", "above 0", weight)
         _expect(self.select_by in SELECTIONS, "select_by", f"one of {SELECTIONS}", self.select_by)
         _expect(self.checkpoint_every_steps >= 1, "checkpoint_every_steps", "at least 1", self.checkpoint_every_steps)
+        _expect(self.frozen_blocks >= 0, "frozen_blocks", "at least 0", self.frozen_blocks)
 
 
 @dataclass(frozen=True)
@@ -262,6 +268,22 @@ def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> 
     for override in overrides:
         apply_override(table, override)
     return build(Experiment, table)
+
+
+_LATER_FIELDS = {"frozen_blocks": 0}
+"""Fields that came after runs had been recorded, with the value that means what was done before."""
+
+
+def recorded(config: OptimisationConfig) -> dict[str, Any]:
+    """Plain table of a stage's configuration for identities and records: later fields only where they are used.
+
+    So runs of earlier versions keep their identity, and their checkpoints, written again, their bytes.
+    """
+    return {
+        name: value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in _LATER_FIELDS or value != _LATER_FIELDS[name]
+    }
 
 
 def fingerprint(*parts: Any) -> str:

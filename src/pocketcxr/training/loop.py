@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from pocketcxr.errors import ConfigError, DataError, NonFiniteLossError
 from pocketcxr.files import write_json
+from pocketcxr.training.config import recorded
 from pocketcxr.training.optimisation import learning_rate, make_optimiser, seed_step, update_average
 from pocketcxr.training.run import record
 from pocketcxr.training.run.interruption import stop_requests
@@ -77,7 +78,7 @@ class Stage:
 
 def run_identity(stage: str, config: OptimisationConfig, identity: dict[str, Any]) -> dict[str, Any]:
     """All that the final weights of a stage depend on, as ``config.json`` keeps it."""
-    optimisation = dataclasses.asdict(config)
+    optimisation = recorded(config)
     del optimisation["checkpoint_every_steps"]  # of no influence on the weights
     return {"stage": stage, "code_version": _CODE_VERSION, "configuration": optimisation, **identity}
 

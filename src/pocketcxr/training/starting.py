@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pocketcxr.errors import DataError
+from pocketcxr.models.backbones import check_blocks
 from pocketcxr.models.batch_norm import unfold_batch_norm
 from pocketcxr.models.weights import prepare_backbone
 
@@ -31,23 +32,34 @@ def starting_backbone(
     views: AugmentedViews,
     positions: NDArray[np.int64],
     seed: int,
+    frozen_blocks: int = 0,
 ) -> tuple[Backbone, dict[str, Any]]:
     """Build a backbone with its first weights; the same seed gives the same random ones.
 
-    Batch norms that came folded get their statistics back from the first views of up to 256 training images.
+    Batch norms that came folded get their statistics back from the first views of up to 256 training images. Then the
+    first `frozen_blocks` blocks are frozen, unless the backbone starts from scratch.
 
     Returns:
         The backbone, and for the run's record where its weights came from.
+
+    Raises:
+        ConfigError: the network has fewer blocks than are to be frozen.
     """
     torch.manual_seed(seed)
     backbone, source = prepare_backbone(name, weights, image_size=views.dataset.pixels.shape[-1])
     record = dataclasses.asdict(source)
     if source.source == "scratch":
+        check_blocks(name, backbone.trunk, frozen_blocks)
+        if frozen_blocks:
+            _log.warning("%s starts from scratch: no block of it is frozen", name)
         return backbone, record
     _log.info("%s starts from %s", name, source.detail or source.source)
     chosen = np.random.default_rng(seed).permutation(positions)[:_CALIBRATING_IMAGES]
     images = views(chosen, np.zeros(len(chosen), dtype=np.int64))
     record["batch_norm_unfolded"] = unfold_batch_norm(backbone, images)
+    if frozen_blocks:
+        backbone.freeze(frozen_blocks)
+        record["frozen_blocks"] = frozen_blocks
     return backbone, record
 
 

@@ -15,6 +15,7 @@ from pocketcxr.models.networks import Network, NetworkOutputs, NetworkSpec, Stud
 from pocketcxr.run_folder import STUDENT_FILE
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews
 from pocketcxr.training.calibration_metrics import evaluator
+from pocketcxr.training.config import recorded
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import Batch, Stage, fit
 from pocketcxr.training.losses.distillation import (
@@ -101,7 +102,12 @@ def train_student(
         dropout=config.dropout,
     )
     backbone, weights = starting_backbone(
-        config.backbone, config.weights, views=augmented, positions=positions, seed=config.seed
+        config.backbone,
+        config.weights,
+        views=augmented,
+        positions=positions,
+        seed=config.seed,
+        frozen_blocks=config.frozen_blocks,
     )
     student = assemble(spec, [backbone])
     assert isinstance(student, Student)
@@ -147,7 +153,7 @@ def train_student(
 
     def save(fitted: nn.Module, path: Path, record: dict[str, Any]) -> None:
         assert isinstance(fitted, Distilled)
-        about = {**identity, "configuration": dataclasses.asdict(config), "weights": weights, **record}
+        about = {**identity, "configuration": recorded(config), "weights": weights, **record}
         save_network(path, fitted.student, spec, about)
 
     stage = Stage(

@@ -8,7 +8,7 @@ import tiny_runs
 import torch
 
 from pocketcxr.errors import CheckpointError, ConfigError, DataError
-from pocketcxr.models.checkpoints import load_network
+from pocketcxr.models.checkpoints import load_network, read_record
 from pocketcxr.models.networks import PooledClassifier, Teacher
 from pocketcxr.models.predict import as_predict
 
@@ -81,6 +81,24 @@ def test_backbones_that_learnt_elsewhere_are_fused_as_they_are(dataset, tmp_path
         trained = load_network(path)[0].backbone.state_dict()
         fused = whole.backbones[number].state_dict()
         assert all(torch.equal(fused[key], tensor) for key, tensor in trained.items())
+
+
+def test_frozen_blocks_stay_as_they_were_in_every_stage(dataset, teacher, tmp_path):
+    file = teacher.parent / f"backbone-1-{tiny_runs.BACKBONE}" / "best.safetensors"
+    config = dataclasses.replace(
+        tiny_runs.TEACHER, weights=(str(file), "scratch"), epochs=1, fusion_epochs=1, finetune_backbones=True,
+        frozen_blocks=3,
+    )  # fmt: skip
+    whole, _, _ = load_network(tiny_runs.train_tiny_teacher(dataset, tmp_path, config))
+    start = load_network(file)[0].backbone.state_dict()
+    ends = whole.backbones[0].state_dict()
+    changed = {key.split(".")[1] for key in start if not torch.equal(start[key], ends[key])}
+    assert changed == {"layer4"}
+    fused = read_record(tmp_path / "fusion" / "best.safetensors")
+    assert [stage["weights"].get("frozen_blocks") for stage in fused["stages"]] == [3, None]
+    with pytest.raises(ConfigError, match="expected at most 4, the blocks of test_resnet"):
+        tiny_runs.train_tiny_teacher(dataset, tmp_path / "x", dataclasses.replace(config, frozen_blocks=5))
+    assert not (tmp_path / "x").exists()
 
 
 def test_frozen_backbones_need_trained_weights():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews
+from pocketcxr.training.config import recorded
 from pocketcxr.training.loop import Batch
 from pocketcxr.training.losses.distillation import distillation_losses
 from pocketcxr.training.sampling import epoch_plan, training_positions
@@ -67,7 +68,7 @@ class TeacherTask:
     @property
     def about(self) -> dict[str, Any]:
         """What every checkpoint's record says."""
-        return {**self.identity, "configuration": dataclasses.asdict(self.config)}
+        return {**self.identity, "configuration": recorded(self.config)}
 
     def plan(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions and views of an epoch, balanced as configured."""
@@ -95,4 +96,5 @@ class TeacherTask:
             views=self.views,
             positions=self.positions,
             seed=self.config.seed + number,
+            frozen_blocks=self.config.frozen_blocks,
         )

@@ -6,8 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.files import copy_file
+from pocketcxr.models.backbones import build_trunk, check_blocks
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_network
-from pocketcxr.models.networks import NetworkSpec, assemble
+from pocketcxr.models.networks import NetworkSpec, Teacher, assemble
 from pocketcxr.run_folder import STUDENT_FILE, TEACHER_FILE
 from pocketcxr.training.calibration_metrics import evaluator
 from pocketcxr.training.engine import Engine
@@ -61,6 +62,8 @@ def train_teacher(
         dropout=config.dropout,
     )
     task = TeacherTask(dataset, config, augmentation, spec, Engine(config.precision), out, progress)
+    for name in config.backbones if config.frozen_blocks else ():  # before the first of them is trained for hours
+        check_blocks(name, build_trunk(name, image_size=spec.image_size), config.frozen_blocks)
     if task.engine.main:
         record.open_run(out, run_identity("teacher", config, task.identity))
     task.engine.wait()
@@ -99,7 +102,10 @@ def _train_whole(task: TeacherTask, stage: str, *, start: Path | None) -> Path:
     """The whole teacher at once: from first weights, or from a fused one at a tenth of the rate."""
     config = task.config
     if start is not None:
-        network, _, _ = load_network(start)
+        network, _, found = load_network(start)
+        assert isinstance(network, Teacher)
+        for backbone, trained in zip(network.backbones, found["stages"], strict=True):
+            backbone.freeze(trained["weights"].get("frozen_blocks", 0))  # pyright: ignore[reportCallIssue]
         config = dataclasses.replace(config, epochs=config.fusion_epochs, learning_rate=config.learning_rate / 10)
         extra: dict[str, Any] = {"start": checkpoint_sha256(start)}
     else:
