@@ -11,7 +11,7 @@ from pocketcxr.data.adapters.file_listing import IMAGE_SUFFIXES, prefixed, read_
 from pocketcxr.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pocketcxr.data.rows import IndexRow
 
@@ -39,10 +39,7 @@ def with_patients(rows: Sequence[IndexRow], table: Path, *, rejected: Sequence[s
         for names in (_IMAGE_COLUMNS, _PATIENT_COLUMNS)
     )
     paths = [Path(path) for path in (*(row.path for row in rows), *rejected)]
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    for path in paths:
-        for name in {path.name, _without_suffix(path).name}:
-            by_name[name].append(path)
+    by_name = images_by_name(paths)
     told: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(read_table(table, image, patient), start=2):
         where = f"{table}, line {number}"
@@ -59,11 +56,25 @@ def with_patients(rows: Sequence[IndexRow], table: Path, *, rejected: Sequence[s
     ]
 
 
-def _the_image(name: str, by_name: dict[str, list[Path]], folder: Path, where: str) -> Path:
+def images_by_name(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Paths by their file name, with and without suffix, for `images_named`."""
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        for name in {path.name, _without_suffix(path).name}:
+            by_name[name].append(path)
+    return by_name
+
+
+def images_named(name: str, by_name: Mapping[str, list[Path]], folder: Path) -> list[Path]:
+    """Images that a table in `folder` may mean by a name: a path, or the end of one, with or without suffix."""
     wanted = Path(name)
     found = [path for path in by_name.get(wanted.name, ()) if _ends_with(path, wanted)] if name else []
     exact = {(folder / wanted).absolute(), wanted}
-    found = [path for path in found if path in exact or _without_suffix(path) in exact] or found
+    return [path for path in found if path in exact or _without_suffix(path) in exact] or found
+
+
+def _the_image(name: str, by_name: Mapping[str, list[Path]], folder: Path, where: str) -> Path:
+    found = images_named(name, by_name, folder)
     if not found:
         raise DataError(f"{where}: {name or 'an empty name'} is no image of these sources; correct or remove the line")
     if len(found) > 1:
