@@ -134,7 +134,7 @@ def _predictions(files: Iterator[Path], scoring: _Scoring) -> Generator[Predicti
         from pocketcxr.inference.loading import LoadingBundle
 
         bundle = LoadingBundle(scoring.file, threads=scoring.threads)
-        from pocketcxr.inference.processes.worker import make_predictor, score_and_draw  # while the bundle loads
+        from pocketcxr.inference.worker import make_predictor, score_and_draw  # while the bundle loads
 
         predictor = make_predictor(bundle, exact=scoring.exact, heatmaps=scoring.heatmaps)
 

@@ -108,7 +108,7 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """Show the prediction in a notebook."""
-        from pocketcxr.inference.writers.html import prediction_html
+        from pocketcxr.inference.notebook import prediction_html
 
         return prediction_html(self)
 

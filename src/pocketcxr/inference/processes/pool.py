@@ -73,7 +73,7 @@ class _Worker(WorkerProcess):
             "exact": options.exact,
             "heatmaps": str(options.heatmaps) if options.heatmaps else None,
         }
-        super().__init__("pocketcxr.inference.processes.worker", given, lambda message: events.put((self, message)))
+        super().__init__("pocketcxr.inference.worker", given, lambda message: events.put((self, message)))
 
     def give(self, number: int, path: Path) -> None:
         self.given.append((number, path))
