@@ -26,6 +26,7 @@ COMMANDS = (
     "export",
     "evaluate",
     "quantise",
+    "calibrate",
     "crossval",
     "audit",
 )

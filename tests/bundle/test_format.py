@@ -19,6 +19,7 @@ from pocketcxr.bundle.format import (
     seal,
     sha256_of,
     verify,
+    with_calibration,
 )
 from pocketcxr.bundle.manifest import InputFilter
 from pocketcxr.errors import BundleError
@@ -177,3 +178,26 @@ def test_default_bundle_is_the_one_file_and_two_are_refused(monkeypatch, tmp_pat
     (tmp_path / "teacher.onnx").touch()
     with pytest.raises(BundleError, match=r"student\.onnx, teacher\.onnx"):
         default_bundle_path()
+
+
+def test_a_new_calibration_changes_the_manifest_and_the_temperature_and_no_other_byte(tiny_model, tiny_manifest):
+    onnx = pytest.importorskip("onnx")
+    limits = ("x" * 20_000,)  # a length of three bytes
+    manifest = dataclasses.replace(tiny_manifest, temperature=3.5, limits=limits)
+    changed = with_calibration(seal(tiny_model), manifest, "x")
+    assert read_manifest(changed, "x") == manifest
+    assert changed == with_calibration(with_calibration(seal(tiny_model), tiny_manifest, "x"), manifest, "x")
+    before, after = onnx.load_from_string(seal(tiny_model)), onnx.load_from_string(changed)
+    onnx.checker.check_model(after)
+    constants = {one.name: one for one in after.graph.initializer}
+    assert onnx.numpy_helper.to_array(constants["pocketcxr.temperature"]).tolist() == [3.5]
+    for one in before.graph.initializer:
+        if one.name == "pocketcxr.temperature":
+            one.CopyFrom(constants[one.name])
+    del before.metadata_props[:], after.metadata_props[:]
+    assert before.SerializeToString(deterministic=True) == after.SerializeToString(deterministic=True)
+
+
+def test_a_model_without_our_temperature_is_refused(model, tiny_manifest):
+    with pytest.raises(BundleError, match="expected one float32"):
+        with_calibration(seal(model), tiny_manifest, "x")

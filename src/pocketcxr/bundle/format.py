@@ -14,6 +14,7 @@ Source: Protocol Buffers, "Encoding"; onnx.proto3, ModelProto field 14 and Strin
 from __future__ import annotations
 
 import hashlib
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 
 MANIFEST_KEY = "pocketcxr.manifest"
 SHA256_KEY = "pocketcxr.sha256"
+TEMPERATURE = "pocketcxr.temperature"
+"""Name of the constant, one float32, that divides the logits."""
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
-_METADATA_PROPS = 14  # ModelProto
+_GRAPH, _METADATA_PROPS = 7, 14  # ModelProto
+_INITIALIZER, _TENSOR_NAME, _RAW_DATA = 5, 8, 9  # GraphProto, TensorProto
 _KEY, _VALUE = 1, 2  # StringStringEntryProto
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # protobuf wire types
 _HEX_DIGITS = 64
@@ -46,6 +50,35 @@ def seal(model: bytes) -> bytes:
         raise BundleError("cannot seal the model: it is sealed already")
     read_manifest(model, "model to seal")
     return model + _trailer(hashlib.sha256(model).hexdigest())
+
+
+def with_calibration(data: bytes, manifest: Manifest, name: str) -> bytes:
+    """Another manifest, and its temperature in the graph in place of the old one: every other byte stays as it is.
+
+    Args:
+        data: all bytes of a bundle.
+        manifest: of the new bundle; its `temperature` becomes that of the graph.
+        name: the file's name, for messages.
+
+    Returns:
+        All bytes of the new bundle, sealed.
+
+    Raises:
+        BundleError: no bundle, or one whose graph does not hold its temperature as this project writes it.
+    """
+    verify(data, name)
+    model = bytearray()
+    for number, content, whole in _spans(memoryview(data)):
+        key = bytes(dict(_walk(content)).get(_KEY, b"")).decode() if number == _METADATA_PROPS else ""
+        if key not in {MANIFEST_KEY, SHA256_KEY}:
+            model += whole
+    constants = [dict(_walk(tensor)) for tensor in _within(memoryview(model), _GRAPH, _INITIALIZER)]
+    found = [one[_RAW_DATA] for one in constants if bytes(one.get(_TENSOR_NAME, b"")).decode() == TEMPERATURE]
+    if [len(value) for value in found] != [4]:
+        raise BundleError(f"{name}: expected one float32 {TEMPERATURE} in the graph, found none: export it again")
+    found[0][:] = struct.pack("<f", manifest.temperature)
+    entry = _field(_KEY, MANIFEST_KEY.encode()) + _field(_VALUE, manifest.to_json().encode())
+    return seal(bytes(model) + _field(_METADATA_PROPS, entry))
 
 
 def verify(data: bytes, name: str) -> None:
@@ -128,13 +161,17 @@ def default_bundle_path() -> Path:
 
 
 def _trailer(digest: str) -> bytes:
-    """One metadata_props entry as raw protobuf bytes; every length here fits in one byte."""
+    """The metadata_props entry of the hash as raw protobuf bytes."""
     entry = _field(_KEY, SHA256_KEY.encode()) + _field(_VALUE, digest.encode())
     return _field(_METADATA_PROPS, entry)
 
 
 def _field(number: int, content: bytes) -> bytes:
-    return bytes([number << 3 | _LENGTH, len(content)]) + content
+    length, size = bytearray(), len(content)
+    while size >= 0x80:  # noqa: PLR2004  # base 128: the top bit says that more follows
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([number << 3 | _LENGTH, *length, size]) + content
 
 
 def _metadata(data: bytes, name: str) -> Iterator[tuple[str, str]]:
@@ -150,12 +187,26 @@ def _metadata(data: bytes, name: str) -> Iterator[tuple[str, str]]:
         ) from error
 
 
+def _within(data: memoryview, *path: int) -> Iterator[memoryview]:
+    """Contents of the fields that a path of numbers leads to through nested messages."""
+    for number, content in _walk(data):
+        if number == path[0]:
+            yield from _within(content, *path[1:]) if path[1:] else (content,)
+
+
 def _walk(data: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Number and content of every field of a protobuf message; IndexError where the message breaks off."""
+    for number, content, _ in _spans(data):
+        yield number, content
+
+
+def _spans(data: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Number, content and all bytes of every field; IndexError where the message breaks off."""
     if not data:
         raise IndexError
     position = 0
     while position < len(data):
+        begin = position
         tag, position = _varint(data, position)
         kind, start = tag & 7, position
         if kind == _VARINT:
@@ -169,7 +220,7 @@ def _walk(data: memoryview) -> Iterator[tuple[int, memoryview]]:
             raise IndexError
         if position > len(data) or tag >> 3 == 0:
             raise IndexError
-        yield tag >> 3, data[start:position]
+        yield tag >> 3, data[start:position], data[begin:position]
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:

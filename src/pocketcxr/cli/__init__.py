@@ -32,6 +32,7 @@ _GROUPS = {
         "crossval",
     ),
     "evaluate": ("evaluate", "export", "quantise"),
+    "calibrate": ("calibrate",),
     "audit": ("audit",),
 }
 """Module of this package to the commands that it defines."""
