@@ -1,10 +1,12 @@
 """What an epoch shows: everything once, or the rare as often as the common, and the same each time it is asked."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from pocketcxr.errors import DataError
 from pocketcxr.training.config import OptimisationConfig
 from pocketcxr.training.sampling import epoch_plan, training_positions
 
@@ -24,7 +26,7 @@ def test_uniform_shows_each_image_once_in_another_order_each_epoch(dataset, posi
     assert orders[0].tolist() != orders[1].tolist()
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "class", "class-source", "class-source-sqrt"])
+@pytest.mark.parametrize("sampling", ["uniform", "class", "class-source", "class-source-sqrt", "class-within-source"])
 def test_an_epoch_is_a_pure_function_of_seed_and_number(dataset, positions, sampling):
     first, again, other = (plan(dataset, positions, sampling, 3, seed) for seed in (1, 1, 2))
     assert np.array_equal(first[0], again[0])
@@ -96,3 +98,59 @@ def test_training_positions_are_those_of_the_split(dataset):
         i for i, row in enumerate(dataset.rows) if row.split == "train" and dataset.labels[i] >= 0
     ]
     assert len(training_positions(dataset, unlabelled=True)) == len(labelled) + 16
+
+
+def with_sources(dataset, sources):
+    """The same images; `sources` gives the name from the present one and the label."""
+    rows = tuple(
+        dataclasses.replace(row, source=sources(row.source, int(label)))
+        for row, label in zip(dataset.rows, dataset.labels, strict=True)
+    )
+    return dataclasses.replace(dataset, rows=rows)
+
+
+def counted(dataset, order):
+    return Counter((dataset.rows[p].source, int(dataset.labels[p])) for p in order)
+
+
+def test_class_within_source_shows_the_classes_of_each_source_equally_often(dataset, positions):
+    natural, epoch = (
+        counted(dataset, order) for order in (positions, plan(dataset, positions, "class-within-source")[0])
+    )
+    for source in "ab":
+        shown = [epoch[source, label] for label in range(3)]
+        assert max(shown) - min(shown) <= 1
+        assert abs(sum(shown) - sum(natural[source, label] for label in range(3))) <= 1
+        assert max(natural[source, label] for label in range(3)) > 2 * min(natural[source, label] for label in range(3))
+
+
+def test_class_within_source_draws_sources_of_one_class_together_or_not_at_all(dataset, positions):
+    together = with_sources(dataset, lambda source, label: {"a": "a", "b": f"only {label}"}[source])
+    shown = counted(together, plan(together, positions, "class-within-source")[0])
+    of_one_class = [shown[f"only {label}", label] for label in range(3)]
+    assert min(of_one_class) > 0
+    assert max(of_one_class) - min(of_one_class) <= 1
+    alone = with_sources(dataset, lambda source, label: "only 1" if (source, label) == ("b", 1) else "a")
+    order, _ = plan(alone, positions, "class-within-source")
+    assert len(order) == len(positions)  # as many steps
+    assert {source for source, _ in counted(alone, positions)} == {"a", "only 1"}
+    assert {source for source, _ in counted(alone, order)} == {"a"}
+
+
+def test_class_within_source_multiplies_the_share_of_a_source(dataset, positions):
+    config = OptimisationConfig(sampling="class-within-source", source_weights={"b": 3.0})
+    natural, epoch = (
+        counted(dataset, order) for order in (positions, epoch_plan(dataset, positions, config, epoch=0)[0])
+    )
+    a, b = (sum(natural[source, label] for label in range(3)) for source in "ab")
+    expected = 3 * b / (a + 3 * b) * len(positions)
+    assert abs(sum(epoch["b", label] for label in range(3)) - expected) <= 1
+
+
+def test_class_within_source_refuses_sets_that_it_cannot_balance(dataset, positions):
+    confounded = with_sources(dataset, lambda _, label: f"only {label}")
+    with pytest.raises(DataError, match="found none, so that the source tells the class"):
+        plan(confounded, positions, "class-within-source")
+    lost = with_sources(dataset, lambda _, label: "only 2" if label == 2 else "a")
+    with pytest.raises(DataError, match=r"class 2 .* stands only in sources that have no other class"):
+        plan(lost, positions, "class-within-source")

@@ -3,7 +3,8 @@
 All of a view's parameters are drawn from a counter: a hash of (seed, image, view, number of the parameter). So any view
 can be made alone, in any order, in any batch, on any machine, which is what lets a teacher's outputs be computed once.
 The pixels, too, are the same bit for bit, alone or in a batch: grey-scale changes go through a table of 256 entries
-per image, the geometry through elementwise arithmetic and one `grid_sample`, the noise is a window of a fixed bank.
+per image, the geometry through elementwise arithmetic and one `grid_sample`, the noise is a window of a fixed bank;
+the four kinds of noise for unseen sources come from a generator per view, seeded by a draw.
 
 Every view is augmented; there is no plain view 0 (Beyer et al., CVPR 2022, *A good teacher is patient and consistent*:
 teacher and student see the same augmented crops).
@@ -12,12 +13,17 @@ teacher and student see the same augmented crops).
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+import hashlib
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from pocketcxr.errors import DataError
+from pocketcxr.training.config import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +40,9 @@ AUGMENTATION_VERSION = 1
 _PARAMETERS = (
     "flip", "rotation", "crop", "shift_x", "shift_y", "stretch", "gamma", "contrast", "brightness", "noise",
     "noise_window", "erase", "erase_edge", "erase_place", "erase_height", "erase_width", "erase_grey",
+    "noise_kind", "noise_strength", "noise_seed", "style", "style_source", "style_image", "style_strength",
 )  # fmt: skip
+_NOISE_KINDS = ("noise_gaussian", "noise_speckle", "noise_poisson", "noise_salt_pepper")
 _NOISE_BANK = 1 << 20
 _ERASE_SIDES = (0.05, 0.25)
 
@@ -46,6 +54,19 @@ def image_keys(rows: Sequence[IndexRow]) -> NDArray[np.uint64]:
     )
 
 
+def augmentation_identity(dataset: Dataset, config: AugmentationConfig) -> dict[str, Any]:
+    """Give what the pixels of views depend on beside images, seed and version: part of every key and identity.
+
+    Optional fields that are 0 are left out, so that what was computed before they came keeps its key. Style
+    adds the sources, which choose the other image and are no part of a data set's fingerprint.
+    """
+    identity = recorded(config)
+    if config.style > 0:
+        sources = "\n".join(f"{row.sha256} {row.source}" for row in dataset.rows)
+        identity["style_sources"] = hashlib.sha256(sources.encode()).hexdigest()
+    return identity
+
+
 class AugmentedViews:
     """The augmented views of a data set's images: each call with the same image and number gives the same pixels."""
 
@@ -53,6 +74,7 @@ class AugmentedViews:
         """Take the images, the ranges of the random draws, and the seed of the views."""
         self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
         self._keys = image_keys(dataset.rows)
+        self._styles = _images_by_source(dataset, self._keys) if augmentation.style > 0 else {}
 
     def __call__(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
         """Make view ``views[j]`` (from 0, any number) of the image at ``positions[j]``.
@@ -62,7 +84,33 @@ class AugmentedViews:
         """
         draws = uniforms(self._keys[positions], views, seed=self.seed)
         images = [self.dataset.pixels[position] for position in positions]
-        return augment(images, draws, self.augmentation, seed=self.seed)
+        return augment(images, draws, self.augmentation, seed=self.seed, styles=self._drawn_styles(positions, draws))
+
+    def _drawn_styles(
+        self, positions: NDArray[np.int64], draws: dict[str, NDArray[np.float64]]
+    ) -> list[NDArray[np.uint8] | None]:
+        """Per view the training image that gives the histogram, each other source equally often; None for most."""
+        chosen: list[NDArray[np.uint8] | None] = [None] * len(positions)
+        for j in np.flatnonzero(draws["style"] < self.augmentation.style):
+            own = self.dataset.rows[positions[j]].source
+            others = [images for source, images in self._styles.items() if source != own]
+            images = others[int(draws["style_source"][j] * len(others))]
+            chosen[j] = self.dataset.pixels[images[int(draws["style_image"][j] * len(images))]]
+        return chosen
+
+
+def _images_by_source(dataset: Dataset, keys: NDArray[np.uint64]) -> dict[str, list[int]]:
+    """Positions of the training images of each source, in an order that does not depend on the rows'."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for position in np.argsort(keys, kind="stable").tolist():
+        if dataset.rows[position].split == "train":
+            found[dataset.rows[position].source].append(position)
+    if len(found) < 2:  # noqa: PLR2004
+        raise DataError(
+            f"augmentation.style: expected training images of two sources or more, found {list(found) or 'none'}; "
+            "set style=0, or add a source"
+        )
+    return dict(sorted(found.items()))
 
 
 def uniforms(keys: NDArray[np.uint64], views: NDArray[np.int64], *, seed: int) -> dict[str, NDArray[np.float64]]:
@@ -86,6 +134,7 @@ def augment(
     config: AugmentationConfig,
     *,
     seed: int,
+    styles: Sequence[NDArray[np.uint8] | None] = (),
 ) -> Tensor:
     """Apply one set of draws per image; see `AugmentedViews`.
 
@@ -94,9 +143,15 @@ def augment(
         draws: [n] per parameter, in [0, 1).
         config: ranges.
         seed: of the noise bank.
+        styles: n images uint8 whose histograms are taken, None for a view that keeps its own; empty for none.
     """
     size = images[0].shape[0]
-    tables = _grey_tables(draws, config)  # [n, 256]
+    levels = np.tile(np.arange(256) / 255.0, (len(images), 1))
+    for j, style in enumerate(styles):
+        if style is not None:
+            part = config.style_strength * draws["style_strength"][j]
+            levels[j] += part * (_matched_levels(images[j], style) - levels[j])
+    tables = _grey_tables(levels, draws, config)  # [n, 256]
     pictures = np.empty((len(images), 1, size, size), dtype=np.float32)
     for table, image, picture in zip(tables, images, pictures, strict=True):
         np.take(table, image, out=picture[0], mode="clip")
@@ -110,6 +165,7 @@ def augment(
         for picture, start, draw in zip(batch, starts.tolist(), draws["noise"].tolist(), strict=True):
             picture.add_(bank[start : start + size * size].view(1, size, size) * (draw * config.noise))
         batch.clamp_(0.0, 1.0)
+    _add_drawn_noise(batch, draws, config)
     if config.erase > 0:
         _erase(batch, draws, config)
     return batch
@@ -121,15 +177,27 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def _grey_tables(draws: dict[str, NDArray[np.float64]], config: AugmentationConfig) -> NDArray[np.float32]:
-    """Gamma, contrast about mid-grey and brightness as one table per image: [n, 256] float32 in [0, 1]."""
-    levels = np.arange(256) / 255.0
+def _matched_levels(image: NDArray[np.uint8], style: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Where each of the 256 levels goes so that the image gets the histogram of `style`: [256] in [0, 1], rising.
+
+    Histogram matching (Gonzalez and Woods, *Digital Image Processing*, 3.3.2); as augmentation against unseen
+    scanners: Ma, STACOM 2020, arXiv 2012.13871.
+    """
+    own, other = (np.cumsum(np.bincount(one.ravel(), minlength=256)) / one.size for one in (image, style))
+    present = np.flatnonzero(np.diff(other, prepend=0.0))
+    return np.interp(own, other[present], present / 255.0)
+
+
+def _grey_tables(
+    levels: NDArray[np.float64], draws: dict[str, NDArray[np.float64]], config: AugmentationConfig
+) -> NDArray[np.float32]:
+    """Gamma, contrast about mid-grey and brightness of `levels` [n, 256], as tables [n, 256] float32 in [0, 1]."""
     gamma = np.exp2(config.gamma * (2 * draws["gamma"] - 1))
     contrast = np.exp2(config.contrast * (2 * draws["contrast"] - 1))
     brightness = config.brightness * (2 * draws["brightness"] - 1)
     tables = np.empty((len(gamma), 256), dtype=np.float32)
-    for table, power, factor, offset in zip(tables, gamma, contrast, brightness, strict=True):
-        table[:] = np.clip((levels**power - 0.5) * factor + 0.5 + offset, 0.0, 1.0)
+    for table, level, power, factor, offset in zip(tables, levels, gamma, contrast, brightness, strict=True):
+        table[:] = np.clip((level**power - 0.5) * factor + 0.5 + offset, 0.0, 1.0)
     return tables
 
 
@@ -164,6 +232,32 @@ def _grid(draws: dict[str, NDArray[np.float64]], config: AugmentationConfig, siz
 def _noise_bank(seed: int) -> Tensor:
     """A million standard normal numbers; a view's noise is a window into them at a place of its own."""
     return torch.randn(_NOISE_BANK, generator=torch.Generator().manual_seed(seed))
+
+
+def _add_drawn_noise(batch: Tensor, draws: dict[str, NDArray[np.float64]], config: AugmentationConfig) -> None:
+    """Add to each image, in place, one of the kinds of noise that are on; the strengths are those of the fields.
+
+    Each view has a generator of its own. Injected noise against unseen sources: speckle and Gaussian noise follow the
+    grey value or not, Poisson noise is that of few photons, salt and pepper that of broken detector elements.
+    """
+    kinds = [kind for kind in _NOISE_KINDS if getattr(config, kind) > 0]
+    if not kinds:
+        return
+    for j, picture in enumerate(batch.numpy()):
+        kind = kinds[int(draws["noise_kind"][j] * len(kinds))]
+        strength = getattr(config, kind) * draws["noise_strength"][j]
+        generator = np.random.default_rng(int(draws["noise_seed"][j] * (1 << 53)))
+        if kind == "noise_salt_pepper":
+            chance = generator.random(picture.shape, dtype=np.float32)
+            picture[chance < strength / 2] = 0.0
+            picture[chance > 1 - strength / 2] = 1.0
+        elif kind == "noise_poisson":
+            photons = 1 / max(strength, 1e-4) ** 2  # expected at white: their standard deviation is then the strength
+            picture[:] = generator.poisson(picture * photons) / photons
+        else:
+            noise = generator.standard_normal(picture.shape, dtype=np.float32) * np.float32(strength)
+            picture[:] += noise * picture if kind == "noise_speckle" else noise
+    batch.clamp_(0.0, 1.0)
 
 
 def _erase(batch: Tensor, draws: dict[str, NDArray[np.float64]], config: AugmentationConfig) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-SAMPLINGS = ("uniform", "class", "class-source", "class-source-sqrt")
+SAMPLINGS = ("uniform", "class", "class-source", "class-source-sqrt", "class-within-source")
 SELECTIONS = ("auroc", "cross-entropy")
 
 
@@ -49,7 +49,8 @@ class OptimisationConfig:
 
     `ema_decay` 0 means no averaging. `sampling` balances classes, or classes within sources ("class-source": every
     (class, source) pair is drawn equally often within its class; "class-source-sqrt": by the root of its images), or
-    nothing; `source_weights` multiplies a source's share within its classes where sources are balanced. `precision`
+    the classes of each source ("class-within-source": a source tells nothing of the class; see `sampling.epoch_plan`),
+    or nothing; `source_weights` multiplies a source's share where sources are balanced. `precision`
     ``auto`` is bf16 where the hardware multiplies it, else fp32. `select_by` says which figure on the calibration
     split, taken with the averaged weights, chooses the best epoch and stops early: macro AUROC or cross-entropy.
 
@@ -84,10 +85,8 @@ class OptimisationConfig:
         _expect(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
         _expect(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
         _expect(self.sampling in SAMPLINGS, "sampling", f"one of {SAMPLINGS}", self.sampling)
-        even = not self.source_weights or self.sampling.startswith("class-source")
-        _expect(
-            even, "source_weights", "sampling that balances sources (class-source, class-source-sqrt)", self.sampling
-        )
+        even = not self.source_weights or "-source" in self.sampling
+        _expect(even, "source_weights", "sampling that balances sources (with -source in its name)", self.sampling)
         for source, weight in self.source_weights.items():
             _expect(weight > 0, f"source_weights.{source}", "above 0", weight)
         _expect(self.select_by in SELECTIONS, "select_by", f"one of {SELECTIONS}", self.select_by)
@@ -102,6 +101,13 @@ class AugmentationConfig:
     `flip` is the probability of a mirror image; `crop` the smallest fraction of the area kept; `shift` of the side;
     `gamma` and `contrast` the largest log2 factor; `brightness` and `noise` on the [0, 1] scale; `erase` the
     probability of one grey rectangle over a corner or border, where marks and laterality letters stand.
+
+    For unseen sources, off unless set: one of the kinds of noise whose `noise_` field is above 0 is drawn per view, its
+    strength from 0 to the field: `noise_gaussian` the standard deviation, `noise_speckle` that of a factor about 1,
+    `noise_poisson` the standard deviation at white (at grey value x its root of x), all on the [0, 1] scale;
+    `noise_salt_pepper` the share of pixels made black or white. They come on top of `noise`. `style` is the probability
+    that the grey values are moved towards the histogram of a training image of another source, `style_strength` the
+    largest part of the way, 0 to 1.
     """
 
     flip: float = 0.5
@@ -114,6 +120,20 @@ class AugmentationConfig:
     brightness: float = 0.1
     noise: float = 0.02
     erase: float = 0.25
+    noise_gaussian: float = 0.0
+    noise_speckle: float = 0.0
+    noise_poisson: float = 0.0
+    noise_salt_pepper: float = 0.0
+    style: float = 0.0
+    style_strength: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse strengths and probabilities outside [0, 1]."""
+        for name in _LATER_AUGMENTATION:
+            value = getattr(self, name)
+            _expect(0 <= value <= 1, name, "a number from 0 to 1", value)
+        both = (self.style > 0) == (self.style_strength > 0)
+        _expect(both, "style_strength", "above 0 where style is above 0, and else 0", self.style_strength)
 
 
 @dataclass(frozen=True)
@@ -270,11 +290,14 @@ def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> 
     return build(Experiment, table)
 
 
-_LATER_FIELDS = {"frozen_blocks": 0}
+_LATER_AUGMENTATION = dict.fromkeys(
+    ("noise_gaussian", "noise_speckle", "noise_poisson", "noise_salt_pepper", "style", "style_strength"), 0.0
+)
+_LATER_FIELDS = {"frozen_blocks": 0, **_LATER_AUGMENTATION}
 """Fields that came after runs had been recorded, with the value that means what was done before."""
 
 
-def recorded(config: OptimisationConfig) -> dict[str, Any]:
+def recorded(config: OptimisationConfig | AugmentationConfig) -> dict[str, Any]:
     """Plain table of a stage's configuration for identities and records: later fields only where they are used.
 
     So runs of earlier versions keep their identity, and their checkpoints, written again, their bytes.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pocketcxr.errors import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.training.config import OptimisationConfig
+
+
+ONE_CLASS = "sources of one class"
+"""Stands for all sources that have a single class, where classes are balanced within sources."""
 
 
 def training_positions(dataset: Dataset, *, unlabelled: bool = False) -> NDArray[np.int64]:
@@ -39,6 +45,10 @@ def epoch_plan(
     its group every image is shown equally often (give or take one). Images without a label are a group that keeps its
     natural share.
 
+    ``class-within-source`` shows the classes equally often within each source, so that the source tells nothing of the
+    class; sources keep their natural shares. A source whose labelled images are all of one class is never drawn alone:
+    such sources are taken together as one; where they are all of the same class they are not shown at all.
+
     Args:
         dataset: labels and sources.
         positions: [n], the images to draw from.
@@ -49,11 +59,17 @@ def epoch_plan(
     Returns:
         Positions [n] in the order of showing, and the number [n] of each image's view: over epochs an image runs
         through views 0, 1, 2, … without a repeat, also when an epoch shows it several times.
+
+    Raises:
+        DataError: ``class-within-source`` where every source has one class, or would leave out a class.
     """
     generator = np.random.default_rng((config.seed, epoch))
     groups = _groups(dataset, positions, config.sampling)
     tempered = config.sampling == "class-source-sqrt"
-    counts = _shares(groups, len(positions), tempered=tempered, factors=config.source_weights)
+    if config.sampling == "class-within-source":
+        counts = _shares_within(groups, len(positions), config.source_weights)
+    else:
+        counts = _shares(groups, len(positions), tempered=tempered, factors=config.source_weights)
     chosen: list[NDArray[np.int64]] = []
     views: list[NDArray[np.int64]] = []
     for key, count in counts.items():
@@ -69,13 +85,14 @@ def epoch_plan(
 
 def _groups(dataset: Dataset, positions: NDArray[np.int64], sampling: str) -> dict[tuple[int, str], NDArray[np.int64]]:
     members: dict[tuple[int, str], list[int]] = defaultdict(list)
+    classes = _classes_by_source(dataset, positions) if sampling == "class-within-source" else {}
     for position in positions.tolist():
         label = int(dataset.labels[position])
         if sampling == "uniform":
             key = (0, "")
         else:
-            source = dataset.rows[position].source if sampling.startswith("class-source") and label >= 0 else ""
-            key = (label, source)
+            source = dataset.rows[position].source if "-source" in sampling and label >= 0 else ""
+            key = (label, ONE_CLASS if len(classes.get(source, ())) == 1 else source)
         members[key].append(position)
     return {key: np.array(members[key], dtype=np.int64) for key in sorted(members)}
 
@@ -94,6 +111,49 @@ def _shares(
         weights = [factors.get(key[1], 1.0) * (len(groups[key]) ** 0.5 if tempered else 1.0) for key in keys]
         counts.update(zip(keys, _split(share, weights), strict=True))
     return counts
+
+
+def _classes_by_source(dataset: Dataset, positions: NDArray[np.int64]) -> dict[str, set[int]]:
+    """Which classes, as positions in the task's labels, the labelled images of each source have."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for position in positions.tolist():
+        if dataset.labels[position] >= 0:
+            found[dataset.rows[position].source].add(int(dataset.labels[position]))
+    return found
+
+
+def _shares_within(
+    groups: dict[tuple[int, str], NDArray[np.int64]], total: int, factors: Mapping[str, float]
+) -> dict[tuple[int, str], int]:
+    """How many images each (class, source) gives to an epoch of `total`: classes equal within each source."""
+    counts = {key: len(members) for key, members in groups.items() if key[0] < 0}
+    by_source: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for key in groups:
+        if key[0] >= 0:
+            by_source[key[1]].append(key)
+    _check_within(by_source)
+    mixed = [keys for _, keys in sorted(by_source.items()) if len(keys) > 1]
+    weights = [factors.get(keys[0][1], 1.0) * sum(len(groups[key]) for key in keys) for keys in mixed]
+    for keys, share in zip(mixed, _split(total - sum(counts.values()), weights), strict=True):
+        counts.update(zip(keys, _split(share, [1.0] * len(keys)), strict=True))
+    return counts
+
+
+def _check_within(by_source: Mapping[str, Sequence[tuple[int, str]]]) -> None:
+    """Refuse a set whose classes cannot be balanced within sources."""
+    if set(by_source) <= {ONE_CLASS}:
+        raise DataError(
+            "sampling class-within-source: expected a source with images of two classes or more in the training split, "
+            "found none, so that the source tells the class; add such a source, or choose sampling class-source"
+        )
+    drawn = {label for keys in by_source.values() if len(keys) > 1 for label, _ in keys}
+    lost = sorted({label for keys in by_source.values() for label, _ in keys} - drawn)
+    if lost:
+        raise DataError(
+            f"sampling class-within-source: class {lost[0]} (from 0, in the task's order) stands only in sources that "
+            "have no other class, so that it cannot be balanced within a source; add a source that has it beside "
+            "another class, or choose sampling class-source"
+        )
 
 
 def _split(total: int, weights: Sequence[float]) -> list[int]:

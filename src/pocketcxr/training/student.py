@@ -13,7 +13,7 @@ from pocketcxr.errors import ConfigError
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_network
 from pocketcxr.models.networks import Network, NetworkOutputs, NetworkSpec, Student, assemble, embedding_width
 from pocketcxr.run_folder import STUDENT_FILE
-from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews, augmentation_identity
 from pocketcxr.training.calibration_metrics import evaluator
 from pocketcxr.training.config import recorded
 from pocketcxr.training.engine import Engine
@@ -118,7 +118,7 @@ def train_student(
         "network": dataclasses.asdict(spec),
         "data": dataset.fingerprint,
         "views": {"count": views_config.count, "seed": views_config.seed, "version": AUGMENTATION_VERSION},
-        "augmentation": dataclasses.asdict(views_config.augmentation),
+        "augmentation": augmentation_identity(dataset, views_config.augmentation),
         "teacher": targets.identity if targets else None,
         "precision": engine.precision,
     }

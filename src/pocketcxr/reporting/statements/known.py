@@ -21,6 +21,7 @@ _SAMPLING = {
     "class": "every class is sampled equally often",
     "class-source": "every class is sampled equally often, and within it every source",
     "class-source-sqrt": "every class is sampled equally often, its sources by the square root of their images",
+    "class-within-source": "within each source every class is sampled equally often",
     "uniform": "every image is sampled equally often; classes are not balanced",
 }
 
@@ -203,7 +204,8 @@ def _tested_on(record: RunRecord) -> str | None:
 
 def _augmentation(record: RunRecord) -> str | None:
     ranges = record.settings.get("views", {}).get("augmentation", {}) if record.trained else {}
-    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in ranges.items()) or None
+    shown = {name: value for name, value in ranges.items() if value or not name.startswith(("noise_", "style"))}
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in shown.items()) or None
 
 
 def _weights(weights: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews, augmentation_identity
 from pocketcxr.training.config import recorded
 from pocketcxr.training.loop import Batch
 from pocketcxr.training.losses.distillation import distillation_losses
@@ -60,7 +60,7 @@ class TeacherTask:
         return {
             "network": dataclasses.asdict(self.spec),
             "data": self.dataset.fingerprint,
-            "augmentation": dataclasses.asdict(self.augmentation),
+            "augmentation": augmentation_identity(self.dataset, self.augmentation),
             "views": {"seed": self.views.seed, "version": AUGMENTATION_VERSION},
             "precision": self.engine.precision,
         }

@@ -15,7 +15,7 @@ import torch
 from pocketcxr.errors import CacheError, ConfigError, DataError
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network
 from pocketcxr.models.networks import embedding_width
-from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews, augmentation_identity
 from pocketcxr.training.config import ViewsConfig, fingerprint
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.run.interruption import stop_requests
@@ -138,7 +138,7 @@ def views_key(teacher_sha256: str, dataset: Dataset, config: ViewsConfig, *, pre
         AUGMENTATION_VERSION,
         teacher_sha256,
         dataset.fingerprint,
-        config.augmentation,
+        augmentation_identity(dataset, config.augmentation),
         config.seed,
         config.count,
         int(dataset.pixels.shape[-1]),
