@@ -71,10 +71,10 @@ def test_a_gain_is_shown_where_the_old_temperature_was_wrong_and_not_where_it_wa
 
 
 def test_nothing_is_gained_by_what_is_the_same():
-    from pocketcxr.evaluation.local_gain import _apply, compared
+    from pocketcxr.evaluation.local_gain import apply_calibration, compared
 
     predictions, members = drawn(80, temperature=2)
-    applied = _apply(calibrate(predictions, TASK, CONFIG, brings_temperature=False), predictions, TASK)
+    applied = apply_calibration(calibrate(predictions, TASK, CONFIG, brings_temperature=False), predictions, TASK)
     gains = compared(applied, applied, predictions.labels, members, task=TASK, config=CONFIG)
     measured = [one.gain for one in gains if one.target is not None]
     assert len(measured) == 5

@@ -58,7 +58,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class _Applied:
+class Applied:
     """What a calibration says of n images.
 
     `probabilities` float64 [n, classes]; `sets` bool [n, classes]; `called` maps an operating point to float [n]: 1 at
@@ -118,18 +118,18 @@ def cross_validated_gain(
         folds: of the cross-validation.
     """
     fold = patient_folds(predictions.labels, members, folds=folds, seed=config.seed)
-    parts: list[_Applied] = []
+    parts: list[Applied] = []
     for number in range(folds):
         others = subset(predictions, np.flatnonzero(fold != number))
         fitted = calibrate(others, task, config, brings_temperature=False)
-        parts.append(_apply(fitted, subset(predictions, np.flatnonzero(fold == number)), task))
-    applied = {"before": _apply(before, predictions, task), "after": _joined(parts, fold)}
+        parts.append(apply_calibration(fitted, subset(predictions, np.flatnonzero(fold == number)), task))
+    applied = {"before": apply_calibration(before, predictions, task), "after": _joined(parts, fold)}
     return compared(applied["before"], applied["after"], predictions.labels, members, task=task, config=config)
 
 
 def compared(
-    before: _Applied,
-    after: _Applied,
+    before: Applied,
+    after: Applied,
     labels: NDArray[np.int64],
     members: NDArray[np.int64],
     *,
@@ -146,7 +146,7 @@ def compared(
     }
     patients = int(members.max()) + 1
     measures = {
-        name: lambda weights, one=one: _measured(one, labels, weights, task)
+        name: lambda weights, one=one: applied_figures(one, labels, weights, task)
         for name, one in (("before", before), ("after", after))
     }
     whole = {name: measure(np.ones((1, len(labels)))) for name, measure in measures.items()}
@@ -165,17 +165,18 @@ def compared(
     return tuple(gains)
 
 
-def _apply(calibration: Calibration, predictions: Predictions, task: Task) -> _Applied:
+def apply_calibration(calibration: Calibration, predictions: Predictions, task: Task) -> Applied:
+    """What a calibration says of images; their labels are not looked at."""
     probabilities = predictions.calibrated(calibration.temperature)
     assert calibration.conformal_quantile is not None  # None only without images
     positive = probabilities[:, task.positive_index]
     called = {name: np.full(len(positive), np.nan) for name in (SCREENING, CONFIRMING)}
     for point in calibration.operating_points:
         called[point.name] = (positive >= point.threshold).astype(np.float64)
-    return _Applied(probabilities, conformal_sets(probabilities, calibration.conformal_quantile), called)
+    return Applied(probabilities, conformal_sets(probabilities, calibration.conformal_quantile), called)
 
 
-def _joined(parts: list[_Applied], fold: NDArray[np.int64]) -> _Applied:
+def _joined(parts: list[Applied], fold: NDArray[np.int64]) -> Applied:
     """Parts of the folds in the order of the images."""
     order = np.argsort(np.argsort(fold, kind="stable"))
 
@@ -183,10 +184,20 @@ def _joined(parts: list[_Applied], fold: NDArray[np.int64]) -> _Applied:
         return np.concatenate(arrays)[order]
 
     called = {name: join([part.called[name] for part in parts]) for name in (SCREENING, CONFIRMING)}
-    return _Applied(join([part.probabilities for part in parts]), join([part.sets for part in parts]), called)
+    return Applied(join([part.probabilities for part in parts]), join([part.sets for part in parts]), called)
 
 
-def _measured(applied: _Applied, labels: NDArray[np.int64], weights: NDArray[np.float64], task: Task) -> Replicates:
+def applied_figures(
+    applied: Applied, labels: NDArray[np.int64], weights: NDArray[np.float64], task: Task
+) -> Replicates:
+    """Calibration errors, coverage and size of sets, and what the operating points reach: name to values [resamples].
+
+    Args:
+        applied: what a calibration says of n images.
+        labels: int [n], the truth.
+        weights: [resamples, n], how often an image counts.
+        task: the classes.
+    """
     found = figures(
         applied.probabilities, labels, labels=task.labels, positive=task.positive, thresholds={}, weights=weights
     )

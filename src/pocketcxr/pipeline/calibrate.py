@@ -71,7 +71,7 @@ class CalibrateResult:
 
 
 @dataclass(frozen=True, eq=False)
-class _Local:
+class LocalImages:
     """Images that were scored, their rows, and how many were left out: by reason, and the refused ones by class."""
 
     rows: tuple[IndexRow, ...]
@@ -122,10 +122,10 @@ def run_calibrate(
     _check(loaded, out=out, site=site)
     rows, left_out = _local_rows(data, manifest, task, columns or {}, aliases or {}, progress=progress)
     _check_enough(rows, manifest, left_out)
-    local = _scored(loaded, rows, left_out, progress=progress)
+    local = score_local(loaded, rows, left_out, progress=progress)
     _check_enough(local.rows, manifest, local.left_out)
 
-    classes = Task(manifest.task, manifest.labels, manifest.positive, {label: label for label in manifest.labels})
+    classes = bundle_task(manifest)
     config = EvaluationConfig(
         seed=seed,
         screening_sensitivity=sensitivity,
@@ -133,7 +133,7 @@ def run_calibrate(
         coverage=manifest.conformal_coverage,
         calibration_source=site,
     )
-    before = Calibration(manifest.temperature, manifest.conformal_quantile, manifest.operating_points, len(local.rows))
+    before = bundle_calibration(manifest)
     fitted = calibrate(local.predictions, classes, config, brings_temperature=False)
     members = clusters(local.rows)
     gains = cross_validated_gain(local.predictions, members, before, task=classes, config=config)
@@ -146,6 +146,16 @@ def run_calibrate(
     estimate = {"method": _method(config), "figures": figures}
     write_json(beside, record | {"fitted": _fitted(fitted), "estimate": estimate}, allow_nan=False)
     return CalibrateResult(out, beside, gains, _summary(record, before, fitted, gains, manifest, out))
+
+
+def bundle_task(manifest: Manifest) -> Task:
+    """The classes of a bundle, as a task that maps each to itself."""
+    return Task(manifest.task, manifest.labels, manifest.positive, {label: label for label in manifest.labels})
+
+
+def bundle_calibration(manifest: Manifest) -> Calibration:
+    """What a bundle brings; on how many images it was fitted is not asked here."""
+    return Calibration(manifest.temperature, manifest.conformal_quantile, manifest.operating_points, 0)
 
 
 def _check(bundle: Bundle, *, out: Path, site: str) -> None:
@@ -232,7 +242,7 @@ def _check_enough(rows: Sequence[IndexRow], manifest: Manifest, left_out: Mappin
         )
 
 
-def _scored(bundle: Bundle, rows: Sequence[IndexRow], left_out: dict[str, int], *, progress: bool) -> _Local:
+def score_local(bundle: Bundle, rows: Sequence[IndexRow], left_out: dict[str, int], *, progress: bool) -> LocalImages:
     """Score the images as a prediction does, all their pixels read, and keep those that are not refused."""
     predictor, preprocessing = Predictor(bundle, exact=True), bundle.manifest.preprocessing
     kept: list[IndexRow] = []
@@ -262,10 +272,10 @@ def _scored(bundle: Bundle, rows: Sequence[IndexRow], left_out: dict[str, int], 
         np.concatenate([empty, *(one.probabilities.astype(np.float64) for one in outputs)]),
         np.concatenate([empty, *(one.logits.astype(np.float64) for one in outputs)]),
     )
-    return _Local(tuple(kept), predictions, left_out | dict(reasons), dict(refused))
+    return LocalImages(tuple(kept), predictions, left_out | dict(reasons), dict(refused))
 
 
-def _record(local: _Local, members: NDArray[np.int64], bundle: Bundle, *, site: str) -> dict[str, Any]:
+def _record(local: LocalImages, members: NDArray[np.int64], bundle: Bundle, *, site: str) -> dict[str, Any]:
     """Where, when and on what was calibrated, and what the bundle was before."""
     manifest, labels = bundle.manifest, local.predictions.labels
     masks = {label: labels == number for number, label in enumerate(manifest.labels)}
@@ -281,7 +291,7 @@ def _record(local: _Local, members: NDArray[np.int64], bundle: Bundle, *, site: 
         "refused_by_class": local.refused,
         "from_sha256": bundle.sha256,
         "first_sha256": earlier.get("first_sha256", bundle.sha256),
-        "before": _fitted(Calibration(manifest.temperature, manifest.conformal_quantile, manifest.operating_points, 0)),
+        "before": _fitted(bundle_calibration(manifest)),
     }
 
 
