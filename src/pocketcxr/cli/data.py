@@ -70,6 +70,7 @@ def _add_split(commands: Commands) -> None:
     parser.add_argument("--folds", type=int, default=0, help="number of cross-validation folds instead of one split")
     parser.add_argument("--level", choices=("patient", "image"), default="patient", help="what a fold keeps together")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--adults-only", action="store_true", help="leave out children; unknown ages are kept, counted")
     parser.add_argument(
         "--as",
         dest="like",
@@ -92,6 +93,7 @@ def _split(options: argparse.Namespace) -> None:
         folds=options.folds,
         level=options.level,
         like=options.like,
+        adults_only=options.adults_only,
     )
     print(text)
 

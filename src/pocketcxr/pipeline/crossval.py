@@ -23,7 +23,7 @@ from pocketcxr.files import write_json
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
-from pocketcxr.pipeline.prepare import index_sources
+from pocketcxr.pipeline.prepare import index_sources, read_table
 from pocketcxr.pipeline.run import Run, log_to, open_run
 from pocketcxr.pipeline.stages import student_stage, teacher_stage
 from pocketcxr.report.evaluate import evaluate_models
@@ -110,7 +110,11 @@ def _folded(
             if sources:
                 index_sources(sources, run.index, layout=run.experiment.data.layout, progress=run.progress)
             index = run.index
-        write_rows(assign_folds(read_rows(index), task, folds=folds, seed=run.experiment.data.seed, level=level), table)
+        data = run.experiment.data
+        given, counted = read_table(index, adults_only=data.adults_only)
+        if counted:
+            _LOGGER.info("%s", counted)
+        write_rows(assign_folds(given, task, folds=folds, seed=data.seed, level=level), table)
     rows = read_rows(table)
     found = {row.fold for row in rows if row.fold}
     if len(found) != folds or any(fold.startswith("image:") for fold in found) != (level == "image"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pocketcxr.data.index import build_index
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows, write_rows
+from pocketcxr.data.splits.adults import adults_only as leave_out_children
 from pocketcxr.data.splits.assign import FRACTIONS, LEVELS, assign_folds, assign_splits
 from pocketcxr.data.splits.reuse import reuse_splits
 from pocketcxr.data.summary import describe, describe_index
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pocketcxr.data.dataset import Dataset
+    from pocketcxr.data.rows import IndexRow
     from pocketcxr.labels import Task
     from pocketcxr.pipeline.run import Run
 
@@ -64,8 +66,11 @@ def split_index(
     folds: int = 0,
     level: str = LEVELS[0],
     like: Path | None = None,
+    adults_only: bool = False,
 ) -> str:
     """Split an index for a task, or take its sides from the table `like`; return the table of what went where.
+
+    With `adults_only`, children do not stand in the table; see `adults.adults_only`.
 
     Raises:
         ConfigError: `like` together with a setting that assigns images.
@@ -73,7 +78,7 @@ def split_index(
     """
     if like is not None and (tuple(fractions), seed, folds, level) != (FRACTIONS, 0, 0, LEVELS[0]):
         raise ConfigError(f"--as takes every side from {like}: leave out --fractions, --seed, --folds and --level")
-    rows = read_rows(index)
+    rows, counted = read_table(index, adults_only=adults_only)
     if like is not None:
         done = reuse_splits(rows, task, read_rows(like), name=str(like))
     elif folds:
@@ -81,7 +86,13 @@ def split_index(
     else:
         done = assign_splits(rows, task, fractions=fractions, seed=seed)
     write_rows(done, output)
-    return describe(done, task)
+    return "\n".join(filter(None, (describe(done, task), counted)))
+
+
+def read_table(path: Path, *, adults_only: bool) -> tuple[list[IndexRow], str]:
+    """Rows of an index or split table, without children if asked; and, then, how many were left out of each source."""
+    rows = read_rows(path)
+    return leave_out_children(rows) if adults_only else (rows, "")
 
 
 def prepare(
@@ -103,14 +114,23 @@ def prepare(
     _remember_sources(run, sources, splits)
     if not run.splits.is_file():
         if splits is not None:
-            rows = assign_splits(read_rows(splits), task, fractions=config.fractions, seed=config.seed, keep=True)
+            given, counted = read_table(splits, adults_only=config.adults_only)
+            rows = assign_splits(given, task, fractions=config.fractions, seed=config.seed, keep=True)
             write_rows(rows, run.splits)
-            _LOGGER.info("%s", describe(rows, task))
+            _LOGGER.info("%s", "\n".join(filter(None, (describe(rows, task), counted))))
         elif sources:
             index_sources(
                 sources, run.index, layout=config.layout, columns=columns, aliases=aliases, progress=run.progress
             )
-            _LOGGER.info("%s", split_index(run.index, task, run.splits, fractions=config.fractions, seed=config.seed))
+            summary = split_index(
+                run.index,
+                task,
+                run.splits,
+                fractions=config.fractions,
+                seed=config.seed,
+                adults_only=config.adults_only,
+            )
+            _LOGGER.info("%s", summary)
         else:
             raise ConfigError(f"{run.folder} holds no run yet: name X-rays with --data or a split table with --splits")
     return open_dataset(

@@ -50,6 +50,7 @@ def open_run(folder: Path, experiment: Experiment, *, progress: bool = True, rec
     saved = folder / "experiment.json"
     if saved.is_file() and ((folder / "splits.csv").is_file() or (folder / "folds.csv").is_file()):
         before = json.loads(saved.read_text(encoding="utf-8")).get("data", {})
+        before = {"adults_only": False} | before  # runs of earlier versions had children too
         now = json.loads(json.dumps(dataclasses.asdict(experiment.data)))
         for name, value in now.items():
             if name in before and before[name] != value:

@@ -32,7 +32,8 @@ SELECTIONS = ("auroc", "cross-entropy")
 class DataConfig:
     """Which images, which task, how split.
 
-    `image_size` in pixels; `fractions` of patients: train, calibration, test.
+    `image_size` in pixels; `fractions` of patients: train, calibration, test. `adults_only` leaves out patients under
+    18 years and sources that hold children only (Kermany); patients whose age is not stated are kept.
     """
 
     task: str = "covid-3class"
@@ -41,6 +42,7 @@ class DataConfig:
     aspect: str = "squash"
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     seed: int = 0
+    adults_only: bool = False
 
 
 @dataclass(frozen=True)
