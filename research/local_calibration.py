@@ -28,7 +28,8 @@ from pocketcxr.evaluation.model_result import calibrate
 from pocketcxr.files import write_json
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.labels import load_task
-from pocketcxr.pipeline.calibrate import bundle_calibration, bundle_task, score_local
+from pocketcxr.pipeline.calibrate import bundle_calibration
+from pocketcxr.pipeline.local_images import bundle_task, score_local
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

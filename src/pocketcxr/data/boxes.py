@@ -43,7 +43,7 @@ def read_boxes(rows: Sequence[IndexRow], table: Path | None = None) -> dict[str,
 
     Args:
         rows: of the index; the tables are looked for in the folders around each image.
-        table: a table of one's own, with a line per box: ``image`` or ``path``, and `BOX_COLUMNS`, the six of them
+        table: a table of your own, with a line per box: ``image`` or ``path``, and `BOX_COLUMNS`, the six of them
             empty for an image without a box. Images are named as in a table of patients; what it says of an image
             counts more than the set's own table.
 

@@ -5,56 +5,40 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import logging
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.bundle.format import read_bundle, with_calibration
 from pocketcxr.bundle.golden import drawn_inputs
-from pocketcxr.data.index import build_index
-from pocketcxr.data.rows import is_frontal_xray, read_rows
-from pocketcxr.data.splits.assign import label_rows
-from pocketcxr.errors import ConfigError, DataError, InputError
+from pocketcxr.errors import ConfigError
 from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.evaluation.intervals import LEVEL, clusters
 from pocketcxr.evaluation.local_gain import FOLDS, Gain, cross_validated_gain
 from pocketcxr.evaluation.model_result import Calibration, calibrate
-from pocketcxr.evaluation.scoring import Predictions
 from pocketcxr.export.export import write_golden_vectors
 from pocketcxr.files import write_bytes, write_json
-from pocketcxr.imaging.resize import resize
-from pocketcxr.inference.prediction import REFUSED
-from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
-from pocketcxr.labels import Task, load_task
+from pocketcxr.pipeline.local_images import bundle_task, check_enough, local_rows, score_local
 from pocketcxr.report.formatting import MISSING, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from pocketcxr.bundle.contract import ModelOutputs
     from pocketcxr.bundle.manifest import Manifest
-    from pocketcxr.data.rows import IndexRow
     from pocketcxr.inference.session import Bundle
-
-MIN_IMAGES = 50
-"""With fewer, sets that promise 90 % hold the truth for anything from 80 to 97 % of later images, by chance alone."""
-
-MIN_PATIENTS = 10
-"""With fewer patients with, or without, the positive class one of them moves an operating point by over 10 points."""
+    from pocketcxr.pipeline.local_images import LocalImages
 
 _RECORD = "local_calibration"  # in the manifest's `data`
 _LIMIT = "Calibrated on local images: "
 _WORDS = {
     "ece": "calibration error, leading class",
     "ece_positive": "calibration error, {positive}",
-    "coverage": "prediction sets hold the truth",
+    "coverage": "prediction-set coverage",
     "set_size": "classes in a prediction set",
 }
 _LOGGER = logging.getLogger("pocketcxr")
@@ -68,16 +52,6 @@ class CalibrateResult:
     record: Path
     gains: tuple[Gain, ...]
     summary: str
-
-
-@dataclass(frozen=True, eq=False)
-class LocalImages:
-    """Images that were scored, their rows, and how many were left out: by reason, and the refused ones by class."""
-
-    rows: tuple[IndexRow, ...]
-    predictions: Predictions
-    left_out: dict[str, int]
-    refused: dict[str, int]
 
 
 def run_calibrate(
@@ -105,8 +79,8 @@ def run_calibrate(
         site: name of the place, for the manifest.
         bundle: file to start from; None takes the one that comes with the package.
         task: maps findings to the bundle's classes, where the table has no labels; None takes the bundle's own.
-        columns: of a table of one's own; see `build_index`.
-        aliases: words of a folder or table of one's own to findings.
+        columns: of a table of your own; see `build_index`.
+        aliases: words of your folder or table to findings.
         sensitivity: least sensitivity of the screening point, in (0, 1].
         specificity: least specificity of the confirming point, in (0, 1].
         seed: of folds and resamples.
@@ -120,10 +94,10 @@ def run_calibrate(
     loaded = load_bundle(bundle)
     manifest = loaded.manifest
     _check(loaded, out=out, site=site)
-    rows, left_out = _local_rows(data, manifest, task, columns or {}, aliases or {}, progress=progress)
-    _check_enough(rows, manifest, left_out)
+    rows, left_out = local_rows(data, manifest, task, columns or {}, aliases or {}, progress=progress)
+    check_enough(rows, manifest, left_out)
     local = score_local(loaded, rows, left_out, progress=progress)
-    _check_enough(local.rows, manifest, local.left_out)
+    check_enough(local.rows, manifest, local.left_out)
 
     classes = bundle_task(manifest)
     config = EvaluationConfig(
@@ -148,11 +122,6 @@ def run_calibrate(
     return CalibrateResult(out, beside, gains, _summary(record, before, fitted, gains, manifest, out))
 
 
-def bundle_task(manifest: Manifest) -> Task:
-    """The classes of a bundle, as a task that maps each to itself."""
-    return Task(manifest.task, manifest.labels, manifest.positive, {label: label for label in manifest.labels})
-
-
 def bundle_calibration(manifest: Manifest) -> Calibration:
     """What a bundle brings; on how many images it was fitted is not asked here."""
     return Calibration(manifest.temperature, manifest.conformal_quantile, manifest.operating_points, 0)
@@ -165,114 +134,6 @@ def _check(bundle: Bundle, *, out: Path, site: str) -> None:
         raise ConfigError(f"{out} is the bundle to start from: choose another name with -o")
     if not site.strip():
         raise ConfigError("site: expected the name of the place that the images come from, found none")
-
-
-def _local_rows(
-    data: Path,
-    manifest: Manifest,
-    task: str | None,
-    columns: Mapping[str, str],
-    aliases: Mapping[str, str],
-    *,
-    progress: bool,
-) -> tuple[list[IndexRow], dict[str, int]]:
-    """Rows with a class of the bundle, and how many were left out for which reason."""
-    left_out: Counter[str] = Counter()
-    if data.is_dir() or columns:
-        index = build_index([data], columns=columns, finding_aliases=aliases, progress=progress)
-        rows = list(index.rows)
-        left_out["not readable, or of an unknown class"] = len(index.rejected)
-    else:
-        rows = read_rows(data)
-    if any(row.split for row in rows):
-        kept = [row for row in rows if row.split == "calibration"]
-        left_out["in another split than calibration"] = len(rows) - len(kept)
-        rows = kept
-    known = sorted({row.label for row in rows if row.label})
-    if set(known) - set(manifest.labels):
-        raise DataError(
-            f"{data}: expected labels among the bundle's {', '.join(manifest.labels)}, found {', '.join(known)}: "
-            "calibrate with a table of the same task"
-        )
-    if not known:
-        rows = label_rows(rows, _task(task, manifest))
-    used = [row for row in rows if row.label and is_frontal_xray(row)]
-    left_out["no frontal X-ray of a class of the bundle"] = len(rows) - len(used)
-    if not used:
-        findings = sorted({row.finding or "unlabelled" for row in rows})
-        raise DataError(
-            f"{data}: no frontal X-ray of one of the bundle's classes {', '.join(manifest.labels)}; "
-            f"findings there: {', '.join(findings[:8]) or 'none'}: name a task that maps them with --task"
-        )
-    return used, {reason: count for reason, count in left_out.items() if count}
-
-
-def _task(name: str | None, manifest: Manifest) -> Task:
-    try:
-        task = load_task(name or manifest.task)
-    except ConfigError as error:
-        raise ConfigError(f"{error}; the bundle's classes are {', '.join(manifest.labels)}: give --task") from error
-    if task.labels != manifest.labels:
-        raise ConfigError(
-            f"task {task.name} has classes {', '.join(task.labels)}, the bundle {', '.join(manifest.labels)}: "
-            "name one that fits with --task"
-        )
-    return task
-
-
-def _check_enough(rows: Sequence[IndexRow], manifest: Manifest, left_out: Mapping[str, int]) -> None:
-    """Refuse what is too little to calibrate on."""
-    without = "; left out: " + ", ".join(f"{count} {reason}" for reason, count in left_out.items()) if left_out else ""
-    present = {row.label for row in rows}
-    if len(present) == 1:
-        raise DataError(f"calibration needs images of two classes at least, found {present.pop()} only{without}")
-    if len(rows) < MIN_IMAGES:
-        raise DataError(
-            f"calibration needs at least {MIN_IMAGES} labelled images, found {len(rows)}: with fewer, sets that "
-            f"promise 90 % may hold the truth for 80 % by chance alone; add images (100 to 200 are better){without}"
-        )
-    numbers = clusters(rows)
-    is_positive = np.array([row.label == manifest.positive for row in rows])
-    found = [len(np.unique(numbers[mask])) for mask in (is_positive, ~is_positive)]
-    if min(found) < MIN_PATIENTS:
-        raise DataError(
-            f"calibration needs at least {MIN_PATIENTS} patients with {manifest.positive} and {MIN_PATIENTS} without, "
-            f"found {found[0]} and {found[1]}: with fewer, one patient moves an operating point by more than "
-            f"10 points; add images{without}"
-        )
-
-
-def score_local(bundle: Bundle, rows: Sequence[IndexRow], left_out: dict[str, int], *, progress: bool) -> LocalImages:
-    """Score the images as a prediction does, all their pixels read, and keep those that are not refused."""
-    predictor, preprocessing = Predictor(bundle, exact=True), bundle.manifest.preprocessing
-    kept: list[IndexRow] = []
-    outputs: list[ModelOutputs] = []
-    reasons: Counter[str] = Counter()
-    refused: Counter[str] = Counter()
-    for row in tqdm(rows, desc="local images", unit="image", disable=not progress, mininterval=0.5):
-        try:
-            prediction, radiograph = predictor.read_and_predict(Path(row.path), "")
-        except InputError as error:
-            reasons[f"unreadable ({error.code})"] += 1
-            continue
-        if prediction.decision == REFUSED:
-            reasons[f"refused ({prediction.reasons[0].code})"] += 1
-            refused[row.label] += 1
-            continue
-        image = resize(
-            radiograph.samples, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
-        )
-        kept.append(row)
-        outputs.append(bundle(image[None, None]))
-    empty = np.zeros((0, len(bundle.manifest.labels)))
-    predictions = Predictions(
-        "student",
-        np.arange(len(kept)),
-        np.array([bundle.manifest.labels.index(row.label) for row in kept], dtype=np.int64),
-        np.concatenate([empty, *(one.probabilities.astype(np.float64) for one in outputs)]),
-        np.concatenate([empty, *(one.logits.astype(np.float64) for one in outputs)]),
-    )
-    return LocalImages(tuple(kept), predictions, left_out | dict(reasons), dict(refused))
 
 
 def _record(local: LocalImages, members: NDArray[np.int64], bundle: Bundle, *, site: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class LayoutOptions:
     """What a user may say of a set.
 
     `aliases` maps the set's own words to findings; `columns` maps fields of `IndexRow` to the columns of a table of
-    one's own; `source` overrides the set's name.
+    your own; `source` overrides the set's name.
     """
 
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
