@@ -73,7 +73,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def conformal_quantile(probabilities: ArrayLike, labels: ArrayLike, *, coverage: float) -> float:
-    """Find q such that the classes with probability at least ``1 - q`` include the true one with probability `coverage`.
+    """Find q such that the classes with probability at least ``1 - q`` include the truth with probability `coverage`.
 
     Split conformal prediction with the score ``1 - p(truth)`` (LAC) and the finite-sample correction: the
     ``ceil((n + 1) * coverage)``-th smallest score. With too few images for the coverage asked, q is 1 and every set
