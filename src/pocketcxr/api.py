@@ -138,6 +138,7 @@ def audit(
     output: AnyPath | None = None,
     criteria: AnyPath | None = None,
     ood: Sequence[AnyPath] = (),
+    boxes: AnyPath | None = None,
     quick: bool = False,
     data_only: bool = False,
     seed: int = 0,
@@ -155,6 +156,7 @@ def audit(
         output: folder of the report; default ``RUN/audit``, or ``NAME-audit`` beside the table.
         criteria: criteria of your own, as ``audit/criteria.toml``.
         ood: folders of out-of-distribution images, which a model must refuse, a folder per kind.
+        boxes: table of boxes around findings, beside those of the sets' own tables.
         quick: fewer images and resamples: wider intervals, sooner done.
         data_only: leave the model out.
         seed: of everything random.
@@ -182,6 +184,7 @@ def audit(
         out=Path(output) if output else None,
         criteria=Path(criteria) if criteria else None,
         ood=paths_of(ood) or (),
+        boxes=Path(boxes) if boxes else None,
         quick=quick,
         data_only=data_only,
         seed=seed,

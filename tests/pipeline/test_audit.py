@@ -8,6 +8,7 @@ import pytest
 from pocketcxr.audit.criteria import CRITERIA_FILE
 from pocketcxr.bundle.format import read_bundle, read_manifest
 from pocketcxr.cli import main
+from pocketcxr.data.rows import read_rows
 from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import ConfigError, ReleaseError
 from pocketcxr.export.release_check import audit_mark
@@ -101,9 +102,15 @@ def test_a_bundle_that_was_never_audited_says_so(finished):
     assert manifest.limits[0].startswith("Not audited")
 
 
-def test_a_run_is_audited_with_its_model_and_leaves_documents(finished):
-    result = run_audit(finished, quick=True, progress=False)
+def test_a_run_is_audited_with_its_model_and_leaves_documents(finished, tmp_path):
+    boxes, columns = tmp_path / "boxes.csv", "path,x_min,y_min,x_max,y_max,width,height"
+    paths = [row.path for row in read_rows(finished / "splits.csv")]
+    boxes.write_text("\n".join([columns, *(f"{path},10,10,40,60,96,96" for path in paths)]) + "\n")
+    result = run_audit(finished, quick=True, progress=False, boxes=boxes)
     table = json.loads(result.record.read_text(encoding="utf-8"))
+    why = {one["key"]: one.get("why", "") for section in table["sections"] for one in section["measures"]}
+    assert "too coarse" in why["boxes.pointing"] or re.match("[1-9] positive", why["boxes.pointing"])  # maps of 1 x 1
+    assert re.match("[1-9]", why["gate.largest_boxes_refused"])  # few, for the run is tiny
     keys = {section["key"] for section in table["sections"]}
     assert {"leaks", "cues", "scorecard", "shortcuts", "unseen", "novelty", "checklists"} <= keys
     assert any(one["scope"] == "model" and one["outcome"] != "not measurable" for one in table["criteria"])

@@ -61,6 +61,13 @@ def add_commands(commands: Commands) -> None:
         metavar="DIR",
         help="out-of-distribution images, which a model must refuse, a folder per kind",
     )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="TABLE",
+        help="boxes around findings: image or path, x_min, y_min, x_max, y_max, width, height in pixels "
+        "(SIIM's and RSNA's own tables are found without it)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     add_quiet_option(parser)
 
@@ -76,6 +83,7 @@ def _audit(options: argparse.Namespace) -> int:
         output=options.output,
         criteria=options.criteria,
         ood=options.ood,
+        boxes=options.boxes,
         quick=options.quick,
         data_only=options.data_only,
         seed=options.seed,

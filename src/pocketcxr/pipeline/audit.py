@@ -28,6 +28,7 @@ from pocketcxr.audit.model.probes import input_filter
 from pocketcxr.audit.page import write_audit_report
 from pocketcxr.audit.record import AuditRecord, as_json
 from pocketcxr.audit.stored_record import criteria_section
+from pocketcxr.data.boxes import on_square, read_boxes
 from pocketcxr.data.image_types import input_filter_splits
 from pocketcxr.data.ood_images import with_ood_images
 from pocketcxr.data.rows import read_rows
@@ -52,8 +53,10 @@ from pocketcxr.report.tables import environment
 from pocketcxr.run_folder import student_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from pocketcxr.audit.criteria import Criterion, CriterionResult
     from pocketcxr.data.dataset import Dataset
@@ -89,6 +92,7 @@ def run_audit(
     quick: bool = False,
     data_only: bool = False,
     ood: Sequence[Path] = (),
+    boxes: Path | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> AuditResult:
@@ -109,6 +113,7 @@ def run_audit(
         quick: fewer images for the model.
         data_only: leave the model out.
         ood: folders of out-of-distribution images, which a model must refuse, a folder per kind.
+        boxes: a table of boxes around findings (`data.boxes.read_boxes`), beside those of the sets' own tables.
         seed: of everything random.
         progress: show bars on stderr.
 
@@ -133,6 +138,7 @@ def run_audit(
             f"the {loaded.name} knows the classes {', '.join(loaded.labels)}, the task {chosen.name} has "
             f"{', '.join(chosen.labels)}: name another with --task"
         )
+    drawn = read_boxes(rows, boxes) if loaded else {}
     clock = [time.perf_counter()]
     options: dict[str, Any] = {"cache": found.cache, "progress": progress}
     if model is not None:
@@ -161,8 +167,10 @@ def run_audit(
             progress=progress,
             without_source=load_left_out(found.run, images),
             randomised=loaded.randomised,
+            boxes=on_square(drawn, rows, aspect=loaded.aspect),
         )
-        sections += (_input_filter(loaded, images, rows, ood, most=60 if quick else 400, progress=progress),)
+        most = 60 if quick else 400
+        sections += (_input_filter(loaded, images, rows, ood, boxes=drawn, most=most, progress=progress),)
         clock.append(time.perf_counter())
     names = ("loading", "data audit", "model audit")
     seconds = {name: end - start for name, start, end in zip(names, clock, clock[1:], strict=False)}
@@ -170,7 +178,14 @@ def run_audit(
 
 
 def _input_filter(
-    model: LoadedModel, images: Dataset, rows: Sequence[IndexRow], ood: Sequence[Path], *, most: int, progress: bool
+    model: LoadedModel,
+    images: Dataset,
+    rows: Sequence[IndexRow],
+    ood: Sequence[Path],
+    *,
+    boxes: Mapping[str, NDArray[np.float64]],
+    most: int,
+    progress: bool,
 ) -> Section:
     """The whole decision; of a bundle with a learned input filter, on OOD images of the filter's test split only."""
     foreign, note = with_ood_images(rows, ood), ""
@@ -180,7 +195,16 @@ def _input_filter(
         note = "Images of the input filter's own train and calibration split were left out."
     radiographs = [images.rows[i] for i in images.positions("test")]
     try:
-        found = input_filter.measure(model.decide, radiographs, foreign, most=most, note=note, progress=progress)
+        found = input_filter.measure(
+            model.decide,
+            radiographs,
+            foreign,
+            most=most,
+            note=note,
+            progress=progress,
+            positive=images.task.positive,
+            boxes=boxes,
+        )
     except NotMeasurable as error:
         return missing_section("gate", str(error))
     return input_filter.describe(found)

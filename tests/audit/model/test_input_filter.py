@@ -10,7 +10,7 @@ from PIL import Image
 
 from pocketcxr.audit.criteria import evaluate_criteria, failed, load_criteria
 from pocketcxr.audit.describing import NotMeasurable
-from pocketcxr.audit.model.probes.input_filter import ALTERED, describe, measure
+from pocketcxr.audit.model.probes.input_filter import ALTERED, Decision, describe, measure, refusal_difference
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
@@ -85,7 +85,13 @@ def test_altered_radiographs_are_given_too(decide, given):
 def test_the_criteria_fail_where_a_kind_slips_through_and_pass_where_none_does(decide, given):
     radiographs, ood = given
     criteria = [one for one in load_criteria() if one.key.startswith("gate.")]
-    assert {one.key for one in criteria} == {"gate.films_refused", "gate.least_refused", "gate.answered_confidently"}
+    assert {one.key for one in criteria} == {
+        "gate.films_refused",
+        "gate.least_refused",
+        "gate.answered_confidently",
+        "gate.refusal_difference",
+        "gate.largest_boxes_refused",
+    }
     bad = failed(evaluate_criteria([describe(measure(decide, radiographs, ood))], criteria))
     assert {result.criterion.key for result in bad} == {"gate.least_refused"}
     good = [row for row in ood if "ct0" not in row.path and "ct1." not in row.path and "ct2" not in row.path]
@@ -103,3 +109,47 @@ def test_without_a_bundle_or_images_nothing_is_measurable(decide, given):
     found = {one.key: one for one in describe(measure(decide, radiographs, [])).measures}
     assert found["gate.least_refused"].value is None
     assert found["gate.films_refused"].value == 0
+
+
+def _classes(folder, *, refused):
+    """40 positive images with ever larger boxes, of which the last so many are refused, and 40 negative ones."""
+    rows = [_row(folder, f"p{i}", 0.86 if i >= 40 - refused else 0.6, label="typical") for i in range(40)]
+    boxes = {row.path: np.array([[0.0, 0.0, 0.2 + i / 50, 0.5]]) for i, row in enumerate(rows)}
+    return [*rows, *(_row(folder, f"n{i}", 0.6, label="negative") for i in range(40))], boxes
+
+
+@pytest.mark.parametrize(
+    ("refused", "bad"), [(0, set()), (8, {"gate.refusal_difference", "gate.largest_boxes_refused"})]
+)
+def test_a_filter_that_turns_away_the_sickest_fails(refused, bad, decide, tmp_path):
+    rows, boxes = _classes(tmp_path, refused=refused)
+    section = describe(measure(decide, rows, [], positive="typical", boxes=boxes))
+    found = {one.key: one for one in section.measures}
+    assert found["gate.positive_refused"].value == refused / 40
+    assert found["gate.negative_refused"].value == 0
+    assert found["gate.largest_boxes_refused"].value == refused / 10
+    assert found["gate.largest_boxes_refused"].images == 10
+    criteria = [one for one in load_criteria() if one.key in ("gate.refusal_difference", "gate.largest_boxes_refused")]
+    assert {one.criterion.key for one in failed(evaluate_criteria([section], criteria))} == bad
+
+
+def test_without_classes_or_boxes_the_comparison_is_not_measurable(decide, tmp_path):
+    rows, _ = _classes(tmp_path, refused=8)
+    found = {one.key: one for one in describe(measure(decide, rows, [], positive="typical")).measures}
+    assert found["gate.refusal_difference"].value == 0.2
+    assert "0 positive test radiographs have boxes" in found["gate.largest_boxes_refused"].why
+    unlabelled = [dataclasses.replace(row, label="") for row in rows]
+    found = {one.key: one for one in describe(measure(decide, unlabelled, [], positive="typical")).measures}
+    assert "of the positive class" in found["gate.refusal_difference"].why
+
+
+def test_the_interval_of_the_difference_is_newcombes():
+    """Newcombe 1998, table II: 56 of 70 against 48 of 80 gives 0.0524 to 0.3339; chance alone reaches down to 0."""
+
+    def group(refused, images):
+        return [Decision("frontal", "a", refused=i < refused) for i in range(images)]
+
+    for one, other in ((group(56, 70), group(48, 80)), (group(48, 80), group(56, 70))):
+        found = refusal_difference(one, other)
+        assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    assert refusal_difference(group(5, 56), group(0, 29)).low == 0

@@ -16,6 +16,7 @@ from pocketcxr.audit.model.config import AuditConfig
 from pocketcxr.audit.model.lungs import find_lungs
 from pocketcxr.audit.model.ood_images import load_ood
 from pocketcxr.audit.model.probes import (
+    boxed_saliency,
     calibration,
     conformal,
     novelty,
@@ -58,6 +59,7 @@ def audit_model(
     calibrated: bool = False,
     without_source: Mapping[str, Predict] | None = None,
     randomised: Callable[[], Iterable[tuple[str, Predict]]] | None = None,
+    boxes: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> tuple[Section, ...]:
     """Audit one model on the test split of a data set.
 
@@ -76,9 +78,10 @@ def audit_model(
         without_source: source to a model that was trained without it, for the figures at unseen sources.
         randomised: gives (what was randomised, model) from the last layer down, for the saliency sanity check; see
             `export.randomised`.
+        boxes: path of an image to the boxes that somebody drew [k, 4], from `data.boxes`.
 
     Returns:
-        Ten sections; what a model cannot give, such as an embedding, is named in them as the reason.
+        Eleven sections; what a model cannot give, such as an embedding, is named in them as the reason.
 
     Raises:
         DataError: no labelled test image, or a model whose outputs do not fit the task.
@@ -96,6 +99,7 @@ def audit_model(
         "shortcuts": lambda: shortcuts.describe(shortcuts.measure(model, lungs, places)),
         "sources": lambda: source_probe.describe(source_probe.measure(model, rivals)),
         "saliency": lambda: saliency.describe(saliency.measure(model, lungs, places, randomised)),
+        "boxes": lambda: boxed_saliency.describe(boxed_saliency.measure(model, boxes or {}, rivals, randomised)),
         "robustness": lambda: robustness.describe(robustness.measure(model)),
         "calibration": lambda: calibration.describe(calibration.measure(model)),
         "conformal": lambda: conformal.describe(conformal.measure(model)),
