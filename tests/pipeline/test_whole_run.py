@@ -136,6 +136,36 @@ def test_a_split_table_that_leaks_stops_with_the_rows_named(finished, tmp_path):
     assert patient not in str(caught.value)
 
 
+FOLDED = (*TINY, "teacher.folds=2", 'teacher.backbones=["mobilenetv2_035"]', 'teacher.weights=["scratch"]')
+
+
+def test_a_cross_fitted_run_is_killed_and_goes_on_to_its_report(drawings, tmp_path):
+    options = (*FOLDED, "student.losses={ce=0.5, kd=1.0}", "student.epochs=1")
+    command = [sys.executable, "-c", RUN, str(tmp_path / "run"), str(drawings), *options]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    second = tmp_path / "run" / "teacher" / "fold-2"
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not second.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    result = run_distill(tmp_path / "run", load_experiment(None, options), progress=False)
+    assert {"teacher", "distilled student"} <= set(
+        json.loads((tmp_path / "run" / "evaluation" / "evaluation.json").read_text())["models"]
+    )
+    assert load_network(tmp_path / "run" / "teacher" / "teacher.safetensors")[1].members == 2
+    assert result.bundle.is_file()
+
+
+def test_a_cross_fitted_run_refuses_embeddings_and_online_before_any_work(drawings, tmp_path):
+    with pytest.raises(ConfigError, match=r"'embedding' cannot be used with teacher\.folds"):
+        run_distill(tmp_path / "run", load_experiment(None, FOLDED), sources=[drawings], progress=False)
+    experiment = load_experiment(None, [*FOLDED, "student.losses={ce=0.5, kd=1.0}"])
+    with pytest.raises(ConfigError, match=r"teacher\.folds: --online would show"):
+        run_distill(tmp_path / "run", experiment, sources=[drawings], online=True, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_with_the_same_students(finished, drawings, tmp_path):
     folder, _ = finished

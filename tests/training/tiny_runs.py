@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from pocketcxr.data.rows import IndexRow
 from pocketcxr.labels import TASKS
 from pocketcxr.training.config import AugmentationConfig, StudentConfig, TeacherConfig, ViewsConfig
 from pocketcxr.training.student import train_student
+from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted
 from pocketcxr.training.teacher.teacher import train_teacher
 from pocketcxr.training.teacher.views import TeacherViews, cache_views
 
@@ -47,6 +49,10 @@ TEACHER = TeacherConfig(
     ema_decay=0.9,
     precision="fp32",
     checkpoint_every_steps=2,
+)
+
+FOLDED = TeacherConfig(
+    **{**vars(TEACHER), "backbones": (BACKBONE,), "weights": ("scratch",), "epochs": 1, "fusion_epochs": 1, "folds": 3}
 )
 
 
@@ -85,6 +91,30 @@ def cache_tiny_views(dataset: Dataset, teacher: Path, out: Path, **options: obje
 def train_tiny_student(dataset: Dataset, out: Path, config: StudentConfig = BASELINE, **options: object) -> Path:
     """Train (or go on training) the tiny student."""
     return train_student(dataset, config, out=out, views_config=VIEWS, progress=False, **options)
+
+
+def with_patients(dataset: Dataset) -> Dataset:
+    """The same images of patients with three each, some of them without a label; two unlabelled patients besides."""
+    train = [i for i, row in enumerate(dataset.rows) if row.split == "train"]
+    numbers = {i: k // 3 for k, i in enumerate(np.random.default_rng(1).permutation(train).tolist())}
+    lonely = [i for i in train if dataset.labels[i] < 0][:4]
+    numbers |= {i: 1000 + k // 2 for k, i in enumerate(lonely)}
+    rows = tuple(
+        dataclasses.replace(row, patient_id=f"a:{numbers[i]}") if i in numbers else row
+        for i, row in enumerate(dataset.rows)
+    )
+    return dataclasses.replace(dataset, rows=rows)
+
+
+def train_tiny_folds(dataset: Dataset, out: Path, config: TeacherConfig = FOLDED) -> CrossFitted:
+    """Train (or go on training) the tiny cross-fitted teacher."""
+    return train_cross_fitted(dataset, config, out=out, augmentation=AugmentationConfig(), progress=False)
+
+
+def run_folds(out: str) -> None:
+    """In a child process: the tiny cross-fitted teacher."""
+    torch.set_num_threads(1)
+    train_tiny_folds(with_patients(make_dataset()), Path(out))
 
 
 def run_teacher(out: str) -> None:

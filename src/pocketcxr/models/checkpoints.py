@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,7 @@ def save_network(path: Path, network: nn.Module, spec: NetworkSpec, record: dict
         CheckpointError: the file cannot be written (no space, no permission).
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {_SPEC: json.dumps(dataclasses.asdict(spec)), _RECORD: json.dumps(record, default=str), "format": "pt"}
+    metadata = {_SPEC: json.dumps(spec.table()), _RECORD: json.dumps(record, default=str), "format": "pt"}
     try:
         write_bytes(path, _canonical(save(tensors, metadata)))
     except OSError as error:

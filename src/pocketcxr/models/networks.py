@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-KINDS = ("teacher", "student", "backbone")
+KINDS = ("teacher", "student", "backbone", "ensemble")
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
     """All that is needed to rebuild a network before its weights are loaded.
 
-    `kind` is ``teacher`` (several backbones fused), ``student`` (one backbone, linear head on the pooled map) or
-    ``backbone`` (one of a teacher's with a linear head of its own).
+    `kind` is ``teacher`` (several backbones fused), ``student`` (one backbone, linear head on the pooled map),
+    ``backbone`` (one of a teacher's with a linear head of its own) or ``ensemble`` (`members` teachers).
     `labels` in the order of the logits; `image_size` in pixels, square; `embedding_features` is the width of the
     teacher's fused embedding (a student's embedding has the width of its backbone).
     """
@@ -42,15 +43,23 @@ class NetworkSpec:
     image_size: int
     embedding_features: int = 512
     dropout: float = 0.0
+    members: int = 1
+
+    def table(self) -> dict[str, Any]:
+        """Plain table for records and identities; `members` only where there are several, as in earlier versions."""
+        table = dataclasses.asdict(self)
+        if self.members == 1:
+            del table["members"]
+        return table
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
         if self.kind not in KINDS:
             raise ConfigError(f"kind: expected one of {KINDS}, found {self.kind!r}")
-        if len(self.backbones) < 1 or (self.kind != "teacher" and len(self.backbones) > 1):
+        fused = self.kind in {"teacher", "ensemble"}
+        if len(self.backbones) < 1 or (not fused and len(self.backbones) > 1):
             raise ConfigError(
-                f"backbones: a {self.kind} has {'at least' if self.kind == 'teacher' else 'exactly'} one, "
-                f"found {list(self.backbones)}"
+                f"backbones: a {self.kind} has {'at least' if fused else 'exactly'} one, found {list(self.backbones)}"
             )
 
 
@@ -146,11 +155,28 @@ class PooledClassifier(nn.Module):
         return NetworkOutputs(self.classifier(self.dropout(embedding)), embedding, embedding)
 
 
-Network = Teacher | Student | PooledClassifier
+class Ensemble(nn.Module):
+    """Several teachers of the same backbones: the mean of their logits, their embeddings side by side."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Tensor) -> NetworkOutputs:
+        """Score images [n, 1, s, s] in [0, 1]."""
+        outputs: list[NetworkOutputs] = [member(images) for member in self.members]
+        logits = torch.stack([one.logits for one in outputs]).mean(dim=0)
+        embedding, features = (torch.cat([one[number] for one in outputs], dim=1) for number in (1, 2))
+        return NetworkOutputs(logits, embedding, features)
+
+
+Network = Teacher | Student | PooledClassifier | Ensemble
 
 
 def embedding_width(network: Network) -> int:
     """Width d of the embedding [n, d] that a network gives."""
+    if isinstance(network, Ensemble):
+        return sum(embedding_width(member) for member in network.members)  # pyright: ignore[reportArgumentType]
     classifier = network.head.classifier if isinstance(network, Teacher) else network.classifier
     return classifier.in_features
 
@@ -161,6 +187,9 @@ def build_network(spec: NetworkSpec) -> Network:
     Raises:
         ConfigError: an unknown backbone, or a student whose backbone ends in no feature map.
     """
+    if spec.kind == "ensemble":
+        one = dataclasses.replace(spec, kind="teacher", members=1)
+        return Ensemble([build_network(one) for _ in range(spec.members)])
     backbones = [build_backbone(name, image_size=spec.image_size) for name in spec.backbones]
     return assemble(spec, backbones)
 

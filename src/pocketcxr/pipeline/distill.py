@@ -10,7 +10,7 @@ from pocketcxr.pipeline.evaluate import compare_on_calibration, evaluate_run, ex
 from pocketcxr.pipeline.input_filter import input_filter_stage
 from pocketcxr.pipeline.prepare import prepare
 from pocketcxr.pipeline.run import log_to, open_run
-from pocketcxr.pipeline.stages import student_stage, teacher_stage, views_stage
+from pocketcxr.pipeline.stages import check_cross_fitting, student_stage, teacher_stage, views_stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,6 +54,7 @@ def run_distill(
         online: run the teacher in every step instead of caching its outputs.
         progress: show progress bars on stderr.
     """
+    check_cross_fitting(experiment, online=online)
     run = open_run(folder, experiment, progress=progress)
     with log_to(run):
         _say(1, "images, patients, splits")

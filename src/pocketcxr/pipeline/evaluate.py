@@ -181,11 +181,14 @@ def _taught(run: Run) -> bool:
 
 
 def _curves(trained: Mapping[str, Path]) -> dict[str, Path]:
-    """Folders with training curves: a student's own, a teacher's one per stage."""
+    """Folders with training curves: a student's own, a teacher's one per stage (and fold)."""
     found: dict[str, Path] = {}
     for name, folder in trained.items():
-        for metrics in sorted([*folder.glob("metrics.csv"), *folder.glob("*/metrics.csv")]):
-            found[name if metrics.parent == folder else f"{name}: {metrics.parent.name}"] = metrics.parent
+        for metrics in sorted(
+            [*folder.glob("metrics.csv"), *folder.glob("*/metrics.csv"), *folder.glob("fold-*/*/metrics.csv")]
+        ):
+            stage = metrics.parent.relative_to(folder).as_posix()
+            found[name if stage == "." else f"{name}: {stage}"] = metrics.parent
     return found
 
 

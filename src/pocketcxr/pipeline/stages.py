@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.errors import CheckpointError
+from pocketcxr.errors import CheckpointError, ConfigError
 from pocketcxr.export.storages import BYTES
 from pocketcxr.files import copy_file
 from pocketcxr.models.checkpoints import checkpoint_sha256
@@ -17,8 +17,9 @@ from pocketcxr.pipeline.leave_one_source_out import train_without_sources
 from pocketcxr.pipeline.prepare import prepare
 from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.run_folder import TEACHER_FILE
-from pocketcxr.training.losses.distillation import needs_teacher
+from pocketcxr.training.losses.distillation import check_without_embedding, needs_teacher
 from pocketcxr.training.student import train_student
+from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted
 from pocketcxr.training.teacher.teacher import train_teacher
 from pocketcxr.training.teacher.views import cache_views
 
@@ -127,9 +128,34 @@ def _opened(
 def teacher_stage(run: Run, dataset: Dataset) -> Path:
     """Train the teacher of a run, or copy the one that was named; return its checkpoint when that is done."""
     config = run.experiment
+    if config.teacher.folds:
+        return _cross_fitted(run, dataset).mean
     if config.teacher.checkpoint:
         return _given_teacher(run, Path(config.teacher.checkpoint))
     return train_teacher(
+        dataset, config.teacher, out=run.teacher, augmentation=config.views.augmentation, progress=run.progress
+    )
+
+
+def check_cross_fitting(experiment: Experiment, *, online: bool) -> None:
+    """Refuse, before anything is trained, what a cross-fitted teacher cannot be used for.
+
+    Raises:
+        ConfigError: a loss that compares embeddings, or a teacher that is run in every step.
+    """
+    if experiment.teacher.folds:
+        check_without_embedding(experiment.student.losses)
+        if online:
+            raise ConfigError(
+                "teacher.folds: --online would show a student what a teacher says of patients it was trained on; "
+                "leave out --online, so that every image's view is cached from the teacher that never saw its patient"
+            )
+
+
+def _cross_fitted(run: Run, dataset: Dataset) -> CrossFitted:
+    config = run.experiment
+    check_cross_fitting(config, online=False)
+    return train_cross_fitted(
         dataset, config.teacher, out=run.teacher, augmentation=config.views.augmentation, progress=run.progress
     )
 
@@ -151,7 +177,8 @@ def _given_teacher(run: Run, given: Path) -> Path:
 
 def views_stage(run: Run, dataset: Dataset) -> TeacherViews:
     """Compute what is missing of the teacher's outputs for the augmented views."""
-    return cache_views(dataset, teacher_stage(run, dataset), run.experiment.views, out=run.views, progress=run.progress)
+    teacher = _cross_fitted(run, dataset) if run.experiment.teacher.folds else teacher_stage(run, dataset)
+    return cache_views(dataset, teacher, run.experiment.views, out=run.views, progress=run.progress)
 
 
 def student_stage(run: Run, dataset: Dataset, *, teacher: bool = True, online: bool = False) -> Path:
@@ -160,6 +187,8 @@ def student_stage(run: Run, dataset: Dataset, *, teacher: bool = True, online: b
     if not teacher:
         config = dataclasses.replace(config, losses={"ce": 1.0})
     distils = needs_teacher(config.losses)
+    if distils:
+        check_cross_fitting(run.experiment, online=online)
     return train_student(
         dataset,
         config,

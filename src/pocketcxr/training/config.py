@@ -148,6 +148,9 @@ class TeacherConfig(OptimisationConfig):
     many epochs at a tenth of the rate. `frozen_backbones` takes the backbones as their files in `weights` have them and
     trains the fusion alone: large backbones may have learnt from a small pretrained one with ``train-student``.
 
+    `folds` above 0 cross-fits: so many teachers, each trained without one fold of the patients of the training split;
+    what a student learns of a training image comes from the teacher that never saw its patient.
+
     `checkpoint` names a trained network (teacher or student, same classes and image size) that teaches instead.
     """
 
@@ -161,6 +164,7 @@ class TeacherConfig(OptimisationConfig):
     finetune_backbones: bool = False
     frozen_backbones: bool = False
     checkpoint: str = ""
+    folds: int = 0
 
     def __post_init__(self) -> None:
         """Check the teacher's own fields too."""
@@ -180,6 +184,8 @@ class TeacherConfig(OptimisationConfig):
             list(self.weights),
         )
         _expect(self.fusion_epochs >= 1, "fusion_epochs", "at least 1", self.fusion_epochs)
+        _expect(self.folds == 0 or self.folds >= 2, "folds", "0, or at least 2", self.folds)  # noqa: PLR2004
+        _expect(not (self.folds and self.checkpoint), "folds", "0 where checkpoint names a teacher", self.folds)
         _expect(self.fusion_views >= 1, "fusion_views", "at least 1", self.fusion_views)
 
 
@@ -295,7 +301,7 @@ def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> 
 _LATER_AUGMENTATION = dict.fromkeys(
     ("noise_gaussian", "noise_speckle", "noise_poisson", "noise_salt_pepper", "style", "style_strength"), 0.0
 )
-_LATER_FIELDS = {"frozen_blocks": 0, **_LATER_AUGMENTATION}
+_LATER_FIELDS = {"frozen_blocks": 0, "folds": 0, **_LATER_AUGMENTATION}
 """Fields that came after runs had been recorded, with the value that means what was done before."""
 
 

@@ -21,6 +21,7 @@ from pocketcxr.training.loop import Batch, Stage, fit
 from pocketcxr.training.losses.distillation import (
     build_projection,
     check_losses,
+    check_without_embedding,
     distillation_losses,
     needs_projection,
     needs_teacher,
@@ -91,6 +92,8 @@ def train_student(
         )
     engine = Engine(config.precision)
     targets = _teacher_outputs(dataset, views_config, engine, views=views, teacher=teacher) if distils else None
+    if targets is not None and not targets.embedding_features:
+        check_without_embedding(config.losses)
     positions = training_positions(dataset, unlabelled=distils and config.unlabelled)
     check_training_images(dataset, positions)
     augmented = AugmentedViews(dataset, views_config.augmentation, seed=views_config.seed)
@@ -115,7 +118,7 @@ def train_student(
     if targets is not None and needs_projection(config.losses):
         projection = build_projection(math.prod(student.classifier.weight.shape[1:]), targets.embedding_features)
     identity = {
-        "network": dataclasses.asdict(spec),
+        "network": spec.table(),
         "data": dataset.fingerprint,
         "views": {"count": views_config.count, "seed": views_config.seed, "version": AUGMENTATION_VERSION},
         "augmentation": augmentation_identity(dataset, views_config.augmentation),

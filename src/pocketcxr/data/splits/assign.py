@@ -27,6 +27,7 @@ __all__ = [
     "FRACTIONS",
     "assign_folds",
     "assign_splits",
+    "assign_training_folds",
     "check_classes",
     "check_leakage",
     "fold_splits",
@@ -119,6 +120,34 @@ def assign_folds(
     mark = IMAGE_FOLD if level == "image" else ""
     names = _assign(labelled, components, {f"{mark}{fold}": 1 / folds for fold in range(folds)}, seed)
     return [dataclasses.replace(row, fold=names.get(i, "")) for i, row in enumerate(labelled)]
+
+
+def assign_training_folds(rows: Sequence[IndexRow], task: Task, *, folds: int, seed: int = 0) -> list[int]:
+    """Assign the images of split ``train`` to k folds for cross-fitting; components stay together.
+
+    Args:
+        rows: a table with splits and classes.
+        task: whose classes every fold must have.
+        folds: number of folds, at least 2.
+        seed: other seeds give other folds.
+
+    Returns:
+        Fold of each row, from 0. An image without a class is in the fold of its component. -1: not in the training
+        split, or in no component with a labelled training image.
+
+    Raises:
+        DataError: a class with fewer patients than folds.
+    """
+    trained = [i for i, row in enumerate(rows) if row.split == SPLITS[0]]
+    components = components_of(rows, [i for i in trained if rows[i].label])
+    _check_enough(rows, components, task, parts=folds, what="teacher folds")
+    names = _assign(rows, components, {str(fold): 1 / folds for fold in range(folds)}, seed)
+    result = [-1] * len(rows)
+    for component in components_of(rows, trained):
+        fold = next((int(names[i]) for i in component if i in names), -1)
+        for i in component:
+            result[i] = fold
+    return result
 
 
 def fold_splits(rows: Sequence[IndexRow], fold: int, *, calibration: float = 0.1, seed: int = 0) -> list[IndexRow]:

@@ -54,6 +54,7 @@ LOSSES: Mapping[str, str] = {
 
 _CLASSIFYING = frozenset({"ce", "kd", "standardised", "dkd", "multilevel", "dist"})
 _PROJECTED = frozenset({"embedding", "contrastive"})
+_EMBEDDED = _PROJECTED | {"similarity"}
 _TWO_CLASSES = {
     "standardised": "the z-scores of two logits are always +1 and -1, so only the teacher's decision is left; use kd",
     "dkd": "there is one non-target class, whose share of the non-target probability is always 1, so that term is "
@@ -115,6 +116,21 @@ def needs_teacher(losses: Mapping[str, float] | Iterable[str]) -> bool:
 def needs_projection(losses: Mapping[str, float] | Iterable[str]) -> bool:
     """Whether any part needs `build_projection`."""
     return not _PROJECTED.isdisjoint(active_losses(losses))
+
+
+def check_without_embedding(losses: Mapping[str, float] | Iterable[str]) -> None:
+    """Refuse parts that compare embeddings, for a cross-fitted teacher: each of its networks has a space of its own.
+
+    Raises:
+        ConfigError: naming the part and those to use instead.
+    """
+    name = next((name for name in active_losses(losses) if name in _EMBEDDED), None)
+    if name is not None:
+        raise ConfigError(
+            f"losses: {name!r} cannot be used with teacher.folds: each fold's teacher has an embedding of its own, and "
+            "embeddings of different networks cannot be compared; use parts that compare predictions, "
+            "such as student.losses={ce=0.5, kd=1.0}"
+        )
 
 
 def build_projection(student_features: int, teacher_features: int) -> nn.Module:

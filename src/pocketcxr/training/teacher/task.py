@@ -58,7 +58,7 @@ class TeacherTask:
     def identity(self) -> dict[str, Any]:
         """What the weights of every stage depend on beside the configuration."""
         return {
-            "network": dataclasses.asdict(self.spec),
+            "network": self.spec.table(),
             "data": self.dataset.fingerprint,
             "augmentation": augmentation_identity(self.dataset, self.augmentation),
             "views": {"seed": self.views.seed, "version": AUGMENTATION_VERSION},

@@ -125,7 +125,7 @@ def _fit(
     config: TeacherConfig,
     extra: dict[str, Any],
 ) -> Path:
-    identity = {**task.identity, "stage_network": dataclasses.asdict(spec), "start": extra.get("start")}
+    identity = {**task.identity, "stage_network": spec.table(), "start": extra.get("start")}
 
     def save(fitted: nn.Module, path: Path, notes: dict[str, Any]) -> None:
         save_network(path, fitted, spec, {**task.about, **extra, **notes})

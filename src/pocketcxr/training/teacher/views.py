@@ -20,6 +20,7 @@ from pocketcxr.training.config import ViewsConfig, fingerprint
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.run.interruption import stop_requests
 from pocketcxr.training.sampling import training_positions
+from pocketcxr.training.teacher.crossfit import CrossFitted
 from pocketcxr.training.teacher.view_store import ViewStore, fill_store, open_store
 
 if TYPE_CHECKING:
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pocketcxr.data.dataset import Dataset
+    from pocketcxr.models.networks import Network
 
 
 @dataclass(frozen=True)
 class TeacherViews:
     """Cached outputs of one teacher: `logits` float32 and `embedding` float16 for every view of every training image.
 
-    Images of the training split without a label are in it too.
+    Images of the training split without a label are in it too. A cross-fitted teacher has no `embedding`, and
+    `teacher_sha256` is then a hash over all its teachers and folds.
     """
 
     store: ViewStore
@@ -50,23 +53,27 @@ class TeacherViews:
 
     @property
     def embedding_features(self) -> int:
-        """Width of the teacher's embedding."""
-        return self.store.arrays["embedding"].shape[-1]
+        """Width of the teacher's embedding; 0 for a cross-fitted teacher."""
+        return self.store.arrays["embedding"].shape[-1] if "embedding" in self.store.arrays else 0
 
-    def lookup(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    def lookup(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
         """Logits [n, classes] and embedding [n, d], float32, of views (from 0, below `config.count`) of images.
+
+        The embedding is None for a cross-fitted teacher.
 
         Raises:
             CacheError: an image that is not in the cache.
         """
         rows = self.store.rows_of(positions)
-        logits, embedding = (self.store.arrays[name][views, rows] for name in ("logits", "embedding"))
-        return torch.from_numpy(logits), torch.from_numpy(embedding.astype(np.float32))
+        logits = torch.from_numpy(self.store.arrays["logits"][views, rows])
+        if not self.embedding_features:
+            return logits, None
+        return logits, torch.from_numpy(self.store.arrays["embedding"][views, rows].astype(np.float32))
 
 
 def cache_views(
     dataset: Dataset,
-    teacher: Path,
+    teacher: Path | CrossFitted,
     config: ViewsConfig,
     *,
     out: Path,
@@ -80,7 +87,9 @@ def cache_views(
 
     Args:
         dataset: its split ``train`` is covered, with images that have no label.
-        teacher: checkpoint of any trained network: a teacher, or a student that teaches a larger one.
+        teacher: checkpoint of any trained network: a teacher, or a student that teaches a larger one; or a
+            cross-fitted teacher, whose networks each give the logits of the images in their own fold, and the mean of
+            their logits those of images in no fold.
         config: number of views, seed, augmentation, batch size (which is no part of the key).
         out: folder of all caches of a run.
         progress: show a bar.
@@ -91,33 +100,43 @@ def cache_views(
         ConfigError: the teacher tells other classes or another image size apart.
         CacheError: no space.
     """
-    network, spec, _ = load_network(teacher)
-    if spec.labels != dataset.task.labels or spec.image_size != dataset.pixels.shape[-1]:
-        raise ConfigError(
-            f"{teacher} was trained for {spec.labels} at {spec.image_size} px, but the data are "
-            f"{dataset.task.labels} at {dataset.pixels.shape[-1]} px"
-        )
+    crossed = teacher if isinstance(teacher, CrossFitted) else None
+    networks: list[Network] = []
+    for path in teacher.teachers if isinstance(teacher, CrossFitted) else [teacher]:
+        network, spec, _ = load_network(path)
+        networks.append(network)
+        if spec.labels != dataset.task.labels or spec.image_size != dataset.pixels.shape[-1]:
+            raise ConfigError(
+                f"{path} was trained for {spec.labels} at {spec.image_size} px, but the data are "
+                f"{dataset.task.labels} at {dataset.pixels.shape[-1]} px"
+            )
     positions = training_positions(dataset, unlabelled=True)
     if not len(positions):
         raise DataError("no image in split 'train': nothing to cache")
-    digest = checkpoint_sha256(teacher)
+    digest = teacher.sha256 if isinstance(teacher, CrossFitted) else checkpoint_sha256(teacher)
     engine = Engine(config.precision)
     key = views_key(digest, dataset, config, precision=engine.precision)
-    classes, width = len(spec.labels), embedding_width(network)
+    shapes: dict[str, tuple[type, tuple[int, ...]]] = {"logits": (np.float32, (len(dataset.task.labels),))}
+    if crossed is None:
+        shapes["embedding"] = (np.float16, (embedding_width(networks[0]),))
     store = open_store(
         out,
         key,
         positions=positions,
         views=config.count,
-        shapes={"logits": (np.float32, (classes,)), "embedding": (np.float16, (width,))},
+        shapes=shapes,
     )
     views = TeacherViews(store, config, digest, dataset.fingerprint)
     if store.missing:
         augmented = AugmentedViews(dataset, config.augmentation, seed=config.seed)
-        network.to(engine.device)
+        for network in networks:
+            network.to(engine.device)
 
         def compute(batch: NDArray[np.int64], view: int) -> dict[str, NDArray[Any]]:
-            outputs = engine.infer(network, augmented(batch, np.full(len(batch), view)))
+            images = augmented(batch, np.full(len(batch), view))
+            if crossed is not None:
+                return {"logits": _cross_fitted_logits(engine, networks, images, crossed.fold_of[batch])}
+            outputs = engine.infer(networks[0], images)
             return {"logits": outputs.logits.numpy(), "embedding": outputs.embedding.numpy()}
 
         with stop_requests() as stop:
@@ -130,6 +149,23 @@ def cache_views(
                 title="teacher views",
             )
     return views
+
+
+def _cross_fitted_logits(
+    engine: Engine, networks: list[Network], images: Tensor, folds: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Logits [n, classes]: of the network whose fold an image is in, else (-1) the mean over the networks."""
+    logits = None
+    for number, network in enumerate(networks):
+        asked = np.flatnonzero((folds == number) | (folds < 0))
+        if not len(asked):
+            continue
+        found = engine.infer(network, images[torch.from_numpy(asked)]).logits.numpy()
+        if logits is None:
+            logits = np.zeros((len(images), found.shape[1]), np.float32)
+        logits[asked] += found / np.where(folds[asked] < 0, len(networks), 1)[:, None].astype(np.float32)
+    assert logits is not None
+    return logits
 
 
 def views_key(teacher_sha256: str, dataset: Dataset, config: ViewsConfig, *, precision: str) -> str:
