@@ -7,7 +7,8 @@ import pytest
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.former_names import with_current_names, with_former_names
-from pocketcxr.training.config import InputFilterConfig, fingerprint, load_experiment
+from pocketcxr.training.config import InputFilterConfig, load_experiment
+from pocketcxr.training.run.identity import fingerprint
 
 EARLIER = """
 [student]

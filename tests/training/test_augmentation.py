@@ -10,7 +10,8 @@ import torch
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.training.augmentation import AugmentedViews, augment, augmentation_identity, image_keys, uniforms
-from pocketcxr.training.config import AugmentationConfig, ViewsConfig, fingerprint
+from pocketcxr.training.config import AugmentationConfig, ViewsConfig
+from pocketcxr.training.run.identity import fingerprint
 from pocketcxr.training.teacher.views import views_key
 
 OFF = AugmentationConfig(

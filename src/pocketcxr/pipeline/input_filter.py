@@ -20,9 +20,9 @@ from pocketcxr.former_names import with_former_names
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 from pocketcxr.models.input_filter import load_input_filter, save_input_filter
-from pocketcxr.training.config import fingerprint
 from pocketcxr.training.input_filter.batches import MADE, VIEWS_VERSION, KnownPictures, make
 from pocketcxr.training.input_filter.fit import fit_input_filter, kinds_of, refusal_table
+from pocketcxr.training.run.identity import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

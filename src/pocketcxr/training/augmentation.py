@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pocketcxr.errors import DataError
-from pocketcxr.training.config import recorded
+from pocketcxr.training.run.identity import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

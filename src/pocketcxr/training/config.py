@@ -7,8 +7,6 @@ folder.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import tomllib
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAMPLINGS = ("uniform", "class", "class-source", "class-source-sqrt", "class-within-source")
 SELECTIONS = ("auroc", "cross-entropy")
+NOISE_AND_STYLE = ("noise_gaussian", "noise_speckle", "noise_poisson", "noise_salt_pepper", "style", "style_strength")
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class AugmentationConfig:
 
     def __post_init__(self) -> None:
         """Refuse strengths and probabilities outside [0, 1]."""
-        for name in _LATER_AUGMENTATION:
+        for name in NOISE_AND_STYLE:
             value = getattr(self, name)
             _expect(0 <= value <= 1, name, "a number from 0 to 1", value)
         both = (self.style > 0) == (self.style_strength > 0)
@@ -227,9 +226,7 @@ class StudentConfig(OptimisationConfig):
         """Check the student's own fields too."""
         super().__post_init__()
         _expect(self.temperature > 0, "temperature", "above 0", self.temperature)
-        _expect(
-            any(weight > 0 for weight in self.losses.values()), "losses", "at least one weight above 0", self.losses
-        )
+        _expect(max(self.losses.values(), default=0) > 0, "losses", "at least one weight above 0", self.losses)
 
 
 @dataclass(frozen=True)
@@ -278,9 +275,8 @@ class Experiment:
 def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> Experiment:
     """Read an experiment file (TOML, or the JSON of an earlier run) and apply ``table.field=value`` overrides.
 
-    Names of earlier versions are read too (`pocketcxr.former_names`).
-
     Values of overrides are TOML: ``student.epochs=40``, ``student.losses={ce=1.0}``, ``data.task=siim-appearance``.
+    Names of earlier versions are read too (`pocketcxr.former_names`).
 
     Raises:
         ConfigError: naming the file, table and field that is unknown or does not fit.
@@ -296,35 +292,6 @@ def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> 
     for override in overrides:
         apply_override(table, override)
     return build(Experiment, table)
-
-
-_LATER_AUGMENTATION = dict.fromkeys(
-    ("noise_gaussian", "noise_speckle", "noise_poisson", "noise_salt_pepper", "style", "style_strength"), 0.0
-)
-_LATER_FIELDS = {"frozen_blocks": 0, "folds": 0, **_LATER_AUGMENTATION}
-"""Fields that came after runs had been recorded, with the value that means what was done before."""
-
-
-def recorded(config: OptimisationConfig | AugmentationConfig) -> dict[str, Any]:
-    """Plain table of a stage's configuration for identities and records: later fields only where they are used.
-
-    So runs of earlier versions keep their identity, and their checkpoints, written again, their bytes.
-    """
-    return {
-        name: value
-        for name, value in dataclasses.asdict(config).items()
-        if name not in _LATER_FIELDS or value != _LATER_FIELDS[name]
-    }
-
-
-def fingerprint(*parts: Any) -> str:
-    """Hash configurations and plain values into 16 hexadecimal digits; equal inputs give equal keys on any machine."""
-    plain = [
-        dataclasses.asdict(part) if dataclasses.is_dataclass(part) and not isinstance(part, type) else part
-        for part in parts
-    ]
-    text = json.dumps(plain, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _expect(holds: bool, name: str, expected: str, found: object) -> None:

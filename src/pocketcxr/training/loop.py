@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from pocketcxr.errors import ConfigError, DataError, NonFiniteLossError
 from pocketcxr.files import write_json
-from pocketcxr.training.config import recorded
 from pocketcxr.training.optimisation import learning_rate, make_optimiser, seed_step, update_average
 from pocketcxr.training.run import record
+from pocketcxr.training.run.identity import recorded
 from pocketcxr.training.run.interruption import stop_requests
 from pocketcxr.training.run.resume import Progress, load_state, remove_state, save_state
 

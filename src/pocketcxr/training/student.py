@@ -15,7 +15,6 @@ from pocketcxr.models.networks import Network, NetworkOutputs, NetworkSpec, Stud
 from pocketcxr.run_folder import STUDENT_FILE
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews, augmentation_identity
 from pocketcxr.training.calibration_metrics import evaluator
-from pocketcxr.training.config import recorded
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import Batch, Stage, fit
 from pocketcxr.training.losses.distillation import (
@@ -26,6 +25,7 @@ from pocketcxr.training.losses.distillation import (
     needs_projection,
     needs_teacher,
 )
+from pocketcxr.training.run.identity import recorded
 from pocketcxr.training.sampling import epoch_plan, training_positions
 from pocketcxr.training.starting import check_training_images, starting_backbone
 from pocketcxr.training.teacher.views import TeacherViews, check_views

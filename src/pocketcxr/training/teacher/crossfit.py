@@ -14,10 +14,10 @@ from pocketcxr.data.splits.assign import assign_training_folds
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, read_record, save_network
 from pocketcxr.models.networks import Ensemble
 from pocketcxr.run_folder import TEACHER_FILE
-from pocketcxr.training.config import fingerprint, recorded
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import run_identity
 from pocketcxr.training.run import record
+from pocketcxr.training.run.identity import fingerprint, recorded
 from pocketcxr.training.sampling import training_positions
 from pocketcxr.training.teacher.teacher import train_teacher
 

@@ -14,9 +14,9 @@ from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, read_r
 from pocketcxr.models.networks import PooledClassifier, Teacher, assemble
 from pocketcxr.run_folder import STUDENT_FILE
 from pocketcxr.training.calibration_metrics import BATCH, figures
-from pocketcxr.training.config import fingerprint
 from pocketcxr.training.loop import Batch, Stage, fit
 from pocketcxr.training.run import record
+from pocketcxr.training.run.identity import fingerprint
 from pocketcxr.training.run.interruption import stop_requests
 from pocketcxr.training.teacher.view_store import ViewStore, fill_store, open_store
 

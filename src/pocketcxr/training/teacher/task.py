@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews, augmentation_identity
-from pocketcxr.training.config import recorded
 from pocketcxr.training.loop import Batch
 from pocketcxr.training.losses.distillation import distillation_losses
+from pocketcxr.training.run.identity import recorded
 from pocketcxr.training.sampling import epoch_plan, training_positions
 from pocketcxr.training.starting import starting_backbone
 

@@ -16,8 +16,8 @@ from pocketcxr.errors import CacheError, ConfigError, DataError
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network
 from pocketcxr.models.networks import embedding_width
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews, augmentation_identity
-from pocketcxr.training.config import ViewsConfig, fingerprint
 from pocketcxr.training.engine import Engine
+from pocketcxr.training.run.identity import fingerprint
 from pocketcxr.training.run.interruption import stop_requests
 from pocketcxr.training.sampling import training_positions
 from pocketcxr.training.teacher.crossfit import CrossFitted
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.models.networks import Network
+    from pocketcxr.training.config import ViewsConfig
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,38 @@
+"""What identifies a stage: its configuration as it is recorded, and the keys made of configurations."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from pocketcxr.training.config import NOISE_AND_STYLE
+
+if TYPE_CHECKING:
+    from pocketcxr.training.config import AugmentationConfig, OptimisationConfig
+
+_LATER_FIELDS = {"frozen_blocks": 0, "folds": 0, **dict.fromkeys(NOISE_AND_STYLE, 0.0)}
+"""Fields that came after runs had been recorded, with the value that means what was done before."""
+
+
+def recorded(config: OptimisationConfig | AugmentationConfig) -> dict[str, Any]:
+    """Plain table of a stage's configuration for identities and records: later fields only where they are used.
+
+    So runs of earlier versions keep their identity, and their checkpoints, written again, their bytes.
+    """
+    return {
+        name: value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in _LATER_FIELDS or value != _LATER_FIELDS[name]
+    }
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash configurations and plain values into 16 hexadecimal digits; equal inputs give equal keys on any machine."""
+    plain = [
+        dataclasses.asdict(part) if dataclasses.is_dataclass(part) and not isinstance(part, type) else part
+        for part in parts
+    ]
+    text = json.dumps(plain, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
