@@ -22,11 +22,11 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # `planted_fault
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Take the command line's handlers away after each test: their stderr is gone, and other tests read the log."""
+    """Take the command line's handlers away before each test: their stderr is gone, and other tests read the log."""
     logger = logging.getLogger("pocketcxr")
-    before = (list(logger.handlers), logger.propagate, logger.level)
+    logger.handlers[:], logger.propagate, level = [], True, logger.level
     yield
-    logger.handlers[:], logger.propagate, logger.level = before
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,6 @@ def test_a_longer_name_in_the_folder_is_another_network(rgb, tmp_path, monkeypat
 def test_an_unreachable_hub_is_said_in_one_line_and_costs_no_time(monkeypatch, caplog):
     monkeypatch.delenv("POCKETCXR_WEIGHTS", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    logging.getLogger("pocketcxr").propagate = True
     started = time.monotonic()
     with caplog.at_level(logging.WARNING, logger="pocketcxr"):
         _, record = prepare_backbone(NAME, "pretrained", image_size=SIZE)

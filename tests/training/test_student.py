@@ -114,7 +114,6 @@ def test_one_class_only_is_refused(dataset, tmp_path):
 def test_a_run_that_has_no_pretrained_weights_says_so_and_goes_on(dataset, tmp_path, monkeypatch, caplog):
     monkeypatch.delenv("POCKETCXR_WEIGHTS", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    logging.getLogger("pocketcxr").propagate = True
     config = dataclasses.replace(tiny_runs.BASELINE, weights="pretrained", epochs=1)
     with caplog.at_level(logging.WARNING, logger="pocketcxr"):
         best = tiny_runs.train_tiny_student(dataset, tmp_path, config)
@@ -164,7 +163,6 @@ def stop_after(rows):
 
 
 def test_a_student_from_scratch_is_trained_whole_and_says_so(dataset, tmp_path, caplog):
-    logging.getLogger("pocketcxr").propagate = True
     config = dataclasses.replace(tiny_runs.BASELINE, frozen_blocks=2, epochs=1)
     with caplog.at_level(logging.WARNING, logger="pocketcxr"):
         path = tiny_runs.train_tiny_student(dataset, tmp_path, config)
