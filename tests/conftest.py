@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIZE = 32
-sys.path.insert(0, str(Path(__file__).parent))  # `dicom_files`, `invalid_inputs`: modules that several folders import
+sys.path.insert(0, str(Path(__file__).parent))  # `dicom_files`, `known_models`: modules that several folders import
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # `planted_faults`
 
 
