@@ -107,12 +107,12 @@ def evaluate(
         require_extra("train", "torch", "timm")
         from pocketcxr.pipeline.models import EvaluationResult
         from pocketcxr.pipeline.stages import run_evaluate
+        from pocketcxr.run_folder import RunFolder
 
         found = read_settings(output, task=task, experiment=experiment, settings=settings)
         summary = run_evaluate(folder, found, splits=table, progress=progress)
-        return EvaluationResult(
-            folder / "evaluation" / "report.html", folder / "evaluation" / "evaluation.json", summary
-        )
+        written = RunFolder(folder).evaluation
+        return EvaluationResult(written / "report.html", written / "evaluation.json", summary)
     require_extra("evaluate", "jinja2", "scipy", "sklearn")
     from pocketcxr.pipeline.models import evaluate_classifiers, load_classifier, name_of
 

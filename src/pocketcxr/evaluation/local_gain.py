@@ -88,7 +88,7 @@ def patient_folds(labels: NDArray[np.int64], members: NDArray[np.int64], *, fold
         labels: int [n]; a patient counts for the class of the first image.
         members: patient number [n], from `intervals.clusters`.
         folds: their number.
-        seed: other seeds deal the patients out in another order.
+        seed: other seeds assign the patients otherwise.
     """
     patients, first = np.unique(members, return_index=True)
     order = np.random.default_rng(seed).permutation(len(patients))

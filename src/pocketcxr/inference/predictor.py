@@ -165,9 +165,13 @@ class Predictor:
 
     def predict_image(self, radiograph: Radiograph, name: str) -> Prediction:
         """Score an image that was read already; `name` becomes the prediction's `path`."""
+        return self.score_image(radiograph, name)[0]
+
+    def score_image(self, radiograph: Radiograph, name: str) -> tuple[Prediction, ModelOutputs | None]:
+        """As `predict_image`, with the network's outputs for one image; None where the input checks refused it."""
         refusals = refusal_reasons(radiograph)
         if refusals:
-            return Prediction(name, REFUSED, {}, None, refusals, self.bundle.identity)
+            return Prediction(name, REFUSED, {}, None, refusals, self.bundle.identity), None
         preprocessing = self.bundle.manifest.preprocessing
         image = resize(  # [size, size]
             radiograph.samples, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
@@ -180,12 +184,12 @@ class Predictor:
         if not (novelty <= _NOVELTY_CUT_OFF and np.isfinite(row).all()):  # written so that NaN is refused too
             reasons = (*reasons, _novelty_reason(novelty))
         if reasons:
-            return Prediction(name, REFUSED, {}, novelty, reasons, self.bundle.identity, accepted=accepted)
+            return Prediction(name, REFUSED, {}, novelty, reasons, self.bundle.identity, accepted=accepted), outputs
         probabilities = dict(zip(self.bundle.manifest.labels, map(float, row), strict=True))
         decision, reasons = decide(probabilities, self.bundle.manifest)
         return Prediction(
             name, decision, probabilities, novelty, reasons, self.bundle.identity, outputs.saliency[0], accepted
-        )
+        ), outputs
 
     def _kind(self, outputs: ModelOutputs) -> tuple[float | None, tuple[Reason, ...]]:
         """The input filter's probability of an image to score, and its reason against this one, if any."""

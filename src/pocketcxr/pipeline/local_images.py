@@ -16,7 +16,7 @@ from pocketcxr.data.splits.assign import label_rows
 from pocketcxr.errors import ConfigError, DataError, InputError
 from pocketcxr.evaluation.intervals import clusters
 from pocketcxr.evaluation.scoring import Predictions
-from pocketcxr.imaging.resize import resize
+from pocketcxr.imaging.reading import read_image
 from pocketcxr.inference.prediction import REFUSED
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.labels import Task, load_task
@@ -128,14 +128,14 @@ def check_enough(rows: Sequence[IndexRow], manifest: Manifest, left_out: Mapping
 
 def score_local(bundle: Bundle, rows: Sequence[IndexRow], left_out: dict[str, int], *, progress: bool) -> LocalImages:
     """Score the images as a prediction does, all their pixels read, and keep those that are not refused."""
-    predictor, preprocessing = Predictor(bundle, exact=True), bundle.manifest.preprocessing
+    predictor = Predictor(bundle)
     kept: list[IndexRow] = []
     outputs: list[ModelOutputs] = []
     reasons: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     for row in tqdm(rows, desc="local images", unit="image", disable=not progress, mininterval=0.5):
         try:
-            prediction, radiograph = predictor.read_and_predict(Path(row.path), "")
+            prediction, found = predictor.score_image(read_image(Path(row.path)), "")
         except InputError as error:
             reasons[f"unreadable ({error.code})"] += 1
             continue
@@ -143,11 +143,9 @@ def score_local(bundle: Bundle, rows: Sequence[IndexRow], left_out: dict[str, in
             reasons[f"refused ({prediction.reasons[0].code})"] += 1
             refused[row.label] += 1
             continue
-        image = resize(
-            radiograph.samples, size=preprocessing.size, aspect=preprocessing.aspect, region=radiograph.region
-        )
+        assert found is not None  # None only where the image was refused
         kept.append(row)
-        outputs.append(bundle(image[None, None]))
+        outputs.append(found)
     empty = np.zeros((0, len(bundle.manifest.labels)))
     predictions = Predictions(
         "student",
