@@ -1,0 +1,59 @@
+"""The teacher: its backbones, and the way they are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pocketcxr.training.config.checks import expect
+from pocketcxr.training.config.optimisation import OptimisationConfig
+
+
+@dataclass(frozen=True)
+class TeacherConfig(OptimisationConfig):
+    """The teacher: pooled features of several timm backbones, concatenated, fused into one embedding.
+
+    `weights` per backbone: ``scratch``, ``pretrained`` (a file in $POCKETCXR_WEIGHTS, else timm's hub), or a file.
+    `staged` trains each backbone with its own head first, then the fusion for `fusion_epochs` on the pooled features
+    of `fusion_views` views, which the frozen backbones give once; `finetune_backbones` then trains the whole for as
+    many epochs at a tenth of the rate. `frozen_backbones` takes the backbones as their files in `weights` have them and
+    trains the fusion alone: large backbones may have learnt from a small pretrained one with ``train-student``.
+
+    `folds` above 0 cross-fits: so many teachers, each trained without one fold of the patients of the training split;
+    what a student learns of a training image comes from the teacher that never saw its patient.
+
+    `checkpoint` names a trained network (teacher or student, same classes and image size) that teaches instead.
+    """
+
+    backbones: tuple[str, ...] = ("vgg19_bn", "resnetv2_50")
+    weights: tuple[str, ...] = ("pretrained", "pretrained")
+    embedding_features: int = 512
+    dropout: float = 0.2
+    staged: bool = True
+    fusion_epochs: int = 10
+    fusion_views: int = 2
+    finetune_backbones: bool = False
+    frozen_backbones: bool = False
+    checkpoint: str = ""
+    folds: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the teacher's own fields too."""
+        super().__post_init__()
+        expect(len(self.backbones) >= 1, "backbones", "at least one timm model", list(self.backbones))
+        expect(
+            len(self.weights) == len(self.backbones),
+            "weights",
+            f"one entry per backbone ({len(self.backbones)})",
+            list(self.weights),
+        )
+        files = self.staged and not {"scratch", "pretrained"} & set(self.weights)
+        expect(
+            files or not self.frozen_backbones,
+            "frozen_backbones",
+            "a file of trained weights for every backbone, and staged = true",
+            list(self.weights),
+        )
+        expect(self.fusion_epochs >= 1, "fusion_epochs", "at least 1", self.fusion_epochs)
+        expect(self.folds == 0 or self.folds >= 2, "folds", "0, or at least 2", self.folds)  # noqa: PLR2004
+        expect(not (self.folds and self.checkpoint), "folds", "0 where checkpoint names a teacher", self.folds)
+        expect(self.fusion_views >= 1, "fusion_views", "at least 1", self.fusion_views)
