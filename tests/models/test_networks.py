@@ -1,5 +1,7 @@
 """What the networks are made of, seen from outside: their sizes, their outputs, what is refused."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -60,6 +62,29 @@ def test_a_teacher_fuses_the_pooled_features_of_any_timm_networks():
     widths = [backbone.features for backbone in teacher.backbones]
     assert outputs.features.shape == (2, sum(widths))
     assert torch.allclose(outputs.features[:, widths[0] :], teacher.backbones[1](torch.zeros(2, 1, 160, 160))) is False
+
+
+def test_a_network_with_an_inner_size_sees_the_images_resized_inside():
+    spec = NetworkSpec("backbone", ("test_resnet.r160_in1k",), ("a", "b"), image_size=64, inner_size=48)
+    torch.manual_seed(0)
+    network = build_network(spec).eval()
+    torch.manual_seed(0)
+    plain = build_network(dataclasses.replace(spec, image_size=48, inner_size=0)).eval()
+    images = torch.rand(3, 1, 64, 64)
+    small = nn.functional.interpolate(images, size=(48, 48), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        assert torch.equal(network(images).logits, plain(small).logits)
+        assert torch.allclose(network(images[:1]).logits, plain(small).logits[:1], atol=1e-5)
+        assert not torch.allclose(plain(images).logits, plain(small).logits, atol=1e-3)
+
+
+def test_a_specification_without_an_inner_size_reads_as_in_earlier_versions():
+    assert "inner_size" not in STUDENT.table()
+    spec = dataclasses.replace(STUDENT, kind="backbone", inner_size=48)
+    assert NetworkSpec(**spec.table()) == spec
+    assert (spec.image_size, spec.backbone_size, STUDENT.backbone_size) == (64, 48, 64)
+    with pytest.raises(ConfigError, match="inner_size: expected 0 for a student"):
+        dataclasses.replace(STUDENT, inner_size=48)
 
 
 def test_a_student_without_a_feature_map_is_refused():

@@ -10,6 +10,7 @@ from typing import Any, Self
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pocketcxr.errors import ConfigError
 
@@ -23,7 +24,7 @@ class Backbone(nn.Module):
     `features` is the width of the pooled features; `has_map` tells whether the network ends in an NCHW feature map
     whose average over space are those features, which is what class activation maps need. The grey image is one
     channel; mean and standard deviation are those the weights were made with, averaged over RGB, and travel with the
-    weights as buffers.
+    weights as buffers. With `inner_size` above 0 the image is resized to that side first, antialiased.
     """
 
     mean: Tensor
@@ -38,6 +39,7 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std))
         self.features, self.has_map = _probe(name, trunk, image_size)
         self.frozen_blocks = 0
+        self.inner_size = 0
 
     def normalise(self, mean: float, std: float) -> None:
         """Set what the trunk's weights expect: ``(image - mean) / std``."""
@@ -67,14 +69,21 @@ class Backbone(nn.Module):
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Last feature map [n, c, h, w] of images [n, 1, s, s] in [0, 1]; only where `has_map`."""
-        return self.trunk.forward_features((images - self.mean) / self.std)  # pyright: ignore[reportCallIssue]
+        return self.trunk.forward_features(self._prepared(images))  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Tensor) -> Tensor:
         """Pooled features [n, c] of images [n, 1, s, s] in [0, 1]."""
         if self.has_map:
             return self.feature_map(images).mean(dim=(2, 3))
-        maps = self.trunk.forward_features((images - self.mean) / self.std)  # pyright: ignore[reportCallIssue]
+        maps = self.trunk.forward_features(self._prepared(images))  # pyright: ignore[reportCallIssue]
         return self.trunk.forward_head(maps, pre_logits=True)  # pyright: ignore[reportCallIssue]
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """Images as the trunk takes them: of its size, normalised."""
+        if self.inner_size not in {0, images.shape[-1]}:
+            side = (self.inner_size, self.inner_size)
+            images = functional.interpolate(images, size=side, mode="bilinear", antialias=True)
+        return (images - self.mean) / self.std
 
 
 def build_backbone(name: str, *, image_size: int) -> Backbone:

@@ -33,8 +33,9 @@ class NetworkSpec:
 
     `kind` is ``teacher`` (several backbones fused), ``student`` (one backbone, linear head on the pooled map),
     ``backbone`` (one of a teacher's with a linear head of its own) or ``ensemble`` (`members` teachers).
-    `labels` in the order of the logits; `image_size` in pixels, square; `embedding_features` is the width of the
-    teacher's fused embedding (a student's embedding has the width of its backbone).
+    `labels` in the order of the logits; `image_size` in pixels, square, of the images it is given; `inner_size` in
+    pixels is what its backbones resize them to, 0 where they take them as they are (a student always does);
+    `embedding_features` is the width of the teacher's fused embedding (a student's has the width of its backbone).
     """
 
     kind: str
@@ -44,13 +45,18 @@ class NetworkSpec:
     embedding_features: int = 512
     dropout: float = 0.0
     members: int = 1
+    inner_size: int = 0
 
     def table(self) -> dict[str, Any]:
-        """Plain table for records and identities; `members` only where there are several, as in earlier versions."""
+        """Plain table for records and identities; later fields only where they are used, as in earlier versions."""
+        later = {"members": 1, "inner_size": 0}
         table = dataclasses.asdict(self)
-        if self.members == 1:
-            del table["members"]
-        return table
+        return {name: value for name, value in table.items() if name not in later or value != later[name]}
+
+    @property
+    def backbone_size(self) -> int:
+        """Side in pixels of the images that the backbones see."""
+        return self.inner_size or self.image_size
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
@@ -60,6 +66,10 @@ class NetworkSpec:
         if len(self.backbones) < 1 or (not fused and len(self.backbones) > 1):
             raise ConfigError(
                 f"backbones: a {self.kind} has {'at least' if fused else 'exactly'} one, found {list(self.backbones)}"
+            )
+        if self.inner_size and self.kind == "student":
+            raise ConfigError(
+                f"inner_size: expected 0 for a student, which takes its images as they are, found {self.inner_size}"
             )
 
 
@@ -190,7 +200,7 @@ def build_network(spec: NetworkSpec) -> Network:
     if spec.kind == "ensemble":
         one = dataclasses.replace(spec, kind="teacher", members=1)
         return Ensemble([build_network(one) for _ in range(spec.members)])
-    backbones = [build_backbone(name, image_size=spec.image_size) for name in spec.backbones]
+    backbones = [build_backbone(name, image_size=spec.backbone_size) for name in spec.backbones]
     return assemble(spec, backbones)
 
 
@@ -200,6 +210,8 @@ def assemble(spec: NetworkSpec, backbones: Sequence[Backbone]) -> Network:
     Raises:
         ConfigError: a student whose backbone ends in no feature map.
     """
+    for backbone in backbones:
+        backbone.inner_size = spec.inner_size
     if spec.kind == "teacher":
         return Teacher(
             backbones,

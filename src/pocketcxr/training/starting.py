@@ -33,8 +33,11 @@ def starting_backbone(
     positions: NDArray[np.int64],
     seed: int,
     frozen_blocks: int = 0,
+    inner_size: int = 0,
 ) -> tuple[Backbone, dict[str, Any]]:
     """Build a backbone with its first weights; the same seed gives the same random ones.
+
+    With `inner_size` above 0 it resizes the views to that side, in pixels.
 
     Batch norms that came folded get their statistics back from the first views of up to 256 training images. Then the
     first `frozen_blocks` blocks are frozen, unless the backbone starts from scratch.
@@ -46,7 +49,8 @@ def starting_backbone(
         ConfigError: the network has fewer blocks than are to be frozen.
     """
     torch.manual_seed(seed)
-    backbone, source = prepare_backbone(name, weights, image_size=views.dataset.pixels.shape[-1])
+    backbone, source = prepare_backbone(name, weights, image_size=inner_size or views.dataset.pixels.shape[-1])
+    backbone.inner_size = inner_size
     record = dataclasses.asdict(source)
     if source.source == "scratch":
         check_blocks(name, backbone.trunk, frozen_blocks)

@@ -11,6 +11,8 @@ from pocketcxr.errors import CheckpointError, ConfigError, DataError
 from pocketcxr.models.checkpoints import load_network, read_record
 from pocketcxr.models.networks import PooledClassifier, Teacher
 from pocketcxr.models.predict import as_predict
+from pocketcxr.training.augmentation import AugmentedViews
+from pocketcxr.training.sampling import training_positions
 
 
 def test_the_stages_backbones_are_inside_the_fused_teacher(teacher):
@@ -54,6 +56,36 @@ def test_all_backbones_can_be_trained_at_once(dataset, tmp_path):
     assert isinstance(network, Teacher)
     assert (tmp_path / "joint" / "metrics.csv").exists()
     assert [weights["source"] for weights in record["weights"]] == ["scratch", "scratch"]
+
+
+@pytest.mark.parametrize("folds", [0, 2])
+def test_a_teacher_of_another_size_teaches_on_the_same_views(dataset, tmp_path, folds):
+    config = dataclasses.replace(tiny_runs.FOLDED, folds=folds, image_size=48, finetune_backbones=True)
+    if folds:
+        teacher = tiny_runs.train_tiny_folds(dataset, tmp_path / "t", config)
+        path, trained = teacher.mean, teacher.teachers[0]
+    else:
+        teacher = path = trained = tiny_runs.train_tiny_teacher(dataset, tmp_path / "t", config)
+    network, spec, _ = load_network(path)
+    assert (spec.image_size, spec.inner_size) == (tiny_runs.SIZE, 48)
+    views = tiny_runs.cache_tiny_views(dataset, teacher, tmp_path / "v")
+    image = training_positions(dataset)[:1]
+    if folds:
+        network = load_network(teacher.teachers[teacher.fold_of[image[0]]])[0]
+    pixels = AugmentedViews(dataset, tiny_runs.VIEWS.augmentation, seed=tiny_runs.VIEWS.seed)(image, np.zeros(1, int))
+    with torch.inference_mode():
+        assert torch.allclose(views.lookup(image, np.zeros(1, int))[0], network(pixels).logits, atol=1e-4)
+        plain = load_network(trained)[0]
+        for backbone in plain.backbones:
+            backbone.inner_size = 0
+        assert not torch.allclose(plain(pixels).logits, load_network(trained)[0](pixels).logits, atol=1e-4)
+
+
+def test_a_teachers_size_is_refused_where_it_cannot_be():
+    with pytest.raises(ConfigError, match="image_size: expected 0, or at least 32, found 8"):
+        dataclasses.replace(tiny_runs.TEACHER, image_size=8)
+    with pytest.raises(ConfigError, match="image_size: expected 0 where checkpoint names a teacher"):
+        dataclasses.replace(tiny_runs.TEACHER, image_size=64, checkpoint="x.safetensors")
 
 
 def test_a_fused_teacher_can_be_finetuned_as_a_whole(dataset, tmp_path):

@@ -18,6 +18,9 @@ class TeacherConfig(OptimisationConfig):
     many epochs at a tenth of the rate. `frozen_backbones` takes the backbones as their files in `weights` have them and
     trains the fusion alone: large backbones may have learnt from a small pretrained one with ``train-student``.
 
+    `image_size` above 0 is the side in pixels that the backbones resize every view to, inside the network: a VGG19 at
+    192 px teaches a student at 224 px on the same views, for its answers are asked with the student's images.
+
     `folds` above 0 cross-fits: so many teachers, each trained without one fold of the patients of the training split;
     what a student learns of a training image comes from the teacher that never saw its patient.
 
@@ -35,6 +38,7 @@ class TeacherConfig(OptimisationConfig):
     frozen_backbones: bool = False
     checkpoint: str = ""
     folds: int = 0
+    image_size: int = 0
 
     def __post_init__(self) -> None:
         """Check the teacher's own fields too."""
@@ -56,4 +60,11 @@ class TeacherConfig(OptimisationConfig):
         expect(self.fusion_epochs >= 1, "fusion_epochs", "at least 1", self.fusion_epochs)
         expect(self.folds == 0 or self.folds >= 2, "folds", "0, or at least 2", self.folds)  # noqa: PLR2004
         expect(not (self.folds and self.checkpoint), "folds", "0 where checkpoint names a teacher", self.folds)
+        expect(self.image_size == 0 or self.image_size >= 32, "image_size", "0, or at least 32", self.image_size)  # noqa: PLR2004
+        expect(
+            not (self.image_size and self.checkpoint),
+            "image_size",
+            "0 where checkpoint names a teacher",
+            self.image_size,
+        )
         expect(self.fusion_views >= 1, "fusion_views", "at least 1", self.fusion_views)

@@ -97,4 +97,5 @@ class TeacherTask:
             positions=self.positions,
             seed=self.config.seed + number,
             frozen_blocks=self.config.frozen_blocks,
+            inner_size=self.spec.inner_size,
         )

@@ -58,12 +58,13 @@ def train_teacher(
         backbones=config.backbones,
         labels=dataset.task.labels,
         image_size=dataset.pixels.shape[-1],
+        inner_size=config.image_size,
         embedding_features=config.embedding_features,
         dropout=config.dropout,
     )
     task = TeacherTask(dataset, config, augmentation, spec, Engine(config.precision), out, progress)
     for name in config.backbones if config.frozen_blocks else ():  # before the first of them is trained for hours
-        check_blocks(name, build_trunk(name, image_size=spec.image_size), config.frozen_blocks)
+        check_blocks(name, build_trunk(name, image_size=spec.backbone_size), config.frozen_blocks)
     if task.engine.main:
         record.open_run(out, run_identity("teacher", config, task.identity))
     task.engine.wait()
