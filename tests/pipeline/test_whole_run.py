@@ -166,6 +166,23 @@ def test_a_cross_fitted_run_refuses_embeddings_and_online_before_any_work(drawin
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_table_saved_from_one_run_teaches_in_another(finished, tmp_path):
+    folder, _ = finished
+    table = tmp_path / "teacher.npz"
+    assert run_cache_views(folder, load_experiment(None, TINY), save=table, progress=False) == table
+    options = (*TINY, f'teacher.outputs="{table}"', "student.epochs=1")
+    with pytest.raises(ConfigError, match=r"'embedding' cannot be used with teacher\.folds or teacher\.outputs"):
+        run_distill(tmp_path / "no", load_experiment(None, options), splits=folder / "splits.csv", progress=False)
+    experiment = load_experiment(None, (*options, "student.losses={ce=0.5, kd=1.0}"))
+    run_distill(tmp_path / "run", experiment, splits=folder / "splits.csv", progress=False)
+    with pytest.raises(ConfigError, match="there is no teacher to train"):
+        run_train_teacher(tmp_path / "run", experiment, progress=False)
+    found = json.loads((tmp_path / "run" / "evaluation" / "evaluation.json").read_text())["models"]
+    assert {"baseline student", "distilled student"} <= set(found)
+    assert "teacher" not in found
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_with_the_same_students(finished, drawings, tmp_path):
     folder, _ = finished

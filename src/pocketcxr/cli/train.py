@@ -27,9 +27,7 @@ def add_commands(commands: Commands) -> None:
     _add_distill(commands)
     _add_demo(commands)
     add_stage(commands, "train-teacher", _train_teacher, summary="train the teacher of a run")
-    add_stage(
-        commands, "cache-views", _cache_views, summary="compute the teacher's outputs for every augmented view once"
-    )
+    _add_cache_views(commands)
     _add_train_student(commands)
     _add_train_input_filter(commands)
     _add_leave_one_source_out(commands)
@@ -134,10 +132,22 @@ def _train_teacher(options: argparse.Namespace) -> None:
     print(run_train_teacher(**stage_arguments(options)))
 
 
+def _add_cache_views(commands: Commands) -> None:
+    parser = add_stage(
+        commands,
+        "cache-views",
+        _cache_views,
+        summary="compute the teacher's outputs for every augmented view once",
+        examples="  pocketcxr cache-views --splits splits.csv -o runs/mine\n"
+        "  pocketcxr cache-views -o runs/mine --save teacher.npz      one file, for --set teacher.outputs=teacher.npz",
+    )
+    parser.add_argument("--save", type=Path, metavar="TABLE.npz", help="keep all logits in one file as well")
+
+
 def _cache_views(options: argparse.Namespace) -> None:
     from pocketcxr.pipeline.stages import run_cache_views
 
-    print(run_cache_views(**stage_arguments(options)))
+    print(run_cache_views(**stage_arguments(options), save=options.save))
 
 
 def _add_train_student(commands: Commands) -> None:

@@ -10,7 +10,7 @@ from pocketcxr.pipeline.evaluate import compare_on_calibration, evaluate_run, ex
 from pocketcxr.pipeline.input_filter import input_filter_stage
 from pocketcxr.pipeline.prepare import prepare
 from pocketcxr.pipeline.run import log_to, open_run
-from pocketcxr.pipeline.stages import check_cross_fitting, student_stage, teacher_stage, views_stage
+from pocketcxr.pipeline.stages import check_teaching, student_stage, teacher_stage, views_stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,16 +54,19 @@ def run_distill(
         online: run the teacher in every step instead of caching its outputs.
         progress: show progress bars on stderr.
     """
-    check_cross_fitting(experiment, online=online)
+    check_teaching(experiment, online=online)
+    table = experiment.teacher.outputs
     run = open_run(folder, experiment, progress=progress)
     with log_to(run):
         _say(1, "images, patients, splits")
         dataset = prepare(run, sources=sources, splits=splits, columns=columns, aliases=aliases)
-        _say(2, f"teacher: {' ‖ '.join(experiment.teacher.backbones)}")
-        teacher_stage(run, dataset)
+        _say(2, f"teacher: {table or ' ‖ '.join(experiment.teacher.backbones)}")
+        if not table:
+            teacher_stage(run, dataset)
         _say(3, f"baseline student: {experiment.student.backbone}, labels only")
         student_stage(run, dataset, teacher=False)
-        compare_on_calibration(run, dataset)
+        if not table:
+            compare_on_calibration(run, dataset)
         _say(4, "teacher views" if not online else "teacher views: computed in every step (online)")
         if not online:
             views_stage(run, dataset)

@@ -20,6 +20,7 @@ from pocketcxr.run_folder import TEACHER_FILE
 from pocketcxr.training.losses.distillation import check_without_embedding, needs_teacher
 from pocketcxr.training.student import train_student
 from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted
+from pocketcxr.training.teacher.outputs_table import save_outputs, views_from_table
 from pocketcxr.training.teacher.teacher import train_teacher
 from pocketcxr.training.teacher.views import cache_views
 
@@ -40,11 +41,29 @@ def run_train_teacher(
         return teacher_stage(run, dataset)
 
 
-def run_cache_views(folder: Path, experiment: Experiment, *, splits: Path | None = None, progress: bool = True) -> Path:
-    """Compute the teacher's outputs for every augmented view; return the folder of all such caches."""
+def run_cache_views(
+    folder: Path,
+    experiment: Experiment,
+    *,
+    splits: Path | None = None,
+    save: Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Compute the teacher's outputs for every augmented view; return the folder of all such caches, or `save`.
+
+    Args:
+        folder: the run's.
+        experiment: all settings.
+        splits: a table with a ``split`` column, for a run that has none yet.
+        save: keep all logits in this one file, for ``teacher.outputs`` of another run.
+        progress: show progress bars on stderr.
+    """
     with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
-        views_stage(run, dataset)
-        return run.views
+        views = views_stage(run, dataset)
+        if save is None:
+            return run.views
+        save_outputs(views, dataset, save)
+        return save
 
 
 def run_train_student(
@@ -126,8 +145,17 @@ def _opened(
 
 
 def teacher_stage(run: Run, dataset: Dataset) -> Path:
-    """Train the teacher of a run, or copy the one that was named; return its checkpoint when that is done."""
+    """Train the teacher of a run, or copy the one that was named; return its checkpoint when that is done.
+
+    Raises:
+        ConfigError: a table of outputs teaches, so that there is no teacher to train or to run.
+    """
     config = run.experiment
+    if config.teacher.outputs:
+        raise ConfigError(
+            f"teacher.outputs: {config.teacher.outputs} teaches, there is no teacher to train or to run; leave out "
+            "--online, and go on with train-student or distill"
+        )
     if config.teacher.folds:
         return _cross_fitted(run, dataset).mean
     if config.teacher.checkpoint:
@@ -137,24 +165,24 @@ def teacher_stage(run: Run, dataset: Dataset) -> Path:
     )
 
 
-def check_cross_fitting(experiment: Experiment, *, online: bool) -> None:
-    """Refuse, before anything is trained, what a cross-fitted teacher cannot be used for.
+def check_teaching(experiment: Experiment, *, online: bool) -> None:
+    """Refuse, before anything is trained, what a cross-fitted teacher or a table of outputs cannot be used for.
 
     Raises:
         ConfigError: a loss that compares embeddings, or a teacher that is run in every step.
     """
-    if experiment.teacher.folds:
+    if experiment.teacher.folds or experiment.teacher.outputs:
         check_without_embedding(experiment.student.losses)
-        if online:
-            raise ConfigError(
-                "teacher.folds: --online would show a student what a teacher says of patients it was trained on; "
-                "leave out --online, so that every image's view is cached from the teacher that never saw its patient"
-            )
+    if experiment.teacher.folds and online:
+        raise ConfigError(
+            "teacher.folds: --online would show a student what a teacher says of patients it was trained on; "
+            "leave out --online, so that every image's view is cached from the teacher that never saw its patient"
+        )
 
 
 def _cross_fitted(run: Run, dataset: Dataset) -> CrossFitted:
     config = run.experiment
-    check_cross_fitting(config, online=False)
+    check_teaching(config, online=False)
     return train_cross_fitted(
         dataset, config.teacher, out=run.teacher, augmentation=config.views.augmentation, progress=run.progress
     )
@@ -176,9 +204,13 @@ def _given_teacher(run: Run, given: Path) -> Path:
 
 
 def views_stage(run: Run, dataset: Dataset) -> TeacherViews:
-    """Compute what is missing of the teacher's outputs for the augmented views."""
-    teacher = _cross_fitted(run, dataset) if run.experiment.teacher.folds else teacher_stage(run, dataset)
-    return cache_views(dataset, teacher, run.experiment.views, out=run.views, progress=run.progress)
+    """Compute what is missing of the teacher's outputs for the augmented views, or take them from a table."""
+    config = run.experiment
+    if config.teacher.outputs:
+        table = Path(config.teacher.outputs)
+        return views_from_table(dataset, table, config.views, out=run.views, progress=run.progress)
+    teacher = _cross_fitted(run, dataset) if config.teacher.folds else teacher_stage(run, dataset)
+    return cache_views(dataset, teacher, config.views, out=run.views, progress=run.progress)
 
 
 def student_stage(run: Run, dataset: Dataset, *, teacher: bool = True, online: bool = False) -> Path:
@@ -188,7 +220,7 @@ def student_stage(run: Run, dataset: Dataset, *, teacher: bool = True, online: b
         config = dataclasses.replace(config, losses={"ce": 1.0})
     distils = needs_teacher(config.losses)
     if distils:
-        check_cross_fitting(run.experiment, online=online)
+        check_teaching(run.experiment, online=online)
     return train_student(
         dataset,
         config,

@@ -119,7 +119,7 @@ def needs_projection(losses: Mapping[str, float] | Iterable[str]) -> bool:
 
 
 def check_without_embedding(losses: Mapping[str, float] | Iterable[str]) -> None:
-    """Refuse parts that compare embeddings, for a cross-fitted teacher: each of its networks has a space of its own.
+    """Refuse parts that compare embeddings, which a cross-fitted teacher has of several kinds and a table not at all.
 
     Raises:
         ConfigError: naming the part and those to use instead.
@@ -127,8 +127,9 @@ def check_without_embedding(losses: Mapping[str, float] | Iterable[str]) -> None
     name = next((name for name in active_losses(losses) if name in _EMBEDDED), None)
     if name is not None:
         raise ConfigError(
-            f"losses: {name!r} cannot be used with teacher.folds: each fold's teacher has an embedding of its own, and "
-            "embeddings of different networks cannot be compared; use parts that compare predictions, "
+            f"losses: {name!r} cannot be used with teacher.folds or teacher.outputs: each fold's teacher has an "
+            "embedding of its own, and embeddings of different networks cannot be compared; a table of outputs holds "
+            "logits only; use parts that compare predictions, "
             "such as student.losses={ce=0.5, kd=1.0}"
         )
 

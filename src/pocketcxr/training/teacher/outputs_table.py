@@ -1,0 +1,178 @@
+"""A table of a teacher's outputs, kept from a run or written by any other program, in place of a teacher."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pocketcxr.data.adapters.file_listing import read_table, table_columns
+from pocketcxr.data.adapters.patients import images_by_name, images_named
+from pocketcxr.errors import CacheError, DataError
+from pocketcxr.files import open_atomic
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION
+from pocketcxr.training.run.identity import fingerprint
+from pocketcxr.training.sampling import training_positions
+from pocketcxr.training.teacher.view_store import fill_store, open_store
+from pocketcxr.training.teacher.views import TeacherViews
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pocketcxr.data.dataset import Dataset
+    from pocketcxr.training.config import ViewsConfig
+
+_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class _Table:
+    """`logits` float32 [views, n, classes] of n images; `row_of` the row of an image, by its position in the data."""
+
+    logits: NDArray[np.float32]
+    row_of: dict[int, int]
+
+
+def save_outputs(views: TeacherViews, dataset: Dataset, path: Path) -> None:
+    """Keep the logits of all views of all training images in one small file, which `views_from_table` reads.
+
+    A NumPy ``.npz`` without pickles: ``sha256`` [n] of the image files, ``labels`` [classes], ``logits`` float32
+    [views, n, classes], and ``views``, JSON of what the views were made with.
+
+    Raises:
+        CacheError: views are missing.
+    """
+    if views.missing:
+        raise CacheError(f"{views.store.folder}: {views.missing} teacher views are still missing: compute them first")
+    with open_atomic(path) as stream:
+        np.savez_compressed(
+            stream,
+            sha256=np.array([dataset.rows[position].sha256 for position in views.store.positions]),
+            labels=np.array(dataset.task.labels),
+            logits=np.asarray(views.store.arrays["logits"], np.float32),
+            views=np.array(json.dumps(_views_identity(views.config), sort_keys=True)),
+        )
+
+
+def views_from_table(
+    dataset: Dataset, path: Path, config: ViewsConfig, *, out: Path, progress: bool = True
+) -> TeacherViews:
+    """Take a teacher's logits from a file instead of computing them.
+
+    Args:
+        dataset: every image of its split ``train`` must be in the table, those without a label too.
+        path: ``.npz`` as `save_outputs` writes it, for these very views; or a CSV of any origin, with ``path`` or
+            ``image`` (named as in a table of patients) and for each class a column ``logit_<class>`` or, for all of
+            them, ``probability_<class>``. A CSV has one answer per image, which then holds for all its views.
+        config: number of views, seed, augmentation.
+        out: folder of all caches of a run.
+        progress: show a bar.
+
+    Raises:
+        DataError: the table cannot be read, has other classes, or lacks an image.
+        CacheError: it was made for other views, or no space.
+    """
+    positions = training_positions(dataset, unlabelled=True)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the table of a teacher's outputs {path}: {error.strerror}") from error
+    table = _read_npz(dataset, path, content, config) if path.suffix == ".npz" else _read_csv(dataset, path)
+    missing = [position for position in positions.tolist() if position not in table.row_of]
+    if missing:
+        raise DataError(
+            f"{path}: {len(missing)} of {len(positions)} training images are not in this table of a teacher's outputs, "
+            f"such as {dataset.rows[missing[0]].path}; add them, or take them out of the split"
+        )
+    digest = hashlib.sha256(content).hexdigest()
+    key = fingerprint("table", digest, dataset.fingerprint, _views_identity(config))
+    classes = len(dataset.task.labels)
+    store = open_store(out, key, positions=positions, views=config.count, shapes={"logits": (np.float32, (classes,))})
+
+    def look_up(batch: NDArray[np.int64], view: int) -> dict[str, NDArray[Any]]:
+        rows = [table.row_of[position] for position in batch.tolist()]
+        return {"logits": table.logits[view % len(table.logits), rows]}
+
+    fill_store(store, look_up, batch_size=_BATCH, progress=progress, title="teacher outputs")
+    return TeacherViews(store, config, digest, dataset.fingerprint)
+
+
+def _views_identity(config: ViewsConfig) -> dict[str, Any]:
+    return {
+        "count": config.count,
+        "seed": config.seed,
+        "augmentation": asdict(config.augmentation),
+        "version": AUGMENTATION_VERSION,
+    }
+
+
+def _read_npz(dataset: Dataset, path: Path, content: bytes, config: ViewsConfig) -> _Table:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            sha256, labels = file["sha256"].tolist(), tuple(file["labels"].tolist())
+            logits, made = file["logits"].astype(np.float32), json.loads(str(file["views"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: expected a table of a teacher's outputs (.npz) that `pocketcxr cache-views --save` wrote: {error}"
+        ) from error
+    _check_labels(path, labels, dataset)
+    asked = _views_identity(config)
+    if made != asked:
+        differs = [name for name in asked if made.get(name) != asked[name]]
+        raise CacheError(
+            f"{path} was made for other views ({', '.join(differs)}): set [views] as in the run that made it, "
+            "or compute the teacher's outputs for these views"
+        )
+    if logits.shape != (config.count, len(sha256), len(labels)):
+        raise DataError(f"{path}: expected logits of {len(sha256)} images, found an array of shape {logits.shape}")
+    _check_finite(path, logits)
+    row_of = {name: row for row, name in enumerate(sha256)}
+    found = {position: row_of[row.sha256] for position, row in enumerate(dataset.rows) if row.sha256 in row_of}
+    return _Table(logits, found)
+
+
+def _read_csv(dataset: Dataset, path: Path) -> _Table:
+    columns = table_columns(path)
+    image = "path" if "path" in columns else "image"
+    kind = "probability" if any(column.startswith("probability_") for column in columns) else "logit"
+    wanted = [f"{kind}_{label}" for label in dataset.task.labels]
+    lines = read_table(path, image, *wanted)
+    by_name = images_by_name(Path(row.path) for row in dataset.rows)
+    position_of = {row.path: position for position, row in enumerate(dataset.rows)}
+    values = np.empty((len(lines), len(wanted)), np.float32)
+    found: dict[int, int] = {}
+    for number, line in enumerate(lines):
+        where = f"{path}, line {number + 2}"
+        try:
+            values[number] = [float(line[column]) for column in wanted]
+        except ValueError as error:
+            raise DataError(f"{where}: expected numbers in {', '.join(wanted)}: {error}") from error
+        named = images_named(line[image], by_name, path.parent)
+        if len(named) > 1:
+            raise DataError(f"{where}: {line[image]} may be {len(named)} images; name the path")
+        for one in named:
+            if found.setdefault(position_of[str(one)], number) != number:
+                raise DataError(f"{where}: {line[image]} is in this table twice; keep one line")
+    if kind == "probability":
+        inside = np.isfinite(values).all() and (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3)
+        if not inside:
+            raise DataError(f"{path}: expected probabilities that sum to 1 in {', '.join(wanted)}")
+        values = np.log(values.clip(1e-7))
+    _check_finite(path, values)
+    return _Table(values[None], found)
+
+
+def _check_labels(path: Path, labels: tuple[str, ...], dataset: Dataset) -> None:
+    if labels != dataset.task.labels:
+        raise DataError(f"{path}: expected the classes {dataset.task.labels}, found {labels}")
+
+
+def _check_finite(path: Path, logits: NDArray[np.float32]) -> None:
+    if not np.isfinite(logits).all():
+        raise DataError(f"{path}: expected finite logits, found NaN or infinity")
