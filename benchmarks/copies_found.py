@@ -70,6 +70,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "cropped 6 % at one side": lambda image: _crop(image, 0.06, 0, 0, 0),
     "black frame of 5 %": lambda image: _framed(image, 0.05),
     "turned by 3 degrees": lambda image: image.rotate(3, Image.Resampling.BILINEAR),
+    "turned by 5 degrees": lambda image: image.rotate(-5, Image.Resampling.BILINEAR),
     "mirrored": lambda image: image.transpose(_FLIP),
     "upside down": lambda image: image.transpose(_TOP),
     "turned by 180 degrees": lambda image: image.transpose(_TURN),

@@ -1,4 +1,4 @@
-"""Finds copies of one image: re-encoded, cropped, brightened, mirrored, turned, inverted.
+"""Finds copies of one image: re-encoded, cropped, brightened, mirrored, turned by a few degrees or by 180°, inverted.
 
 Every image's cropped, mirrored and turned versions are compared with all other images in two steps:
 
@@ -78,21 +78,42 @@ class Pair:
 
 
 class _Version:
-    """One version of an image: a window (shares cut off at top, bottom, left, right), flipped before that or not.
+    """One version of an image: a window (shares cut off at top, bottom, left, right), flipped or turned before that.
 
-    Both axes are linear and apart, so a version is two matrices.
+    Apart from the turn both axes are linear and apart, so a version is two matrices. `signs`: 1, and -1 where it is
+    also held against the others inverted.
     """
 
     def __init__(
-        self, crop: tuple[float, float, float, float] = (0, 0, 0, 0), *, flip_x: bool = False, flip_y: bool = False
+        self,
+        crop: tuple[float, float, float, float] = (0, 0, 0, 0),
+        *,
+        flip_x: bool = False,
+        flip_y: bool = False,
+        degrees: float = 0,
     ) -> None:
         top, bottom, left, right = (round(share * THUMBNAIL_SIZE) for share in crop)
         self.rows = _window(top, bottom, flip=flip_y)
         self.columns = _window(left, right, flip=flip_x)
+        self.degrees = degrees
+        self.signs = (1,) if degrees else (1, -1)
 
-    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return float32 [n, 96, 96] in [0, 1] of such."""
-        return np.asarray(self.rows @ images @ self.columns.T, np.float32)
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return float32 [n, 96, 96] in [0, 1] of such images as uint8."""
+        return np.asarray(self.rows @ _floats(self._turned(images)) @ self.columns.T, np.float32)
+
+    def frequencies(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Lowest frequencies of the version, [n, 12, 12]."""
+        low = cosines(FREQUENCIES)
+        return np.asarray((low @ self.rows) @ _floats(self._turned(images)) @ (low @ self.columns).T, np.float32)
+
+    def _turned(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Turned about the middle; what comes in from outside repeats the edge, for black corners are structure."""
+        if not self.degrees:
+            return images
+        padded = np.pad(images, ((0, 0), (_EDGE, _EDGE), (_EDGE, _EDGE)), mode="edge")
+        turned = [Image.fromarray(one).rotate(self.degrees, Image.Resampling.BILINEAR) for one in padded]
+        return np.stack([np.asarray(one)[_EDGE:-_EDGE, _EDGE:-_EDGE] for one in turned])
 
 
 def _window(before: int, after: int, *, flip: bool) -> NDArray[np.float32]:
@@ -105,6 +126,11 @@ def _window(before: int, after: int, *, flip: bool) -> NDArray[np.float32]:
     return matrix[:, ::-1].copy() if flip else matrix
 
 
+_TURNS = (-6, -4, -2, 2, 4, 6)
+"""Degrees. Measured on 120 public X-rays turned by 3°, their corners black: turned back to within 1°, the fine structure
+agrees to 0.82 or more in 98 of 100; to within 3°, to 0.5. Images of other people reached 0.46 in 3,000 pairs."""
+
+_EDGE = 12  # pixels; the corners move by 7 when an image is turned by 6°
 _EVEN, _MORE = (0.045, 0.045, 0.045, 0.045), (0.085, 0.085, 0.085, 0.085)
 VERSIONS: Mapping[str, _Version] = {
     "": _Version(),
@@ -119,9 +145,10 @@ VERSIONS: Mapping[str, _Version] = {
     "mirrored, cropped more": _Version(_MORE, flip_x=True),
     "upside down": _Version(flip_y=True),
     "turned by 180°": _Version(flip_x=True, flip_y=True),
+    **{f"turned by about {abs(d)}° {'to the left' if d > 0 else 'to the right'}": _Version(degrees=d) for d in _TURNS},
 }
-"""What may have been done to a copy; each also inverted (black for white). Every image's versions are compared with
-all other images, so that one with a border added is found too: its original is a crop of it."""
+"""What may have been done to a copy; each but the slight turns also inverted (black for white). Every image's versions
+are compared with all other images, so that one with a border added is found too: its original is a crop of it."""
 
 
 def find_pairs(
@@ -152,7 +179,7 @@ def find_pairs(
     hashes = np.stack([np.frombuffer(bytes.fromhex(perceptual_hash(_floats(image))), np.uint8) for image in pixels])
     for name, version in tqdm(VERSIONS.items(), desc="duplicates", unit="version", disable=not progress):
         changed = plain if not name else None
-        for sign in (1, -1):
+        for sign in version.signs:
             straight = not name and sign > 0
             pairs = spectra.candidates(version, sign=sign, least=MIN_LIKENESS if straight else MIN_LIKENESS_CHANGED)
             if straight:
@@ -192,9 +219,7 @@ class _Spectra:
         return _nearest(changed, self._plain, least=least)
 
     def _of(self, version: _Version) -> NDArray[np.float32]:
-        low = cosines(FREQUENCIES)
-        rows, columns = low @ version.rows, low @ version.columns
-        blocks = [rows @ _floats(block) @ columns.T for block in _blocks(self._pixels)]
+        blocks = [version.frequencies(block) for block in _blocks(self._pixels)]
         return np.asarray(np.concatenate(blocks), np.float32).reshape(len(self._pixels), -1)[:, 1:]
 
     def _unit(self, spectra: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -203,7 +228,7 @@ class _Spectra:
 
 
 def _details(pixels: NDArray[np.uint8], version: _Version) -> NDArray[np.float32]:
-    return np.concatenate([details(version(_floats(block))) for block in _blocks(pixels)])
+    return np.concatenate([details(version(block)) for block in _blocks(pixels)])
 
 
 def _confirmed(
