@@ -46,7 +46,9 @@ CHANGES = {
     "upside down": lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
     "inverted": lambda image: Image.eval(image, lambda v: 255 - v),
     "turned by 3 degrees": lambda image: image.rotate(3, Image.Resampling.BILINEAR),
-    "turned by 5 degrees to the right, recompressed": lambda image: _jpeg(image.rotate(-5, Image.Resampling.BICUBIC), 60),
+    "turned by 5 degrees to the right, recompressed": lambda image: _jpeg(
+        image.rotate(-5, Image.Resampling.BICUBIC), 60
+    ),
     "mirrored, cropped and recompressed": lambda image: _jpeg(
         _crop(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), 0.04), 50
     ),

@@ -163,7 +163,9 @@ def test_a_student_learns_from_the_predictions_and_embeddings_are_refused(patien
     assert load_network(path)[2]["teacher"]["sha256"] == views.teacher_sha256
     for name in ("embedding", "similarity", "contrastive"):
         wrong = dataclasses.replace(config, losses={**KD, name: 1.0})
-        with pytest.raises(ConfigError, match=f"'{name}' cannot be used with teacher.folds or teacher.outputs: each fold's teacher has"):
+        with pytest.raises(
+            ConfigError, match=f"'{name}' cannot be used with teacher.folds or teacher.outputs: each fold's teacher has"
+        ):
             tiny_runs.train_tiny_student(patients, tmp_path / "b", wrong, views=views)
     assert not (tmp_path / "b").exists()
 
