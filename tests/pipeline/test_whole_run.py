@@ -170,7 +170,7 @@ def test_a_table_saved_from_one_run_teaches_in_another(finished, tmp_path):
     folder, _ = finished
     table = tmp_path / "teacher.npz"
     assert run_cache_views(folder, load_experiment(None, TINY), save=table, progress=False) == table
-    options = (*TINY, f'teacher.outputs="{table}"', "student.epochs=1")
+    options = (*TINY, f'teacher.outputs=["{table}"]', "student.epochs=1")
     with pytest.raises(ConfigError, match=r"'embedding' cannot be used with teacher\.folds or teacher\.outputs"):
         run_distill(tmp_path / "no", load_experiment(None, options), splits=folder / "splits.csv", progress=False)
     experiment = load_experiment(None, (*options, "student.losses={ce=0.5, kd=1.0}"))

@@ -139,7 +139,7 @@ def _add_cache_views(commands: Commands) -> None:
         _cache_views,
         summary="compute the teacher's outputs for every augmented view once",
         examples="  pocketcxr cache-views --splits splits.csv -o runs/mine\n"
-        "  pocketcxr cache-views -o runs/mine --save teacher.npz      one file, for --set teacher.outputs=teacher.npz",
+        "  pocketcxr cache-views -o runs/mine --save teacher.npz      one file more, for teacher.outputs",
     )
     parser.add_argument("--save", type=Path, metavar="TABLE.npz", help="keep all logits in one file as well")
 

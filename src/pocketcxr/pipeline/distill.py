@@ -55,17 +55,17 @@ def run_distill(
         progress: show progress bars on stderr.
     """
     check_teaching(experiment, online=online)
-    table = experiment.teacher.outputs
+    tables = experiment.teacher.outputs
     run = open_run(folder, experiment, progress=progress)
     with log_to(run):
         _say(1, "images, patients, splits")
         dataset = prepare(run, sources=sources, splits=splits, columns=columns, aliases=aliases)
-        _say(2, f"teacher: {table or ' ‖ '.join(experiment.teacher.backbones)}")
-        if not table:
+        _say(2, f"teacher: {' ‖ '.join(tables or experiment.teacher.backbones)}")
+        if not tables:
             teacher_stage(run, dataset)
         _say(3, f"baseline student: {experiment.student.backbone}, labels only")
         student_stage(run, dataset, teacher=False)
-        if not table:
+        if not tables:
             compare_on_calibration(run, dataset)
         _say(4, "teacher views" if not online else "teacher views: computed in every step (online)")
         if not online:

@@ -20,7 +20,7 @@ from pocketcxr.run_folder import TEACHER_FILE
 from pocketcxr.training.losses.distillation import check_without_embedding, needs_teacher
 from pocketcxr.training.student import train_student
 from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted
-from pocketcxr.training.teacher.outputs_table import save_outputs, views_from_table
+from pocketcxr.training.teacher.outputs_table import save_outputs, views_from_tables
 from pocketcxr.training.teacher.teacher import train_teacher
 from pocketcxr.training.teacher.views import cache_views
 
@@ -153,8 +153,8 @@ def teacher_stage(run: Run, dataset: Dataset) -> Path:
     config = run.experiment
     if config.teacher.outputs:
         raise ConfigError(
-            f"teacher.outputs: {config.teacher.outputs} teaches, there is no teacher to train or to run; leave out "
-            "--online, and go on with train-student or distill"
+            f"teacher.outputs: a table ({', '.join(config.teacher.outputs)}) teaches, there is no teacher to train or "
+            "to run; leave out --online, and go on with train-student or distill"
         )
     if config.teacher.folds:
         return _cross_fitted(run, dataset).mean
@@ -207,8 +207,8 @@ def views_stage(run: Run, dataset: Dataset) -> TeacherViews:
     """Compute what is missing of the teacher's outputs for the augmented views, or take them from a table."""
     config = run.experiment
     if config.teacher.outputs:
-        table = Path(config.teacher.outputs)
-        return views_from_table(dataset, table, config.views, out=run.views, progress=run.progress)
+        tables = [Path(name) for name in config.teacher.outputs]
+        return views_from_tables(dataset, tables, config.views, out=run.views, progress=run.progress)
     teacher = _cross_fitted(run, dataset) if config.teacher.folds else teacher_stage(run, dataset)
     return cache_views(dataset, teacher, config.views, out=run.views, progress=run.progress)
 

@@ -11,7 +11,7 @@ import torch
 from pocketcxr.errors import CacheError, ConfigError, DataError
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.training.sampling import training_positions
-from pocketcxr.training.teacher.outputs_table import save_outputs, views_from_table
+from pocketcxr.training.teacher.outputs_table import save_outputs, views_from_tables
 
 LABELS = ("normal", "pneumonia", "covid19")
 
@@ -29,7 +29,7 @@ def table(dataset, views, tmp_path_factory):
 
 
 def read(dataset, path, out, config=tiny_runs.VIEWS):
-    return views_from_table(dataset, path, config, out=out, progress=False)
+    return views_from_tables(dataset, [path], config, out=out, progress=False)
 
 
 def test_the_table_gives_the_very_logits_of_the_cache(dataset, views, table, tmp_path):
@@ -54,6 +54,19 @@ def test_it_goes_by_the_image_and_not_by_its_place(dataset, views, table, tmp_pa
     taken = read(other, table, tmp_path)
     place = int(np.flatnonzero(order == 5)[0])
     assert torch.equal(taken.lookup(np.array([place]), np.array([1]))[0], views.lookup(np.array([5]), np.array([1]))[0])
+
+
+def test_several_tables_teach_by_the_mean_of_their_logits(dataset, views, table, tmp_path):
+    generator = np.random.default_rng(2)
+    logits = generator.normal(size=(len(dataset.rows), 3)).astype(np.float32)
+    path = tmp_path / "other.csv"
+    write_csv(dataset, path, "logit", logits)
+    taken = views_from_tables(dataset, [table, path], tiny_runs.VIEWS, out=tmp_path, progress=False)
+    positions = training_positions(dataset, unlabelled=True)
+    numbers = np.ones(len(positions), np.int64)
+    wanted = (views.lookup(positions, numbers)[0] + torch.from_numpy(logits[positions])) / 2
+    assert torch.allclose(taken.lookup(positions, numbers)[0], wanted, atol=1e-5)
+    assert taken.teacher_sha256 != read(dataset, table, tmp_path).teacher_sha256
 
 
 @pytest.mark.parametrize("change", [{"seed": 9}, {"count": 1}, {"augmentation": tiny_runs.VIEWS.augmentation}])

@@ -127,8 +127,9 @@ def _window(before: int, after: int, *, flip: bool) -> NDArray[np.float32]:
 
 
 _TURNS = (-6, -4, -2, 2, 4, 6)
-"""Degrees. Measured on 120 public X-rays turned by 3°, their corners black: turned back to within 1°, the fine structure
-agrees to 0.82 or more in 98 of 100; to within 3°, to 0.5. Images of other people reached 0.46 in 3,000 pairs."""
+"""Degrees. Measured on 120 public X-rays turned by 3°, their corners black: turned back to within 1°, the fine
+structure agrees to 0.82 or more in 98 of 100; to within 3°, to 0.5. Images of other people reached 0.46 in
+3,000 pairs."""
 
 _EDGE = 12  # pixels; the corners move by 7 when an image is turned by 6°
 _EVEN, _MORE = (0.045, 0.045, 0.045, 0.045), (0.085, 0.085, 0.085, 0.085)

@@ -25,7 +25,8 @@ class TeacherConfig(OptimisationConfig):
     what a student learns of a training image comes from the teacher that never saw its patient.
 
     `checkpoint` names a trained network (teacher or student, same classes and image size) that teaches instead;
-    `outputs` a table of some teacher's outputs, from ``cache-views --save`` or any other program.
+    `outputs` a table of some teacher's outputs, from ``cache-views --save`` or any other program, or several tables,
+    whose logits are averaged.
     """
 
     backbones: tuple[str, ...] = ("vgg19_bn", "resnetv2_50")
@@ -38,7 +39,7 @@ class TeacherConfig(OptimisationConfig):
     finetune_backbones: bool = False
     frozen_backbones: bool = False
     checkpoint: str = ""
-    outputs: str = ""
+    outputs: tuple[str, ...] = ()
     folds: int = 0
     image_size: int = 0
 
@@ -63,7 +64,12 @@ class TeacherConfig(OptimisationConfig):
         expect(self.folds == 0 or self.folds >= 2, "folds", "0, or at least 2", self.folds)  # noqa: PLR2004
         expect(not (self.folds and self.checkpoint), "folds", "0 where checkpoint names a teacher", self.folds)
         trained = self.folds or self.checkpoint or self.image_size
-        expect(not (self.outputs and trained), "outputs", "no folds, checkpoint or image_size beside it", self.outputs)
+        expect(
+            not (self.outputs and trained),
+            "outputs",
+            "no folds, checkpoint or image_size beside it",
+            list(self.outputs),
+        )
         expect(self.image_size == 0 or self.image_size >= 32, "image_size", "0, or at least 32", self.image_size)  # noqa: PLR2004
         expect(
             not (self.image_size and self.checkpoint),

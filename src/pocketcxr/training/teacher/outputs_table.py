@@ -23,6 +23,8 @@ from pocketcxr.training.teacher.view_store import fill_store, open_store
 from pocketcxr.training.teacher.views import TeacherViews
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from pocketcxr.data.dataset import Dataset
@@ -40,7 +42,7 @@ class _Table:
 
 
 def save_outputs(views: TeacherViews, dataset: Dataset, path: Path) -> None:
-    """Keep the logits of all views of all training images in one small file, which `views_from_table` reads.
+    """Keep the logits of all views of all training images in one small file, which `views_from_tables` reads.
 
     A NumPy ``.npz`` without pickles: ``sha256`` [n] of the image files, ``labels`` [classes], ``logits`` float32
     [views, n, classes], and ``views``, JSON of what the views were made with.
@@ -60,14 +62,14 @@ def save_outputs(views: TeacherViews, dataset: Dataset, path: Path) -> None:
         )
 
 
-def views_from_table(
-    dataset: Dataset, path: Path, config: ViewsConfig, *, out: Path, progress: bool = True
+def views_from_tables(
+    dataset: Dataset, paths: Sequence[Path], config: ViewsConfig, *, out: Path, progress: bool = True
 ) -> TeacherViews:
-    """Take a teacher's logits from a file instead of computing them.
+    """Take a teacher's logits from files instead of computing them; of several files the mean.
 
     Args:
-        dataset: every image of its split ``train`` must be in the table, those without a label too.
-        path: ``.npz`` as `save_outputs` writes it, for these very views; or a CSV of any origin, with ``path`` or
+        dataset: every image of its split ``train`` must be in each table, those without a label too.
+        paths: ``.npz`` as `save_outputs` writes it, for these very views; or a CSV of any origin, with ``path`` or
             ``image`` (named as in a table of patients) and for each class a column ``logit_<class>`` or, for all of
             them, ``probability_<class>``. A CSV has one answer per image, which then holds for all its views.
         config: number of views, seed, augmentation.
@@ -75,29 +77,37 @@ def views_from_table(
         progress: show a bar.
 
     Raises:
-        DataError: the table cannot be read, has other classes, or lacks an image.
+        DataError: a table cannot be read, has other classes, or lacks an image.
         CacheError: it was made for other views, or no space.
     """
     positions = training_positions(dataset, unlabelled=True)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read the table of a teacher's outputs {path}: {error.strerror}") from error
-    table = _read_npz(dataset, path, content, config) if path.suffix == ".npz" else _read_csv(dataset, path)
-    missing = [position for position in positions.tolist() if position not in table.row_of]
-    if missing:
-        raise DataError(
-            f"{path}: {len(missing)} of {len(positions)} training images are not in this table of a teacher's outputs, "
-            f"such as {dataset.rows[missing[0]].path}; add them, or take them out of the split"
-        )
-    digest = hashlib.sha256(content).hexdigest()
-    key = fingerprint("table", digest, dataset.fingerprint, _views_identity(config))
-    classes = len(dataset.task.labels)
-    store = open_store(out, key, positions=positions, views=config.count, shapes={"logits": (np.float32, (classes,))})
+    tables: list[_Table] = []
+    digests: list[str] = []
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot read the table of a teacher's outputs {path}: {error.strerror}") from error
+        table = _read_npz(dataset, path, content, config) if path.suffix == ".npz" else _read_csv(dataset, path)
+        missing = [position for position in positions.tolist() if position not in table.row_of]
+        if missing:
+            raise DataError(
+                f"{path}: {len(missing)} of {len(positions)} training images are not in this table of a teacher's "
+                f"outputs, such as {dataset.rows[missing[0]].path}; add them, or take them out of the split"
+            )
+        tables.append(table)
+        digests.append(hashlib.sha256(content).hexdigest())
+    digest = fingerprint("tables", digests)
+    key = fingerprint(digest, dataset.fingerprint, _views_identity(config))
+    shapes = {"logits": (np.float32, (len(dataset.task.labels),))}
+    store = open_store(out, key, positions=positions, views=config.count, shapes=shapes)
 
     def look_up(batch: NDArray[np.int64], view: int) -> dict[str, NDArray[Any]]:
-        rows = [table.row_of[position] for position in batch.tolist()]
-        return {"logits": table.logits[view % len(table.logits), rows]}
+        logits = [
+            table.logits[view % len(table.logits), [table.row_of[position] for position in batch.tolist()]]
+            for table in tables
+        ]
+        return {"logits": np.stack(logits).mean(axis=0)}
 
     fill_store(store, look_up, batch_size=_BATCH, progress=progress, title="teacher outputs")
     return TeacherViews(store, config, digest, dataset.fingerprint)
