@@ -105,3 +105,67 @@ def test_a_file_is_read_and_its_faults_are_named(tmp_path):
         path.write_text('labels = ["normal", "covid19"]\npositive = "covid19"\nimage_size = 4\nstd = [0.5]\n')
     with pytest.raises(ConfigError, match="cannot be read"):
         read_description(tmp_path / "absent.toml")
+
+
+GOOD = """labels = ["normal", "covid19"]
+positive = "covid19"
+image_size = 224
+"""
+
+
+@pytest.mark.parametrize(
+    "line, field",
+    [
+        ('image_size = "224"', "image_size"),
+        ("image_size = true", "image_size"),
+        ("image_size = 224.0", "image_size"),
+        ("image_size = 0", "image_size"),
+        ("image_size = -224", "image_size"),
+        ("image_size = 4097", "image_size"),
+        ("image_size = nan", "image_size"),
+        ('channels = "3"', "channels"),
+        ("channels = true", "channels"),
+        ("channels = 3.0", "channels"),
+        ('mean = ["a"]', "mean"),
+        ("mean = [nan]", "mean"),
+        ("mean = 0.5", "mean"),
+        ("mean = [0.5, 0.5]", "mean"),
+        ("std = [inf]", "std"),
+        ("std = [0]", "std"),
+        ("std = [-inf]", "std"),
+        ('input_range = ["0", "1"]', "input_range"),
+        ("input_range = [0, nan]", "input_range"),
+        ("input_range = [1, 0]", "input_range"),
+        ("input_range = [0, 0]", "input_range"),
+        ("input_range = [0, 1, 2]", "input_range"),
+        ("output = 3", "output"),
+        ("layout = 3", "layout"),
+        ("activation = []", "activation"),
+        ("column = -1", "column"),
+        ("column = true", "column"),
+        ('column = "0"', "column"),
+        ('labels = "ab"', "labels"),
+        ("labels = [1, 2]", "labels"),
+        ("labels = [[1], [2]]", "labels"),
+        ("positive = []", "positive"),
+        (f"mean = {'[' * 5000}{']' * 5000}", "cannot be read|mean"),
+    ],
+)
+def test_a_field_of_another_type_or_outside_its_range_is_named(tmp_path, line, field):
+    path = tmp_path / "model.toml"
+    name = line.partition(" ")[0]
+    kept = [one for one in GOOD.splitlines() if not one.startswith(f"{name} ")]
+    path.write_text("\n".join([*kept, line]))
+    with pytest.raises(ConfigError, match=rf"model\.toml: .*({field})") as caught:
+        read_description(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["image_size = 1", "image_size = 4096", "mean = [0]", "std = [-1]", "column = 0\nactivation = 'sigmoid'"]
+)
+def test_the_ends_of_the_ranges_are_allowed(tmp_path, line):
+    path = tmp_path / "model.toml"
+    name = line.partition(" ")[0]
+    path.write_text("\n".join([*(one for one in GOOD.splitlines() if not one.startswith(f"{name} ")), line]))
+    read_description(path)

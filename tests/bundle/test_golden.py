@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 
 import numpy as np
 import pytest
 
 from pocketcxr.bundle.golden import (
+    LARGEST_GOLDEN,
     check_golden,
     drawn_inputs,
     golden_path,
@@ -109,3 +111,55 @@ def test_drawn_inputs_use_the_whole_range_and_differ_along_each_axis():
 
 def test_vectors_stand_beside_their_bundle(tmp_path):
     assert golden_path(tmp_path / "student.v2.onnx") == tmp_path / "student.v2.golden.npz"
+
+
+def _rewritten(written, tmp_path, **changes):
+    with np.load(written) as arrays:
+        table = {**arrays, **changes}
+    path = tmp_path / "changed.golden.npz"
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, **{name: array for name, array in table.items() if array is not None})
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"inputs": np.zeros((6, 32, 32), np.float32)}, "expected inputs uint8"),
+        ({"inputs": np.zeros((6, 32, 31), np.uint8)}, r"found uint8 \[6, 32, 31\]"),
+        ({"inputs": np.zeros((0, 32, 32), np.uint8)}, "expected inputs uint8"),
+        ({"inputs": np.uint8(3)}, "expected inputs uint8"),
+        ({"novelty": np.zeros(5, np.float32)}, r"expected novelty float32 \[6, ...\], found float32 \[5\]"),
+        ({"logits": np.array(["a"] * 6)}, "expected logits float32"),
+        ({"logits": np.array([None] * 6, dtype=object)}, "Object arrays cannot be loaded"),
+        ({"saliency": None}, "saliency"),
+        ({"sha256": None}, "sha256"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused(written, tmp_path, changes, message):
+    with pytest.raises(BundleError, match=message) as caught:
+        read_golden(_rewritten(written, tmp_path, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_unpacks_to_more_than_any_bundle_needs_is_refused_before_it_is_unpacked(written, tmp_path):
+    path = tmp_path / "bomb.golden.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("inputs.npy", "w") as stream:
+        for _ in range(LARGEST_GOLDEN // 2**24 + 1):
+            stream.write(bytes(2**24))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(BundleError, match="expected at most"):
+        read_golden(path)
+
+
+@pytest.mark.parametrize("share", np.linspace(0.01, 0.99, 60))
+def test_a_changed_byte_is_one_line_or_the_same_arrays(written, share):
+    data = bytearray(written.read_bytes())
+    data[int(share * len(data))] ^= 0xFF
+    written.write_bytes(data)
+    try:
+        outcome = f"{len(read_golden(written).inputs)} inputs"
+    except BundleError as error:
+        outcome = str(error)
+    assert outcome == "6 inputs" or "golden vectors" in outcome
+    assert "\n" not in outcome

@@ -129,7 +129,7 @@ def test_manifest_of_another_size_or_number_of_classes_is_refused(tiny_model, ti
     )
     with pytest.raises(BundleError, match="expected the input"):
         load_bundle(path)
-    path.write_bytes(_edited(tiny_model, tiny_manifest, labels=("a", "b", "c"), positive="c"))
+    path.write_bytes(_edited(tiny_model, tiny_manifest, labels=("a", "b", "c"), positive="c", operating_points=()))
     with pytest.raises(BundleError, match="output probabilities has 2 classes, the manifest names 3"):
         load_bundle(path)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +18,13 @@ import pytest
 
 from pocketcxr.errors import BundleError
 from pocketcxr.serving.pool import Worker
+from refused_bundles import REFUSED, write_refused
 
 if TYPE_CHECKING:
     from pocketcxr.serving.worker import Answer
 
 WAIT_S = 60
+START_S = 180
 
 
 def wait_for(condition):
@@ -169,3 +174,13 @@ def _deleted_files(pid):
     except FileNotFoundError:
         pass
     return found
+
+
+@pytest.mark.parametrize("case", ["external data", "negative limit", "fails on images"])
+def test_a_bundle_that_cannot_be_used_ends_the_start_with_one_line(case, tiny_model, tmp_path):
+    path = write_refused(case, tiny_model, tmp_path)
+    command = [sys.executable, "-m", "pocketcxr.cli", "serve", "--port", "0", "--workers", "1", "--bundle", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=START_S, cwd=tmp_path, check=False)
+    assert ended.returncode == 2
+    assert re.search(REFUSED[case][1], ended.stderr)
+    assert len(ended.stderr.strip().splitlines()) == 1

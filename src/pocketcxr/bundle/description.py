@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _CHOICES = {"channels": (1, 3), "layout": ("NCHW", "NHWC"), "activation": ("softmax", "sigmoid", "none")}
 _TWO = 2
+_LARGEST_IMAGE = 4096
+_LARGEST_NUMBER = 1e30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,21 +64,31 @@ class ModelDescription:
 
     def __post_init__(self) -> None:
         """Refuse a description that contradicts itself."""
-        unique = len(set(self.labels)) == len(self.labels) > 1
-        names = all(isinstance(name, str) for name in self.labels)  # pyright: ignore[reportUnnecessaryIsInstance]
-        _expect(unique and names, "labels", "two or more different names", self)
+        names = _all(self.labels, str) and len(set(self.labels)) == len(self.labels) > 1
+        _expect(names, "labels", "two or more different names", self)
         _expect(self.positive in self.labels, "positive", f"one of {', '.join(self.labels)}", self)
-        whole = isinstance(self.image_size, int)  # pyright: ignore[reportUnnecessaryIsInstance]
-        _expect(whole and self.image_size > 0, "image_size", "pixels above zero", self)
+        whole = type(self.image_size) is int and 0 < self.image_size <= _LARGEST_IMAGE
+        _expect(whole, "image_size", f"whole pixels, 1 to {_LARGEST_IMAGE}", self)
         for name, allowed in _CHOICES.items():
-            _expect(getattr(self, name) in allowed, name, f"one of {', '.join(map(str, allowed))}", self)
-        ordered = len(self.input_range) == _TWO and self.input_range[0] < self.input_range[1]
+            chosen = getattr(self, name)
+            _expect(
+                type(chosen) is type(allowed[0]) and chosen in allowed,
+                name,
+                f"one of {', '.join(map(str, allowed))}",
+                self,
+            )
+        _expect(type(self.output) is str, "output", "the name of an output", self)
+        ordered = (
+            _numbers(self.input_range) and len(self.input_range) == _TWO and self.input_range[0] < self.input_range[1]
+        )
         _expect(ordered, "input_range", "two numbers, the smaller one first", self)
         for name in ("mean", "std"):
-            _expect(len(getattr(self, name)) in {1, self.channels}, name, f"1 or {self.channels} numbers", self)
+            values = getattr(self, name)
+            _expect(_numbers(values) and len(values) in {1, self.channels}, name, f"1 or {self.channels} numbers", self)
         _expect(all(self.std), "std", "numbers other than zero", self)
         binary = len(self.labels) == _TWO
-        _expect(self.column is None or (binary and self.column >= 0), "column", "a column, and two labels", self)
+        column = type(self.column) is int and binary and self.column >= 0
+        _expect(self.column is None or column, "column", "a column, and two labels", self)
         _expect(self.activation != "sigmoid" or binary, "activation", "softmax or none for more than two labels", self)
         softmax_of_one = self.activation == "softmax" and self.column is not None
         _expect(not softmax_of_one, "activation", "sigmoid or none where a column is named", self)
@@ -127,7 +139,7 @@ def read_description(path: Path) -> ModelDescription:
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as the description of a model ({error})") from error
     known = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(ModelDescription)}
     unknown, missing = set(table) - set(known), [name for name, needed in known.items() if needed and name not in table]
@@ -141,6 +153,18 @@ def read_description(path: Path) -> ModelDescription:
         return ModelDescription(**values)
     except (ConfigError, TypeError) as error:  # TypeError: a value of another type
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _all(values: object, kind: type) -> bool:
+    return isinstance(values, tuple) and all(type(value) is kind for value in cast("tuple[object, ...]", values))
+
+
+def _numbers(values: object) -> bool:
+    """Whether these are finite numbers that float32 can hold."""
+    if not isinstance(values, tuple):
+        return False
+    items = cast("tuple[Any, ...]", values)
+    return all(type(value) in {int, float} and abs(value) <= _LARGEST_NUMBER for value in items)
 
 
 def _expect(holds: bool, field: str, expected: str, found: ModelDescription) -> None:

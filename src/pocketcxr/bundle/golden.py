@@ -7,7 +7,9 @@ synthetic, because a bundle must not carry a patient's image unless its export a
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+LARGEST_GOLDEN = 256 * 2**20
+"""Bytes of all arrays; those of a bundle take some hundred thousand."""
+
+# what NumPy and the modules below it raise on damaged files
+_UNREADABLE = (
+    OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +90,30 @@ def read_golden(path: Path) -> GoldenVectors:
     """Read golden vectors.
 
     Raises:
-        BundleError: missing, damaged, or without one of the arrays.
+        BundleError: missing, damaged, without one of the arrays, or with arrays that do not belong together.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            names = (*OUTPUT_NAMES, INPUT_KIND) if INPUT_KIND in arrays else OUTPUT_NAMES
-            outputs = ModelOutputs(**{name: arrays[name] for name in names})
-            return GoldenVectors(inputs=arrays["inputs"], outputs=outputs, sha256=str(arrays["sha256"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as stream:
+            unpacked = sum(member.file_size for member in zipfile.ZipFile(stream).infolist())
+            if unpacked > LARGEST_GOLDEN:
+                raise BundleError(
+                    f"golden vectors {path}: expected at most {LARGEST_GOLDEN:,} bytes, found {unpacked:,}"
+                )
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as arrays:
+                names = (*OUTPUT_NAMES, INPUT_KIND) if INPUT_KIND in arrays else OUTPUT_NAMES
+                outputs = {name: arrays[name] for name in names}
+                inputs, sha256 = arrays["inputs"], str(arrays["sha256"])
+    except _UNREADABLE as error:
         raise BundleError(f"cannot read golden vectors {path} ({error}): export the bundle again") from error
+    if inputs.dtype != np.uint8 or inputs.ndim != 3 or not len(inputs) or inputs.shape[1] != inputs.shape[2]:  # noqa: PLR2004
+        found = f"{inputs.dtype} {list(inputs.shape)}"
+        raise BundleError(f"golden vectors {path}: expected inputs uint8 [n, size, size], found {found}: export again")
+    for name, array in outputs.items():
+        if array.dtype != np.float32 or array.shape[:1] != inputs.shape[:1]:
+            expected, found = f"{name} float32 [{len(inputs)}, ...]", f"{array.dtype} {list(array.shape)}"
+            raise BundleError(f"golden vectors {path}: expected {expected}, found {found}: export again")
+    return GoldenVectors(inputs=inputs, outputs=ModelOutputs(**outputs), sha256=sha256)
 
 
 def check_golden(predict: Predict, golden: GoldenVectors) -> dict[str, float]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import reprlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+from pocketcxr.bundle.manifest_checks import LONGEST_MANIFEST, check_manifest
 from pocketcxr.errors import BundleError
 
 FORMAT_VERSION = 2
@@ -106,7 +109,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Serialise with sorted keys, so that equal manifests have equal bytes."""
-        table = {_JSON_KEYS.get(name, name): value for name, value in dataclasses.asdict(self).items()}
+        table = {_JSON_KEYS.get(name, name): _finite(value) for name, value in dataclasses.asdict(self).items()}
         return json.dumps(table, sort_keys=True, ensure_ascii=False)
 
     @classmethod
@@ -116,21 +119,39 @@ class Manifest:
         Raises:
             BundleError: no manifest, another format version, or fields that do not fit.
         """
+        if len(text) > LONGEST_MANIFEST:
+            expected = f"expected at most {LONGEST_MANIFEST:,} characters, found {len(text):,}"
+            raise BundleError(f"bundle manifest: {expected}: export the bundle again")
         try:
-            table: dict[str, Any] = json.loads(text)
-            version = table.get("format_version")
-            if version not in READABLE_VERSIONS:
-                raise BundleError(f"bundle has format version {version!r}, expected {FORMAT_VERSION}: export it again")
-            table["labels"] = tuple(table["labels"])
-            table["limits"] = tuple(table["limits"])
-            table["preprocessing"] = Preprocessing(**table["preprocessing"])
-            table["operating_points"] = tuple(OperatingPoint(**point) for point in table["operating_points"])
-            attributes = {key: name for name, key in _JSON_KEYS.items()}
-            fields: dict[str, Any] = {attributes.get(key, key): value for key, value in table.items()}
-            learned: dict[str, Any] | None = fields.get("input_filter")
-            if learned is not None:
-                learned["kinds"] = tuple(learned["kinds"])
-                fields["input_filter"] = InputFilter(**learned)
-            return cls(**fields)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            table: Any = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
             raise BundleError(f"bundle manifest cannot be read ({error}): export the bundle again") from error
+        read = cast("dict[str, Any]", table if isinstance(table, dict) else {})
+        version: object = read.get("format_version")
+        if type(version) is not int or version not in READABLE_VERSIONS:
+            found = reprlib.repr(version)
+            raise BundleError(f"bundle has format version {found}, expected {FORMAT_VERSION}: export it again")
+        check_manifest(read)
+        attributes = {key: name for name, key in _JSON_KEYS.items()}
+        fields: dict[str, Any] = {attributes.get(key, key): value for key, value in read.items()}
+        fields["labels"], fields["limits"] = tuple(read["labels"]), tuple(read["limits"])
+        fields["preprocessing"] = Preprocessing(**read["preprocessing"])
+        fields["operating_points"] = tuple(OperatingPoint(**point) for point in read["operating_points"])
+        learned: dict[str, Any] | None = fields.get("input_filter")
+        if learned is not None:
+            learned["kinds"] = tuple(learned["kinds"])
+            fields["input_filter"] = InputFilter(**learned)
+        return cls(**fields)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(value: Any) -> Any:
+    """The same plain value with None in place of figures that could not be worked out: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in cast("list[Any]", value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

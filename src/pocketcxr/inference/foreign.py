@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr.bundle.description import ModelDescription, read_description
+from pocketcxr.bundle.graph import refuse_external_data
 from pocketcxr.errors import BundleError, ConfigError, DataError
-from pocketcxr.inference.session import RUNTIME_ERRORS, session_of
+from pocketcxr.inference.session import RUNTIME_ERRORS, first_line, session_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ class ForeignModel:
             try:
                 (found,) = self.session.run([output], {node.name: block})
             except RUNTIME_ERRORS as error:
-                raise DataError(f"{self.path}: {str(error).strip().splitlines()[0]}") from error
+                raise DataError(f"{self.path}: {first_line(error)}") from error
             parts.append(self.description.probabilities(np.asarray(found)[:count], str(self.path)))
         return np.concatenate(parts)
 
@@ -80,13 +81,15 @@ def load_foreign_model(path: Path, *, threads: int | None = None) -> ForeignMode
 
     Raises:
         ConfigError: no description, or one that does not fit the file.
-        BundleError: a file that the runtime cannot load.
+        BundleError: a file that the runtime cannot load, or that keeps weights in other files.
     """
     description = read_description(description_path(path))
     try:
-        session = session_of(path.read_bytes(), str(path), threads=threads)
+        data = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+    refuse_external_data(data, str(path))
+    session = session_of(data, str(path), threads=threads)
     inputs, outputs = session.get_inputs(), [node.name for node in session.get_outputs()]
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         found = ", ".join(f"{node.name} {node.type}" for node in inputs)

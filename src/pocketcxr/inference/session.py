@@ -31,15 +31,16 @@ if TYPE_CHECKING:
 _IMAGES_PER_PASS = 16  # bounds the memory of a large batch (about 5 MB per image); larger passes are no faster
 _MOST_THREADS = 4  # one image through a small network gains nothing from more
 _FATAL = 4  # what ONNX Runtime may log: a failure reaches the user as one exception, not also as log lines
+_RANKS = {"probabilities": 2, "logits": 2, "embedding": 2, "saliency": 4, "novelty": 1, INPUT_KIND: 2}
+_SUM_TOLERANCE = 1e-3
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    onnxruntime_errors.Fail,
-    onnxruntime_errors.InvalidArgument,
-    onnxruntime_errors.InvalidGraph,
-    onnxruntime_errors.InvalidProtobuf,
-    onnxruntime_errors.NoSuchFile,
-    onnxruntime_errors.NotImplemented,
-    onnxruntime_errors.RuntimeException,
+    *(kind for kind in vars(onnxruntime_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+    MemoryError,  # what pybind11 makes of exceptions of the C++ library
+    RuntimeError,
+    ValueError,
+    IndexError,
 )
+"""What ONNX Runtime raises; its own exceptions share no public class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,7 @@ class Bundle:
 
         Raises:
             InputError: another shape, type or range, no image, or a pixel that is no number.
+            BundleError: a graph that fails, or whose outputs are not what its manifest speaks of.
         """
         self._check(images)
         parts: list[list[NDArray[np.float32]]] = [
@@ -78,8 +80,27 @@ class Bundle:
         return ModelOutputs(**dict(zip(self.outputs, whole, strict=True)))
 
     def _run(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        outputs: Sequence[Any] = self.session.run(list(self.outputs), {INPUT_NAME: images})
-        return list(outputs)
+        try:
+            outputs: Sequence[Any] = self.session.run(list(self.outputs), {INPUT_NAME: images})
+        except RUNTIME_ERRORS as error:
+            raise BundleError(f"{self.path}: the model fails on an image ({first_line(error)})") from error
+        arrays = list(outputs)
+        self._check_outputs(dict(zip(self.outputs, arrays, strict=True)), len(images))
+        return arrays
+
+    def _check_outputs(self, arrays: dict[str, Any], count: int) -> None:
+        """Refuse outputs of other shapes than were announced, and probabilities that are none; NaN is the caller's."""
+        columns = _columns(self.manifest)
+        for name, array in arrays.items():
+            shape, width = np.shape(array), columns.get(name)
+            fits = len(shape) == _RANKS[name] and shape[0] == count and (width is None or shape[1] == width)
+            if not fits or array.dtype != np.float32:
+                raise BundleError(f"{self.path}: output {name} has the shape {list(shape)}: export the bundle again")
+        for name in columns.keys() & {"probabilities", INPUT_KIND}:
+            rows: NDArray[np.float32] = arrays[name]
+            rows = rows[np.isfinite(rows).all(axis=1)]
+            if (rows < 0).any() or (abs(rows.sum(axis=1) - 1) > _SUM_TOLERANCE).any():
+                raise BundleError(f"{self.path}: output {name} holds no probabilities: export the bundle again")
 
     def _check(self, images: NDArray[np.float32]) -> None:
         size = self.manifest.preprocessing.size
@@ -133,11 +154,11 @@ def session_of(data: bytes, name: str, *, threads: int | None) -> onnxruntime.In
     options.log_severity_level = _FATAL
     # threads that spin between two images would take the processor from the one that decodes the next
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # the reading that was checked
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except RUNTIME_ERRORS as error:
-        first_line = str(error).strip().splitlines()[0]
-        words = f"{name}: ONNX Runtime {onnxruntime.__version__} cannot load it ({first_line})"
+        words = f"{name}: ONNX Runtime {onnxruntime.__version__} cannot load it ({first_line(error)})"
         raise BundleError(words) from error
 
 
@@ -149,22 +170,33 @@ def _threads() -> int:
 def _check_fit(bundle: Bundle) -> None:
     """Refuse a graph whose input or outputs are not those that its manifest speaks of."""
     session, manifest, path = bundle.session, bundle.manifest, bundle.path
-    size, classes = manifest.preprocessing.size, len(manifest.labels)
+    size, columns = manifest.preprocessing.size, _columns(manifest)
     inputs = {node.name: (node.type, list(node.shape)[1:]) for node in session.get_inputs()}
     expected = {INPUT_NAME: ("tensor(float)", [1, size, size])}
     if inputs != expected:
         raise BundleError(f"{path}: expected the input {expected}, found {inputs}: export the bundle again")
-    outputs = {node.name: list(node.shape) for node in session.get_outputs()}
+    outputs = {node.name: (node.type, list(node.shape)) for node in session.get_outputs()}
     if set(outputs) != set(bundle.outputs):
         raise BundleError(f"{path}: expected outputs {list(bundle.outputs)}, found {list(outputs)}: export it again")
-    kinds = len(manifest.input_filter.kinds) if manifest.input_filter else 0
-    if kinds and outputs[INPUT_KIND][1] != kinds:
-        raise BundleError(
-            f"{path}: output {INPUT_KIND} has {outputs[INPUT_KIND][1]} kinds, the manifest names {kinds}: "
-            "export it again"
-        )
-    for name in ("probabilities", "logits", "saliency"):
-        if outputs[name][1] != classes:
+    for name, (kind, shape) in outputs.items():
+        if kind != "tensor(float)" or len(shape) != _RANKS[name] or isinstance(shape[0], int):
+            fitting = f"tensor(float) of {_RANKS[name]} axes, the first one free"
+            raise BundleError(f"{path}: output {name}: expected {fitting}, found {kind} {shape}: export it again")
+        if name in columns and shape[1] != columns[name]:
+            what = "kinds" if name == INPUT_KIND else "classes"
             raise BundleError(
-                f"{path}: output {name} has {outputs[name][1]} classes, the manifest names {classes}: export it again"
+                f"{path}: output {name} has {shape[1]} {what}, the manifest names {columns[name]}: export it again"
             )
+
+
+def _columns(manifest: Manifest) -> dict[str, int]:
+    """Second axis of the outputs for which the manifest says it."""
+    columns: dict[str, int] = {name: len(manifest.labels) for name in ("probabilities", "logits", "saliency")}
+    if manifest.input_filter is not None:
+        columns[INPUT_KIND] = len(manifest.input_filter.kinds)
+    return columns
+
+
+def first_line(error: Exception) -> str:
+    """First line of an exception's message, or its class where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -3,6 +3,9 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { identityOf, verifyBundle } from "../../src/core/engine/bundle";
+import { checkGraph } from "../../src/core/engine/graph";
+import { parseManifest } from "../../src/core/engine/manifest";
+import { BundleError } from "../../src/core/errors";
 
 const FILE = new URL("../../../src/pocketcxr/bundle/weights/covid-3class.onnx", import.meta.url);
 const whole = new Uint8Array(readFileSync(FILE));
@@ -44,4 +47,95 @@ test("a page without crypto.subtle checks the seal all the same", async () => {
   } finally {
     Object.defineProperty(globalThis.crypto, "subtle", { value: subtle, configurable: true });
   }
+});
+
+type Case = {
+  field?: string; set?: Record<string, unknown>; remove?: string; long?: string; characters?: number; nested?: string;
+  levels?: number; text?: string;
+};
+type Holder = Record<string, unknown>;
+
+// the cases that Python's tests read, too
+const CASES = JSON.parse(
+  readFileSync(new URL("../../../tests/bundle/manifest_cases.json", import.meta.url), "utf8"),
+) as { accepted: Case[]; refused: Case[] };
+const SHIPPED = JSON.stringify((await verifyBundle(whole, "student.onnx")).manifest);
+
+function placeOf(table: Holder, path: string): [Holder, string] {
+  const names = path.split(".");
+  const last = names.pop()!;
+  return [names.reduce((holder, name) => holder[name] as Holder, table), last];
+}
+
+function textOf(one: Case): string {
+  if (one.text !== undefined) return one.text;
+  const table = JSON.parse(SHIPPED) as Holder;
+  for (const [path, value] of Object.entries(one.set ?? {})) {
+    const [holder, last] = placeOf(table, path);
+    holder[last] = value;
+  }
+  if (one.remove) {
+    const [holder, last] = placeOf(table, one.remove);
+    delete holder[last];
+  }
+  if (one.long) table[one.long] = "x".repeat(one.characters!);
+  if (one.nested) {
+    let inner = {};
+    for (let level = 1; level < one.levels!; level++) inner = { deeper: inner };
+    table[one.nested] = inner;
+  }
+  return JSON.stringify(table);
+}
+
+test.each(CASES.refused.map((one) => [JSON.stringify(one), one] as const))("the manifest is refused: %s", (_, one) => {
+  expect(() => parseManifest(textOf(one), "x.onnx")).toThrow(BundleError);
+  expect(() => parseManifest(textOf(one), "x.onnx")).toThrow(new RegExp(`^x\\.onnx: [^\n]*${one.field}[^\n]*$`));
+});
+
+test.each(CASES.accepted.map((one) => [JSON.stringify(one), one] as const))("the manifest is accepted: %s", (_, one) => {
+  expect(parseManifest(textOf(one), "x.onnx").labels).toEqual(["normal", "pneumonia", "covid19"]);
+});
+
+test.each(["[", '{"a":'])("nesting beyond any parser's limit is one line: %s", (opening) => {
+  const closing = opening === "[" ? "]" : "}";
+  const deep = `${opening.repeat(100_000)}1${closing.repeat(100_000)}`;
+  const text = SHIPPED.replace('"run":{', `"run":{"deep":${deep},`);
+  expect(() => parseManifest(text, "x.onnx")).toThrow(BundleError);
+});
+
+/** A field with a length, below 128 bytes. */
+function field(number: number, content: number[]): number[] {
+  const tag = (number << 3) | 2;
+  return [...(tag < 128 ? [tag] : [(tag & 127) | 128, tag >> 7]), content.length, ...content];
+}
+
+const bytes = (text: string): number[] => [...new TextEncoder().encode(text)];
+const EXTERNAL = [...field(13, field(1, bytes("location"))), 0x70, 1];
+const attribute = (number: number, content: number[]): number[] => field(7, field(1, field(5, field(number, content))));
+
+test.each<[string, number[], string]>([
+  ["an initialiser", field(7, field(5, EXTERNAL)), "external data"],
+  ["a location alone", field(7, field(5, [0x70, 1])), "external data"],
+  ["a constant", attribute(5, EXTERNAL), "external data"],
+  ["a list of tensors", attribute(10, EXTERNAL), "external data"],
+  ["a branch", attribute(6, field(5, EXTERNAL)), "a graph inside it"],
+  ["a list of branches", attribute(11, field(5, EXTERNAL)), "a graph inside it"],
+  ["a sparse constant", attribute(22, field(1, EXTERNAL)), "a sparse tensor inside it"],
+  ["a sparse initialiser", field(7, field(15, field(1, EXTERNAL))), "a sparse tensor inside it"],
+  ["a function", field(25, field(7, field(5, field(5, EXTERNAL)))), "a function"],
+  ["training", field(20, field(1, field(5, EXTERNAL))), "a training"],
+  ["a foreign operator", field(7, field(1, field(7, bytes("com.microsoft")))), "the domain 'com.microsoft'"],
+  ["foreign operators", field(8, field(1, bytes("com.microsoft"))), "the domain 'com.microsoft'"],
+  ["noise", field(7, field(1, field(4, bytes("RandomNormal")))), "the operator RandomNormal"],
+  ["a damaged graph", [0x3a, 3, 0x0a, 0x7f, 0], "not a complete ONNX file"],
+  ["a number that other readers cut", [0xba, 0x80, 0x80, 0x80, 0x10, 0], "not a complete ONNX file"],
+])("a graph is refused: %s", (_, added, found) => {
+  const model = Uint8Array.from([8, 10, ...added]);
+  expect(() => checkGraph(model, "x.onnx")).toThrow(BundleError);
+  expect(() => checkGraph(model, "x.onnx")).toThrow(found);
+});
+
+test("the shipped graph and constants inside the file are allowed", () => {
+  checkGraph(whole, "x.onnx");
+  checkGraph(Uint8Array.from([8, 10, ...attribute(5, [0x10, 1]), ...field(8, field(1, bytes("ai.onnx")))]), "x.onnx");
 });

@@ -10,6 +10,7 @@ import { BundleError } from "../errors";
 const INPUT = "image";
 const OUTPUTS = ["probabilities", "logits", "embedding", "saliency", "novelty"];
 const INPUT_KIND = "input_kind";
+const SUM_TOLERANCE = 1e-3;
 
 // y = Identity(x), the smallest ONNX model: starts the runtime while the real model is still on its way
 const IDENTITY = Uint8Array.of(
@@ -43,13 +44,18 @@ export async function loadNetwork(model: Uint8Array, manifest: Manifest, name: s
       logSeverityLevel: 4,
     });
   } catch (error) {
-    const words = String(error instanceof Error ? error.message : error).split("\n")[0];
-    throw new BundleError(`${name}: ONNX Runtime ${ort.env.versions.web ?? ""} cannot load it (${words})`);
+    throw new BundleError(`${name}: ONNX Runtime ${ort.env.versions.web ?? ""} cannot load it (${firstLine(error)})`);
   }
   checkFit(session, manifest, name);
   const { size } = manifest.preprocessing;
   return async (image) => {
-    const found = await session.run({ [INPUT]: new ort.Tensor("float32", image, [1, 1, size, size]) });
+    let found: ort.InferenceSession.ReturnType;
+    try {
+      found = await session.run({ [INPUT]: new ort.Tensor("float32", image, [1, 1, size, size]) });
+    } catch (error) {
+      throw new BundleError(`${name}: the model fails on an image (${firstLine(error)})`);
+    }
+    checkOutputs(found, manifest, name);
     const take = (output: string): Float32Array => Float32Array.from(found[output]!.data as Float32Array);
     const [rows, columns] = found["saliency"]!.dims.slice(2) as [number, number];
     return {
@@ -74,4 +80,28 @@ function checkFit(session: ort.InferenceSession, manifest: Manifest, name: strin
       `${name}: expected outputs ${expected.join(", ")}, found ${outputs.join(", ")}: export it again`,
     );
   }
+}
+
+/** Refuse outputs of other shapes than the manifest speaks of, and probabilities that are none; NaN is the caller's. */
+function checkOutputs(found: ort.InferenceSession.ReturnType, manifest: Manifest, name: string): void {
+  const classes = manifest.labels.length;
+  const widths: Record<string, number[]> = { probabilities: [classes], saliency: [classes, -1, -1], novelty: [] };
+  if (manifest.input_gate) widths[INPUT_KIND] = [manifest.input_gate.kinds.length];
+  for (const [output, width] of Object.entries(widths)) {
+    const { dims, type, data } = found[output]!;
+    const fits = dims.length === width.length + 1 && dims[0] === 1 && width.every((n, axis) => n < 0 || dims[axis + 1] === n);
+    if (!fits || type !== "float32") {
+      throw new BundleError(`${name}: output ${output} has the shape ${dims.join(" x ")}: export the bundle again`);
+    }
+    const row = data as Float32Array;
+    if (width.length !== 1 || !row.every(Number.isFinite)) continue;
+    const sum = row.reduce((total, one) => total + one, 0);
+    if (row.some((one) => one < 0) || Math.abs(sum - 1) > SUM_TOLERANCE) {
+      throw new BundleError(`${name}: output ${output} holds no probabilities: export the bundle again`);
+    }
+  }
+}
+
+function firstLine(error: unknown): string {
+  return String(error instanceof Error ? error.message : error).split("\n")[0]!;
 }
