@@ -66,7 +66,9 @@ class Split:
     positive: int
 
 
-def table(scores: Sequence[Scores], split: Split, *, bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
+def table(
+    scores: Sequence[Scores], split: Split, *, bootstrap: int = 1000, seed: int = 0, reference: str = REFERENCE
+) -> dict[str, Any]:
     """Figures of every variant on one split, and its differences from the reference.
 
     Of each figure: the value of every seed; the mean; ``seeds``, the 95 % t interval of the mean over seeds;
@@ -95,8 +97,8 @@ def table(scores: Sequence[Scores], split: Split, *, bootstrap: int = 1000, seed
         "metrics": {name: WORDS[name] for name in metrics},
         "seeds": seeds,
         "variants": rows,
-        "against": REFERENCE if REFERENCE in variants else None,
-        "differences": _differences(*measured, reference=REFERENCE),
+        "against": reference if reference in variants else None,
+        "differences": _differences(*measured, reference=reference),
         "differences_from_teacher": _differences(*measured, reference=TEACHER),
         "differences_from_scratch": _differences(
             [name for name in variants if name.startswith(SCRATCH)], *measured[1:], reference=SCRATCH

@@ -1,0 +1,184 @@
+r"""The part of distillation in a student's accuracy: the same student, split and steps, with and without a teacher.
+
+python research/distillation.py train --data $POCKETCXR_DATA                    # what is missing, one after the other
+python research/distillation.py train --data $POCKETCXR_DATA --only a b --seeds 0 1
+python research/distillation.py table                                          # calibration split
+python research/distillation.py table --open-test                              # leaves a line in test_split_opened.log
+
+Variants: a, common practice (common_practice.toml); b, as distillation.toml says, without a teacher; c, b taught by its
+own out-of-fold predictions; d, b taught by cross-fitted VGG19; e, b taught by the mean of both. Distillation's part is
+d - b and e - b. Teachers are tables of out-of-fold logits in research/teachers/ (``cache-views --save``).
+
+Each student that is done leaves its logits on the calibration and the test split in research/scores/, a few kilobytes
+that are committed, so that seeds can be trained on different days and machines; no figure of the test split is computed
+before ``table --open-test``. All of them stand on one split: another fingerprint of the data is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import hashlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from seeds import Scores, Split, table
+from tables import students_of
+
+from pocketcxr.errors import ConfigError, PocketCxrError
+from pocketcxr.evaluation.calibration import fit_temperature
+from pocketcxr.evaluation.intervals import clusters
+from pocketcxr.evaluation.scoring import score
+from pocketcxr.files import write_json
+from pocketcxr.labels import load_task
+from pocketcxr.models.checkpoints import load_network
+from pocketcxr.models.predict import as_predict
+from pocketcxr.pipeline.prepare import index_sources, prepare, split_index
+from pocketcxr.pipeline.run import open_run
+from pocketcxr.pipeline.stages import run_train_student
+from pocketcxr.run_folder import RunFolder, checkpoint
+from pocketcxr.training.config import load_experiment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pocketcxr.data.dataset import Dataset
+
+HERE = Path(__file__).parent
+TEACHERS, SCORES = HERE / "teachers", HERE / "scores"
+RESULTS = HERE.parent / "docs" / "results"
+REFERENCE = "b"
+TAUGHT_BY = {"c": ("own",), "d": ("vgg19",), "e": ("own", "vgg19")}
+
+
+# ----------------------------------------------------------------------------------------------------------- training
+
+
+def train(out: Path, variants: Sequence[str], seeds: Sequence[int], *, data: Path) -> None:
+    """Train every student whose scores are not kept yet, seed by seed, and keep its scores."""
+    splits = _splits(out, data)
+    for seed in seeds:
+        for variant in variants:
+            kept = SCORES / f"{variant}-s{seed}.npz"
+            if kept.is_file():
+                continue
+            name = "common_practice.toml" if variant == "a" else "distillation.toml"
+            experiment = load_experiment(HERE / name, _settings(variant, seed))
+            run = out / f"{variant}-s{seed}"
+            taught = variant in TAUGHT_BY
+            run_train_student(run, experiment, splits=splits, teacher=taught)
+            folder = RunFolder(run)
+            _keep(
+                kept,
+                prepare(open_run(run, experiment)),
+                checkpoint(folder.student_distilled if taught else folder.student_baseline),
+            )
+            print(f"{kept.name}: kept", flush=True)  # noqa: T201
+
+
+def _settings(variant: str, seed: int) -> list[str]:
+    settings = [f"student.seed={seed}", f'data.task="{HERE / "siim_two.toml"}"']
+    if variant == "a":
+        return [*settings, f"views.seed={seed}"]
+    if variant in TAUGHT_BY:
+        tables = ", ".join(f'"{TEACHERS / f"{teacher}.npz"}"' for teacher in TAUGHT_BY[variant])
+        settings += [f"teacher.outputs=[{tables}]", "student.losses={ce=0.5, kd=1.0}"]
+    return settings
+
+
+def _splits(out: Path, data: Path) -> Path:
+    """SIIM indexed and split by patient, the same on every machine."""
+    index, splits = out / "index.csv", out / "splits.csv"
+    if not splits.is_file():
+        index_sources([data / "siim"], index)
+        split_index(index, load_task(HERE / "siim_two.toml"), splits)
+    return splits
+
+
+def _keep(path: Path, dataset: Dataset, student: Path) -> None:
+    network, _, _ = load_network(student)
+    found: dict[str, Any] = {"fingerprint": np.array(dataset.fingerprint)}
+    for split in ("calibration", "test"):
+        positions = dataset.positions(split)
+        rows = [dataset.rows[position] for position in positions]
+        logits = score(path.stem, as_predict(network), dataset, positions).logits
+        found |= {
+            f"{split}_logits": logits.astype(np.float32),
+            f"{split}_truth": dataset.labels[positions].astype(np.int8),
+            f"{split}_members": clusters(rows).astype(np.int16),
+        }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **found)
+
+
+# -------------------------------------------------------------------------------------------------------------- table
+
+
+def tabulate(output: Path, *, open_test: bool, bootstrap: int) -> str:
+    """Write the table of all kept scores; return it as text."""
+    kept = {path.stem: dict(np.load(path)) for path in sorted(SCORES.glob("*-s*.npz"))}
+    if not kept:
+        raise ConfigError(f"{SCORES}: expected scores of students, found none; run distillation.py train")
+    prints = {str(one["fingerprint"]) for one in kept.values()}
+    if len(prints) > 1:
+        raise ConfigError(f"{SCORES}: the students stand on {len(prints)} different splits; they cannot be compared")
+    found = {"calibration": _table(kept, "calibration", bootstrap)}
+    log = output.with_name("test_split_opened.log")
+    digest = hashlib.sha256(b"".join(kept[name]["test_logits"].tobytes() for name in kept)).hexdigest()
+    if open_test:
+        stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        with log.open("a", encoding="utf-8") as stream:  # before anything is seen of it
+            stream.write(f"{stamp} test split opened for {len(kept)} students of distillation.py, {digest}\n")
+        found["test"] = _table(kept, "test", bootstrap)
+    write_json(output, {"scores_hash": digest, "splits": found})
+    return students_of(found.get("test", found["calibration"]))
+
+
+def _table(kept: dict[str, dict[str, Any]], split: str, bootstrap: int) -> dict[str, Any]:
+    scores: list[Scores] = []
+    for name, one in kept.items():
+        variant, seed = name.rsplit("-s", 1)
+        temperature = fit_temperature(one["calibration_logits"].astype(float), one["calibration_truth"].astype(int))
+        scores.append(Scores(variant, int(seed), one[f"{split}_logits"].astype(float), temperature))
+    first = next(iter(kept.values()))
+    truth = first[f"{split}_truth"].astype(int)
+    described = Split(
+        name=split,
+        truth=truth,
+        sources=np.full(len(truth), "siim"),
+        members=first[f"{split}_members"].astype(int),
+        labels=("normal", "covid19"),
+        positive=1,
+    )
+    return table(scores, described, bootstrap=bootstrap, reference=REFERENCE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is missing, or make the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    training = commands.add_parser("train")
+    training.add_argument("-o", "--output", type=Path, default=Path("runs/distillation"))
+    training.add_argument("--data", type=Path, required=True, help="the folder that $POCKETCXR_DATA names")
+    training.add_argument("--only", nargs="+", default=["a", "b", *TAUGHT_BY], choices=["a", "b", *TAUGHT_BY])
+    training.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    making = commands.add_parser("table")
+    making.add_argument("-o", "--output", type=Path, default=RESULTS / "distillation_study.json")
+    making.add_argument("--open-test", action="store_true", help="ask the test split too; leaves a line in the log")
+    making.add_argument("--bootstrap", type=int, default=1000)
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "train":
+            train(options.output, options.only, options.seeds, data=options.data)
+        else:
+            print(tabulate(options.output, open_test=options.open_test, bootstrap=options.bootstrap))  # noqa: T201
+    except PocketCxrError as error:
+        print(f"distillation: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
