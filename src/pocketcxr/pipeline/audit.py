@@ -203,6 +203,7 @@ def _input_filter(
             note=note,
             progress=progress,
             positive=images.task.positive,
+            labels=model.labels,
             boxes=boxes,
         )
     except NotMeasurable as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from pocketcxr.bundle.contract import Predict
+    from pocketcxr.bundle.contract import ModelOutputs, Predict
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.imaging.radiograph import Radiograph
@@ -52,7 +52,8 @@ class AuditTarget:
 class LoadedModel:
     """A model that is audited, its classes, and the size and aspect of the images it takes.
 
-    `decide` is the whole decision of a bundle, `has_input_filter` whether it learned what a frontal chest X-ray is.
+    `decide` is the whole decision of a bundle, with the network's outputs; `has_input_filter` whether it learned what a
+    frontal chest X-ray is.
     """
 
     name: str
@@ -61,7 +62,7 @@ class LoadedModel:
     size: int
     aspect: str = "squash"
     randomised: Callable[[], Iterable[tuple[str, Predict]]] | None = None
-    decide: Callable[[Radiograph], Prediction] | None = None
+    decide: Callable[[Radiograph], tuple[Prediction, ModelOutputs | None]] | None = None
     has_input_filter: bool = False
 
 
@@ -152,7 +153,7 @@ def load_model(path: Path, *, run: Run | None, seed: int = 0) -> LoadedModel:
             shape.size,
             shape.aspect,
             _randomised(path, seed=seed),
-            decide=lambda radiograph: predictor.predict_image(radiograph, ""),
+            decide=lambda radiograph: predictor.score_image(radiograph, ""),
             has_input_filter=bundle.manifest.input_filter is not None,
         )
     require_extra("train", "torch", "timm")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from pocketcxr.audit.criteria import evaluate_criteria, failed, load_criteria
 from pocketcxr.audit.describing import NotMeasurable
-from pocketcxr.audit.model.probes.input_filter import ALTERED, Decision, describe, measure, refusal_difference
+from pocketcxr.audit.model.probes.input_filter import ALTERED, describe, measure
+from pocketcxr.audit.model.probes.refusals_by_class import Decision, auroc, refusal_difference
 from pocketcxr.data.rows import IndexRow
+from pocketcxr.imaging.reading import read_image
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
 
@@ -27,7 +31,7 @@ FOREIGN = {
 def decide(tiny_filter_path):
     """The tiny bundle with a learned input filter: bright pictures are CT slices to it, dark ones laterals."""
     predictor = Predictor(load_bundle(tiny_filter_path, threads=1))
-    return lambda radiograph: predictor.predict_image(radiograph, "")
+    return lambda radiograph: predictor.score_image(radiograph, "")
 
 
 def _row(folder, name, brightness, *, colour=False, **facts) -> IndexRow:
@@ -153,3 +157,32 @@ def test_the_interval_of_the_difference_is_newcombes():
         found = refusal_difference(one, other)
         assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
     assert refusal_difference(group(5, 56), group(0, 29)).low == 0
+
+
+def test_figures_with_and_without_the_filter_leave_refused_images_out(decide, tmp_path):
+    rows, _ = _classes(tmp_path, refused=8)
+    labels = ("normal", "covid19")
+    rows = [dataclasses.replace(row, label={"typical": "covid19", "negative": "normal"}[row.label]) for row in rows]
+    found = {one.key: one for one in describe(measure(decide, rows, [], positive="covid19", labels=labels)).measures}
+    assert found["gate.auroc_without_filter"].images == 80
+    assert found["gate.auroc_answered"].images == 72
+    probability = {}
+    for brightness in (0.6, 0.86):
+        row = _row(tmp_path, f"one{brightness}", brightness)
+        probability[brightness] = float(decide(read_image(Path(row.path)))[1].probabilities[0][1])
+    gain = 1.0 if probability[0.86] > probability[0.6] else 0.0
+    assert found["gate.auroc_without_filter"].value == pytest.approx(0.5 * 32 / 40 + gain * 8 / 40)
+    assert found["gate.auroc_answered"].value == pytest.approx(0.5)  # equal images: only ties are left
+
+
+def test_auroc_is_that_of_scikit_learn():
+    generator = np.random.default_rng(0)
+    truth, scores = generator.integers(0, 2, 200), generator.random(200)
+    group = [Decision("frontal", "a", refused=False, probability=score) for score in scores]
+    found = auroc(
+        [one for one, positive in zip(group, truth, strict=True) if positive],
+        [one for one, positive in zip(group, truth, strict=True) if not positive],
+    )
+    assert found.value == pytest.approx(roc_auc_score(truth, scores))
+    assert found.low < found.value < found.high
+    assert auroc(group, []).value is None

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binomtest
 from tqdm import tqdm
 
 from pocketcxr.audit.describing import NotMeasurable, interval_bars, measured, section
+from pocketcxr.audit.model.probes.refusals_by_class import Decision, class_measures, refusal_rate
 from pocketcxr.data.boxes import box_mask
 from pocketcxr.data.dataset import evenly
 from pocketcxr.data.image_types import image_type_of
 from pocketcxr.errors import PocketCxrError
-from pocketcxr.evaluation.intervals import Estimate, not_measurable
 from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.report.formatting import percent
@@ -31,11 +30,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pocketcxr.bundle.contract import ModelOutputs
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.inference.prediction import Prediction
     from pocketcxr.report.types import Measure, Section
 
-    Decide = Callable[[Radiograph], Prediction]
+    Decide = Callable[[Radiograph], tuple[Prediction, ModelOutputs | None]]
 
 ALTERED = {
     "inverted": lambda pixels: 1 - pixels,
@@ -52,24 +52,7 @@ ALTERED = {
 _SURE = 0.9
 _UNREADABLE = "unreadable"
 _FEWEST = 10
-_LARGEST = 0.25  # of the positive images with boxes: those whose boxes take most of the image
 _MASK_SIDE = 128  # pixels: boxes that overlap count once
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One decision: kind and source of the image, whether it was refused and with which codes, else if confident.
-
-    Of a test radiograph also its class, and the share of it that boxes take which somebody drew (None: not known).
-    """
-
-    kind: str
-    source: str
-    refused: bool
-    codes: tuple[str, ...] = ()
-    confident: bool = False
-    label: str = ""
-    box_area: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,18 +78,20 @@ def measure(
     note: str = "",
     progress: bool = False,
     positive: str = "",
+    labels: Sequence[str] = (),
     boxes: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> Decisions:
     """Run the predictor on test radiographs, on out-of-distribution images, and on altered radiographs.
 
     Args:
-        decide: the predictor (`inference.predictor.Predictor.predict_image`); None where the model is no bundle.
+        decide: the predictor (`inference.predictor.Predictor.score_image`); None where the model is no bundle.
         radiographs: frontal chest X-rays that took no part in training.
         ood: rows whose modality and view say what they are; frontal ones and others are left out.
         most: images per kind and source, evenly spaced where there are more; twice as many radiographs.
         note: which images were left out.
         progress: show bars on stderr.
         positive: the positive class of the radiographs' labels; "" compares no classes.
+        labels: classes of the network's probabilities, in their order.
         boxes: path of a radiograph to the boxes that somebody drew [k, 4], from `data.boxes`.
 
     Raises:
@@ -119,7 +104,11 @@ def measure(
     by_kind: dict[str, list[Decision]] = defaultdict(list)
     for kind, row in tqdm(rows, desc="whole decision", unit="image", disable=not progress, leave=False):
         try:
-            by_kind[kind].append(_decision(kind, row.source, decide(read_image(Path(row.path)))))
+            answer, outputs = decide(read_image(Path(row.path)))
+            one = _decision(kind, row.source, answer)
+            if outputs is not None and positive in labels:
+                one = replace(one, probability=float(outputs.probabilities[0][labels.index(positive)]))
+            by_kind[kind].append(one)
         except PocketCxrError:
             by_kind[kind].append(Decision(kind, row.source, refused=True, codes=(_UNREADABLE,)))
     frontal = zip(by_kind["frontal"], chosen, strict=True)
@@ -134,7 +123,7 @@ def measure(
             altered = np.ascontiguousarray(alter(pixels))
             height, width = altered.shape
             metadata = ImageMetadata("PNG", width, height, 8)
-            by_kind[kind].append(_decision(kind, row.source, decide(Radiograph(altered, metadata))))
+            by_kind[kind].append(_decision(kind, row.source, decide(Radiograph(altered, metadata))[0]))
     return Decisions(dict(by_kind), note, positive)
 
 
@@ -164,61 +153,10 @@ def describe(found: Decisions) -> Section:
     return section("gate", summary, own, (Table("Refused, by kind and source", columns, rows, note),), pictures)
 
 
-def refusal_rate(group: Sequence[Decision]) -> Estimate:
-    """Share refused with its 95 % interval (Wilson 1927)."""
-    if not group:
-        return not_measurable("no such images were given")
-    refused = sum(one.refused for one in group)
-    bounds = binomtest(refused, len(group)).proportion_ci(method="wilson")
-    return Estimate(refused / len(group), float(bounds.low), float(bounds.high))
-
-
-def refusal_difference(one: Sequence[Decision], other: Sequence[Decision]) -> Estimate:
-    """Difference of two shares refused, sign ignored, with its 95 % interval from the two Wilson ones (Newcombe 1998).
-
-    The lower end is 0 where the interval of the signed difference holds 0.
-    """
-    a, b = refusal_rate(one), refusal_rate(other)
-    if a.value is None or b.value is None:
-        return not_measurable("expected test radiographs of the positive class and of another")
-    assert a.low is not None
-    assert a.high is not None
-    assert b.low is not None
-    assert b.high is not None
-    difference = a.value - b.value
-    low = difference - float(np.hypot(a.value - a.low, b.high - b.value))
-    high = difference + float(np.hypot(a.high - a.value, b.value - b.low))
-    return Estimate(abs(difference), max(0.0, low, -high), max(high, -low))
-
-
 def _with_facts(one: Decision, row: IndexRow, boxes: Mapping[str, NDArray[np.float64]]) -> Decision:
     own = boxes.get(row.path)
     area = None if own is None or not len(own) else float(box_mask(own, _MASK_SIDE).mean())
     return replace(one, label=row.label, box_area=area)
-
-
-def _class_measures(found: Decisions) -> list[Measure]:
-    """Refusals of the positive class and of the others, and of the positive images with the largest boxes."""
-    frontal = found.by_kind.get("frontal", [])
-    positive = [one for one in frontal if found.positive and one.label == found.positive]
-    other = [one for one in frontal if found.positive and one.label and one.label != found.positive]
-    areas = [one.box_area for one in positive if one.box_area is not None]
-    limit = float(np.quantile(areas, 1 - _LARGEST)) if areas else 0.0
-    largest = [one for one in positive if one.box_area is not None and one.box_area >= limit]
-    too_few = not_measurable(
-        f"{len(areas)} positive test radiographs have boxes that somebody drew, expected {round(_FEWEST / _LARGEST)} "
-        "or more"
-    )
-    groups = {"positive_refused": positive, "negative_refused": other}
-    return [
-        *(measured(f"gate.{name}", refusal_rate(group), images=len(group) or None) for name, group in groups.items()),
-        measured("gate.refusal_difference", refusal_difference(positive, other), images=len(positive) + len(other)),
-        measured(
-            "gate.largest_boxes_refused",
-            refusal_rate(largest) if len(areas) * _LARGEST >= _FEWEST else too_few,
-            images=len(largest) or None,
-        ),
-    ]
 
 
 def _measures(found: Decisions) -> list[Measure]:
@@ -245,7 +183,7 @@ def _measures(found: Decisions) -> list[Measure]:
             )
             for name, group in groups.items()
         ),
-        *_class_measures(found),
+        *class_measures(by_kind.get("frontal", []), found.positive),
         *(
             measured(f"gate.refused.{kind.replace(' ', '_')}", refusal_rate(group), images=len(group), name=kind)
             for kind, group in by_kind.items()
