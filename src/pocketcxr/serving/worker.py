@@ -110,6 +110,7 @@ def _load(path: Path | None) -> Bundle:
     # now rather than while the first picture waits
     import PIL.JpegImagePlugin
     import PIL.PngImagePlugin  # noqa: F401
+    import simplejpeg  # noqa: F401  # pyright: ignore[reportMissingTypeStubs]
 
     from pocketcxr.inference.session import load_bundle
 

@@ -40,6 +40,7 @@ from pocketcxr.imaging.dicom.header import (
 )
 from pocketcxr.imaging.dicom.metadata import read_metadata
 from pocketcxr.imaging.dicom.scaled_frames import REDUCIBLE, decode_reduced
+from pocketcxr.imaging.jpeg import decode_jpeg
 from pocketcxr.imaging.radiograph import MAX_PIXELS, Radiograph
 from pocketcxr.imaging.scaled_decoding import factor_for, region_of
 
@@ -109,7 +110,7 @@ def _decode_reduced(dataset: FileDataset, syntax: UID, factor: int, name: str) -
     if dataset.PixelRepresentation or found.bits > int(dataset.BitsStored):
         return None
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    decoded = decode_reduced(frame, factor, bits=found.bits, jpeg_2000=syntax in JPEG_2000)
+    decoded = decode_reduced(frame, found, factor, jpeg_2000=syntax in JPEG_2000, name=name)
     if decoded is None:
         return None
     stored, region = decoded
@@ -195,6 +196,11 @@ def _decode(dataset: FileDataset, syntax: UID, name: str) -> tuple[NDArray[Any],
                 )
             # GDCM aborts the process where the depth it is given is not the codestream's and the data is damaged
             options["bits_stored"] = found.bits
+        elif plugin == "pillow" and found.bits <= 8:  # noqa: PLR2004
+            checked = decode_jpeg(get_frame(dataset.PixelData, 0, number_of_frames=1), name)
+            if found.samples == 1:
+                signed = bool(dataset.PixelRepresentation)
+                return checked.view(np.int8) if signed else checked, str(dataset.PhotometricInterpretation)
     try:
         # high bits of native values may hold overlays and are cut off; compressed values must fit, see `grey_scale`
         samples, properties = get_decoder(syntax).as_array(dataset, index=0, **options)

@@ -1,7 +1,7 @@
 """JPEG and JPEG 2000 frames of DICOM decoded at a fraction of their size, which spares most of the work.
 
-pydicom's decoders give all pixels or none. Pillow brings libjpeg-turbo and OpenJPEG, and lets both leave out what is
-not needed: the cosine transform's high frequencies, the wavelet transform's finest levels.
+pydicom's decoders give all pixels or none. libjpeg-turbo and Pillow's OpenJPEG leave out what is not needed: the cosine
+transform's high frequencies, the wavelet transform's finest levels.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGBaseline8Bit
 
+from pocketcxr.imaging.jpeg import decode_jpeg
 from pocketcxr.imaging.scaled_decoding import power_of_two
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pocketcxr.imaging.dicom.codestream import Codestream
     from pocketcxr.imaging.radiograph import Region
 
 REDUCIBLE = frozenset({JPEGBaseline8Bit, *JPEG2000TransferSyntaxes})
@@ -25,30 +27,25 @@ _SIXTEEN_BITS = 16
 
 
 def decode_reduced(
-    frame: bytes, factor: int, *, bits: int, jpeg_2000: bool
+    frame: bytes, found: Codestream, factor: int, *, jpeg_2000: bool, name: str
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], Region] | None:
     """Decode a grey frame at 1/2, 1/4 or 1/8 of its size, the smallest that `factor` allows.
 
     Returns:
-        Stored values [h, w] and the region in which the picture stands; None where the decoder cannot do it. Damage is
-        not told here: the caller decodes the whole frame then, and finds the words.
+        Stored values [h, w] and the region in which the picture stands; None where the decoder cannot do it. Damage of
+        JPEG 2000 is not told here: the caller decodes the whole frame then, and finds the words.
+
+    Raises:
+        UnreadableImageError: a damaged JPEG.
     """
     halvings = min(_MOST_HALVINGS, power_of_two(factor))
+    if not jpeg_2000:
+        size = 1 << halvings
+        return decode_jpeg(frame, name, factor=size), (0.0, 0.0, found.width / size, found.height / size)
     try:
-        return _wavelet(frame, halvings, bits) if jpeg_2000 else _cosine(frame, halvings)
+        return _wavelet(frame, halvings, found.bits)
     except (OSError, SyntaxError):
         return None
-
-
-def _cosine(frame: bytes, halvings: int) -> tuple[NDArray[np.uint8], Region] | None:
-    from PIL.JpegImagePlugin import JpegImageFile
-
-    image = JpegImageFile(BytesIO(frame))
-    if image.mode != "L":
-        return None
-    width, height, factor = image.width, image.height, 1 << halvings
-    image.draft(None, (width // factor, height // factor))
-    return np.asarray(image), (0.0, 0.0, width / factor, height / factor)
 
 
 def _wavelet(frame: bytes, halvings: int, bits: int) -> tuple[NDArray[Any], Region] | None:
