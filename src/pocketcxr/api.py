@@ -197,6 +197,8 @@ def read_settings(
 ) -> Experiment:
     """All settings of a run: its experiment file, or what it was started with, then single fields.
 
+    A command that failed before the images were split has started no run: its settings are not taken.
+
     Raises:
         ConfigError: a file or field that does not fit.
     """
@@ -206,8 +208,10 @@ def read_settings(
     overrides = list(settings) if pairs is None else [f"{name}={_toml(value)}" for name, value in pairs]
     if task is not None:
         overrides.append(f"data.task={_toml(task)}")
-    saved = Path(output) / "experiment.json"
-    resumed = saved if experiment is None and saved.is_file() else None
+    folder = Path(output)
+    started = any((folder / name).is_file() for name in ("splits.csv", "folds.csv"))
+    saved = folder / "experiment.json"
+    resumed = saved if experiment is None and started and saved.is_file() else None
     return load_experiment(Path(experiment) if experiment else resumed, overrides)
 
 

@@ -23,6 +23,7 @@ from pocketcxr.files import write_json
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
+from pocketcxr.pipeline.preflight import check_experiment
 from pocketcxr.pipeline.prepare import index_sources, read_table
 from pocketcxr.pipeline.run import Run, log_to, open_run
 from pocketcxr.pipeline.stages import student_stage, teacher_stage
@@ -88,6 +89,7 @@ def run_crossval(
         ConfigError: no X-rays named and none in the folder, or a folder that holds another protocol.
         DataError: a class with fewer patients than folds.
     """
+    check_experiment(experiment)
     run = open_run(folder, experiment, progress=progress)
     task = load_task(experiment.data.task)
     with log_to(run):

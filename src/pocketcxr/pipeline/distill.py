@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.pipeline.evaluate import compare_on_calibration, evaluate_run, export_run
 from pocketcxr.pipeline.input_filter import input_filter_stage
+from pocketcxr.pipeline.preflight import announce, check_experiment
 from pocketcxr.pipeline.prepare import prepare
 from pocketcxr.pipeline.run import log_to, open_run
-from pocketcxr.pipeline.stages import check_teaching, student_stage, teacher_stage, views_stage
+from pocketcxr.pipeline.stages import student_stage, teacher_stage, views_stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,12 +55,13 @@ def run_distill(
         online: run the teacher in every step instead of caching its outputs.
         progress: show progress bars on stderr.
     """
-    check_teaching(experiment, online=online)
+    check_experiment(experiment, online=online)
     tables = experiment.teacher.outputs
     run = open_run(folder, experiment, progress=progress)
     with log_to(run):
         _say(1, "images, patients, splits")
         dataset = prepare(run, sources=sources, splits=splits, columns=columns, aliases=aliases)
+        announce(run, dataset, online=online)
         _say(2, f"teacher: {' ‖ '.join(tables or experiment.teacher.backbones)}")
         if not tables:
             teacher_stage(run, dataset)

@@ -14,10 +14,11 @@ from pocketcxr.models.checkpoints import checkpoint_sha256
 from pocketcxr.pipeline.evaluate import evaluate_run, export_run
 from pocketcxr.pipeline.input_filter import input_filter_stage
 from pocketcxr.pipeline.leave_one_source_out import train_without_sources
+from pocketcxr.pipeline.preflight import announce, check_experiment
 from pocketcxr.pipeline.prepare import prepare
 from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.run_folder import TEACHER_FILE
-from pocketcxr.training.losses.distillation import check_without_embedding, needs_teacher
+from pocketcxr.training.losses.distillation import needs_teacher
 from pocketcxr.training.student import train_student
 from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted
 from pocketcxr.training.teacher.outputs_table import save_outputs, views_from_tables
@@ -37,7 +38,9 @@ def run_train_teacher(
     folder: Path, experiment: Experiment, *, splits: Path | None = None, progress: bool = True
 ) -> Path:
     """Train the teacher of a run; return its checkpoint."""
+    check_experiment(experiment)
     with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
+        announce(run, dataset)
         return teacher_stage(run, dataset)
 
 
@@ -58,6 +61,7 @@ def run_cache_views(
         save: keep all logits in this one file, for ``teacher.outputs`` of another run.
         progress: show progress bars on stderr.
     """
+    check_experiment(experiment)
     with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
         views = views_stage(run, dataset)
         if save is None:
@@ -85,7 +89,9 @@ def run_train_student(
         online: run the teacher in every step instead of caching its outputs.
         progress: show progress bars on stderr.
     """
+    check_experiment(experiment, teacher=teacher, online=online)
     with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
+        announce(run, dataset, teacher=teacher, online=online)
         return student_stage(run, dataset, teacher=teacher, online=online)
 
 
@@ -111,6 +117,7 @@ def run_leave_one_source_out(
     Returns:
         Source to the checkpoint of the student that never saw it.
     """
+    check_experiment(experiment, teacher=False)
     with _opened(folder, experiment, splits=splits, progress=progress, record=False) as (run, dataset):
         return train_without_sources(run, dataset, only=only, start_from=start_from)
 
@@ -165,24 +172,8 @@ def teacher_stage(run: Run, dataset: Dataset) -> Path:
     )
 
 
-def check_teaching(experiment: Experiment, *, online: bool) -> None:
-    """Refuse, before anything is trained, what a cross-fitted teacher or a table of outputs cannot be used for.
-
-    Raises:
-        ConfigError: a loss that compares embeddings, or a teacher that is run in every step.
-    """
-    if experiment.teacher.folds or experiment.teacher.outputs:
-        check_without_embedding(experiment.student.losses)
-    if experiment.teacher.folds and online:
-        raise ConfigError(
-            "teacher.folds: --online would show a student what a teacher says of patients it was trained on; "
-            "leave out --online, so that every image's view is cached from the teacher that never saw its patient"
-        )
-
-
 def _cross_fitted(run: Run, dataset: Dataset) -> CrossFitted:
     config = run.experiment
-    check_teaching(config, online=False)
     return train_cross_fitted(
         dataset, config.teacher, out=run.teacher, augmentation=config.views.augmentation, progress=run.progress
     )
@@ -219,8 +210,6 @@ def student_stage(run: Run, dataset: Dataset, *, teacher: bool = True, online: b
     if not teacher:
         config = dataclasses.replace(config, losses={"ce": 1.0})
     distils = needs_teacher(config.losses)
-    if distils:
-        check_teaching(run.experiment, online=online)
     return train_student(
         dataset,
         config,
