@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import tomllib
 from typing import Any, get_type_hints
 
@@ -44,7 +45,9 @@ def build(kind: type[Any], table: Any, where: str = "") -> Any:
     for name, value in table.items():
         place = f"{where}.{name}" if where else name
         if name not in hints:
-            raise ConfigError(f"unknown field {place!r}: expected one of {', '.join(hints)}")
+            near = difflib.get_close_matches(name, hints, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"unknown field {place!r}{hint}: expected one of {', '.join(hints)}")
         values[name] = _convert(hints[name], value, place)
     try:
         return kind(**values)
@@ -57,10 +60,15 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         return build(hint, value, place)
     text = str(hint)
     if text.startswith("tuple") and isinstance(value, list):
+        kinds = {"str": str, "float": (int, float)}[text.removeprefix("tuple[").partition(",")[0]]
+        if not all(isinstance(one, kinds) and not isinstance(one, bool) for one in value):
+            raise ConfigError(f"{place}: expected a list of {'names' if kinds is str else 'numbers'}, found {value!r}")
         return tuple(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if text.startswith("dict") and isinstance(value, dict):
+        if not all(isinstance(weight, (int, float)) and not isinstance(weight, bool) for weight in value.values()):
+            raise ConfigError(f"{place}: expected numbers, found {value!r}")
         return {str(key): float(weight) for key, weight in value.items()}
     if isinstance(hint, type) and not text.startswith(("tuple", "dict")) and type(value) is hint:
         return value
