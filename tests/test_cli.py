@@ -1,5 +1,6 @@
 """The command line as a person meets it: help with examples, one line for an error, the right exit status."""
 
+import os
 import re
 import subprocess
 import sys
@@ -121,3 +122,76 @@ def test_predict_starts_without_any_training_framework():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", ""],
+        ["predict", "a.png", "-o", ""],
+        ["predict", "a.png", "--bundle", " "],
+        ["index", ""],
+        ["index", ".", "-o", ""],
+        ["audit", ""],
+        ["distill", "--data", "", "-o", "run"],
+        ["distill", "--data", ".", "-o", ""],
+        ["split", "", "-o", "s.csv"],
+        ["calibrate", "--data", "", "--site", "x", "-o", "x.onnx"],
+    ],
+)
+def test_an_empty_path_is_refused_and_never_means_the_working_folder(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "expected a path, found an empty one" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["predict", "a.png", "-o", "file/s.csv"], "a file where a folder is needed"),
+        (["predict", "a.png", "-o", "dir.csv"], "a folder where a file is needed"),
+        (["predict", "a.png", "--heatmaps", "file"], "a file where a folder is needed"),
+        (["index", ".", "-o", "file/i.csv"], "a file where a folder is needed"),
+        (["split", "file", "-o", "file/s.csv"], "a file where a folder is needed"),
+        (["distill", "--data", ".", "-o", "file"], "a file where a folder is needed"),
+        (["synthetic", "-o", "file"], "a file where a folder is needed"),
+        (["audit", "dir.csv", "-o", "file"], "a file where a folder is needed"),
+        (["calibrate", "--data", ".", "--site", "x", "-o", "file/x.onnx"], "a file where a folder is needed"),
+        (["index", ".", "-o", "x" * 300], "the name is too long"),
+    ],
+)
+def test_advice_fits_the_cause_where_an_output_cannot_be_written(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "dir.csv").mkdir()
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "goes on" not in told
+    assert told.count("\n") == 1
+
+
+def test_a_hostile_name_in_an_error_does_not_reach_the_terminal(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["index", "a\x1b[31m\nforged\u202e"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "\x1b" not in told
+    assert "\u202e" not in told
+
+
+def test_a_screen_that_cannot_show_a_name_ends_no_work(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pocketcxr.cli", "predict", "M\u00fcller.png", b"r\xf6ntgen.png"],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+    )
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert b"M\\xfcller.png" in done.stdout
+    assert b"r\\xf6ntgen.png" in done.stdout

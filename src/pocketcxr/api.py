@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocketcxr.errors import ConfigError, require_extra
+from pocketcxr.files import named_path
 
 if TYPE_CHECKING:
     from pocketcxr.pipeline.audit import AuditResult
@@ -54,14 +55,14 @@ def distill(
     Raises:
         PocketCxrError: a setting, data set or split that is not usable; its subclass says which.
     """
-    require_extra("train", "torch", "timm")
+    require_extra("train")
     from pocketcxr.pipeline.distill import run_distill
 
     return run_distill(
-        Path(output),
+        named_path(output),
         read_settings(output, task=task, experiment=experiment, settings=settings),
         sources=paths_of(data),
-        splits=Path(splits) if splits else None,
+        splits=named_path(splits) if splits is not None else None,
         columns=columns,
         aliases=aliases,
         online=online,
@@ -102,9 +103,9 @@ def evaluate(
     Raises:
         PocketCxrError: a model, table or setting that is not usable; its subclass says which.
     """
-    folder, table = Path(output), Path(splits) if splits else None
+    folder, table = named_path(output), named_path(splits) if splits is not None else None
     if model is None:
-        require_extra("train", "torch", "timm")
+        require_extra("train")
         from pocketcxr.pipeline.models import EvaluationResult
         from pocketcxr.pipeline.stages import run_evaluate
         from pocketcxr.run_folder import RunFolder
@@ -113,7 +114,7 @@ def evaluate(
         summary = run_evaluate(folder, found, splits=table, progress=progress)
         written = RunFolder(folder).evaluation
         return EvaluationResult(written / "report.html", written / "evaluation.json", summary)
-    require_extra("evaluate", "jinja2", "scipy", "sklearn")
+    require_extra("evaluate")
     from pocketcxr.pipeline.models import evaluate_classifiers, load_classifier, name_of
 
     named = model if isinstance(model, Mapping) else {name_of(model): model}
@@ -168,7 +169,7 @@ def audit(
     Raises:
         PocketCxrError: a model, table or setting that is not usable; its subclass says which.
     """
-    require_extra("evaluate", "jinja2", "scipy", "sklearn")
+    require_extra("evaluate")
     from pocketcxr.pipeline.audit import run_audit
     from pocketcxr.pipeline.models import load_classifier, name_of, needs_adapter
 
@@ -176,15 +177,15 @@ def audit(
     if model is not None and needs_adapter(model):
         other = load_classifier(model, name=name_of(model), labels=labels, image_size=image_size)
     return run_audit(
-        Path(target),
-        bundle=Path(model) if other is None and isinstance(model, (str, os.PathLike)) else None,
+        named_path(target),
+        bundle=named_path(model) if other is None and isinstance(model, (str, os.PathLike)) else None,
         model=other,
-        run=Path(run) if run else None,
+        run=named_path(run) if run is not None else None,
         task=task,
-        out=Path(output) if output else None,
-        criteria=Path(criteria) if criteria else None,
+        out=named_path(output) if output is not None else None,
+        criteria=named_path(criteria) if criteria is not None else None,
         ood=paths_of(ood) or (),
-        boxes=Path(boxes) if boxes else None,
+        boxes=named_path(boxes) if boxes is not None else None,
         quick=quick,
         data_only=data_only,
         seed=seed,
@@ -212,7 +213,7 @@ def read_settings(
     started = any((folder / name).is_file() for name in ("splits.csv", "folds.csv"))
     saved = folder / "experiment.json"
     resumed = saved if experiment is None and started and saved.is_file() else None
-    return load_experiment(Path(experiment) if experiment else resumed, overrides)
+    return load_experiment(named_path(experiment) if experiment is not None else resumed, overrides)
 
 
 def paths_of(given: AnyPath | Sequence[AnyPath] | None) -> list[Path] | None:
@@ -221,10 +222,10 @@ def paths_of(given: AnyPath | Sequence[AnyPath] | None) -> list[Path] | None:
     Raises:
         ConfigError: something else.
     """
-    if not given:
+    if given is None or (not isinstance(given, (str, os.PathLike)) and not given):
         return None
     try:
-        return [Path(one) for one in ([given] if isinstance(given, (str, os.PathLike)) else given)]
+        return [named_path(one) for one in ([given] if isinstance(given, (str, os.PathLike)) else given)]
     except TypeError as error:
         raise ConfigError(f"expected paths, found {error}") from error
 

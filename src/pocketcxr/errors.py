@@ -23,6 +23,23 @@ A message says what was expected, what was found, which file, and what to do. It
 from __future__ import annotations
 
 import importlib.util
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_EVALUATE = ("huggingface_hub", "jinja2", "matplotlib", "scipy", "sklearn")
+
+EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "evaluate": _EVALUATE,
+        "parquet": ("pyarrow",),
+        "serve": ("fastapi", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"),
+        "train": ("torch", "timm", "accelerate", "onnx", "onnxscript", "safetensors", *_EVALUATE),
+    }
+)
+"""Optional dependencies by the extra that brings them: their top-level modules."""
 
 
 class PocketCxrError(Exception):
@@ -102,13 +119,13 @@ def require_extra(extra: str, *modules: str) -> None:
     """Refuse in one line when an optional dependency is missing, before any work is done.
 
     Args:
-        extra: the name of the pocketcxr extra that brings the modules, such as ``train``.
-        modules: top-level module names to look for; they are located, not imported.
+        extra: a name in `EXTRAS`.
+        modules: those that are needed; none means all of the extra. They are located, not imported.
 
     Raises:
         MissingExtraError: naming the first module that is missing and the command that installs it.
     """
-    for module in modules:
+    for module in modules or EXTRAS[extra]:
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError(
                 f"this command needs {module}, which is not installed: run  pip install 'pocketcxr[{extra}]'"

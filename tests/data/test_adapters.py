@@ -103,7 +103,10 @@ def test_ieee8023_keeps_ct_and_laterals_with_their_view_and_lists_what_its_table
     assert (rows["images/b.png"].view, rows["images/c.png"].modality) == ("L", "CT")
     assert set(rejected) == {"images/f.png", "images/gone.png", "images/g.png"}
     assert "Hernia" in rejected["images/f.png"]
-    assert listing.notes == ("1 files outside the folder images (annotations, masks) left out",)
+    assert listing.notes == (
+        "1 files outside the folder images (annotations, masks) left out",
+        "passed over 1 entry that is no image: 1 plain text",
+    )
 
 
 def test_radiography_database_reads_images_and_leaves_masks(tmp_path):
@@ -369,7 +372,7 @@ def test_a_table_keeps_its_own_split_under_usual_names(tmp_path):
         ("picture,label\na.png,normal\n", {}, "no column for the path"),
         ("path,label\na.png,normal\n", {"path": "Bild"}, "column mapping names .'Bild'."),
         ("path,label\na.png,normal\n", {"colour": "label"}, "column mapping names .'colour'."),
-        ("", {}, "expected a CSV with a line of column names"),
+        ("", {}, "expected CSV with a line of column names"),
     ],
 )
 def test_a_table_without_the_columns_it_needs_is_one_clear_line(tmp_path, text, columns, message):

@@ -25,7 +25,7 @@ def test_relative_paths_start_at_the_tables_folder(tmp_path):
         ("a,b\n1,2\n", "expected an index with columns path, source, finding"),
         ("path,source,finding\na.png,s,x\na.png,s,y\n", "lines 2 and 3 both name"),
         ("path,source,finding,width\na.png,s,x,wide\n", "line 2: expected a whole number in column width"),
-        ("", "expected an index with columns"),
+        ("", "expected CSV with a line of column names"),
     ],
 )
 def test_a_table_that_is_no_index_is_one_clear_line(tmp_path, text, message):
@@ -35,7 +35,7 @@ def test_a_table_that_is_no_index_is_one_clear_line(tmp_path, text, message):
 
 
 def test_a_missing_table_is_one_clear_line(tmp_path):
-    with pytest.raises(DataError, match="cannot read index"):
+    with pytest.raises(DataError, match="cannot read table"):
         read_rows(tmp_path / "gone.csv")
 
 

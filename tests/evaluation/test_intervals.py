@@ -74,16 +74,32 @@ def test_clustered_images_widen_the_interval():
 
 
 def test_skipped_resamples_are_counted():
-    replicates = np.array([0.5, np.nan, 0.7, 0.6])
-    found = interval("auroc", 0.6, replicates, patients=4)
+    replicates = np.array([0.5, np.nan, *np.linspace(0.6, 0.7, 38)])
+    found = interval("auroc", 0.6, replicates, patients=5)
     assert found.skipped == 1
     assert 0.5 <= found.low <= found.high <= 0.7
 
 
-def test_no_interval_is_given_where_most_resamples_lack_a_class():
-    found = interval("auroc", 0.6, np.array([np.nan, np.nan, 0.6]), patients=3)
-    assert (found.value, found.low) == (0.6, None)
-    assert "missing from 2 of 3" in found.why
+@pytest.mark.parametrize("skipped, given", [(5, True), (6, False)])
+def test_no_interval_is_given_where_more_than_one_resample_in_twenty_lacks_a_class(skipped, given):
+    replicates = np.array([np.nan] * skipped + [0.6, 0.7] * 50)[:100]
+    found = interval("auroc", 0.6, replicates, patients=50)
+    assert (found.value, found.low is not None) == (0.6, given)
+    assert (f"missing from {skipped} of 100" in found.why) is not given
+
+
+@pytest.mark.parametrize("patients, given", [(2, False), (4, False), (5, True)])
+def test_few_patients_have_no_interval(patients, given):
+    found = interval("accuracy", 0.0, np.zeros(100), patients=patients)
+    assert (found.low is not None) is given
+    assert found.why == ("" if given else f"no interval: {patients} patients are too few")
+
+
+def test_auroc_of_two_images_has_no_interval():
+    """The one resample with both images always gives the figure itself: 0.000 to 0.000."""
+    weights = np.concatenate(list(resamples(np.arange(2), count=200, seed=0)))
+    replicates = np.where((weights > 0).all(axis=1), 0.0, np.nan)
+    assert "too few" in interval("auroc", 0.0, replicates, patients=2).why
 
 
 def test_one_patient_has_no_interval_and_nan_is_not_measurable():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
 import logging
 import os
 import sys
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import PocketCxrError, require_extra
+from pocketcxr.files import advice_for
+from pocketcxr.plain_text import PlainFormatter, one_line
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
@@ -44,6 +48,9 @@ _OLD_COMMANDS = {
 }
 _OLD_OPTIONS = {"--alone": "--no-teacher", "--strangers": "--ood", "--gates": "--criteria"}
 
+_PASSING = {errno.ENOSPC, errno.EDQUOT}
+"""Causes that a user can take away, after which a command goes on."""
+
 _EPILOG = """\
 examples:
   pocketcxr predict scan.dcm                           score one image with the bundled student
@@ -57,6 +64,9 @@ Research use only; not a medical device.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its status: 0 done, 1 some images failed, 2 one-line error, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that a screen cannot show end no work
     given = with_current_names(sys.argv[1:] if arguments is None else arguments)
     options = _parsed(given)
     _log_to_stderr(quiet=getattr(options, "quiet", False))
@@ -74,10 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on where this one stopped", EXIT_INTERRUPTED)
+        again = "; the same command goes on where this one stopped" if _resumes(options) else ""
+        return _fail(f"interrupted{again}", EXIT_INTERRUPTED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}; nothing finished was lost, the same command goes on")
+        again = "; then the same command goes on" if _resumes(options) and error.errno in _PASSING else ""
+        return _fail(f"{where}{error.strerror or error}; {advice_for(error)}{again}")
+
+
+def _resumes(options: argparse.Namespace) -> bool:
+    """Whether a command, called again, goes on where it was stopped: those that keep what is done in a file."""
+    return options.resumes and (options.command != "predict" or options.output is not None)
 
 
 def build_parser(command: str = "") -> argparse.ArgumentParser:
@@ -129,7 +146,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 
 def _fail(message: str, status: int = EXIT_ERROR) -> int:
-    print(f"pocketcxr: {' '.join(message.split())}", file=sys.stderr)
+    print(f"pocketcxr: {one_line(' '.join(message.split()))}", file=sys.stderr)
     return status
 
 
@@ -139,7 +156,7 @@ def _log_to_stderr(*, quiet: bool) -> None:
         logger.removeHandler(handler)  # of an earlier call in this process, whose stderr may be gone
     handler = logging.StreamHandler(sys.stderr)
     handler.name = "stderr"
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(PlainFormatter("%(message)s"))
     handler.setLevel(logging.WARNING if quiet else logging.INFO)  # of the screen; run.log has everything
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

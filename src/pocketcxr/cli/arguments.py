@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.files import named_path
+from pocketcxr.plain_text import lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from pocketcxr.training.config import Experiment
 
@@ -24,6 +26,7 @@ def add_command(
     summary: str,
     examples: str,
     needs: tuple[str, ...] = (),
+    resumes: bool = False,
 ) -> argparse.ArgumentParser:
     """Add a command whose help ends in examples.
 
@@ -33,7 +36,8 @@ def add_command(
         run: gets the parsed options and returns the exit status, or None for success.
         summary: what it does, in lower case.
         examples: indented lines for the end of the help.
-        needs: the extra that the command takes and modules of it, as for `errors.require_extra`.
+        needs: the extra that the command takes, and the modules of it where it does not take all.
+        resumes: called again after a stop, it goes on where it was.
     """
     parser = commands.add_parser(
         name,
@@ -42,13 +46,15 @@ def add_command(
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run, parser=parser, needs=needs)
+    parser.set_defaults(run=run, parser=parser, needs=needs, resumes=resumes)
     return parser
 
 
 def add_bundle_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--bundle``."""
-    parser.add_argument("--bundle", type=Path, help="bundle file (default: the student that comes with pocketcxr)")
+    parser.add_argument(
+        "--bundle", type=path_argument, help="bundle file (default: the student that comes with pocketcxr)"
+    )
 
 
 def add_quiet_option(parser: argparse.ArgumentParser) -> None:
@@ -64,11 +70,28 @@ def add_column_options(parser: argparse.ArgumentParser) -> None:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that works in a run's folder."""
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument("--task", help="name, or a .toml file of your own")
-    parser.add_argument("--experiment", type=Path, metavar="FILE", help="experiment file (TOML)")
+    parser.add_argument("--experiment", type=path_argument, metavar="FILE", help="experiment file (TOML)")
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.FIELD=VALUE", help="override one field")
     add_quiet_option(parser)
+
+
+def path_argument(text: str) -> Path:
+    """A path on the command line.
+
+    Raises:
+        ArgumentTypeError: an empty one; see `pocketcxr.files.named_path`.
+    """
+    try:
+        return named_path(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def say(text: object) -> None:
+    """Print a result; names and headers in it cannot steer the terminal."""
+    print(lines(text))
 
 
 def pairs(items: Sequence[str]) -> dict[str, str]:

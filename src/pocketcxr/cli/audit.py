@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.cli.arguments import add_command, add_quiet_option
+from pocketcxr.cli.arguments import add_command, add_quiet_option, path_argument, say
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +18,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "audit",
         _audit,
-        needs=("evaluate", "jinja2", "scipy", "sklearn"),
+        needs=("evaluate",),
         summary="examine X-rays, and a model, for leaks, shortcuts and calibration against criteria; one report",
         examples="  pocketcxr audit runs/mine                 the data and the bundle of a run\n"
         "  pocketcxr audit splits.csv -o audit       the data only, before anything is trained\n"
@@ -30,40 +29,45 @@ def add_commands(commands: Commands) -> None:
         "  pocketcxr audit runs/mine --criteria my-criteria.toml    limits of your own\n\n"
         "exit status: 0 no criterion failed (passed, or not measurable), 1 a criterion failed, 2 nothing could be done",
     )
-    parser.add_argument("target", type=Path, metavar="INDEX|SPLITS|RUN|FOLDER", help="what to audit")
+    parser.add_argument("target", type=path_argument, metavar="INDEX|SPLITS|RUN|FOLDER", help="what to audit")
     parser.add_argument(
         "--model",
         "--bundle",
-        type=Path,
+        type=path_argument,
         help="bundle, checkpoint, or ONNX file with a description beside it (default: the run's bundle)",
     )
     parser.add_argument(
         "--run",
         dest="run_folder",
-        type=Path,
+        type=path_argument,
         metavar="RUN",
         help="run that the bundle, its teacher and its baseline student are from",
     )
     parser.add_argument(
         "--task", help="name, or a .toml file of your own (default: the run's, or what the table holds)"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the report (default: RUN/audit)")
     parser.add_argument(
-        "--criteria", type=Path, metavar="FILE", help="criteria of your own, as src/pocketcxr/audit/criteria.toml"
+        "-o", "--output", type=path_argument, metavar="DIR", help="folder of the report (default: RUN/audit)"
+    )
+    parser.add_argument(
+        "--criteria",
+        type=path_argument,
+        metavar="FILE",
+        help="criteria of your own, as src/pocketcxr/audit/criteria.toml",
     )
     parser.add_argument("--quick", action="store_true", help="fewer images and resamples: wider intervals, sooner done")
     parser.add_argument("--data-only", action="store_true", help="the data only, no model")
     parser.add_argument(
         "--ood",
         nargs="+",
-        type=Path,
+        type=path_argument,
         default=[],
         metavar="DIR",
         help="out-of-distribution images, which a model must refuse, a folder per kind",
     )
     parser.add_argument(
         "--boxes",
-        type=Path,
+        type=path_argument,
         metavar="TABLE",
         help="boxes around findings: image or path, x_min, y_min, x_max, y_max, width, height in pixels "
         "(SIIM's and RSNA's own tables are found without it)",
@@ -89,5 +93,5 @@ def _audit(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=not options.quiet,
     )
-    print(result.summary)
+    say(result.summary)
     return 1 if result.failed else 0

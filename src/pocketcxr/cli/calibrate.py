@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.cli.arguments import add_bundle_option, add_column_options, add_command, add_quiet_option, pairs
+from pocketcxr.cli.arguments import (
+    add_bundle_option,
+    add_column_options,
+    add_command,
+    add_quiet_option,
+    pairs,
+    path_argument,
+    say,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +26,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "calibrate",
         _calibrate,
-        needs=("evaluate", "scipy"),
+        needs=("evaluate",),
         summary="fit a bundle's probabilities, operating points and prediction sets to 50 to 200 local X-rays",
         examples='  pocketcxr calibrate --data LOCAL --site "St. Elsewhere" -o student-local.onnx\n'
         '  pocketcxr calibrate --bundle student.onnx --data index.csv --site "ward 3, unit B" -o local.onnx\n'
@@ -28,10 +35,16 @@ def add_commands(commands: Commands) -> None:
     )
     add_bundle_option(parser)
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="LOCAL", help="folder, index or split table of labelled X-rays"
+        "--data",
+        type=path_argument,
+        required=True,
+        metavar="LOCAL",
+        help="folder, index or split table of labelled X-rays",
     )
     parser.add_argument("--site", required=True, metavar="NAME", help="where the images come from, for the manifest")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the new bundle, ….onnx")
+    parser.add_argument(
+        "-o", "--output", type=path_argument, required=True, metavar="FILE", help="the new bundle, ….onnx"
+    )
     parser.add_argument("--task", help="name, or a .toml file of your own (default: the bundle's)")
     parser.add_argument(
         "--sensitivity", type=float, default=0.95, help="least sensitivity of the operating point screening"
@@ -60,4 +73,4 @@ def _calibrate(options: argparse.Namespace) -> None:
         seed=options.seed,
         progress=not options.quiet,
     )
-    print(result.summary)
+    say(result.summary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.cli.arguments import add_column_options, add_command, add_quiet_option, pairs
+from pocketcxr.cli.arguments import add_column_options, add_command, add_quiet_option, pairs, path_argument, say
 
 if TYPE_CHECKING:
     import argparse
@@ -25,16 +25,26 @@ def _add_index(commands: Commands) -> None:
         commands,
         "index",
         _index,
+        needs=("evaluate", "scipy"),
+        resumes=True,
         summary="list every image of one or more data sets with its metadata",
         examples="  pocketcxr index siim ieee8023 -o index.csv\n"
         "  pocketcxr index my.csv --layout table --column path=file --column finding=diagnosis -o index.csv\n"
         "  pocketcxr index folders/ --alias Gesund=no_finding -o index.csv\n"
         "  pocketcxr index folders/ --patients patients.csv -o index.csv    columns image (or path) and patient",
     )
-    parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE")
-    parser.add_argument("-o", "--output", type=Path, default=Path("index.csv"))
+    parser.add_argument("sources", nargs="+", type=path_argument, metavar="SOURCE")
+    parser.add_argument("-o", "--output", type=path_argument, default=Path("index.csv"))
     parser.add_argument("--layout", default="auto", help="the sources' layout (default: recognised)")
-    parser.add_argument("--patients", type=Path, metavar="TABLE", help="CSV with columns image (or path) and patient")
+    parser.add_argument(
+        "--patients", type=path_argument, metavar="TABLE", help="CSV with columns image (or path) and patient"
+    )
+    parser.add_argument(
+        "--key",
+        type=path_argument,
+        metavar="FILE",
+        help="key of the pseudonyms of patients (default: pseudonyms.key beside the index, made where it is missing)",
+    )
     add_column_options(parser)
     add_quiet_option(parser)
 
@@ -49,6 +59,7 @@ def _index(options: argparse.Namespace) -> None:
         columns=pairs(options.column),
         aliases=pairs(options.alias),
         patients=options.patients,
+        key=options.key,
         progress=not options.quiet,
     )
 
@@ -63,9 +74,9 @@ def _add_split(commands: Commands) -> None:
         "  pocketcxr split index.csv --task siim-appearance --folds 5 -o folds.csv\n"
         "  pocketcxr split siim.csv --as splits.csv -o siim_splits.csv    each image in the split it has in splits.csv",
     )
-    parser.add_argument("index", type=Path)
+    parser.add_argument("index", type=path_argument)
     parser.add_argument("--task", default="covid-3class", help="name, or a .toml file of your own")
-    parser.add_argument("-o", "--output", type=Path, default=Path("splits.csv"))
+    parser.add_argument("-o", "--output", type=path_argument, default=Path("splits.csv"))
     parser.add_argument("--fractions", nargs=3, type=float, default=(0.7, 0.1, 0.2), metavar=("TRAIN", "CAL", "TEST"))
     parser.add_argument("--folds", type=int, default=0, help="number of cross-validation folds instead of one split")
     parser.add_argument("--level", choices=("patient", "image"), default="patient", help="what a fold keeps together")
@@ -74,7 +85,7 @@ def _add_split(commands: Commands) -> None:
     parser.add_argument(
         "--as",
         dest="like",
-        type=Path,
+        type=path_argument,
         metavar="SPLITS",
         help="assign nothing at random: take every image's split from this table",
     )
@@ -95,7 +106,7 @@ def _split(options: argparse.Namespace) -> None:
         like=options.like,
         adults_only=options.adults_only,
     )
-    print(text)
+    say(text)
 
 
 def _add_synthetic(commands: Commands) -> None:
@@ -103,12 +114,11 @@ def _add_synthetic(commands: Commands) -> None:
         commands,
         "synthetic",
         _synthetic,
-        needs=("train", "PIL"),
         summary="draw synthetic chest X-rays of patients who do not exist, from several hospitals",
         examples="  pocketcxr synthetic -o drawings --patients 120\n"
         "  pocketcxr synthetic -o confounded --confounded    one hospital holds one class: an audit must notice",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="FOLDER")
     parser.add_argument("--patients", type=int, default=120)
     parser.add_argument("--size", type=int, default=320, help="side in pixels (default 320)")
     parser.add_argument("--seed", type=int, default=0)
@@ -121,4 +131,4 @@ def _synthetic(options: argparse.Namespace) -> None:
     draw_synthetic_xrays(
         options.output, patients=options.patients, seed=options.seed, size=options.size, confounded=options.confounded
     )
-    print(f"drawings: {options.output}")
+    say(f"drawings: {options.output}")

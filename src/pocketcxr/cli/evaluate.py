@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.cli.arguments import add_command, add_quiet_option
+from pocketcxr.cli.arguments import add_command, add_quiet_option, path_argument, say
 from pocketcxr.cli.train import add_stage, stage_arguments
 from pocketcxr.export.storages import BYTES, STORAGES
 
@@ -34,12 +33,12 @@ def _add_evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--model",
         nargs="+",
-        type=Path,
+        type=path_argument,
         default=[],
         metavar="FILE",
         help="bundles, checkpoints, or ONNX files with a description beside them, instead of the run's networks",
     )
-    parser.set_defaults(needs=("evaluate", "jinja2", "scipy", "sklearn"))
+    parser.set_defaults(needs=("evaluate",))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -54,7 +53,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         settings=options.set,
         progress=not options.quiet,
     )
-    print(result.summary)
+    say(result.summary)
 
 
 def _add_export(commands: Commands) -> None:
@@ -74,7 +73,7 @@ def _add_export(commands: Commands) -> None:
 def _export(options: argparse.Namespace) -> None:
     from pocketcxr.pipeline.stages import run_export
 
-    print(run_export(**stage_arguments(options), force=options.force, storage=options.storage))
+    say(run_export(**stage_arguments(options), force=options.force, storage=options.storage))
 
 
 def _add_quantise(commands: Commands) -> None:
@@ -82,18 +81,24 @@ def _add_quantise(commands: Commands) -> None:
         commands,
         "quantise",
         _quantise,
-        needs=("train", "torch", "onnx", "scipy", "sklearn"),
+        needs=("train",),
         summary="search for the fastest int8 file of a student whose predictions stay within the limits",
         examples="  pocketcxr quantise runs/mine -o student-int8.onnx\n"
         "  pocketcxr quantise student.onnx --run runs/mine -o student-int8.onnx\n\n"
         "exit status: 0 written, 2 no recipe keeps the limits, or nothing could be done",
     )
-    parser.add_argument("target", type=Path, metavar="RUN|BUNDLE", help="a run's folder, or a float bundle with --run")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the int8 bundle, ….onnx")
     parser.add_argument(
-        "--run", dest="run_folder", type=Path, metavar="RUN", help="run whose X-rays a bundle was made from"
+        "target", type=path_argument, metavar="RUN|BUNDLE", help="a run's folder, or a float bundle with --run"
     )
-    parser.add_argument("--table", type=Path, metavar="FILE", help="all candidates (default: RUN/quantise.json)")
+    parser.add_argument(
+        "-o", "--output", type=path_argument, required=True, metavar="FILE", help="the int8 bundle, ….onnx"
+    )
+    parser.add_argument(
+        "--run", dest="run_folder", type=path_argument, metavar="RUN", help="run whose X-rays a bundle was made from"
+    )
+    parser.add_argument(
+        "--table", type=path_argument, metavar="FILE", help="all candidates (default: RUN/quantise.json)"
+    )
     parser.add_argument(
         "--vnni-only", action="store_true", help="allow weights that saturate on x86 processors without VNNI"
     )
@@ -116,4 +121,4 @@ def _quantise(options: argparse.Namespace) -> None:
         quick=options.quick,
         progress=not options.quiet,
     )
-    print(result.summary)
+    say(result.summary)

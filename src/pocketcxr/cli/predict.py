@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.cli.arguments import add_bundle_option, add_command
+from pocketcxr.cli.arguments import add_bundle_option, add_command, path_argument
 
 if TYPE_CHECKING:
     import argparse
@@ -26,6 +25,7 @@ def _add_predict(commands: Commands) -> None:
         commands,
         "predict",
         _predict,
+        resumes=True,
         summary="score X-rays with a bundle; needs no training framework",
         examples="  pocketcxr predict scan.dcm\n"
         "  pocketcxr predict studies/ --format jsonl > scores.jsonl\n"
@@ -33,17 +33,21 @@ def _add_predict(commands: Commands) -> None:
         "  pocketcxr predict archive/ -o scores.csv      a million files; the same command continues after a stop\n\n"
         "exit status: 0 every file was read, 1 some files could not be read, 2 nothing could be done",
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="DICOM, PNG or JPEG file, or a folder")
+    parser.add_argument(
+        "paths", nargs="+", type=path_argument, metavar="PATH", help="DICOM, PNG or JPEG file, or a folder"
+    )
     add_bundle_option(parser)
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=path_argument,
         metavar="FILE",
         help="append predictions to .jsonl, .csv or .parquet; skip files that it holds already",
     )
     parser.add_argument("--format", choices=("table", "json", "jsonl", "csv"), help="on the screen (default: table)")
-    parser.add_argument("--heatmaps", type=Path, metavar="DIR", help="write one heatmap (PNG) per scored image")
+    parser.add_argument(
+        "--heatmaps", type=path_argument, metavar="DIR", help="write one heatmap (PNG) per scored image"
+    )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes (default: one per core, none for few files)"
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.cli.arguments import add_bundle_option, add_command
+from pocketcxr.cli.arguments import add_bundle_option, add_command, path_argument
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +18,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "serve",
         _serve,
-        needs=("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client"),
+        needs=("serve",),
         summary="serve predictions over HTTP; needs no training framework",
         examples="  pocketcxr serve\n"
         "  pocketcxr serve --bundle runs/mine/bundle/student.onnx --port 8080\n"
@@ -31,7 +30,10 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one and says which (default 8000)")
     parser.add_argument("--workers", type=int, help="processes that score (default: one per processor)")
     parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="token that clients must send (default: $POCKETCXR_TOKEN)"
+        "--token-file",
+        type=path_argument,
+        metavar="FILE",
+        help="token that clients must send (default: $POCKETCXR_TOKEN)",
     )
     parser.add_argument("--max-file-mb", type=int, default=64, metavar="N", help="largest file (default 64)")
     parser.add_argument("--max-files", type=int, default=16, metavar="N", help="files in one request (default 16)")

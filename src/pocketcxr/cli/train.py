@@ -13,6 +13,8 @@ from pocketcxr.cli.arguments import (
     add_run_options,
     experiment_of,
     pairs,
+    path_argument,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -38,8 +40,7 @@ def add_training_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], None], *, summary: str, examples: str
 ) -> argparse.ArgumentParser:
     """Add a command that needs the extra ``train`` and runs with a tuned allocator."""
-    needs = ("train", "torch", "timm")
-    parser = add_command(commands, name, run, summary=summary, examples=examples, needs=needs)
+    parser = add_command(commands, name, run, summary=summary, examples=examples, needs=("train",), resumes=True)
     parser.set_defaults(trains=True)
     return parser
 
@@ -55,7 +56,9 @@ def add_stage(
     """Add a command that does one stage of a run."""
     examples = examples or f"  pocketcxr {name} --splits splits.csv -o runs/mine"
     parser = add_training_command(commands, name, run, summary=summary, examples=examples)
-    parser.add_argument("--splits", type=Path, help="a table that `pocketcxr split` wrote (default: the run's own)")
+    parser.add_argument(
+        "--splits", type=path_argument, help="a table that `pocketcxr split` wrote (default: the run's own)"
+    )
     add_run_options(parser)
     return parser
 
@@ -81,8 +84,8 @@ def _add_distill(commands: Commands) -> None:
         "  pocketcxr distill --data X-RAYS --experiment research/siim_cpu.toml -o runs/siim\n"
         "  pocketcxr distill -o runs/mine            continue a run that was stopped",
     )
-    parser.add_argument("--data", nargs="+", type=Path, metavar="SOURCE", help="folders or tables of X-rays")
-    parser.add_argument("--splits", type=Path, help="a table that `pocketcxr split` wrote, instead of --data")
+    parser.add_argument("--data", nargs="+", type=path_argument, metavar="SOURCE", help="folders or tables of X-rays")
+    parser.add_argument("--splits", type=path_argument, help="a table that `pocketcxr split` wrote, instead of --data")
     parser.add_argument(
         "--online", action="store_true", help="run the teacher in every step instead of caching its views"
     )
@@ -105,7 +108,7 @@ def _distill(options: argparse.Namespace) -> None:
         online=options.online,
         progress=not options.quiet,
     )
-    print(result.summary)
+    say(result.summary)
 
 
 def _add_demo(commands: Commands) -> None:
@@ -116,20 +119,20 @@ def _add_demo(commands: Commands) -> None:
         summary="run every stage on synthetic chest X-rays that the program draws itself",
         examples="  pocketcxr demo -o runs/demo",
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/demo"), metavar="RUN")
+    parser.add_argument("-o", "--output", type=path_argument, default=Path("runs/demo"), metavar="RUN")
     add_quiet_option(parser)
 
 
 def _demo(options: argparse.Namespace) -> None:
     from pocketcxr.pipeline.demo import run_demo
 
-    print(run_demo(options.output, progress=not options.quiet).summary)
+    say(run_demo(options.output, progress=not options.quiet).summary)
 
 
 def _train_teacher(options: argparse.Namespace) -> None:
     from pocketcxr.pipeline.stages import run_train_teacher
 
-    print(run_train_teacher(**stage_arguments(options)))
+    say(run_train_teacher(**stage_arguments(options)))
 
 
 def _add_cache_views(commands: Commands) -> None:
@@ -141,13 +144,13 @@ def _add_cache_views(commands: Commands) -> None:
         examples="  pocketcxr cache-views --splits splits.csv -o runs/mine\n"
         "  pocketcxr cache-views -o runs/mine --save teacher.npz      one file more, for teacher.outputs",
     )
-    parser.add_argument("--save", type=Path, metavar="TABLE.npz", help="keep all logits in one file as well")
+    parser.add_argument("--save", type=path_argument, metavar="TABLE.npz", help="keep all logits in one file as well")
 
 
 def _cache_views(options: argparse.Namespace) -> None:
     from pocketcxr.pipeline.stages import run_cache_views
 
-    print(run_cache_views(**stage_arguments(options), save=options.save))
+    say(run_cache_views(**stage_arguments(options), save=options.save))
 
 
 def _add_train_student(commands: Commands) -> None:
@@ -159,7 +162,7 @@ def _add_train_student(commands: Commands) -> None:
 def _train_student(options: argparse.Namespace) -> None:
     from pocketcxr.pipeline.stages import run_train_student
 
-    print(run_train_student(**stage_arguments(options), teacher=not options.no_teacher, online=options.online))
+    say(run_train_student(**stage_arguments(options), teacher=not options.no_teacher, online=options.online))
 
 
 def _add_train_input_filter(commands: Commands) -> None:
@@ -170,7 +173,7 @@ def _add_train_input_filter(commands: Commands) -> None:
         summary="fit the learned input filter of a run: frontal chest X-rays against what must be refused",
     )
     parser.add_argument(
-        "--ood", nargs="+", type=Path, default=[], metavar="DIR", help="images to refuse, a folder per kind"
+        "--ood", nargs="+", type=path_argument, default=[], metavar="DIR", help="images to refuse, a folder per kind"
     )
 
 
@@ -179,7 +182,7 @@ def _train_input_filter(options: argparse.Namespace) -> None:
 
     if options.ood:
         options.set.append(f"input_filter.ood={json.dumps([str(folder.resolve()) for folder in options.ood])}")
-    print(run_train_input_filter(**stage_arguments(options)) or "no input filter")
+    say(run_train_input_filter(**stage_arguments(options)) or "no input filter")
 
 
 def _add_leave_one_source_out(commands: Commands) -> None:
@@ -203,7 +206,7 @@ def _add_leave_one_source_out(commands: Commands) -> None:
     )
     parser.add_argument(
         "--start-from",
-        type=Path,
+        type=path_argument,
         metavar="RUN",
         help="first weights: the students without the same sources that RUN has; for training in stages",
     )
@@ -213,7 +216,7 @@ def _leave_one_source_out(options: argparse.Namespace) -> None:
     from pocketcxr.pipeline.stages import run_leave_one_source_out
 
     found = run_leave_one_source_out(**stage_arguments(options), only=options.source, start_from=options.start_from)
-    print("\n".join(f"without {source}: {path}" for source, path in found.items()))
+    say("\n".join(f"without {source}: {path}" for source, path in found.items()))
 
 
 def _add_crossval(commands: Commands) -> None:
@@ -225,8 +228,8 @@ def _add_crossval(commands: Commands) -> None:
         examples="  pocketcxr crossval --data X-RAYS --folds 5 -o runs/folds\n"
         "  pocketcxr crossval --index index.csv --level image --models student -o runs/published-protocol",
     )
-    parser.add_argument("--data", nargs="+", type=Path, metavar="SOURCE")
-    parser.add_argument("--index", type=Path, help="an index, instead of --data")
+    parser.add_argument("--data", nargs="+", type=path_argument, metavar="SOURCE")
+    parser.add_argument("--index", type=path_argument, help="an index, instead of --data")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--level", choices=("patient", "image"), default="patient")
     parser.add_argument(
@@ -248,4 +251,4 @@ def _crossval(options: argparse.Namespace) -> None:
         models=tuple(options.models),
         progress=not options.quiet,
     )
-    print(result.summary)
+    say(result.summary)

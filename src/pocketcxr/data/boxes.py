@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.data.adapters.file_listing import DICOM_SUFFIXES, read_table, table_columns
 from pocketcxr.data.adapters.patients import images_by_name, images_named
 from pocketcxr.data.adapters.public import RSNA_TABLE
+from pocketcxr.data.tables import read_table, table_columns
 from pocketcxr.errors import DataError
+from pocketcxr.imaging.folders import is_dicom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,7 +61,7 @@ def read_boxes(rows: Sequence[IndexRow], table: Path | None = None) -> dict[str,
     dicom: dict[str, tuple[float, float]] = {
         Path(row.path).stem: (row.width, row.height)
         for row in rows
-        if Path(row.path).suffix.lower() in DICOM_SUFFIXES and row.width and row.height
+        if row.width and row.height and is_dicom(Path(row.path))
     }
     for row in rows:
         path = Path(row.path)
@@ -115,13 +116,14 @@ def _siim(table: Path, dicom: Sizes) -> dict[str, Boxes]:
     """Boxes from the column ``label``; the original's size from ``patients.csv``, or of the file where it is DICOM."""
     sizes, sizes_table = dict(dicom), table.with_name("patients.csv")
     if {"original_width", "original_height"} <= set(table_columns(sizes_table)):
-        for number, line in enumerate(read_table(sizes_table, "image"), start=2):
-            words = [line["original_width"], line["original_height"]]
+        given = read_table(sizes_table, "image")
+        for number, line in given.lines:
+            words = [given.number(line[name]) for name in ("original_width", "original_height")]
             if any(words):
                 width, height = _numbers(words, f"{sizes_table}, line {number}")
                 sizes[line["image"]] = (width, height)
     found: dict[str, Boxes] = {}
-    for number, line in enumerate(read_table(table, "id", "label"), start=2):
+    for number, line in read_table(table, "id", "label").lines:
         where, name = f"{table}, line {number}", line["id"].removesuffix("_image")
         words = line["label"].split()
         if len(words) % 6:
@@ -138,8 +140,9 @@ def _rsna(table: Path, _: Sizes) -> dict[str, Boxes]:
     if not set(columns) <= set(table_columns(table)):
         return {}
     found: dict[str, list[Boxes]] = defaultdict(list)
-    for number, line in enumerate(read_table(table, "patientId"), start=2):
-        where, words = f"{table}, line {number}", [line[name] for name in columns]
+    given = read_table(table, "patientId")
+    for number, line in given.lines:
+        where, words = f"{table}, line {number}", [given.number(line[name]) for name in columns]
         corners = []
         if any(words):
             x, y, width, height = _numbers(words, where)
@@ -149,11 +152,13 @@ def _rsna(table: Path, _: Sizes) -> dict[str, Boxes]:
 
 
 def _own_table(rows: Sequence[IndexRow], table: Path) -> dict[str, Boxes]:
-    image = "path" if "path" in table_columns(table) else "image"
+    given = read_table(table)
+    image = "path" if "path" in given.columns else "image"
+    given.require(image, *BOX_COLUMNS)
     by_name = images_by_name(Path(row.path) for row in rows)
     found: dict[str, list[Boxes]] = defaultdict(list)
-    for number, line in enumerate(read_table(table, image, *BOX_COLUMNS), start=2):
-        where, words = f"{table}, line {number}", [line[name] for name in BOX_COLUMNS]
+    for number, line in given.lines:
+        where, words = f"{table}, line {number}", [given.number(line[name]) for name in BOX_COLUMNS]
         named = images_named(line[image], by_name, table.parent)
         if len(named) > 1:
             raise DataError(

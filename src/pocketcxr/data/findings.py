@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import DataError
 from pocketcxr.labels import FINDINGS
+from pocketcxr.plain_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,13 +63,18 @@ def finding_of(name: str, aliases: Mapping[str, str] | None = None) -> str | Non
     Returns:
         A key of `labels.FINDINGS`, `UNLABELLED` where the word says that nobody knows, None where it is unknown.
     """
+    own = aliased(name, aliases)
+    if own is not None:
+        return own
     word = _folded(name)
-    own = {_folded(key): value for key, value in (aliases or {}).items()}
-    if word in own:
-        return own[word]
     if word in UNLABELLED_NAMES:
         return UNLABELLED
     return FINDING_ALIASES.get(word) or _VOCABULARY.get(word) or _VOCABULARY.get(word.replace(" ", ""))
+
+
+def aliased(name: str, aliases: Mapping[str, str] | None) -> str | None:
+    """What the user says that a word means; None where that is not said."""
+    return {_folded(key): value for key, value in (aliases or {}).items()}.get(_folded(name))
 
 
 def check_aliases(aliases: Mapping[str, str]) -> None:
@@ -85,11 +92,12 @@ def check_aliases(aliases: Mapping[str, str]) -> None:
 
 def unknown_finding(name: str, what: str = "finding") -> str:
     """The one line for a word that no alias knows, with what to do."""
+    name = one_line(name)
     return f"{what} {name!r} is not in the vocabulary; name it with a finding alias such as {name}=pneumonia"
 
 
 def _folded(name: str) -> str:
-    return re.sub(r"[\s_\-]+", " ", name).strip().lower()
+    return re.sub(r"[\s_\-]+", " ", unicodedata.normalize("NFC", name)).strip().lower()
 
 
 _VOCABULARY = {_folded(finding): finding for finding in FINDINGS}

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,10 @@ from pocketcxr.data.duplicates.grouping import with_duplicate_groups
 from pocketcxr.data.duplicates.hashing import perceptual_hash, thumbnail
 from pocketcxr.data.findings import UNLABELLED, check_aliases
 from pocketcxr.data.parallel import ordered_map
-from pocketcxr.errors import DataError, InputError
+from pocketcxr.data.pseudonyms import KEY_FILE, pseudonym, read_key
+from pocketcxr.errors import DataError, InputError, require_extra
+from pocketcxr.files import cannot_write, open_private, write_text
+from pocketcxr.imaging.header_terms import known_start, known_term, quoted_term
 from pocketcxr.imaging.reading import read_image_bytes
 
 if TYPE_CHECKING:
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
 
     from pocketcxr.data.rows import IndexRow
 
-_MEMORY_VERSION = 1
+_MEMORY_VERSION = 2
 """Rises when reading or hashing changes, so that nothing remembered from before is used."""
+
+_SEXES = {"M", "F", "O"}  # PS3.3 C.7.1.1
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -53,6 +58,7 @@ def build_index(
     columns: Mapping[str, str] = _NONE,
     patients: Path | None = None,
     memory: Path | None = None,
+    key: Path | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Index:
@@ -72,6 +78,8 @@ def build_index(
         patients: table that gives images their patients, see `adapters.patients`; it counts more than the set's own.
         memory: file that remembers what was read of each path, size and time of change; a run that was killed goes on
             from there, and a second run reads only what is new.
+        key: file with the key of the pseudonyms, see `pseudonyms`; None takes the one beside `memory`, which is made
+            where it is missing, or without memory a key that nobody keeps.
         workers: threads that read and decode; None takes one per core.
         progress: show a bar on stderr.
 
@@ -79,21 +87,22 @@ def build_index(
         DataError: a source is missing, an alias or column is unknown, a line of the patient table names no image
             or several, or no image could be used at all.
     """
+    require_extra("evaluate", "scipy")  # for the search for copies, which comes last
     check_aliases(finding_aliases)
     # Absolute, for a table may be written anywhere and its relative paths would start there.
     roots = [Path(source).absolute() for source in sources]
+    secret = read_key(memory.with_name(KEY_FILE) if key is None and memory else key)
     listed, rejected, notes = _list_all(roots, layout, finding_aliases, columns)
     if patients is not None:
         listed = with_patients(listed, patients.absolute(), rejected=[line.path for line in rejected])
     kept: list[IndexRow] = []
-    remembered = _Memory(memory)
+    remembered = _Memory(memory, secret)
     reading = ordered_map(lambda row: remembered.reading(Path(row.path)), listed, workers=workers)
     with remembered, closing(reading) as found:
         for row, metadata in zip(listed, _bar(found, len(listed), progress), strict=True):
             remembered.keep(metadata)
-            reason = metadata.get("error") or _foreign_body_part(metadata)
-            if reason:
-                rejected.append(Rejected(row.path, row.source, reason))
+            if "error" in metadata:
+                rejected.append(Rejected(row.path, row.source, metadata["error"]))
             else:
                 kept.append(_with_reading(row, metadata))
         if progress and kept:
@@ -110,7 +119,7 @@ def _list_all(
     sources: Sequence[Path], layout: str, aliases: Mapping[str, str], columns: Mapping[str, str]
 ) -> tuple[list[IndexRow], list[Rejected], list[str]]:
     """List every set once; two sets with one name get numbers, and a file found twice is kept once."""
-    rows: dict[str, IndexRow] = {}
+    named: dict[str, list[IndexRow]] = defaultdict(list)
     rejected: list[Rejected] = []
     notes: list[str] = []
     folders: dict[str, Path] = {}
@@ -125,8 +134,24 @@ def _list_all(
             rejected += [line if line.source else dataclasses.replace(line, source=source) for line in listing.rejected]
             notes += [f"{source}: {note}" for note in listing.notes]
             for row in listing.rows:
-                rows.setdefault(str(Path(row.path).resolve()), row)
-    return list(rows.values()), rejected, notes
+                named[str(Path(row.path).resolve())].append(row)
+    kept, contradicted = _one_row_each(named)
+    own = {line.path for line in rejected if str(Path(line.path).resolve()) not in named} | {row.path for row in kept}
+    return kept, [*(line for line in rejected if line.path in own), *contradicted], notes
+
+
+def _one_row_each(named: Mapping[str, Sequence[IndexRow]]) -> tuple[list[IndexRow], list[Rejected]]:
+    """The row of each file, a labelled one first; a file with two findings is rejected, by each of its names."""
+    kept: list[IndexRow] = []
+    contradicted: list[Rejected] = []
+    for rows in named.values():
+        findings = sorted({row.finding for row in rows if row.finding != UNLABELLED})
+        if len(findings) > 1:
+            reason = f"the same file is named as {' and as '.join(findings)}; keep the true one"
+            contradicted += [Rejected(row.path, row.source, reason) for row in rows]
+        else:
+            kept.append(next((row for row in rows if row.finding != UNLABELLED), rows[0]))
+    return kept, contradicted
 
 
 def _free_name(name: str, folder: Path, taken: Mapping[str, Path]) -> str:
@@ -145,17 +170,15 @@ def _with_reading(row: IndexRow, reading: Mapping[str, Any]) -> IndexRow:
     return dataclasses.replace(row, **said, **measured)
 
 
-def _foreign_body_part(reading: Mapping[str, Any]) -> str:
-    part = str(reading.get("body_part", ""))
+def _foreign_body_part(part: str) -> str:
     chest = not part or any(word in part.upper() for word in ("CHEST", "THORAX", "LUNG"))
-    return "" if chest else f"the DICOM header says body part {part}, expected CHEST"
+    return "" if chest else f"the DICOM header says body part {quoted_term(part)}, expected CHEST"
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path, key: bytes) -> dict[str, Any]:
     """Read one image file: sha256 and perceptual hash, size, and what its header says.
 
-    DICOM identifiers are replaced by the first digits of their SHA-256: enough to group by, and the table names nobody
-    at a glance. That is no anonymisation, since who knows an identifier can compute it.
+    DICOM identifiers are replaced by their pseudonyms under a key (see `pseudonyms`): enough to group by.
 
     Returns:
         JSON-ready metadata, or ``{"error": reason}`` for a file that cannot be used.
@@ -168,40 +191,47 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except InputError as error:
         return {"error": f"{error.category}: {error}"}
     metadata = radiograph.metadata
+    foreign = _foreign_body_part(metadata.body_part)
+    if foreign:
+        return {"error": foreign}
     return {
         "sha256": hashlib.sha256(data).hexdigest(),
         "perceptual_hash": perceptual_hash(thumbnail(radiograph.pixels)),
         "width": metadata.width,
         "height": metadata.height,
         "bytes": len(data),
-        "modality": metadata.modality,
-        "body_part": metadata.body_part,
-        "view": metadata.view,
-        "sex": metadata.sex,
+        "modality": known_term(metadata.modality),
+        "view": known_start(metadata.view),
+        "sex": metadata.sex if metadata.sex in _SEXES else "",
         "age": metadata.age,
-        "patient_id": _pseudonym(metadata.patient_id),
-        "study_id": _pseudonym(metadata.study_id),
+        "patient_id": pseudonym(metadata.patient_id, key),
+        "study_id": pseudonym(metadata.study_id, key),
     }
-
-
-def _pseudonym(identifier: str) -> str:
-    return hashlib.sha256(identifier.encode()).hexdigest()[:12] if identifier else ""
 
 
 class _Memory:
     """What earlier runs read: one JSON line per file, appended as it comes, so that a kill costs at most one line."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._known = dict(_remembered(path)) if path else {}
+    def __init__(self, path: Path | None, key: bytes) -> None:
+        self._path, self._key = path, key
+        self._version = [_MEMORY_VERSION, pseudonym("memory", key)]
+        remembered = dict(_remembered(path)) if path else {}
+        self._known = {name: found for name, found in remembered.items() if json.loads(name)[:2] == self._version}
+        self._stale = len(remembered) > len(self._known)
         self._stream = None
 
     def __enter__(self) -> Self:
         if self._path:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self._path.open("a", encoding="utf-8", buffering=1)
-            if self._stream.tell():
-                self._stream.write("\n")  # a killed run may have left half a line
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                if self._stale:  # what was read under another key or version is not left lying about
+                    kept = [json.dumps({**found, "key": name}) + "\n" for name, found in self._known.items()]
+                    write_text(self._path, "".join(kept), private=True)
+                self._stream = open(self._path, "a", encoding="utf-8", buffering=1, opener=open_private)
+                if self._stream.tell():
+                    self._stream.write("\n")  # a killed run may have left half a line
+            except OSError as error:
+                raise DataError(cannot_write(self._path, error)) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -214,9 +244,9 @@ class _Memory:
             status = path.stat()
         except OSError as error:
             return {"error": f"cannot be read ({error.strerror})"}
-        key = json.dumps([_MEMORY_VERSION, str(path), status.st_size, status.st_mtime_ns])
+        key = json.dumps([*self._version, str(path), status.st_size, status.st_mtime_ns])
         known = self._known.get(key)
-        return known if known is not None else {**read_metadata(path), "key": key}
+        return known if known is not None else {**read_metadata(path, self._key), "key": key}
 
     def keep(self, reading: Mapping[str, Any]) -> None:
         """Remember a reading that is new; from one thread only."""
@@ -225,12 +255,12 @@ class _Memory:
         try:
             self._stream.write(json.dumps(reading) + "\n")
         except OSError as error:
-            raise DataError(f"cannot write {self._path}: {error.strerror}; what is read stays: run again") from error
+            raise DataError(f"{cannot_write(Path(self._stream.name), error)}; what is read stays") from error
 
     def grouped(self, rows: Sequence[IndexRow], *, progress: bool) -> list[IndexRow]:
         """Rows with their groups of near duplicates, from memory where the very same images were compared before."""
         contents = "\n".join(sorted(row.sha256 for row in rows))
-        key = json.dumps([_MEMORY_VERSION, "copies", hashlib.sha256(contents.encode()).hexdigest()])
+        key = json.dumps([*self._version, "copies", hashlib.sha256(contents.encode()).hexdigest()])
         if key in self._known:
             groups = self._known[key]["groups"]
             return [dataclasses.replace(row, duplicate_group=groups[row.sha256]) for row in rows]

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from pocketcxr.data.rows import IndexRow
 
 
-def with_ood_images(rows: Sequence[IndexRow], folders: Sequence[Path], *, memory: Path | None = None) -> list[IndexRow]:
+def with_ood_images(
+    rows: Sequence[IndexRow], folders: Sequence[Path], *, memory: Path | None = None, key: Path | None = None
+) -> list[IndexRow]:
     """Add the images of folders to the rows of an index, without those that it holds already.
 
     Args:
         rows: of an index.
         folders: each holds a folder per kind, whose name tells it (``knee_xray``, ``photograph``), or is one.
         memory: file that keeps what was read, for the next time.
+        key: of the pseudonyms; see `build_index`.
 
     Raises:
         DataError: a folder that does not exist, or none of whose names tells a kind.
@@ -31,7 +34,7 @@ def with_ood_images(rows: Sequence[IndexRow], folders: Sequence[Path], *, memory
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"OOD images: expected a folder with a folder per kind, found no {folder}")
-        index = build_index([folder], memory=memory, progress=False)
+        index = build_index([folder], memory=memory, key=key, progress=False)
         telling = [row for row in index.rows if image_type_of(row) not in ("", "frontal")]
         if not telling:
             raise DataError(

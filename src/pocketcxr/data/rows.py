@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pocketcxr.data.tables import damaged_age, damaged_number, read_table, rounded_numbers
 from pocketcxr.errors import DataError
-from pocketcxr.files import write_csv
+from pocketcxr.files import cannot_write, write_csv
+from pocketcxr.plain_text import cell_value, one_line, path_of_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 SPLITS = ("train", "calibration", "test")
 """Names of the splits: weights are fitted on the first, choices are made on the second, figures come from the third."""
@@ -69,53 +70,61 @@ def is_frontal_xray(row: IndexRow) -> bool:
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(IndexRow))
 _INTEGERS = ("width", "height", "bytes")
+_IDENTIFIERS = ("patient_id", "study_id")
 
 
 def write_rows(rows: Iterable[IndexRow], path: Path) -> None:
-    """Write an index or split table; the file appears whole or not at all.
+    """Write an index or split table, which only its owner may read; the file appears whole or not at all.
 
     Raises:
         DataError: the folder cannot be written, or the disk is full; an older table stays as it was.
     """
     try:
-        write_csv(path, COLUMNS, (dataclasses.asdict(row).values() for row in rows))
+        write_csv(path, COLUMNS, (dataclasses.asdict(row).values() for row in rows), private=True)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}; make room or choose another place") from error
+        raise DataError(cannot_write(path, error)) from error
 
 
 def read_rows(path: Path) -> list[IndexRow]:
     """Read an index or split table; paths in it that are not absolute are taken from the table's own folder.
 
+    A table that a spreadsheet program has saved again is read too (see `tables`).
+
     Raises:
-        DataError: the file is missing, is no index, or names an image twice.
+        DataError: the file is missing, is no index, names an image twice, or identifiers in it are damaged.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            missing = {"path", "source", "finding"} - set(reader.fieldnames or ())
-            if missing:
-                raise DataError(
-                    f"{path}: expected an index with columns {', '.join(COLUMNS[:3])}…; {sorted(missing)} missing"
-                )
-            rows = [_row(record, path, number) for number, record in enumerate(reader, start=2)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read index {path}: {error}") from error
+    table = read_table(path)
+    missing = {"path", "source", "finding"} - set(table.columns)
+    if missing:
+        raise DataError(f"{path}: expected an index with columns {', '.join(COLUMNS[:3])}…; {sorted(missing)} missing")
+    table.require(*(name for name in COLUMNS if name in table.columns))
+    rows: list[IndexRow] = []
     seen: dict[str, int] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, line in table.lines:
+        row = _row(line, path, number)
         if row.path in seen:
-            raise DataError(f"{path}: lines {seen[row.path]} and {number} both name {row.path}; keep one")
+            raise DataError(f"{path}: lines {seen[row.path]} and {number} both name {one_line(row.path)}; keep one")
         seen[row.path] = number
+        rows.append(row)
+    for name in _IDENTIFIERS:
+        rounded = rounded_numbers(getattr(row, name) for row in rows)
+        if rounded:
+            raise DataError(f"{path}, column {name}: {rounded}")
     return rows
 
 
 def _row(record: dict[str, str], path: Path, number: int) -> IndexRow:
-    values: dict[str, str | int] = {name: (record.get(name) or "") for name in COLUMNS}
+    values: dict[str, str | int] = {name: cell_value(record.get(name, "")) for name in COLUMNS}
     for name in _INTEGERS:
         text = record.get(name) or "0"
-        if not text.isdigit():
+        if not (text.isdecimal() and text.isascii()):
             raise DataError(f"{path}, line {number}: expected a whole number in column {name}, found {text!r}")
         values[name] = int(text)
-    image = Path(str(values["path"]))
-    if not image.is_absolute():
-        values["path"] = str(path.parent / image)
+    values["age"] = str(values["age"]).replace(",", ".")
+    damaged = damaged_age(str(values["age"])) or next(
+        filter(None, (damaged_number(str(values[name])) for name in (*_IDENTIFIERS, "sha256"))), ""
+    )
+    if damaged:
+        raise DataError(f"{path}, line {number}: {damaged}")
+    values["path"] = path_of_text(str(path.parent / str(values["path"])))
     return IndexRow(**values)  # pyright: ignore[reportArgumentType]  # columns are the fields

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.data.rows import SPLITS, is_frontal_xray
 from pocketcxr.data.splits.leakage import IMAGE_FOLD
+from pocketcxr.plain_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,9 +27,12 @@ def describe_index(index: Index) -> str:
     repeated = [n for n in groups.values() if n > 1]
     lines += ["", f"{len(index.rows)} images, {len(index.rejected)} rejected"]
     lines += [f"{sum(repeated)} images stand in {len(repeated)} groups of near duplicates"] if repeated else []
-    lines += [*index.notes, *_without_patient(index.rows)]
+    lines += [one_line(note) for note in (*index.notes, *_without_patient(index.rows))]
     reasons = Counter((line.source, line.reason) for line in index.rejected)
-    lines += [f"rejected {n} of {source or 'no source'}: {reason}" for (source, reason), n in reasons.most_common(20)]
+    lines += [
+        f"rejected {n} of {one_line(source) or 'no source'}: {one_line(reason)}"
+        for (source, reason), n in reasons.most_common(20)
+    ]
     hidden = len(reasons) - 20
     return "\n".join([*lines, f"… and {hidden} other reasons"] if hidden > 0 else lines)
 
@@ -85,7 +89,8 @@ def _contradictions(rows: Sequence[IndexRow]) -> list[str]:
             groups[row.duplicate_group].append(row)
     mixed = [group for group in groups.values() if len({row.label for row in group}) > 1]
     return [
-        "near duplicates with different classes: " + ", ".join(f"{row.path} ({row.label})" for row in group[:3])
+        "near duplicates with different classes: "
+        + ", ".join(f"{one_line(row.path)} ({row.label})" for row in group[:3])
         for group in mixed
     ]
 
@@ -105,7 +110,7 @@ def _without_patient(rows: Iterable[IndexRow]) -> list[str]:
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     """Columns aligned by blanks, numbers to the right."""
-    lines = [list(head), *map(list, body)]
+    lines = [[one_line(cell) for cell in line] for line in (head, *body)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     numeric = [all(line[i].isdigit() for line in lines[1:]) for i in range(len(head))]
     return [

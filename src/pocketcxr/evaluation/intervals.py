@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from pocketcxr.data.rows import IndexRow
 
 LEVEL = 0.95
+FEWEST_PATIENTS = 5
+"""With fewer, resamples hold the same few again and again, and an interval says nothing (0.000 to 0.000 for two)."""
+
+MOST_SKIPPED = 0.05
+"""Share of resamples that may lack a class: it is reached with three patients of the rarest class."""
+
 _CELLS = 1_000_000  # weights held at once: 8 MB, stays in cache and bounds memory for any number of images
 
 # A resample holds some images several times, which alone looks like miscalibration: replicates of these lie too high by
@@ -121,15 +127,16 @@ def interval(name: str, value: float, replicates: NDArray[np.float64], *, patien
         name: of the figure; calibration errors are corrected for the excess of their replicates.
         value: on the images themselves.
         replicates: [resamples], NaN where it does not exist.
-        patients: number of clusters; with one, nothing can be resampled.
+        patients: number of clusters; see `FEWEST_PATIENTS`.
     """
     exist = replicates[np.isfinite(replicates)]
     skipped = len(replicates) - len(exist)
     if math.isnan(value):
         return not_measurable("not defined on these images")
-    if patients < 2:  # noqa: PLR2004
-        return Estimate(value, why="no interval: one patient only", skipped=skipped)
-    if len(exist) * 2 < len(replicates) or len(exist) == 0:
+    if patients < FEWEST_PATIENTS:
+        found = "one patient only" if patients == 1 else f"{patients} patients are too few"
+        return Estimate(value, why=f"no interval: {found}", skipped=skipped)
+    if skipped > MOST_SKIPPED * len(replicates) or len(exist) == 0:
         return Estimate(
             value,
             why=f"no interval: a class was missing from {skipped} of {len(replicates)} resamples",

@@ -24,6 +24,9 @@ _FOREIGN = (
     (b"<", "a web page or XML"),
 )
 
+_FOREIGN_PICTURES = (b"GIF8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ", b"\x00\x00\x00\x0cJXL ")
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1", b"avif", b"avis"})
+
 _BMP_FILE_HEADER = 14  # bytes before the size of the second header
 _DICOM_MAGIC_AT = 128
 
@@ -73,6 +76,11 @@ def _plausible_element(data: bytes, order: str) -> bool:
         return False
     next_group, next_element = struct.unpack_from(f"{order}HH", data, header + length)
     return next_group == group and next_element > element
+
+
+def is_foreign_picture(data: bytes) -> bool:
+    """Whether the bytes begin a picture of a format that is not read."""
+    return data.startswith(_FOREIGN_PICTURES) or (data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS)
 
 
 def foreign_format(data: bytes) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pocketcxr.imaging.header_terms import quoted_term
 from pocketcxr.imaging.radiograph import to_unit
 
 if TYPE_CHECKING:
@@ -173,7 +174,8 @@ def _modality_reasons(metadata: ImageMetadata) -> tuple[Reason, ...]:
     return (
         Reason(
             "modality",
-            f"the DICOM header says modality {_quoted(metadata.modality)}; only radiographs (CR, DX, RG) are scored",
+            f"the DICOM header says modality {quoted_term(metadata.modality)}; "
+            "only radiographs (CR, DX, RG) are scored",
         ),
     )
 
@@ -188,12 +190,12 @@ def _body_part_reasons(metadata: ImageMetadata) -> tuple[Reason, ...]:
         reasons.append(
             Reason(
                 "body-part",
-                f"the DICOM header says body part {_quoted(metadata.body_part)}; only chest radiographs are scored",
+                f"the DICOM header says body part {quoted_term(metadata.body_part)}; only chest radiographs are scored",
             )
         )
     elif words & _LATERAL_WORDS:
         reasons.append(
-            Reason("view", f"the DICOM header says {_quoted(metadata.body_part)}; only frontal views are scored")
+            Reason("view", f"the DICOM header says {quoted_term(metadata.body_part)}; only frontal views are scored")
         )
     return tuple(reasons)
 
@@ -207,7 +209,7 @@ def _view_reasons(metadata: ImageMetadata) -> tuple[Reason, ...]:
         return ()
     return (
         Reason(
-            "view", f"the DICOM header says view {_quoted(metadata.view)}; only frontal views (PA or AP) are scored"
+            "view", f"the DICOM header says view {quoted_term(metadata.view)}; only frontal views (PA or AP) are scored"
         ),
     )
 
@@ -235,8 +237,3 @@ def _words(text: str) -> set[str]:
     """Upper-case words without accents, digits left out: ``"2- TÒRAX"`` is ``{"TORAX"}``."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().upper()
     return set(re.findall(r"[A-Z]+", plain))
-
-
-def _quoted(text: str) -> str:
-    """A header's code for a message; free text, which might name a person, is cut to a code's length (PS3.5: 16)."""
-    return repr(text[:16])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import InputError, UnreadableImageError
-from pocketcxr.imaging.file_type import looks_like_dicom, raster_format
+from pocketcxr.imaging.folders import PassedOver, is_image, walk
 from pocketcxr.imaging.input_checks import Reason
-from pocketcxr.inference.inputs import printable
 from pocketcxr.inference.prediction import ERROR, Prediction
+from pocketcxr.plain_text import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -21,16 +21,10 @@ if TYPE_CHECKING:
     from pocketcxr.imaging.reading import Radiograph
     from pocketcxr.inference.predictor import Predictor
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp"})
-"""In a folder, files of these names are always tried; others only where their first bytes are those of an image."""
-
 FEW = 8
 """Up to so many files are scored by this process itself: others would not be ready before it is done."""
 
-SORTED_AT_ONCE = 20_000
-"""Entries of one folder that are sorted together; 20,000 take about 15 MB."""
-
-_HEAD_BYTES = 512  # enough for DICM after its preamble of 128, or for the first two elements of a bare data set
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,24 +78,30 @@ def predict_files(
     yield from predict_in_processes(itertools.chain(first, files), options, workers=workers)
 
 
-def find_images(paths: Iterable[Path]) -> Iterator[Path]:
+def find_images(paths: Iterable[Path], *, told: bool = True) -> Iterator[Path]:
     """Yield named files as they are, and the images in named folders recursively, in natural order (2 before 10).
 
-    In folders, hidden entries and files that are no image are passed over, and links to folders are not followed.
-    Of a folder with very many entries, portions of `SORTED_AT_ONCE` are sorted, in the order in which the system lists
-    them, so that a million names are never held at once. A folder that cannot be listed or holds no image is yielded
-    itself, so that it gives an error record and not silence.
+    What counts as an image, and which links are followed, says `pocketcxr.imaging.folders`. Entries that are no images
+    are passed over, and counted in one line of the log at the end where `told`. A folder that cannot be listed or holds
+    no image is yielded itself, so that it gives an error record and not silence.
     """
+    passed_over = PassedOver()
     for path in paths:
         if not path.is_dir():
             yield path
             continue
         found = False
-        for image in _walk(path):
-            found = True
-            yield image
+        for entry in walk(path):
+            if not entry.why or (entry.unread and not entry.path.is_symlink()):
+                found = True
+                yield entry.path
+            else:
+                passed_over.add(entry)
         if not found:
             yield path
+    line = passed_over.line()
+    if told and line:
+        _LOGGER.warning("%s", line)
 
 
 def named_once(paths: Iterable[Path]) -> list[Path]:
@@ -111,51 +111,16 @@ def named_once(paths: Iterable[Path]) -> list[Path]:
     seen: set[Path] = set()
     kept: list[Path] = []
     for path, place in named:
-        found = folders.intersection(place.parents) and (place in folders or place.suffix.lower() in IMAGE_SUFFIXES)
+        found = folders.intersection(place.parents) and (place in folders or is_image(place))
         if place not in seen and not found:
             kept.append(path)
         seen.add(place)
     return kept
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as listing:
-            visible = (entry for entry in listing if not entry.name.startswith("."))
-            while entries := sorted(itertools.islice(visible, SORTED_AT_ONCE), key=_natural):
-                for entry in entries:
-                    yield from _pictures_of(folder, entry)
-    except OSError:
-        yield folder
-
-
-def _pictures_of(folder: Path, entry: os.DirEntry[str]) -> Iterator[Path]:
-    path = folder / entry.name
-    if entry.is_dir(follow_symlinks=False):
-        yield from _walk(path)
-    elif entry.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or _begins_like_a_picture(path)):
-        yield path
-
-
-def _natural(entry: os.DirEntry[str]) -> list[tuple[int, int, str]]:
-    """Sort key: runs of digits by their number, the rest without regard to case, ties by the exact name."""
-    parts = re.split(r"([0-9]+)", entry.name)
-    key = [(1, int(part), "") if part.isdigit() else (0, 0, part.lower()) for part in parts]
-    return [*key, (0, 0, entry.name)]
-
-
-def _begins_like_a_picture(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError:
-        return False
-    return bool(raster_format(head)) or looks_like_dicom(head)
-
-
 def score(predictor: Predictor, path: Path) -> Predictions:
     """Score one file; one that cannot be read gives the decision ``error`` with the reason."""
-    name = printable(path)
+    name = path_text(path)
     try:
         if path.is_dir():
             raise UnreadableImageError(
@@ -164,5 +129,5 @@ def score(predictor: Predictor, path: Path) -> Predictions:
             )
         return Predictions(*predictor.read_and_predict(path, name))
     except InputError as error:
-        reason = Reason(error.category, str(error))
+        reason = Reason(error.category, path_text(str(error)))
     return Predictions(Prediction(name, ERROR, {}, None, (reason,), predictor.bundle.identity), None)

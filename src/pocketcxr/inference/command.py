@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.bundle.verified import read_verified
 from pocketcxr.errors import ConfigError
+from pocketcxr.files import check_output
 from pocketcxr.inference.batch import find_images, named_once, predict_files
-from pocketcxr.inference.inputs import printable
 from pocketcxr.inference.prediction import ERROR
 from pocketcxr.inference.writers.formats import FORMATS, writer_for
+from pocketcxr.plain_text import one_line, path_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -85,7 +86,9 @@ def run_predict(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers: expected at least 1, found {workers}")
     if heatmaps is not None:
-        _make_folder(heatmaps)  # before the first image is scored, not after
+        check_output(heatmaps, folder=True)  # before the first image is scored, not after
+    if output is not None:
+        check_output(output, folder=False)
     scoring = _Scoring(read_verified(bundle), exact, heatmaps, workers, threads)
     if output is not None:
         return _into_file(paths, output, output_format, scoring)
@@ -116,7 +119,7 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
         writer = writer_for("csv" if output_format == "csv" else "jsonl", stream, labels)
         if stream.tell() == 0:
             writer.begin()
-        missing = (path for path in find_images(paths) if printable(path) not in finished)
+        missing = (path for path in find_images(paths) if path_text(path) not in finished)
         with closing(_predictions(missing, scoring)) as predictions:
             for prediction in _with_progress(predictions, paths, log=True, already=len(finished)):
                 writer.write(prediction)
@@ -158,15 +161,8 @@ def _predictions(files: Iterator[Path], scoring: _Scoring) -> Generator[Predicti
 def _failed(prediction: Prediction) -> bool:
     if prediction.decision != ERROR:
         return False
-    _LOGGER.error("%s", prediction.reasons[0].words)
+    _LOGGER.error("%s", one_line(prediction.reasons[0].words))
     return True
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make the folder for heatmaps {folder}: {error.strerror}; name another") from error
 
 
 def _with_progress(
@@ -178,7 +174,7 @@ def _with_progress(
         return
     from pocketcxr.inference.writers.progress import Progress
 
-    progress = Progress(lambda: sum(1 for _ in find_images(paths)), already=already)
+    progress = Progress(lambda: sum(1 for _ in find_images(paths, told=False)), already=already)
     for prediction in predictions:
         if not log or prediction.decision == ERROR:  # what is written about it goes to the same screen
             progress.clear()

@@ -6,17 +6,19 @@ import os
 import sys
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
 from pocketcxr.errors import InputError, UnreadableImageError, UnusableImageError
+from pocketcxr.files import named_path
 from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph, check_pixel_count
 from pocketcxr.imaging.reading import read_image, read_image_bytes, read_reduced
+from pocketcxr.plain_text import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import BinaryIO
 
     from numpy.typing import NDArray
@@ -40,6 +42,7 @@ def source_of(image: ImageInput) -> Source:
     """Recognise an image by its type; a file is not read yet.
 
     Raises:
+        ConfigError: an empty path.
         InputError: an object of another type, or a file that was opened as text.
         UnreadableImageError: a data set that cannot be written as DICOM.
         UnusableImageError: an array of another shape, type or range.
@@ -47,8 +50,8 @@ def source_of(image: ImageInput) -> Source:
     if isinstance(image, Radiograph):
         return _held(image, "radiograph")
     if isinstance(image, (str, os.PathLike)):
-        path = Path(os.fsdecode(image))
-        return Source(printable(path), lambda side: read_path(path, side))
+        path = named_path(os.fsdecode(image))
+        return Source(path_text(path), lambda side: read_path(path, side))
     if isinstance(image, (bytes, bytearray, memoryview)):
         return _bytes(bytes(image), "bytes")
     if isinstance(image, np.ndarray):
@@ -67,11 +70,6 @@ def source_of(image: ImageInput) -> Source:
 def read_path(path: Path, side: int | None) -> Radiograph:
     """Read a file, reduced to `side` pixels where it is given."""
     return read_image(path) if side is None else read_reduced(path, side=side)
-
-
-def printable(path: Path) -> str:
-    """Return a path as text that any file can hold: bytes that are no UTF-8 are written as backslash escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _held(radiograph: Radiograph, name: str) -> Source:

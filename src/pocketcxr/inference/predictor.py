@@ -92,12 +92,13 @@ class Predictor:
         Raises:
             ConfigError: something else than paths, or less than one process.
         """
+        from pocketcxr.files import named_path
         from pocketcxr.inference.batch import find_images, predict_files, score
         from pocketcxr.inference.inputs import read_path
 
         given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
         try:
-            files = [Path(path) for path in given]
+            files = [named_path(path) for path in given]
         except TypeError as error:
             raise ConfigError(f"paths: expected a file, a folder or several of them, found {error}") from error
         if workers is not None and workers < 1:

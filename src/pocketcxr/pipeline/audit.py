@@ -32,7 +32,7 @@ from pocketcxr.data.boxes import on_square, read_boxes
 from pocketcxr.data.image_types import input_filter_splits
 from pocketcxr.data.ood_images import with_ood_images
 from pocketcxr.data.rows import read_rows
-from pocketcxr.errors import ConfigError, require_extra
+from pocketcxr.errors import ConfigError
 from pocketcxr.files import write_json
 from pocketcxr.pipeline.documents import write_documents
 from pocketcxr.pipeline.load_audited import (
@@ -124,8 +124,6 @@ def run_audit(
     limits = load_criteria(criteria)
     other = "" if model is None else slug(model_name(model))
     found = find_target(target, bundle=bundle, run=run, out=out, other=other, progress=progress)
-    if found.run is not None and model is None:
-        require_extra("evaluate", "huggingface_hub")  # for its model card
     chosen, rows = label_table(read_rows(found.table), task, found.run)
     _LOGGER.info("audit of %s: task %s, report in %s", found.table, chosen.name, found.out)
     loaded = None

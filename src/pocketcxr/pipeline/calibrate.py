@@ -18,7 +18,7 @@ from pocketcxr.evaluation.intervals import LEVEL, clusters
 from pocketcxr.evaluation.local_gain import FOLDS, Gain, cross_validated_gain
 from pocketcxr.evaluation.model_result import Calibration, calibrate
 from pocketcxr.export.export import write_golden_vectors
-from pocketcxr.files import write_bytes, write_json
+from pocketcxr.files import check_output, write_bytes, write_json
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.pipeline.local_images import bundle_task, check_enough, local_rows, score_local
 from pocketcxr.report.formatting import MISSING, with_interval
@@ -91,6 +91,7 @@ def run_calibrate(
         DataError: too few images or patients, one class only, or labels that are not the bundle's.
         BundleError: the bundle is missing or damaged.
     """
+    check_output(out, folder=False)
     loaded = load_bundle(bundle)
     manifest = loaded.manifest
     _check(loaded, out=out, site=site)

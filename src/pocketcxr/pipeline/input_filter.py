@@ -13,9 +13,10 @@ from tqdm import tqdm
 from pocketcxr.data.dataset import evenly
 from pocketcxr.data.image_types import image_type_of, input_filter_groups, input_filter_splits
 from pocketcxr.data.ood_images import with_ood_images
+from pocketcxr.data.pseudonyms import KEY_FILE
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import PocketCxrError
-from pocketcxr.files import write_json
+from pocketcxr.files import named_path, write_json
 from pocketcxr.former_names import with_former_names
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
@@ -44,8 +45,10 @@ def input_filter_stage(run: Run) -> Path | None:
     """
     path = run.input_filter
     path.parent.mkdir(parents=True, exist_ok=True)
-    folders = [Path(folder) for folder in run.experiment.input_filter.ood]
-    rows = with_ood_images(read_rows(run.splits), folders, memory=path.with_name("memory.jsonl"))
+    folders = [named_path(folder) for folder in run.experiment.input_filter.ood]
+    rows = with_ood_images(
+        read_rows(run.splits), folders, memory=path.with_name("memory.jsonl"), key=run.folder / KEY_FILE
+    )
     size, config = run.experiment.data.image_size, run.experiment.input_filter
     settings = with_former_names(dataclasses.asdict(config))  # filters of earlier versions keep their key
     content = sorted((row.sha256, row.split) for row in rows)

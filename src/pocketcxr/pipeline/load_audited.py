@@ -12,6 +12,7 @@ from pocketcxr.audit.model.audited_model import from_probabilities
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.splits.assign import label_rows
 from pocketcxr.errors import ConfigError, DataError, require_extra
+from pocketcxr.files import check_output
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.labels import TASKS, load_task
@@ -93,11 +94,14 @@ def find_target(
         own = found.bundle if found.bundle.is_file() else None
         if bundle is not None and bundle != own:
             other = bundle.parent.name
-        return AuditTarget(found.splits, out or target / (f"audit-{other}" if other else "audit"), found, bundle or own)
+        out = out or target / (f"audit-{other}" if other else "audit")
+        check_output(out, folder=True)
+        return AuditTarget(found.splits, out, found, bundle or own)
     owner = _run_of(run, progress=progress) if run else None
     own = owner.bundle if owner and owner.bundle.is_file() else None
     name = target.stem if target.is_file() else target.resolve().name
     out = out or target.absolute().parent / f"{name}-audit"
+    check_output(out, folder=True)
     table = out / "index.csv" if target.is_dir() else target
     if target.is_dir():
         index_sources([target], table, progress=progress)

@@ -13,6 +13,7 @@ from pocketcxr.data.rows import read_rows
 from pocketcxr.data.splits.assign import label_rows
 from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.evaluation.scoring import calibration_positions, score
+from pocketcxr.files import check_output
 from pocketcxr.inference.foreign import description_path, load_foreign_model
 from pocketcxr.inference.session import Bundle, load_bundle
 from pocketcxr.labels import TASKS, load_task
@@ -126,6 +127,7 @@ def evaluate_classifiers(
         ConfigError: no table, or models of other classes than the task.
         DataError: no labelled test image, or a model whose output has another shape.
     """
+    check_output(folder, folder=True)
     run = (folder / "experiment.json").is_file()
     table = splits or folder / "splits.csv"
     if not table.is_file():

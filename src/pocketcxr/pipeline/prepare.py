@@ -15,7 +15,7 @@ from pocketcxr.data.splits.assign import FRACTIONS, LEVELS, assign_folds, assign
 from pocketcxr.data.splits.reuse import reuse_splits
 from pocketcxr.data.summary import describe, describe_index
 from pocketcxr.errors import ConfigError
-from pocketcxr.files import write_csv, write_json
+from pocketcxr.files import check_output, write_csv, write_json
 from pocketcxr.labels import load_task
 
 if TYPE_CHECKING:
@@ -38,9 +38,19 @@ def index_sources(
     columns: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
     patients: Path | None = None,
+    key: Path | None = None,
     progress: bool = True,
 ) -> None:
-    """Index data sets into `output`, and list what was left out beside it (``NAME.rejected.csv``)."""
+    """Index data sets into `output`, and list what was left out beside it (``NAME.rejected.csv``).
+
+    Patients and studies of DICOM headers get pseudonyms under `key`, by default the file ``pseudonyms.key`` beside
+    `output`, which is made where it is missing. Only their owner may read the files.
+
+    Raises:
+        ConfigError: `output` cannot be written.
+        DataError: see `build_index`.
+    """
+    check_output(output, folder=False)
     index = build_index(
         sources,
         layout=layout,
@@ -48,11 +58,12 @@ def index_sources(
         finding_aliases=aliases or {},
         patients=patients,
         memory=output.with_suffix(".memory.jsonl"),
+        key=key,
         progress=progress,
     )
     write_rows(index.rows, output)
     left_out = output.with_suffix(".rejected.csv")
-    write_csv(left_out, ("path", "source", "reason"), map(dataclasses.astuple, index.rejected))
+    write_csv(left_out, ("path", "source", "reason"), map(dataclasses.astuple, index.rejected), private=True)
     _LOGGER.info("%s\nindex: %s; left out, with reasons: %s", describe_index(index), output, left_out)
 
 
@@ -78,6 +89,7 @@ def split_index(
     """
     if like is not None and (tuple(fractions), seed, folds, level) != (FRACTIONS, 0, 0, LEVELS[0]):
         raise ConfigError(f"--as takes every side from {like}: leave out --fractions, --seed, --folds and --level")
+    check_output(output, folder=False)
     rows, counted = read_table(index, adults_only=adults_only)
     if like is not None:
         done = reuse_splits(rows, task, read_rows(like), name=str(like))

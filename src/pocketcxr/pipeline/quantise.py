@@ -22,7 +22,7 @@ from pocketcxr.export.int8.candidate import Limits, compared, misses
 from pocketcxr.export.int8.chart import plot, table
 from pocketcxr.export.int8.core import session
 from pocketcxr.export.int8.search import golden_tolerance, refitted_manifest, search
-from pocketcxr.files import write_json
+from pocketcxr.files import check_output, write_json
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.pipeline.evaluate import test_figures
 from pocketcxr.pipeline.prepare import prepare
@@ -89,6 +89,8 @@ def run_quantise(
     source, folder = _found(target, run)
     if out.resolve() == source.resolve():
         raise ConfigError(f"-o {out} is the float bundle itself: choose another name")
+    check_output(out, folder=False)
+    check_output(record or folder / RECORD, folder=False)
     data = read_bundle(source)
     verify(data, str(source))
     manifest = read_manifest(data, str(source))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import ConfigError
-from pocketcxr.files import write_json
+from pocketcxr.files import check_output, write_json
+from pocketcxr.plain_text import PlainFormatter
 from pocketcxr.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def open_run(folder: Path, experiment: Experiment, *, progress: bool = True, rec
     Raises:
         ConfigError: the folder holds a run on other data settings; its splits would silently be the wrong ones.
     """
+    check_output(folder, folder=True)
     saved = folder / "experiment.json"
     if saved.is_file() and ((folder / "splits.csv").is_file() or (folder / "folds.csv").is_file()):
         before = json.loads(saved.read_text(encoding="utf-8")).get("data", {})
@@ -72,7 +74,7 @@ def notes(run: Run) -> tuple[str, ...]:
 def log_to(run: Run) -> Iterator[None]:
     """Keep what is said during a run in ``run.log``, with the time of each line."""
     handler = logging.FileHandler(run.folder / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(PlainFormatter("%(asctime)s %(message)s"))
     _LOGGER.addHandler(handler)
     try:
         yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.errors import CheckpointError, ConfigError
 from pocketcxr.export.storages import BYTES
-from pocketcxr.files import copy_file
+from pocketcxr.files import check_output, copy_file
 from pocketcxr.models.checkpoints import checkpoint_sha256
 from pocketcxr.pipeline.evaluate import evaluate_run, export_run
 from pocketcxr.pipeline.input_filter import input_filter_stage
@@ -62,6 +62,8 @@ def run_cache_views(
         progress: show progress bars on stderr.
     """
     check_experiment(experiment)
+    if save is not None:
+        check_output(save, folder=False)
     with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
         views = views_stage(run, dataset)
         if save is None:

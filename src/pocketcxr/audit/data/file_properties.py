@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pocketcxr.data.adapters.file_listing import is_dicom
 from pocketcxr.data.parallel import ordered_map
+from pocketcxr.imaging.folders import is_dicom
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

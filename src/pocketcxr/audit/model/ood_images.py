@@ -8,6 +8,7 @@ import numpy as np
 
 from pocketcxr.data.image_types import image_type_of
 from pocketcxr.errors import DataError, PocketCxrError
+from pocketcxr.imaging.folders import walk
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.data.rows import IndexRow
-
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
 
 
 def load_ood(
@@ -34,8 +33,8 @@ def load_ood(
     """Read out-of-distribution images as the model sees them.
 
     Args:
-        folders: each with one folder per kind (``knee_xray``, ``photograph``); a folder that holds images itself is a
-            kind of its own name.
+        folders: each with one folder per kind (``knee_xray``, ``photograph``), in which images lie at any depth; a
+            folder that holds images itself is a kind of its own name.
         rows: of an index; those whose modality and view say that they must be refused, under their kind (``lateral``).
         size: side in pixels of the model's input.
         aspect: as the model wants it, see `imaging.resize`.
@@ -53,10 +52,10 @@ def load_ood(
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"out-of-distribution images: expected a folder with a folder per kind, found no {folder}")
-        for kind in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
-            found = sorted(path for path in kind.iterdir() if path.suffix.lower() in _SUFFIXES)
-            if found:
-                paths.setdefault(kind.name, []).extend(found)
+        for entry in walk(folder):
+            if not entry.why:
+                kind = entry.path.relative_to(folder).parts[:-1] or (folder.resolve().name,)
+                paths.setdefault(kind[0], []).append(entry.path)
     for row in rows:
         kind = image_type_of(row)
         if kind not in ("", "frontal"):

@@ -1,27 +1,19 @@
-"""File listing: what every dataset adapter returns, and how folders are walked and tables read."""
+"""File listing: what every dataset adapter returns, and how folders are walked."""
 
 from __future__ import annotations
 
-import csv
-import os
+from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pocketcxr.errors import DataError
+from pocketcxr.imaging.folders import PassedOver, is_hidden, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from pocketcxr.data.rows import IndexRow
-
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom", ".dic", ".ima"}
-)
-"""Names that claim to be an image; a file without any suffix counts where its bytes say DICOM."""
-
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
 
 
 @dataclass(frozen=True)
@@ -55,83 +47,48 @@ class LayoutOptions:
     source: str = ""
 
 
-def walk_images(root: Path) -> tuple[list[Path], list[Rejected]]:
-    """List the images below a folder in a fixed order, by name; hidden folders and files are left out.
+def walk_images(root: Path) -> tuple[list[Path], list[Rejected], tuple[str, ...]]:
+    """List the images below a folder in a fixed order, by name.
 
     Returns:
-        The images, and the folders that could not be opened, with the reason.
+        The images; the folders that were not read, with the reason; and, as notes for a `Listing`, a line that counts
+        what is no image.
     """
-    rejected: list[Rejected] = []
-
-    def denied(error: OSError) -> None:
-        rejected.append(Rejected(str(error.filename), "", f"folder cannot be opened ({error.strerror}); check access"))
-
     images: list[Path] = []
-    for folder, names, files in os.walk(root, onerror=denied):
-        names[:] = sorted(name for name in names if not _hidden(name))
-        images += [path for path in (Path(folder) / name for name in sorted(files)) if is_image_name(path)]
-    return images, rejected
+    rejected: list[Rejected] = []
+    passed_over = PassedOver()
+    for entry in walk(root):
+        if not entry.why:
+            images.append(entry.path)
+        elif entry.unread:
+            rejected.append(Rejected(str(entry.path), "", entry.why))
+        else:
+            passed_over.add(entry)
+    return images, rejected, tuple(filter(None, (passed_over.line(),)))
 
 
-def is_image_name(path: Path) -> bool:
-    """Whether a file claims to be an image, by its suffix or, without one, by DICOM's magic bytes."""
-    if _hidden(path.name):
-        return False
-    return path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and is_dicom(path))
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its suffix, or by the ``DICM`` after its 128-byte preamble (DICOM PS3.10, 7.1)."""
-    if path.suffix.lower() in DICOM_SUFFIXES:
-        return True
-    if path.suffix:
-        return False
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+def by_key(
+    images: Iterable[Path], key: Callable[[Path], str], source: str, rejected: list[Rejected]
+) -> dict[str, Path]:
+    """Images by what a set's table calls them; of several with one name none can be told, so all are rejected."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in images:
+        found[key(path)].append(path)
+    for same in found.values():
+        if len(same) > 1:
+            reason = f"{len(same)} files of this set have this name; its table does not say which it means"
+            rejected += [Rejected(str(path), source, reason) for path in same]
+    return {name: same[0] for name, same in found.items() if len(same) == 1}
 
 
 def subfolders(root: Path) -> list[Path]:
     """Visible folders directly below, in a fixed order; none where the folder cannot be opened."""
     try:
-        return sorted(path for path in root.iterdir() if path.is_dir() and not _hidden(path.name))
+        return sorted(path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
     except OSError:
         return []
-
-
-def read_table(path: Path, *required: str, delimiter: str = ",") -> list[dict[str, str]]:
-    """Read a set's own table; every value is a string without outer blanks.
-
-    Raises:
-        DataError: unreadable, or a column is missing.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, delimiter=delimiter)
-            columns = list(reader.fieldnames or ())
-            missing = [column for column in required if column not in columns]
-            if missing:
-                raise DataError(f"{path}: expected the columns {list(required)}, {missing} missing; found {columns}")
-            return [{key: (value or "").strip() for key, value in line.items() if key} for line in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read table {path}: {error}") from error
-
-
-def table_columns(path: Path) -> tuple[str, ...]:
-    """Column names of a CSV; empty where there is no such table."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            return tuple(next(csv.reader(stream), ()))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return ()
 
 
 def prefixed(source: str, number: str) -> str:
     """An identifier with its source in front, so that equal numbers of two sets stay two; empty stays empty."""
     return f"{source}:{number}" if number else ""
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))

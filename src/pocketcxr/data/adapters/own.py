@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -10,20 +11,19 @@ from pocketcxr.data.adapters.file_listing import (
     LayoutOptions,
     Listing,
     Rejected,
-    is_dicom,
-    is_image_name,
     prefixed,
-    read_table,
-    table_columns,
     walk_images,
 )
+from pocketcxr.data.adapters.named_files import NamedFiles
 from pocketcxr.data.findings import UNLABELLED, finding_of, unknown_finding
 from pocketcxr.data.image_types import modality_and_view_of_folder
 from pocketcxr.data.rows import SPLITS, IndexRow
+from pocketcxr.data.tables import Table, damaged_age, damaged_number, read_table, rounded_numbers, table_columns
 from pocketcxr.errors import DataError
+from pocketcxr.imaging.folders import is_dicom, is_hidden, is_image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 TABLE_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -45,6 +45,8 @@ TABLE_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 TABLE_NAMES = ("images.csv", "labels.csv", "table.csv", "phantom.csv")
 """Names under which ``auto`` takes a CSV in a folder for the table of the images beside it."""
+
+_IDENTIFIERS = ("patient_id", "study_id")
 
 _SPLIT_NAMES = MappingProxyType({"": "", "val": "calibration", "valid": "calibration", "validation": "calibration"})
 
@@ -73,7 +75,7 @@ def list_class_folders(root: Path, options: LayoutOptions, *, below: str = "") -
 
     `below`: only images in folders of this name count, the rest are masks.
     """
-    images, rejected = walk_images(root)
+    images, rejected, notes = walk_images(root)
     found = {path: class_of_folder(path, root, options.aliases) for path in images}
     inside = any(finding is not None for finding, _ in found.values())
     whole = None if inside else finding_of(root.resolve().name, options.aliases)
@@ -91,8 +93,8 @@ def list_class_folders(root: Path, options: LayoutOptions, *, below: str = "") -
             rejected.append(Rejected(str(path), source, reason))
         else:
             rows.append(IndexRow(str(path), source, finding or UNLABELLED))
-    notes = (f"{supplements} files outside folders named {below} (masks) left out",) if supplements else ()
-    return Listing(tuple(rows), tuple(rejected), notes)
+    masks = (f"{supplements} files outside folders named {below} (masks) left out",) if supplements else ()
+    return Listing(tuple(rows), tuple(rejected), (*masks, *notes))
 
 
 def _around(path: Path, root: Path) -> tuple[str, ...]:
@@ -104,8 +106,8 @@ def list_loose(root: Path, options: LayoutOptions) -> Listing:
     """Images that lie directly in a folder beside whole sets: they belong to none, and are rejected by name."""
     source = options.source or root.resolve().name
     reason = "it lies beside whole data sets and belongs to none"
-    loose = [path for path in sorted(root.iterdir()) if path.is_file() and is_image_name(path)]
-    return Listing((), tuple(Rejected(str(path), source, reason) for path in loose))
+    files = [path for path in sorted(root.iterdir()) if not path.is_dir() and not is_hidden(path.name)]
+    return Listing((), tuple(Rejected(str(path), source, reason) for path in files if is_image(path)))
 
 
 def list_dicom(root: Path, options: LayoutOptions) -> Listing:
@@ -113,51 +115,74 @@ def list_dicom(root: Path, options: LayoutOptions) -> Listing:
     listing = list_class_folders(root, options)
     rows = tuple(row for row in listing.rows if is_dicom(Path(row.path)))
     others = [Rejected(row.path, row.source, "not a DICOM file") for row in set(listing.rows).difference(rows)]
-    return Listing(rows, (*listing.rejected, *others))
+    return Listing(rows, (*listing.rejected, *others), listing.notes)
 
 
 def list_unlabelled(root: Path, options: LayoutOptions) -> Listing:
     """Every image below a folder, without labels: material for distillation, never for a figure."""
-    images, rejected = walk_images(root)
+    images, rejected, notes = walk_images(root)
     source = options.source or root.resolve().name
-    return Listing(tuple(IndexRow(str(path), source, UNLABELLED) for path in images), tuple(rejected))
+    return Listing(tuple(IndexRow(str(path), source, UNLABELLED) for path in images), tuple(rejected), notes)
 
 
-def list_table(table: Path, options: LayoutOptions) -> Listing:
-    """A CSV of the user; relative paths start at the table's folder.
+def list_table(place: Path, options: LayoutOptions) -> Listing:
+    """A table of the user; relative paths start at its folder.
+
+    Args:
+        place: the table, or a folder that holds it under one of `TABLE_NAMES`; images of a folder that its table does
+            not name are rejected.
+        options: columns and aliases of the user.
 
     Raises:
-        DataError: the table cannot be read, or has no column for the path or the finding.
+        DataError: the table cannot be read, has no column for the path or the finding, or a column of identifiers was
+            damaged by a spreadsheet program.
     """
-    if table.is_dir():
-        table = find_table(table) or table / TABLE_NAMES[0]
+    path = (find_table(place) or place / TABLE_NAMES[0]) if place.is_dir() else place
+    table = read_table(path)
     columns = _columns(table, options)
+    files = NamedFiles()
     rows: list[IndexRow] = []
     rejected: list[Rejected] = []
     lines: dict[str, tuple[int, IndexRow]] = {}
     contradicted: set[str] = set()
-    for number, line in enumerate(read_table(table), start=2):
-        values = {name: line.get(column, "") for name, column in columns.items()}
-        source = values.get("source") or options.source or table.resolve().parent.name
-        row, reason = _table_row(values, table, source, options)
+    for number, line in table.lines:
+        values = {name: line[column] for name, column in columns.items()}
+        source = values.get("source") or options.source or path.resolve().parent.name
+        row, reason = _table_row(values, table, source, options, files)
         if reason:
-            rejected.append(Rejected(row.path, source, f"{table.name} line {number}: {reason}"))
+            rejected.append(Rejected(row.path, source, f"{path.name} line {number}: {reason}"))
         elif row.path not in lines:
             lines[row.path] = (number, row)
             rows.append(row)
         elif lines[row.path][1] == row:
-            rejected.append(Rejected(row.path, source, f"{table.name} line {number} repeats line {lines[row.path][0]}"))
+            rejected.append(Rejected(row.path, source, f"{path.name} line {number} repeats line {lines[row.path][0]}"))
         else:
             contradicted.add(row.path)
-            reason = f"{table.name} lines {lines[row.path][0]} and {number} contradict each other; keep the true one"
+            reason = f"{path.name} lines {lines[row.path][0]} and {number} contradict each other; keep the true one"
             rejected.append(Rejected(row.path, source, reason))
-    return Listing(tuple(row for row in rows if row.path not in contradicted), tuple(rejected))
+    unnamed, notes = _unnamed(place, path, {*lines, *(line.path for line in rejected)}, options)
+    return Listing(tuple(row for row in rows if row.path not in contradicted), (*rejected, *unnamed), notes)
 
 
-def _table_row(values: dict[str, str], table: Path, source: str, options: LayoutOptions) -> tuple[IndexRow, str]:
+def _unnamed(
+    place: Path, table: Path, named: Collection[str], options: LayoutOptions
+) -> tuple[list[Rejected], tuple[str, ...]]:
+    """Images of a folder that its table does not name, as rejected, and the notes on what is no image there."""
+    if not place.is_dir():
+        return [], ()
+    images, rejected, notes = walk_images(place)
+    source = options.source or table.resolve().parent.name
+    return [
+        *rejected,
+        *(Rejected(str(path), source, f"not in {table.name}") for path in images if str(path) not in named),
+    ], notes
+
+
+def _table_row(
+    values: dict[str, str], table: Table, source: str, options: LayoutOptions, files: NamedFiles
+) -> tuple[IndexRow, str]:
     """One line as a row, and the reason to reject it ("" for none)."""
-    path = Path(values["path"])
-    path = path if path.is_absolute() else table.parent / path
+    path, missing = files.find(values["path"], table.path.parent)
     finding = finding_of(values["finding"], options.aliases)
     split = values.get("split", "").lower()
     split = _SPLIT_NAMES.get(split, split)
@@ -169,7 +194,7 @@ def _table_row(values: dict[str, str], table: Path, source: str, options: Layout
         study_id=prefixed(source, values.get("study_id", "")),
         view=values.get("view", ""),
         sex=values.get("sex", ""),
-        age=values.get("age", ""),
+        age=values.get("age", "").replace(",", "."),
         modality=values.get("modality", ""),
         licence=values.get("licence", ""),
         location=values.get("location", ""),
@@ -181,28 +206,37 @@ def _table_row(values: dict[str, str], table: Path, source: str, options: Layout
         return row, unknown_finding(values["finding"])
     if split and split not in SPLITS:
         return row, f"split {split!r}: expected one of {', '.join(SPLITS)} or nothing"
-    return row, "" if path.is_file() else "there is no such file"
+    damaged = damaged_age(values.get("age", "")) or next(
+        filter(None, (damaged_number(values.get(name, "")) for name in _IDENTIFIERS)), ""
+    )
+    if missing and table.doubt and not values["path"].isascii():
+        missing = f"{missing}; {table.doubt}"
+    return row, damaged or missing
 
 
-def _columns(table: Path, options: LayoutOptions) -> dict[str, str]:
-    present = table_columns(table)
-    if not present:
-        raise DataError(f"cannot read table {table}: expected a CSV with a line of column names")
-    unknown = [name for name in options.columns if name not in TABLE_COLUMNS]
-    absent = [column for column in options.columns.values() if column not in present]
+def _columns(table: Table, options: LayoutOptions) -> dict[str, str]:
+    own = {name: unicodedata.normalize("NFC", column) for name, column in options.columns.items()}
+    present = [column for column in table.columns if column]
+    unknown = [name for name in own if name not in TABLE_COLUMNS]
+    absent = [column for column in own.values() if column not in present]
     if unknown or absent:
         raise DataError(
-            f"{table}: column mapping names {[*unknown, *absent]}; expected fields among {list(TABLE_COLUMNS)} "
-            f"and columns among {list(present)}"
+            f"{table.path}: column mapping names {[*unknown, *absent]}; expected fields among {list(TABLE_COLUMNS)} "
+            f"and columns among {present}"
         )
     lower = {column.lower(): column for column in reversed(present)}
     found = {name: lower[alias] for name, names in TABLE_COLUMNS.items() for alias in reversed(names) if alias in lower}
-    found |= options.columns
+    found |= own
     for name in ("path", "finding"):
         if name not in found:
             raise DataError(
-                f"{table}: no column for the {name}; found {list(present)}; name it with a column mapping {name}=COLUMN"
+                f"{table.path}: no column for the {name}; found {present}; name it with a column mapping {name}=COLUMN"
             )
+    table.require(*found.values())
+    for name in _IDENTIFIERS:
+        rounded = rounded_numbers(line[found[name]] for _, line in table.lines) if name in found else ""
+        if rounded:
+            raise DataError(f"{table.path}, column {found[name]}: {rounded}")
     return found
 
 

@@ -13,14 +13,16 @@ from pocketcxr.data.adapters.file_listing import (
     LayoutOptions,
     Listing,
     Rejected,
-    is_image_name,
+    by_key,
     prefixed,
-    read_table,
     walk_images,
 )
+from pocketcxr.data.adapters.named_files import NamedFiles
 from pocketcxr.data.adapters.own import list_class_folders
-from pocketcxr.data.findings import UNLABELLED, finding_of, unknown_finding
+from pocketcxr.data.findings import UNLABELLED, aliased, finding_of, unknown_finding
 from pocketcxr.data.rows import IndexRow
+from pocketcxr.data.tables import read_table
+from pocketcxr.imaging.folders import claims_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,7 +74,8 @@ def list_siim(root: Path, options: LayoutOptions) -> Listing:
     source = options.source or "siim"
     patients: dict[str, dict[str, str]] = {}
     if (root / "patients.csv").is_file():
-        patients = {line["image"]: line for line in read_table(root / "patients.csv", "image", "patient", "study")}
+        told = read_table(root / "patients.csv", "image", "patient", "study")
+        patients = {line["image"]: line for _, line in told.lines}
 
     def row_of(path: Path, finding: str, study: str = "") -> IndexRow:
         known = patients.get(path.stem, {})
@@ -80,13 +83,13 @@ def list_siim(root: Path, options: LayoutOptions) -> Listing:
         return IndexRow(str(path), source, finding, patient_id=patient_id, study_id=study_id)
 
     findings: dict[str, str] = {}
-    for line in read_table(root / "train_study_level.csv", "id", *SIIM_APPEARANCES):
+    for _, line in read_table(root / "train_study_level.csv", "id", *SIIM_APPEARANCES).lines:
         told = [finding for column, finding in SIIM_APPEARANCES.items() if line[column] == "1"]
         findings[line["id"].removesuffix("_study")] = told[0] if len(told) == 1 else UNLABELLED
-    images, rejected = walk_images(root / "train")
-    files = {path.stem: path for path in images}
+    images, rejected, notes = walk_images(root / "train")
+    files = by_key(images, lambda path: path.stem, source, rejected)
     rows: list[IndexRow] = []
-    for line in read_table(root / "train_image_level.csv", "id", "StudyInstanceUID"):
+    for _, line in read_table(root / "train_image_level.csv", "id", "StudyInstanceUID").lines:
         path = files.pop(line["id"].removesuffix("_image"), None)
         if path is None:
             rejected.append(Rejected(str(root / "train" / line["id"]), source, "in train_image_level.csv, but no file"))
@@ -94,9 +97,9 @@ def list_siim(root: Path, options: LayoutOptions) -> Listing:
         study = line["StudyInstanceUID"]
         rows.append(row_of(path, findings.get(study, UNLABELLED), study))
     rejected += [Rejected(str(path), source, "not in train_image_level.csv") for path in files.values()]
-    unlabelled, denied = walk_images(root / "test")
+    unlabelled, denied, others = walk_images(root / "test") if (root / "test").is_dir() else ([], [], ())
     rows += [row_of(path, UNLABELLED, patients.get(path.stem, {}).get("study", "")) for path in unlabelled]
-    return Listing(tuple(rows), (*rejected, *denied))
+    return Listing(tuple(rows), (*rejected, *denied), (*notes, *others))
 
 
 def list_ieee8023(root: Path, options: LayoutOptions) -> Listing:
@@ -105,14 +108,15 @@ def list_ieee8023(root: Path, options: LayoutOptions) -> Listing:
     rows: list[IndexRow] = []
     rejected: list[Rejected] = []
     named: set[Path] = set()
-    for line in read_table(root / "metadata.csv", "patientid", "finding", "filename", "view", "modality"):
-        path = root / (line.get("folder") or "images") / line["filename"]
+    files = NamedFiles()
+    for _, line in read_table(root / "metadata.csv", "patientid", "finding", "filename", "view", "modality").lines:
+        path, missing = files.find(line["filename"], root / (line.get("folder") or "images"))
         named.add(path)
         finding = _ieee8023_finding(line["finding"], options)
         if finding is None:
             rejected.append(Rejected(str(path), source, unknown_finding(line["finding"])))
-        elif not path.is_file():
-            rejected.append(Rejected(str(path), source, "in metadata.csv, but no file"))
+        elif missing:
+            rejected.append(Rejected(str(path), source, f"in metadata.csv, but {missing}"))
         else:
             rows.append(
                 IndexRow(
@@ -128,19 +132,20 @@ def list_ieee8023(root: Path, options: LayoutOptions) -> Listing:
                     location=line.get("location", ""),
                 )
             )
-    present, denied = walk_images(root)
+    present, denied, rest = walk_images(root)
     others = [path for path in present if path not in named]
     # Nothing is known of these, not even whether they are radiographs: unlike "todo", they are no training material.
     unnamed = [path for path in others if path.parent == root / "images"]
     rejected += [Rejected(str(path), source, "not in metadata.csv") for path in unnamed]
     supplements = len(others) - len(unnamed)
     notes = (f"{supplements} files outside the folder images (annotations, masks) left out",) if supplements else ()
-    return Listing(tuple(rows), (*rejected, *denied), notes)
+    return Listing(tuple(rows), (*rejected, *denied), (*notes, *rest))
 
 
 def _ieee8023_finding(name: str, options: LayoutOptions) -> str | None:
-    if name in options.aliases:
-        return options.aliases[name]
+    own = aliased(name, options.aliases)
+    if own is not None:
+        return own
     return next((finding for start, finding in IEEE8023_FINDINGS if name.startswith(start)), finding_of(name))
 
 
@@ -157,7 +162,7 @@ def list_kermany(root: Path, options: LayoutOptions) -> Listing:
     (``IM-0122-0001``, ``NORMAL2-IM-1167-0001-0002``): three numberings, so each gets a prefix.
     """
     source = options.source or "kermany"
-    images, rejected = walk_images(root)
+    images, rejected, notes = walk_images(root)
     rows: list[IndexRow] = []
     for path in images:
         person = re.match(r"(person\d+)_(bacteria|virus)_", path.name)
@@ -172,14 +177,16 @@ def list_kermany(root: Path, options: LayoutOptions) -> Listing:
             rows.append(IndexRow(str(path), source, finding))
         else:
             rejected.append(Rejected(str(path), source, "outside the folders NORMAL and PNEUMONIA"))
-    return Listing(tuple(rows), tuple(rejected))
+    return Listing(tuple(rows), tuple(rejected), notes)
 
 
 def list_covidx(root: Path, options: LayoutOptions) -> Listing:
     """COVIDx: ``train*.txt``, ``val*.txt``, ``test*.txt`` with patient, file, class and origin; the split is kept."""
     source = options.source or "covidx"
     rows: list[IndexRow] = []
-    rejected: list[Rejected] = []
+    images, rejected, notes = walk_images(root)
+    named: set[Path] = set()
+    files = NamedFiles()
     for table in covidx_lists(root):
         part = re.match(r"[a-z]+", table.name.lower())
         folder = part[0] if part else ""
@@ -187,16 +194,19 @@ def list_covidx(root: Path, options: LayoutOptions) -> Listing:
             fields = line.split()
             if len(fields) < 3:  # noqa: PLR2004  # patient, file, class and, in later versions, origin
                 continue
-            path = root / folder / fields[1]
-            finding = options.aliases.get(fields[2], COVIDX_CLASSES.get(fields[2].lower()))
+            path, missing = files.find(fields[1], root / folder)
+            named.add(path)
+            own = aliased(fields[2], options.aliases)
+            finding = COVIDX_CLASSES.get(fields[2].lower()) if own is None else own
             if finding is None:
                 rejected.append(Rejected(str(path), source, unknown_finding(fields[2])))
-            elif not path.is_file():
-                rejected.append(Rejected(str(path), source, f"in {table.name}, but no file"))
+            elif missing:
+                rejected.append(Rejected(str(path), source, f"in {table.name}, but {missing}"))
             else:
                 split = "calibration" if folder == "val" else folder
                 rows.append(IndexRow(str(path), source, finding, patient_id=prefixed(source, fields[0]), split=split))
-    return Listing(tuple(rows), tuple(rejected))
+    rejected += [Rejected(str(path), source, "not in the lists of COVIDx") for path in images if path not in named]
+    return Listing(tuple(rows), tuple(rejected), notes)
 
 
 def covidx_lists(root: Path) -> list[Path]:
@@ -207,7 +217,7 @@ def covidx_lists(root: Path) -> list[Path]:
             continue
         with path.open(encoding="utf-8", errors="replace") as stream:
             fields = stream.readline().split()
-        if len(fields) >= 3 and is_image_name(root / fields[1]):  # noqa: PLR2004
+        if len(fields) >= 3 and claims_image(root / fields[1]):  # noqa: PLR2004
             lists.append(path)
     return lists
 
@@ -216,10 +226,10 @@ def list_nih(root: Path, options: LayoutOptions) -> Listing:
     """NIH ChestX-ray14: ``Data_Entry_2017*.csv``; several findings per image, of which pneumonia counts first."""
     source = options.source or "nih"
     table = next(iter(sorted(root.glob("Data_Entry_2017*.csv"))))
-    images, rejected = walk_images(root)
-    files = {path.name: path for path in images}
+    images, rejected, notes = walk_images(root)
+    files = by_key(images, lambda path: path.name, source, rejected)
     rows: list[IndexRow] = []
-    for line in read_table(table, "Image Index", "Finding Labels", "Patient ID"):
+    for _, line in read_table(table, "Image Index", "Finding Labels", "Patient ID").lines:
         path = files.pop(line["Image Index"], None)
         if path is None:
             rejected.append(Rejected(str(root / line["Image Index"]), source, f"in {table.name}, but no file"))
@@ -239,7 +249,7 @@ def list_nih(root: Path, options: LayoutOptions) -> Listing:
             )
         )
     rejected += [Rejected(str(path), source, f"not in {table.name}") for path in files.values()]
-    return Listing(tuple(rows), tuple(rejected))
+    return Listing(tuple(rows), tuple(rejected), notes)
 
 
 def list_rsna(root: Path, options: LayoutOptions) -> Listing:
@@ -248,11 +258,11 @@ def list_rsna(root: Path, options: LayoutOptions) -> Listing:
     Target 1 is an opacity suspicious for pneumonia; without one, other findings are possible.
     """
     source = options.source or "rsna"
-    images, rejected = walk_images(root)
-    files = {path.stem: path for path in images}
+    images, rejected, notes = walk_images(root)
+    files = by_key(images, lambda path: path.stem, source, rejected)
     findings = {
         line["patientId"]: "lung_opacity" if line["Target"] == "1" else "no_pneumonia"
-        for line in read_table(root / RSNA_TABLE, "patientId", "Target")
+        for _, line in read_table(root / RSNA_TABLE, "patientId", "Target").lines
     }
     rejected += [
         Rejected(str(root / name), source, f"in {RSNA_TABLE}, but no file") for name in findings.keys() - files.keys()
@@ -265,7 +275,7 @@ def list_rsna(root: Path, options: LayoutOptions) -> Listing:
         for name, path in files.items()
         if name in findings
     ]
-    return Listing(tuple(rows), tuple(sorted(rejected, key=lambda entry: entry.path)))
+    return Listing(tuple(rows), tuple(sorted(rejected, key=lambda entry: entry.path)), notes)
 
 
 PUBLIC_LAYOUTS: Mapping[str, Callable[[Path, LayoutOptions], Listing]] = MappingProxyType(

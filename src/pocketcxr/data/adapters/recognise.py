@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pocketcxr.data.adapters.file_listing import LayoutOptions, Listing, subfolders, table_columns
+from pocketcxr.data.adapters.file_listing import LayoutOptions, Listing, Rejected, subfolders
 from pocketcxr.data.adapters.own import (
     find_table,
     list_class_folders,
@@ -16,11 +17,12 @@ from pocketcxr.data.adapters.own import (
 )
 from pocketcxr.data.adapters.public import PUBLIC_LAYOUTS, RSNA_TABLE, covidx_lists
 from pocketcxr.data.findings import finding_of
+from pocketcxr.data.tables import table_columns
 from pocketcxr.errors import DataError
+from pocketcxr.imaging.folders import LinkedFolders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 LAYOUTS: Mapping[str, Callable[[Path, LayoutOptions], Listing]] = MappingProxyType(
     {
@@ -32,6 +34,9 @@ LAYOUTS: Mapping[str, Callable[[Path, LayoutOptions], Listing]] = MappingProxyTy
     }
 )
 """Every layout by the name that ``--layout`` takes; ``auto`` recognises all but ``unlabelled``."""
+
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods"})
+"""Names of files that are taken for tables; those of workbooks are refused where they are read."""
 
 _PARTS = frozenset({"train", "val", "valid", "validation", "test"})
 
@@ -54,15 +59,16 @@ def list_source(root: Path, layout: str, options: LayoutOptions) -> list[tuple[s
         raise DataError(f"unknown layout {layout!r}: expected auto or one of {', '.join(LAYOUTS)}")
     if not root.exists():
         raise DataError(f"{root}: there is no such file or folder to index")
-    if root.is_file() and root.suffix.lower() != ".csv":
+    if root.is_file() and root.suffix.lower() not in TABLE_SUFFIXES:
         raise DataError(f"{root}: expected a folder of images or a .csv table; give the folder that holds the image")
     if root.is_file():
-        found = [("table", root)]
+        found, unread = [("table", root)], []
     elif layout == "auto":
-        found = recognise(root, options)
+        found, unread = recognise(root, options)
     else:
-        found = [(layout, root)]
-    return [(name, folder, _listed(name, folder, options)) for name, folder in found]
+        found, unread = [(layout, root)], []
+    listed = [(name, folder, _listed(name, folder, options)) for name, folder in found]
+    return [*listed, ("loose", root, Listing((), tuple(unread)))] if unread else listed
 
 
 def _listed(name: str, folder: Path, options: LayoutOptions) -> Listing:
@@ -72,16 +78,34 @@ def _listed(name: str, folder: Path, options: LayoutOptions) -> Listing:
         raise DataError(f"{folder}: expected the layout {name}, but its tables are not there") from error
 
 
-def recognise(root: Path, options: LayoutOptions) -> list[tuple[str, Path]]:
+def recognise(root: Path, options: LayoutOptions) -> tuple[list[tuple[str, Path]], list[Rejected]]:
     """Name the layout of a folder, or of each set in it.
 
     A folder that is no known set is searched downwards. Where nothing below is known either, it is taken as one set
     of class folders, whose adapter keeps DICOM files as unlabelled and rejects the rest with the reason.
+
+    Returns:
+        Layouts with their folders, and the links to folders that were not followed between sets.
     """
+    unread: list[Rejected] = []
+    found = _searched(root, options, LinkedFolders(root), unread)
+    sets = [folder for name, folder in found if name != "loose"]  # they tell of the links inside themselves
+    return found, [line for line in unread if not any(Path(line.path).is_relative_to(folder) for folder in sets)]
+
+
+def _searched(
+    root: Path, options: LayoutOptions, links: LinkedFolders, unread: list[Rejected]
+) -> list[tuple[str, Path]]:
     known = _known(root, options)
     if known:
         return [(known, root)]
-    inner = [found for child in subfolders(root) for found in recognise(child, options)]
+    inner: list[tuple[str, Path]] = []
+    for child in subfolders(root):
+        refusal = links.refusal(child)
+        if refusal:
+            unread.append(Rejected(str(child), "", refusal))
+        else:
+            inner += _searched(child, options, links, unread)
     if any(name != "folders" or _names_class(folder, options) for name, folder in inner):
         return [*inner, ("loose", root)]
     return [("folders", root)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.data.duplicates.hashing import connected
 from pocketcxr.errors import LeakError
+from pocketcxr.plain_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +45,7 @@ def check_leakage(rows: Sequence[IndexRow]) -> None:
 def some_paths(paths: Sequence[str], most: int = 3) -> str:
     """Name a few files and count the rest, to keep a message one line."""
     more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(paths[:most]) + more
+    return ", ".join(map(one_line, paths[:most])) + more
 
 
 def _sharing(rows: Sequence[IndexRow], positions: Sequence[int]) -> Iterator[tuple[str, list[int]]]:

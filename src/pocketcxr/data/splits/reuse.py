@@ -13,6 +13,7 @@ from pocketcxr.data.rows import SPLITS
 from pocketcxr.data.splits.assign import check_classes, label_rows, with_unlabelled
 from pocketcxr.data.splits.leakage import IMAGE_FOLD, check_leakage
 from pocketcxr.errors import DataError
+from pocketcxr.plain_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,13 +39,15 @@ def reuse_splits(rows: Sequence[IndexRow], task: Task, other: Sequence[IndexRow]
         The same rows in the same order with `label`, `split`, `fold` and `duplicate_group` filled.
 
     Raises:
-        DataError: the other table has no sides, has none for an image with a class, or leaves a split without a class.
+        DataError: the tables name two patients for one image, the other table has no sides, has none for an image
+            with a class, or leaves a split without a class.
         LeakError: either table has a patient, a study or an image in two splits.
     """
     columns = [column for column in ("split", "fold") if any(getattr(row, column) for row in other)]
     if not columns:
         raise DataError(f"{name}: expected a table with splits or folds, found none; run  pocketcxr split  on it first")
     check_leakage(other)
+    _check_one_key(rows, other, name)
     sides = {_identity(row): row for row in sorted(other, key=lambda row: bool(row.split or row.fold))}
     labelled = [dataclasses.replace(row, split="", fold="") for row in label_rows(rows, task)]
     placed = [_placed(row, sides) if row.label else row for row in labelled]
@@ -55,6 +58,18 @@ def reuse_splits(rows: Sequence[IndexRow], task: Task, other: Sequence[IndexRow]
     if "split" in columns:
         check_classes(placed, task, [part for part in SPLITS if any(row.split == part and row.label for row in other)])
     return placed
+
+
+def _check_one_key(rows: Sequence[IndexRow], other: Sequence[IndexRow], name: str) -> None:
+    """Refuse tables that call the patient of one image differently: nothing would tie a patient's images together."""
+    patients = {row.sha256: row.patient_id for row in other if row.sha256 and row.patient_id}
+    for row in rows:
+        known = patients.get(row.sha256, "") if row.patient_id else ""
+        if known and known != row.patient_id and known.rpartition(":")[0] == row.patient_id.rpartition(":")[0]:
+            raise DataError(
+                f"{one_line(row.path)} has another patient here than in {name}: index both with one table of patients, "
+                "and with one key of pseudonyms (pocketcxr index --key)"
+            )
 
 
 def _identity(row: IndexRow) -> str:

@@ -20,7 +20,7 @@ from pocketcxr.data.synthetic.disease import DISEASES, draw_disease, draw_harmle
 from pocketcxr.data.synthetic.hospital import DRAWING, HOSPITALS, Hospital, develop, write_8bit, write_xray
 from pocketcxr.data.synthetic.patient import sample_anatomy
 from pocketcxr.errors import ConfigError, DataError
-from pocketcxr.files import write_csv
+from pocketcxr.files import check_output, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,6 +105,7 @@ def draw_synthetic_xrays(
         )
     if not 0 <= stages[0] <= stages[1] <= 1:
         raise ConfigError(f"synthetic X-rays: expected stages as (least, greatest) within [0, 1], found {stages}")
+    check_output(out, folder=True)
     if (out / TABLE).exists():
         raise DataError(f"{out / TABLE} exists already: name another folder, or remove this one")
     for folder in ("images", "masks") if masks else ("images",):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketcxr.errors import UnusableImageError
+from pocketcxr.imaging.header_terms import quoted_term
 from pocketcxr.imaging.scaled_decoding import sum_cells
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _padding(values: Table, dataset: Dataset, name: str) -> NDArray[np.bool_]:
 def _inverted(dataset: Dataset, name: str) -> bool:
     photometric, shape = str(dataset.PhotometricInterpretation), str(dataset.get("PresentationLUTShape") or "")
     if shape not in {"", "IDENTITY", "INVERSE"}:
-        raise UnusableImageError(f"{name}: PresentationLUTShape {shape[:16]!r} is not read; export it again")
+        raise UnusableImageError(f"{name}: PresentationLUTShape {quoted_term(shape)} is not read; export it again")
     inverted = photometric == "MONOCHROME1"
     if shape and inverted != (shape == "INVERSE"):
         raise UnusableImageError(
@@ -207,7 +208,7 @@ def _window(values: Table, dataset: Dataset, name: str) -> tuple[Table, tuple[st
     elif function == "SIGMOID":
         table = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
     else:
-        raise UnusableImageError(f"{name}: VOILUTFunction {function[:16]!r} is not read; export it again")
+        raise UnusableImageError(f"{name}: VOILUTFunction {quoted_term(function)} is not read; export it again")
     return np.clip(table, 0, 1), (f"window 1 of {len(centres)}: {function} {centre:g}/{width:g}",)
 
 

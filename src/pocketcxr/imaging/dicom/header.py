@@ -17,6 +17,7 @@ from pydicom.uid import (
 
 from pocketcxr.errors import UnreadableImageError, UnusableImageError
 from pocketcxr.imaging.dicom.codestream import Codestream, has_end, read_codestream
+from pocketcxr.imaging.header_terms import quoted_term
 from pocketcxr.imaging.radiograph import check_pixel_count
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _check_samples(dataset: FileDataset, name: str) -> None:
     photometric, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
     if photometric not in GREY | _COLOURS | {"PALETTE COLOR"}:
         raise UnusableImageError(
-            f"{name}: PhotometricInterpretation {photometric[:16]!r} is not read", "unsupported-header"
+            f"{name}: PhotometricInterpretation {quoted_term(photometric)} is not read", "unsupported-header"
         )
     expected = 3 if photometric in _COLOURS else 1
     if samples != expected:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.errors import BundleError, PocketCxrError
 from pocketcxr.imaging.input_checks import Reason
-from pocketcxr.inference.inputs import printable
 from pocketcxr.inference.prediction import ERROR, Prediction
 from pocketcxr.inference.processes.process import WorkerProcess, how_it_ended
+from pocketcxr.plain_text import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -146,7 +146,7 @@ class _Pool:
             raise PocketCxrError(f"a scoring process {ended} before it was ready; see what it said above")
         if worker.given:
             number, path = worker.given.popleft()
-            name = printable(path)
+            name = path_text(path)
             words = f"{name}: the process that was scoring it {ended}; the other files were scored by a new one"
             self._answered[number] = Prediction(
                 name, ERROR, {}, None, (Reason("process-ended", words),), self._options.identity

@@ -6,6 +6,8 @@ import csv
 import json
 from typing import TYPE_CHECKING, Protocol
 
+from pocketcxr.plain_text import one_line, table_cell
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO
@@ -98,9 +100,8 @@ class _Csv:
         codes = "; ".join(reason.code for reason in prediction.reasons)
         words = "; ".join(reason.words for reason in prediction.reasons)
         novelty = _number(prediction.novelty, 6)
-        self._rows.writerow(
-            [prediction.path, prediction.decision, *probabilities, novelty, codes, words, prediction.bundle]
-        )
+        cells = (prediction.path, prediction.decision, *probabilities, novelty, codes, words, prediction.bundle)
+        self._rows.writerow([table_cell(cell) for cell in cells])
         self._stream.flush()
 
     def end(self) -> None:
@@ -121,10 +122,9 @@ class _Table:
 
     def write(self, prediction: Prediction) -> None:
         cells = [_number(prediction.probabilities.get(label), 3) or "-" for label in self._labels]
-        path = "".join(character if character.isprintable() else "?" for character in prediction.path)
-        self._line(prediction.decision, cells, _number(prediction.novelty, 2) or "-", path)
+        self._line(prediction.decision, cells, _number(prediction.novelty, 2) or "-", one_line(prediction.path))
         for reason in prediction.reasons:
-            self._stream.write(f"{'':{self._decision}}  {reason.words}\n")
+            self._stream.write(f"{'':{self._decision}}  {one_line(reason.words)}\n")
         self._bundle = prediction.bundle
         self._stream.flush()
 

@@ -43,7 +43,7 @@ def write_parquet(collected: Path, path: Path, labels: Sequence[str]) -> None:
     )
     with (
         collected.open(encoding="utf-8") as lines,
-        open_atomic(path) as stream,
+        open_atomic(path, private=True) as stream,
         pq.ParquetWriter(stream, schema) as writer,
     ):
         rows: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ def reopen_parquet(path: Path, collected: Path) -> None:
     import pyarrow.parquet as pq  # 35 MB that a run needs only at its end
 
     try:
-        with pq.ParquetFile(path) as stored, open_atomic_text(collected) as lines:
+        with pq.ParquetFile(path) as stored, open_atomic_text(collected, private=True) as lines:
             for batch in stored.iter_batches(_ROWS_AT_ONCE):
                 lines.writelines(json.dumps(_record(row)) + "\n" for row in batch.to_pylist())
     except (ValueError, KeyError) as error:

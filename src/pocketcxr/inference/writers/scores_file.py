@@ -18,7 +18,9 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import ConfigError, require_extra
+from pocketcxr.files import open_private
 from pocketcxr.inference.prediction import ERROR
+from pocketcxr.plain_text import cell_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +84,7 @@ def open_scores(path: Path, *, identity: str, labels: Sequence[str]) -> tuple[Te
     if path.exists() and not path.is_file():  # a pipe or device can neither be read back nor cut
         raise ConfigError(f"{path}: expected a regular file to append predictions to")
     path.parent.mkdir(parents=True, exist_ok=True)
-    raw = path.open("a+b")
+    raw = open(path, "a+b", opener=open_private)  # noqa: SIM115  # Path.open has no opener
     try:
         _lock(raw, path)
         raw.seek(0)
@@ -132,7 +134,7 @@ def _fields(line: bytes, *, is_csv: bool, where: str) -> tuple[str, str, str]:
     try:
         if is_csv:
             cells = next(csv.reader([line.decode()]))
-            return cells[0], cells[1], cells[-1]
+            return cell_value(cells[0]), cells[1], cells[-1]
         record: dict[str, Any] = json.loads(line)
         return record["path"], record["decision"], record["bundle"]
     except (ValueError, KeyError, IndexError, TypeError, StopIteration) as error:
@@ -142,7 +144,12 @@ def _fields(line: bytes, *, is_csv: bool, where: str) -> tuple[str, str, str]:
 def _check_columns(line: bytes, labels: Sequence[str], path: Path) -> None:
     from pocketcxr.inference.writers.formats import csv_columns
 
-    if line.decode("utf-8", "replace").strip().split(",") != csv_columns(labels):
+    text = line.decode("utf-8", "replace").strip()
+    if text.startswith(("\ufeff", "sep=", "path;", '"path"', "path\t", "\ufffd")):
+        raise ConfigError(
+            f"{path}: a spreadsheet program has saved this file again, so nothing is added to it; name another file"
+        )
+    if text.split(",") != csv_columns(labels):
         raise ConfigError(f"{path} holds columns of another bundle or program: name another file")
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketcxr.data.adapters.file_listing import read_table, table_columns
 from pocketcxr.data.adapters.patients import images_by_name, images_named
+from pocketcxr.data.tables import read_table
 from pocketcxr.errors import CacheError, DataError
 from pocketcxr.files import open_atomic
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION
@@ -148,19 +148,20 @@ def _read_npz(dataset: Dataset, path: Path, content: bytes, config: ViewsConfig)
 
 
 def _read_csv(dataset: Dataset, path: Path) -> _Table:
-    columns = table_columns(path)
+    table = read_table(path)
+    columns, lines = table.columns, table.lines
     image = "path" if "path" in columns else "image"
     kind = "probability" if any(column.startswith("probability_") for column in columns) else "logit"
     wanted = [f"{kind}_{label}" for label in dataset.task.labels]
-    lines = read_table(path, image, *wanted)
+    table.require(image, *wanted)
     by_name = images_by_name(Path(row.path) for row in dataset.rows)
     position_of = {row.path: position for position, row in enumerate(dataset.rows)}
     values = np.empty((len(lines), len(wanted)), np.float32)
     found: dict[int, int] = {}
-    for number, line in enumerate(lines):
-        where = f"{path}, line {number + 2}"
+    for number, (place, line) in enumerate(lines):
+        where = f"{path}, line {place}"
         try:
-            values[number] = [float(line[column]) for column in wanted]
+            values[number] = [float(table.number(line[column])) for column in wanted]
         except ValueError as error:
             raise DataError(f"{where}: expected numbers in {', '.join(wanted)}: {error}") from error
         named = images_named(line[image], by_name, path.parent)
