@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_files import bytes_of, dataset_of
-from pocketcxr.errors import InputError, UnreadableImageError, UnusableImageError
+from pocketcxr.errors import ConfigError, InputError, UnreadableImageError, UnusableImageError
 from pocketcxr.imaging.reading import read_image
 
 
@@ -136,7 +136,7 @@ def test_arrays_without_pixels_or_with_too_many_are_refused(predictor, shape):
     [
         (b"", "bytes: the file is empty"),
         (b"not an image", "bytes: expected DICOM, PNG"),
-        ("", "found a folder"),
+        (".", "found a folder"),
         ("absent.png", "absent.png: there is no such file"),
         ("nul\0.png", "cannot be read"),
         (io.BytesIO(b""), "the file is empty"),
@@ -145,6 +145,14 @@ def test_arrays_without_pixels_or_with_too_many_are_refused(predictor, shape):
 def test_unreadable_inputs_are_the_projects_own_errors(predictor, given, said):
     with pytest.raises(InputError, match=said):
         predictor.predict(given)
+
+
+@pytest.mark.parametrize("given", ["", " "])
+def test_an_empty_path_is_refused_and_never_means_the_working_folder(predictor, given):
+    with pytest.raises(ConfigError, match="found an empty one"):
+        predictor.predict(given)
+    with pytest.raises(ConfigError, match="found an empty one"):
+        predictor.predict_many([given])
 
 
 def test_files_that_are_closed_or_opened_as_text_are_refused(predictor, tmp_path):

@@ -1,5 +1,6 @@
 /** Checks whether an image may be scored: codes and limits of `pocketcxr.imaging.input_checks`, which gives their sources. */
 
+import { ANOTHER_VALUE, knownTerm } from "./dicom/header-terms";
 import type { Reason } from "./types";
 import type { ImageMetadata, Radiograph } from "./radiograph";
 
@@ -90,7 +91,7 @@ function modalityReasons({ modality, bodyPart, view }: ImageMetadata): Reason[] 
   if (RADIOGRAPHY.has(modality)) return [];
   // of an unspecific modality, body part and view are checked below
   if (UNSPECIFIC.has(modality) && bodyPart && view) return [];
-  return [reason("modality", `Modality ${quoted(modality)}`)];
+  return [reason("modality", `Modality ${knownTerm(modality)}`)];
 }
 
 function bodyPartReasons({ bodyPart }: ImageMetadata): Reason[] {
@@ -98,9 +99,9 @@ function bodyPartReasons({ bodyPart }: ImageMetadata): Reason[] {
   const words = wordsOf(bodyPart);
   const known = (word: string): boolean => CHEST.has(word) || NEUTRAL.has(word) || LATERAL.has(word);
   if (!words.some((word) => CHEST.has(word)) || !words.every(known)) {
-    return [reason("body-part", quoted(bodyPart))];
+    return [reason("body-part", knownTerm(bodyPart))];
   }
-  return words.some((word) => LATERAL.has(word)) ? [reason("view", quoted(bodyPart))] : [];
+  return words.some((word) => LATERAL.has(word)) ? [reason("view", knownTerm(bodyPart))] : [];
 }
 
 function viewReasons({ view }: ImageMetadata): Reason[] {
@@ -109,17 +110,18 @@ function viewReasons({ view }: ImageMetadata): Reason[] {
   const words = wordsOf(view.replace(/(postero|antero)[\s_-]+(anterior|posterior)/gi, "$1$2"));
   const known = (word: string): boolean => FRONTAL.has(word) || NEUTRAL.has(word) || CHEST.has(word);
   if (words.some((word) => FRONTAL.has(word)) && words.every(known)) return [];
-  return [reason("view", quoted(view))];
+  return [reason("view", knownTerm(view))];
 }
 
 /** PatientOrientation (PS3.3 C.7.6.1.1.1) names where rows and columns run; frontal is left, then feet. */
 function orientationReasons({ orientation }: ImageMetadata): Reason[] {
   const parts = orientation.toUpperCase().split("\\");
   if (parts.length !== 2 || !parts[0] || !parts[1]) return [];
+  const shown = /^[APLRHF]+\\[APLRHF]+$/.test(orientation) ? orientation : ANOTHER_VALUE;
   const [along, down] = [[...parts[0]][0]!, [...parts[1]][0]!];
-  if (along === "A" || along === "P") return [reason("view", `PatientOrientation ${quoted(orientation)}`)];
+  if (along === "A" || along === "P") return [reason("view", `PatientOrientation ${shown}`)];
   if (along === "L" && down === "F") return [];
-  return [reason("orientation", quoted(orientation))];
+  return [reason("orientation", shown)];
 }
 
 function percent(share: number): string {
@@ -130,9 +132,4 @@ function percent(share: number): string {
 function wordsOf(text: string): string[] {
   const plain = [...text.normalize("NFKD")].filter((character) => character.charCodeAt(0) < 128).join("");
   return plain.toUpperCase().match(/[A-Z]+/g) ?? [];
-}
-
-/** A header's code as a detail; free text, which might name a person, is cut to a code's length (PS3.5: 16). */
-function quoted(text: string): string {
-  return [...text].slice(0, 16).join("");
 }

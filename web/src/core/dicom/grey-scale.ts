@@ -9,6 +9,7 @@
 import { damaged, InputError } from "../errors";
 import type { Window } from "../radiograph";
 import type { Dataset } from "./dataset";
+import { knownTerm } from "./header-terms";
 import type { Keyword } from "./tags";
 
 export type Stored = Uint8Array | Int8Array | Uint16Array | Int16Array;
@@ -93,7 +94,7 @@ function invertedOf(dataset: Dataset): boolean {
   const photometric = dataset.text("PhotometricInterpretation");
   const shape = dataset.text("PresentationLUTShape");
   if (!["", "IDENTITY", "INVERSE"].includes(shape)) {
-    throw undefinedScale(`PresentationLUTShape ${shape.slice(0, 16)}`);
+    throw undefinedScale(`PresentationLUTShape ${knownTerm(shape)}`);
   }
   const inverted = photometric === "MONOCHROME1";
   if (shape && inverted !== (shape === "INVERSE")) {
@@ -183,7 +184,7 @@ function windowed(values: Table, dataset: Dataset): Interest {
     SIGMOID: sigmoid,
   };
   const shape = functions[kind];
-  if (!shape) throw undefinedScale(`VOILUTFunction ${kind.slice(0, 16)}`);
+  if (!shape) throw undefinedScale(`VOILUTFunction ${knownTerm(kind)}`);
   return {
     table: values.map((value) => clip(shape(value))),
     window: linear ? { centre: centre - 0.5, width: Math.max(width - 1, 1e-6) } : { centre, width },

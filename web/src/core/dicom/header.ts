@@ -4,6 +4,7 @@ import { damaged, InputError } from "../errors";
 import { checkPixelCount } from "../radiograph";
 import { type Codestream, hasEnd, readCodestream } from "./codestream";
 import type { Dataset } from "./dataset";
+import { knownTerm } from "./header-terms";
 import { decoderOf, nameOf } from "./syntaxes";
 import type { Keyword } from "./tags";
 
@@ -38,7 +39,7 @@ function checkSamples(dataset: Dataset): void {
   const photometric = dataset.text("PhotometricInterpretation");
   const samples = dataset.need("SamplesPerPixel");
   if (!GREY.has(photometric) && !COLOURS.has(photometric) && photometric !== "PALETTE COLOR") {
-    throw new InputError("unsupported-header", `PhotometricInterpretation ${photometric.slice(0, 16)}`);
+    throw new InputError("unsupported-header", `PhotometricInterpretation ${knownTerm(photometric)}`);
   }
   const expected = COLOURS.has(photometric) ? 3 : 1;
   if (samples !== expected) {
