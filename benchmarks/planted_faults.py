@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pocketcxr.data.index import read_metadata
+from pocketcxr.data.pseudonyms import read_key
 from pocketcxr.data.synthetic.hospital import write_8bit
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.imaging.reading import read_image
@@ -104,6 +105,6 @@ def _picture(row: IndexRow) -> Image.Image:
 
 def _indexed(row: IndexRow, path: Path, **changes: str) -> IndexRow:
     """The row with the new file's own metadata."""
-    metadata = read_metadata(path)
+    metadata = read_metadata(path, read_key(None))
     measured = {name: metadata[name] for name in ("sha256", "perceptual_hash", "width", "height", "bytes")}
     return dataclasses.replace(row, path=str(path), **measured, **changes)

@@ -59,7 +59,7 @@ def test_a_window_of_width_one_is_a_threshold(make_dicom):
         ({"WindowCenter": 100}, "as many WindowCenter"),
         ({"WindowWidth": 100}, "as many WindowCenter"),
         ({"WindowCenter": [100, 200], "WindowWidth": 100}, "as many WindowCenter"),
-        ({"WindowCenter": 100, "WindowWidth": 50, "VOILUTFunction": "CUBIC"}, "VOILUTFunction 'CUBIC'"),
+        ({"WindowCenter": 100, "WindowWidth": 50, "VOILUTFunction": "CUBIC"}, "VOILUTFunction another value"),
     ],
 )
 def test_an_invalid_window_is_refused_not_replaced(elements, words, make_dicom, ramp16):

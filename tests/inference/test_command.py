@@ -110,7 +110,7 @@ def test_unknown_format_no_path_and_no_bundle_are_refused(tiny_bundle_path, mixe
         run_predict([mixed], bundle=tiny_bundle_path, output_format="xml", heatmaps=None, stream=io.StringIO())
     with pytest.raises(ConfigError, match="found none"):
         run_predict([], bundle=tiny_bundle_path, output_format="json", heatmaps=None, stream=io.StringIO())
-    with pytest.raises(ConfigError, match="cannot make the folder for heatmaps"):
+    with pytest.raises(ConfigError, match="a file where a folder is needed"):
         run_predict(
             [mixed], bundle=tiny_bundle_path, output_format="json", heatmaps=mixed / "1.png", stream=io.StringIO()
         )
