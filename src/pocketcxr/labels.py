@@ -161,7 +161,7 @@ def load_task(name_or_file: str | Path) -> Task:
     if path.suffix != ".toml":
         raise ConfigError(f"unknown task {str(name_or_file)!r}: expected one of {sorted(TASKS)} or a .toml file")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         labels, findings = tuple(table["labels"]), dict(table["findings"])
         return Task(
             name=str(table.get("name", path.stem)),

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pocketcxr.audit.model.ood_images import load_ood
 from pocketcxr.data.index import build_index
+from pocketcxr.data.ood_images import with_ood_images
 from pocketcxr.data.pseudonyms import KEY_FILE
 from pocketcxr.data.rows import read_rows, write_rows
 from pocketcxr.data.splits.reuse import reuse_splits
@@ -208,3 +210,27 @@ def test_an_output_that_cannot_be_written_is_found_before_any_image_is_read(tmp_
     (tmp_path / "dir").mkdir()
     with pytest.raises(ConfigError, match=cause):
         index_sources([tmp_path / "set"], tmp_path / name, progress=False)
+
+
+def test_lists_of_a_public_set_are_read_as_another_program_saved_them(tmp_path, picture):
+    picture(tmp_path / "covidx" / "train" / "müller.png", 0)
+    (tmp_path / "covidx" / "train.txt").write_bytes("1 müller.png positive cohen\n".encode("cp1252"))
+    index = build_index([tmp_path / "covidx"], layout="covidx", progress=False)
+    assert findings(index) == {"müller.png": "covid19"}
+
+
+def test_folders_of_images_to_refuse_say_what_they_leave_out(tmp_path, picture, caplog):
+    picture(tmp_path / "ood" / "knee_xray" / "0.png", 0)
+    (tmp_path / "ood" / "knee_xray" / "1.png").write_text("no image")
+    (tmp_path / "ood" / "readme.md").write_text("about")
+    assert len(with_ood_images([], [tmp_path / "ood"])) == 1
+    assert "1 files rejected, 1 of them: unreadable: 1.png" in caplog.text
+    assert "passed over 1 entry that is no image: 1 plain text" in caplog.text
+
+
+def test_a_model_audit_reads_images_to_refuse_by_their_bytes_at_any_depth(tmp_path, picture, caplog):
+    picture(tmp_path / "ood" / "photograph" / "a" / "0.png", 0).rename(tmp_path / "ood" / "photograph" / "a" / "1.2.3")
+    (tmp_path / "ood" / "photograph" / "notes.txt").write_text("about")
+    found = load_ood([tmp_path / "ood"], size=32)
+    assert {kind: images.shape for kind, images in found.items()} == {"photograph": (1, 1, 32, 32)}
+    assert "1 plain text" in caplog.text

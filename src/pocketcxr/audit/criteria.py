@@ -86,7 +86,7 @@ def load_criteria(path: Path | None = None) -> tuple[Criterion, ...]:
     """
     path = path or CRITERIA_FILE
     try:
-        tables = criteria_tables(tomllib.loads(path.read_text(encoding="utf-8")))
+        tables = criteria_tables(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise ConfigError(f"cannot read criteria {path}: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -138,7 +138,7 @@ def read_description(path: Path) -> ModelDescription:
         ConfigError: a missing file, no TOML, or a field that is missing, unknown or does not fit.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as the description of a model ({error})") from error
     known = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(ModelDescription)}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from pocketcxr.data.image_types import image_type_of
 from pocketcxr.data.index import build_index
+from pocketcxr.data.summary import left_out_of
 from pocketcxr.errors import DataError
+
+_LOGGER = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +39,9 @@ def with_ood_images(
         if not folder.is_dir():
             raise DataError(f"OOD images: expected a folder with a folder per kind, found no {folder}")
         index = build_index([folder], memory=memory, key=key, progress=False)
+        left_out = left_out_of(index)
+        if left_out:
+            _LOGGER.warning("OOD images in %s: %s", folder, left_out)
         telling = [row for row in index.rows if image_type_of(row) not in ("", "frontal")]
         if not telling:
             raise DataError(

@@ -37,6 +37,15 @@ def describe_index(index: Index) -> str:
     return "\n".join([*lines, f"… and {hidden} other reasons"] if hidden > 0 else lines)
 
 
+def left_out_of(index: Index) -> str:
+    """One line that counts what an index leaves out, with the commonest reason; "" where that is nothing."""
+    told = [one_line(note) for note in index.notes if "passed over" in note]
+    if index.rejected:
+        ((reason, count),) = Counter(line.reason for line in index.rejected).most_common(1)
+        told.insert(0, f"{len(index.rejected)} files rejected, {count} of them: {one_line(reason)}")
+    return "; ".join(told)
+
+
 def describe(rows: Sequence[IndexRow], task: Task) -> str:
     """Counts per class, source and split (or fold), with findings left out and images that have two classes."""
     folds = sorted({row.fold for row in rows if row.fold})

@@ -93,20 +93,22 @@ def read_table(path: Path, *required: str) -> Table:
     Raises:
         DataError: unreadable, no table, a line with more cells than columns, or a required column is missing.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read table {path}: {error.strerror}") from error
-    text, supposed = _decoded(data, path)
-    doubt = f"the table is no UTF-8 and was read as {supposed}; {_SAVE_AGAIN}" if supposed else ""
-    if doubt:
-        _LOGGER.warning("%s: %s where names with accents are not found", path, doubt)
+    text, doubt = _read(path)
     try:
         table = _parsed(text, path, doubt)
     except csv.Error as error:
         raise DataError(f"cannot read table {path}: {error}; {_SAVE_AGAIN}") from error
     table.require(*required)
     return table
+
+
+def table_text(path: Path) -> str:
+    """Text of a list of a set's own, in any encoding that `read_table` reads.
+
+    Raises:
+        DataError: unreadable, or no text.
+    """
+    return _read(path)[0]
 
 
 def table_columns(path: Path) -> tuple[str, ...]:
@@ -144,6 +146,19 @@ def rounded_numbers(values: Iterable[str]) -> str:
             "program has rounded them; format the column as text, enter it again"
         )
     return ""
+
+
+def _read(path: Path) -> tuple[str, str]:
+    """Text of a table, and what was supposed of its encoding, which is logged."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read table {path}: {error.strerror}") from error
+    text, supposed = _decoded(data, path)
+    doubt = f"the table is no UTF-8 and was read as {supposed}; {_SAVE_AGAIN}" if supposed else ""
+    if doubt:
+        _LOGGER.warning("%s: %s where names with accents are not found", path, doubt)
+    return text, doubt
 
 
 def _decoded(data: bytes, path: Path) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from pocketcxr.data.index import build_index
 from pocketcxr.data.rows import is_frontal_xray, read_rows
 from pocketcxr.data.splits.assign import label_rows
+from pocketcxr.data.summary import left_out_of
 from pocketcxr.errors import ConfigError, DataError, InputError
 from pocketcxr.evaluation.intervals import clusters
 from pocketcxr.evaluation.scoring import Predictions
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.inference.session import Bundle
+
+_LOGGER = logging.getLogger(__name__)
 
 MIN_IMAGES = 50
 """With fewer, the coverage of 90 % prediction sets is anything from 80 to 97 % of later images, by chance alone."""
@@ -65,6 +69,9 @@ def local_rows(
     if data.is_dir() or columns:
         index = build_index([data], columns=columns, finding_aliases=aliases, progress=progress)
         rows = list(index.rows)
+        told = left_out_of(index)
+        if told:
+            _LOGGER.warning("%s: %s", data, told)
         left_out["not readable, or of an unknown class"] = len(index.rejected)
     else:
         rows = read_rows(data)

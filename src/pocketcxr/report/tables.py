@@ -183,4 +183,5 @@ def _write_predictions(path: Path, one: ModelResult, evaluation: Evaluation, dat
                 one.predictions.positions, evaluation.members, one.predictions.labels, one.probabilities, strict=True
             )
         ),
+        private=True,  # file names may name a patient
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import datetime as dt
 import json
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from pocketcxr import roles
 from pocketcxr.bundle.format import read_bundle, read_manifest, sha256_of
 from pocketcxr.data.rows import read_rows
+from pocketcxr.data.tables import read_table
 from pocketcxr.errors import DataError
 from pocketcxr.former_names import with_current_names
+from pocketcxr.plain_text import cell_value
 from pocketcxr.report.tables import present
 from pocketcxr.run_folder import RunFolder
 
@@ -247,8 +248,8 @@ def _bundle(folder: Path) -> BundleFile | None:
 def _rejected(path: Path) -> dict[tuple[str, str], int]:
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        return dict(Counter((line["source"], without_paths(line["reason"])) for line in csv.DictReader(stream)))
+    lines = [line for _, line in read_table(path, "source", "reason").lines]
+    return dict(Counter((cell_value(line["source"]), without_paths(cell_value(line["reason"]))) for line in lines))
 
 
 def _checkpoint_record(folder: Path) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pocketcxr.data.image_types import image_type_of
 from pocketcxr.errors import DataError, PocketCxrError
-from pocketcxr.imaging.folders import walk
+from pocketcxr.imaging.folders import PassedOver, walk
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.data.rows import IndexRow
+
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def load_ood(
@@ -49,6 +53,7 @@ def load_ood(
         DataError: a folder that does not exist.
     """
     paths: dict[str, list[Path]] = {}
+    passed_over = PassedOver()
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"out-of-distribution images: expected a folder with a folder per kind, found no {folder}")
@@ -56,6 +61,10 @@ def load_ood(
             if not entry.why:
                 kind = entry.path.relative_to(folder).parts[:-1] or (folder.resolve().name,)
                 paths.setdefault(kind[0], []).append(entry.path)
+            else:
+                passed_over.add(entry)
+    if passed_over.line():
+        _LOGGER.warning("out-of-distribution images: %s", passed_over.line())
     for row in rows:
         kind = image_type_of(row)
         if kind not in ("", "frontal"):

@@ -21,7 +21,7 @@ from pocketcxr.data.adapters.named_files import NamedFiles
 from pocketcxr.data.adapters.own import list_class_folders
 from pocketcxr.data.findings import UNLABELLED, aliased, finding_of, unknown_finding
 from pocketcxr.data.rows import IndexRow
-from pocketcxr.data.tables import read_table
+from pocketcxr.data.tables import read_table, table_text
 from pocketcxr.imaging.folders import claims_image
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def list_covidx(root: Path, options: LayoutOptions) -> Listing:
     for table in covidx_lists(root):
         part = re.match(r"[a-z]+", table.name.lower())
         folder = part[0] if part else ""
-        for line in table.read_text(encoding="utf-8").splitlines():
+        for line in table_text(table).splitlines():
             fields = line.split()
             if len(fields) < 3:  # noqa: PLR2004  # patient, file, class and, in later versions, origin
                 continue

@@ -46,7 +46,7 @@ def load_experiment(path: Path | None = None, overrides: Iterable[str] = ()) -> 
     table: dict[str, Any] = {}
     if path is not None:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
             table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         except (OSError, UnicodeDecodeError, ValueError) as error:
             raise ConfigError(f"cannot read experiment file {path}: {error}") from error
