@@ -20,6 +20,7 @@ REASONS = {
     "src/pocketcxr/audit/model/probes": "one measurement per file, each a section of the audit",
     "src/pocketcxr/data": "one step from folder to split per file",
     "src/pocketcxr/imaging": "one step from file to grey picture per file",
+    "src/pocketcxr/imaging/dicom": "one part of a DICOM file or one codec per file",
     "src/pocketcxr/inference": "one class or function of the way from file to answer per file",
     "src/pocketcxr/pipeline": "one stage of a run per file",
     "src/pocketcxr/report": "one kind of page element per file: tables, estimates, charts, pages",

@@ -1,7 +1,5 @@
 """DICOM files: encodings, colours, headers, and what is refused."""
 
-import zlib
-
 import numpy as np
 import pytest
 from pydicom.uid import (
@@ -17,7 +15,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from pocketcxr.errors import UnreadableImageError, UnusableImageError
+from pocketcxr.errors import UnusableImageError
 from pocketcxr.imaging.file_type import looks_like_dicom
 from pocketcxr.imaging.reading import read_image_bytes
 
@@ -59,33 +57,6 @@ def test_a_large_deflated_picture_is_read_whatever_pads_it(make_dicom, trailing)
         np.arange(1000 * 1100, dtype=np.uint16).reshape(1000, 1100), syntax=DeflatedExplicitVRLittleEndian
     )
     assert read(data + trailing).pixels.shape == (1000, 1100)
-
-
-def test_a_deflated_bomb_is_refused(make_dicom, ramp16, monkeypatch):
-    monkeypatch.setattr("pocketcxr.imaging.dicom.decoding._HEADER_BYTES", 100_000)
-    data = make_dicom(ramp16, syntax=DeflatedExplicitVRLittleEndian)
-    start = 144 + int.from_bytes(data[140:144], "little")
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
-    bomb = data[:start] + deflater.compress(bytes(1_000_000)) + deflater.flush()
-    assert read_image_bytes(data, "radiograph", max_pixels=ramp16.size).metadata.width == 50
-    with pytest.raises(UnreadableImageError, match="inflates to more than the 112,000 bytes"):
-        read_image_bytes(bomb, "radiograph", max_pixels=ramp16.size)
-
-
-def test_zeros_are_refused_before_they_are_walked_one_by_one(make_dicom, ramp16):
-    data = make_dicom(ramp16)
-    start = 144 + int.from_bytes(data[140:144], "little")
-    with pytest.raises(UnreadableImageError, match="damaged or ends early"):
-        read(data[:start] + bytes(300_000_000))
-
-    deflated = make_dicom(ramp16, syntax=DeflatedExplicitVRLittleEndian)
-    start = 144 + int.from_bytes(deflated[140:144], "little")
-    inflated = zlib.decompress(deflated[start:], -15)
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
-    first = inflated[: inflated.index(b"\x28\x00\x02\x00US")]  # whole elements, then zeros up to the limit
-    bomb = deflated[:start] + deflater.compress(first + bytes(300_000_000)) + deflater.flush()
-    with pytest.raises(UnreadableImageError, match="damaged or ends early"):
-        read(bomb)
 
 
 @pytest.mark.parametrize("stored", [8, 10, 12, 15, 16])

@@ -132,32 +132,6 @@ def test_a_codestream_of_other_samples_than_the_header_is_refused(offset, value,
         read(bytes(data))
 
 
-@pytest.mark.parametrize(
-    "segment",
-    [
-        b"\0\0\0",
-        b"\xff\0\0\x04ab",
-        b"\xff\xe0\0\x10JFIF\0\2\1\1\0\1\0\1\0\0",
-        b"\xff\xee\0\x0eAdobe\0d\0\0\0\0\2",
-    ],
-    ids=["stray bytes", "unknown marker", "JFIF version 2", "Adobe transform 2"],
-)
-def test_oddities_before_the_scan_are_refused_before_gdcm_aborts_the_process(segment, make_dataset, compress, to_bytes):
-    whole = dcmread(io.BytesIO(compress(make_dataset(noise(np.uint16, 16)), JPEGLosslessSV1)))
-    frame = get_frame(whole.PixelData, 0, number_of_frames=1)
-    whole.PixelData = encapsulate([frame[:2] + segment + frame[2:]])
-    with pytest.raises(UnreadableImageError, match="found no such codestream"):
-        read(to_bytes(whole))
-
-
-def test_an_ordinary_jfif_segment_is_no_oddity(make_dataset, compress, to_bytes):
-    pixels = noise(np.uint16, 16)
-    whole = dcmread(io.BytesIO(compress(make_dataset(pixels), JPEGLosslessSV1)))
-    frame = get_frame(whole.PixelData, 0, number_of_frames=1)
-    whole.PixelData = encapsulate([frame[:2] + b"\xff\xe0\0\x10JFIF\0\1\1\1\0\1\0\1\0\0" + frame[2:]])
-    np.testing.assert_array_equal(read(to_bytes(whole)).pixels, read(to_bytes(make_dataset(pixels))).pixels)
-
-
 def test_compressed_values_beyond_bits_stored_are_refused(make_dataset, compress, to_bytes):
     dataset = dcmread(io.BytesIO(compress(make_dataset(noise(np.uint16, 16)), JPEG2000Lossless)))
     dataset.BitsStored, dataset.HighBit = 12, 11

@@ -196,9 +196,24 @@ def test_voi_lut_comes_before_the_window(make_dicom, make_lut_item):
 
 def test_voi_lut_of_negative_rescaled_values(make_dicom, make_lut_item):
     row = np.array([[0, 1, 2]], dtype=np.uint16)
-    item = make_lut_item([10, 20, 30], -1000, 8)
+    item = make_lut_item([10, 20, 130], -1000, 8)
     result = read(make_dicom(row, RescaleSlope=1, RescaleIntercept=-1000, VOILUTSequence=[item]))
-    np.testing.assert_allclose(result.pixels[0], np.array([10, 20, 30]) / 255, atol=1e-6)
+    np.testing.assert_allclose(result.pixels[0], np.array([10, 20, 130]) / 255, atol=1e-6)
+
+
+def test_a_voi_lut_that_uses_fewer_bits_than_stated_is_as_bright_as_viewers_show_it(make_dicom, make_lut_item):
+    # Cornerstone takes the bits of the largest entry: 4000 needs 12
+    row = np.array([[0, 1, 2]], dtype=np.uint16)
+    result = read(make_dicom(row, VOILUTSequence=[make_lut_item([0, 1000, 4000], 0, 16)]))
+    np.testing.assert_allclose(result.pixels[0], np.array([0, 1000, 4000]) / 4095, atol=1e-6)
+    assert "its entries use 12 bits, not 16 as stated" in result.metadata.notes
+
+
+@pytest.mark.parametrize(("largest", "bits", "range_"), [(4096, 12, 4095), (2048, 12, 4095), (2047, 12, 2047)])
+def test_a_largest_entry_at_a_power_of_two_keeps_the_stated_bits(largest, bits, range_, make_dicom, make_lut_item):
+    row = np.array([[0, 1, 2]], dtype=np.uint16)
+    result = read(make_dicom(row, VOILUTSequence=[make_lut_item([0, 1000, largest], 0, bits)]))
+    np.testing.assert_allclose(result.pixels[0], np.minimum(1, np.array([0, 1000, largest]) / range_), atol=1e-6)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -214,7 +229,7 @@ def test_a_lut_stored_as_bytes_is_read(packed, make_dataset, make_lut_item, to_b
 def test_a_lut_shorter_than_it_says_is_refused(make_dicom, make_lut_item, ramp16):
     item = make_lut_item([1, 2, 3], 0, 12)
     item.LUTDescriptor = [4000, 0, 12]
-    with pytest.raises(UnusableImageError, match="look-up table of 4000 entries, found 3"):
+    with pytest.raises(UnusableImageError, match="look-up table of 4000 entries in VOILUTSequence, found 3"):
         read(make_dicom(ramp16, VOILUTSequence=[item]))
 
 

@@ -27,6 +27,7 @@ from pydicom.uid import (
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a script like this one has no test runner to find it
 
 from dicom_files import bytes_of, compressed, dataset_of
+from irregular_dicom import irregular_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,8 @@ def draw(folder: Path) -> None:
         warnings.simplefilter("ignore")
         for name, data in (*_pngs(), *_jpegs(), *_others(), *_dicoms(), *_headers(), *_foreign()):
             (folder / name).write_bytes(data)
+        for file in irregular_files():
+            (folder / f"irregular-{file.name}").write_bytes(file.data)
         for name, data in list(_broken(folder)):
             (folder / name).write_bytes(data)
 

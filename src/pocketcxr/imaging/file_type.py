@@ -31,7 +31,7 @@ _BMP_FILE_HEADER = 14  # bytes before the size of the second header
 _DICOM_MAGIC_AT = 128
 
 # PS3.5 table 6.2-1: what may stand as a value representation in explicit encoding
-_VALUE_REPRESENTATIONS = frozenset(
+VALUE_REPRESENTATIONS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 )
 
@@ -68,7 +68,7 @@ def _plausible_element(data: bytes, order: str) -> bool:
     group, element = struct.unpack_from(f"{order}HH", data)
     if group not in {0x0002, 0x0008} or element > 0x0100:  # noqa: PLR2004  # the lists start with low numbers
         return False
-    if data[4:6] in _VALUE_REPRESENTATIONS:
+    if data[4:6] in VALUE_REPRESENTATIONS:
         return True
     # implicit: a short length, after which the next element of the same group follows
     (length,) = struct.unpack_from(f"{order}I", data, 4)

@@ -5,51 +5,53 @@ Whether the image is a chest X-ray is not decided here but in `input_checks`, fr
 
 from __future__ import annotations
 
-import itertools
-import zlib
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom.encaps import get_frame
-from pydicom.filereader import read_partial
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import (
+    JPEG2000,
     UID,
-    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    JPEGLSNearLossless,
     JPEGLSTransferSyntaxes,
     RLELossless,
 )
 
 from pocketcxr.errors import UnreadableImageError, UnusableImageError
-from pocketcxr.imaging.colour import to_grey
+from pocketcxr.imaging.colour import GreyOfColour, to_grey
+from pocketcxr.imaging.dicom.fragments import join_frame
 from pocketcxr.imaging.dicom.grey_scale import apply_grey_scale, averages_commute, depends_on_all_pixels
 from pocketcxr.imaging.dicom.header import (
     GREY,
     JPEG_2000,
     NATIVE,
-    check_encapsulated,
     check_header,
-    check_native_length,
+    compressed_frame,
+    native_pixels,
+    process_of,
     transfer_syntax,
+    without_pixels,
 )
 from pocketcxr.imaging.dicom.metadata import read_metadata
+from pocketcxr.imaging.dicom.parsing import PixelElement, parse_dicom
+from pocketcxr.imaging.dicom.rle import decode_rle
 from pocketcxr.imaging.dicom.scaled_frames import REDUCIBLE, decode_reduced
 from pocketcxr.imaging.jpeg import decode_jpeg
-from pocketcxr.imaging.radiograph import MAX_PIXELS, Radiograph
+from pocketcxr.imaging.radiograph import Radiograph
 from pocketcxr.imaging.scaled_decoding import factor_for, region_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
-    from pydicom.dataset import FileDataset
-    from pydicom.tag import BaseTag
+    from pydicom.dataset import Dataset
+
+    from pocketcxr.imaging.dicom.codestream import Codestream
 
 # One decoder each, so that a file gives the same pixels on every machine.
 _PLUGINS = {
@@ -57,17 +59,16 @@ _PLUGINS = {
     JPEGExtended12Bit: "pillow",
     JPEGLossless: "gdcm",
     JPEGLosslessSV1: "gdcm",
-    RLELossless: "pydicom",
     **dict.fromkeys(JPEGLSTransferSyntaxes, "gdcm"),
     **dict.fromkeys(JPEG_2000, "pylibjpeg"),
-    **dict.fromkeys(NATIVE, ""),
 }
-_DEEPEST_PIXEL_BYTES = 6  # three samples of 16 bits
-_HEADER_BYTES = 32 << 20  # more than any header with its icons and overlays
-_INFLATED_AT_ONCE = 1 << 20
-_MOST_ELEMENTS = 65_536  # outside sequences; real headers have some hundreds
-_ZEROS = 1024  # no element of a header starts with as many
-_META_LENGTH_VALUE = slice(140, 144)  # PS3.10 table 7.1-1: (0002,0000) follows the mark at 128
+# as what a codestream is decoded that is not of its transfer syntax's process
+_SYNTAX_OF_PROCESS = {
+    "dct": JPEGBaseline8Bit,
+    "lossless": JPEGLossless,
+    "jpeg-ls": JPEGLSNearLossless,
+    "jpeg-2000": JPEG2000,
+}
 
 
 def read_dicom(data: bytes, name: str, *, side: int | None = None, max_pixels: int | None = None) -> Radiograph:
@@ -77,133 +78,149 @@ def read_dicom(data: bytes, name: str, *, side: int | None = None, max_pixels: i
         UnreadableImageError: truncated, damaged, too large, or a transfer syntax without decoder.
         UnusableImageError: no picture, several frames, or a header that leaves the grey scale to guessing.
     """
-    _check_deflated(data, name, max_pixels)
-    dataset = _parse(data, name)
+    parsed = parse_dicom(data, name)
+    dataset, pixels = parsed.dataset, parsed.pixels
+    if pixels is None:
+        raise without_pixels(dataset, name)
     check_header(dataset, name, max_pixels)
     columns, rows = int(dataset.Columns), int(dataset.Rows)
-    syntax, factor = transfer_syntax(dataset, name), factor_for(columns, rows, side)
-    reduced = _decode_reduced(dataset, syntax, factor, name) if factor > 1 else None
-    if reduced is not None:
-        return reduced
-    samples, photometric = _decode(dataset, syntax, name)
-    bits, colour = int(dataset.BitsStored), False
-    if photometric in GREY:
-        pixels, notes = apply_grey_scale(samples, dataset, name, factor=factor)
-    elif photometric == "PALETTE COLOR":
-        factor = 1
-        pixels, colour = _palette_grey(samples, dataset)
-        notes = ("palette read as grey",)
+    syntax, factor = transfer_syntax(dataset, pixels, name), factor_for(columns, rows, side)
+    if syntax in NATIVE:
+        samples, photometric = _decode_native(dataset, pixels, syntax, name)
+    elif syntax == RLELossless:
+        samples, photometric = _decode_rle(dataset, pixels, name)
     else:
-        factor = 1
-        grey = to_grey(samples, largest=2**bits - 1)
-        pixels, colour = grey.pixels, grey.is_coloured
-        notes = ("colour channels read as grey",)
-    metadata = read_metadata(dataset, (rows, columns), colour=colour, notes=notes)
-    return Radiograph(pixels, metadata, region_of(columns, rows, factor))
+        codestream = _codestream(dataset, pixels, syntax, name)
+        reduced = _decode_reduced(dataset, codestream, factor, name) if factor > 1 else None
+        if reduced is not None:
+            return reduced
+        samples, photometric = _decode_compressed(dataset, codestream, syntax, name)
+    return _radiograph(samples, photometric, dataset, factor, name)
 
 
-def _decode_reduced(dataset: FileDataset, syntax: UID, factor: int, name: str) -> Radiograph | None:
+def _radiograph(samples: NDArray[Any], photometric: str, dataset: Dataset, factor: int, name: str) -> Radiograph:
+    """Apply the grey scale, or make grey of colours."""
+    columns, rows = int(dataset.Columns), int(dataset.Rows)
+    if photometric in GREY:
+        grey, notes = apply_grey_scale(samples, dataset, name, factor=factor)
+        metadata = read_metadata(dataset, (rows, columns), colour=False, notes=notes)
+        return Radiograph(grey, metadata, region_of(columns, rows, factor))
+    if photometric == "PALETTE COLOR":
+        found, note = _palette_grey(samples, dataset, name), "palette read as grey"
+    else:
+        found, note = to_grey(samples, largest=2 ** int(dataset.BitsStored) - 1), "colour channels read as grey"
+    return Radiograph(found.pixels, read_metadata(dataset, (rows, columns), colour=found.is_coloured, notes=(note,)))
+
+
+def _decode_reduced(dataset: Dataset, codestream: Codestream, factor: int, name: str) -> Radiograph | None:
     """Let a lossy or wavelet decoder leave pixels out; None where only all pixels tell what the picture is."""
-    if syntax not in REDUCIBLE or str(dataset.PhotometricInterpretation) not in GREY or depends_on_all_pixels(dataset):
+    reducible = codestream.process in REDUCIBLE and str(dataset.PhotometricInterpretation) in GREY
+    if not reducible or depends_on_all_pixels(dataset, name):
         return None
-    found = check_encapsulated(dataset, syntax, name)
-    if dataset.PixelRepresentation or found.bits > int(dataset.BitsStored):
+    if dataset.PixelRepresentation or codestream.signed or codestream.bits > int(dataset.BitsStored):
         return None
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    decoded = decode_reduced(frame, found, factor, jpeg_2000=syntax in JPEG_2000, name=name)
+    decoded = decode_reduced(codestream, factor, name)
     if decoded is None:
         return None
     stored, region = decoded
     pixels, notes = apply_grey_scale(stored, dataset, name)
     if not averages_commute(stored, pixels, dataset, name):
         return None
-    metadata = read_metadata(dataset, (found.height, found.width), colour=False, notes=notes)
+    metadata = read_metadata(dataset, (codestream.height, codestream.width), colour=False, notes=notes)
     return Radiograph(pixels, metadata, region)
 
 
-def _parse(data: bytes, name: str) -> FileDataset:
-    try:
-        _check_start(data)
-        return read_partial(BytesIO(data), _count_elements(), force=True)
-    except Exception as error:  # noqa: BLE001  # any, on damaged bytes; its text may quote a patient's name
-        raise UnreadableImageError(
-            f"{name}: the DICOM file is damaged or ends early ({type(error).__name__} while parsing); send it again"
-        ) from None
-
-
-def _check_start(data: bytes) -> None:
-    """Refuse a data set that starts with zeros, which pydicom would take for millions of empty elements."""
-    start = _start_of_data_set(data)
-    if data[128:132] == b"DICM" and len(data) >= start + _ZEROS and not any(data[start : start + _ZEROS]):
-        raise ValueError
-
-
-def _start_of_data_set(data: bytes) -> int:
-    """Where the file's meta information ends, in a file with the mark ``DICM``."""
-    return _META_LENGTH_VALUE.stop + int.from_bytes(data[_META_LENGTH_VALUE], "little")
-
-
-def _count_elements() -> Callable[[BaseTag, str | None, int], bool]:
-    """Stop condition for pydicom that never stops it, but raises where there are more elements than any header has."""
-    counter = itertools.count()
-
-    def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
-        del tag, vr, length
-        if next(counter) > _MOST_ELEMENTS:
-            raise ValueError
-        return False
-
-    return stop
-
-
-def _check_deflated(data: bytes, name: str, max_pixels: int | None) -> None:
-    """Inflate a deflated data set up to what the largest picture needs, for pydicom does it without a limit."""
-    if data[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in data[:1024]:
-        return
-    start = _start_of_data_set(data)
-    limit = _DEEPEST_PIXEL_BYTES * (MAX_PIXELS if max_pixels is None else min(max_pixels, MAX_PIXELS)) + _HEADER_BYTES
-    inflater, pending, found = zlib.decompressobj(-zlib.MAX_WBITS), data[start:], 0
-    while pending and not inflater.eof and found <= limit:  # a stream that has ended keeps what follows it pending
-        found += len(inflater.decompress(pending, _INFLATED_AT_ONCE))
-        pending = inflater.unconsumed_tail
-    if found > limit:
-        raise UnreadableImageError(f"{name}: inflates to more than the {limit:,} bytes that are read", "too-many-bytes")
-
-
-def _decode(dataset: FileDataset, syntax: UID, name: str) -> tuple[NDArray[Any], str]:
-    """Stored values [H, W] or [H, W, 3] and the photometric interpretation that they have now."""
-    if not dataset.file_meta.get("TransferSyntaxUID"):
-        dataset.file_meta.TransferSyntaxUID = syntax
-    native = syntax in NATIVE
-    plugin = _PLUGINS.get(syntax)
-    if plugin is None:
+def _codestream(dataset: Dataset, pixels: PixelElement, syntax: UID, name: str) -> Codestream:
+    """The codestream, which a decoder here reads."""
+    if syntax not in _PLUGINS:
         raise UnreadableImageError(
             f"{name}: no decoder for {syntax.name[:64]!r}; send it uncompressed (for example dcmconv)",
             "unsupported-compression",
         )
-    options: dict[str, Any] = {"decoding_plugin": plugin, "correct_unused_bits": native}
-    if native:
-        check_native_length(dataset, name)
-    elif syntax == RLELossless:
-        pass  # no size and no end mark; pydicom checks the length of what comes out
-    else:
-        found = check_encapsulated(dataset, syntax, name)
-        if plugin == "gdcm":
-            if found.samples != 1:  # damaged ones abort the process in ways that cannot be told beforehand
-                raise UnusableImageError(
-                    f"{name}: colour in {syntax.name} is not read; export it grey or uncompressed",
-                    "unsupported-colour",
-                )
-            # GDCM aborts the process where the depth it is given is not the codestream's and the data is damaged
-            options["bits_stored"] = found.bits
-        elif plugin == "pillow" and found.bits <= 8:  # noqa: PLR2004
-            checked = decode_jpeg(get_frame(dataset.PixelData, 0, number_of_frames=1), name)
-            if found.samples == 1:
-                signed = bool(dataset.PixelRepresentation)
-                return checked.view(np.int8) if signed else checked, str(dataset.PhotometricInterpretation)
+    found = compressed_frame(dataset, pixels, syntax, name)
+    if found.process == "dct" and found.bits > 8:  # noqa: PLR2004
+        raise UnreadableImageError(
+            f"{name}: no decoder for JPEG of {found.bits} bits; send it uncompressed (for example dcmdjpeg)",
+            "unsupported-compression",
+        )
+    if found.process in {"lossless", "jpeg-ls"} and found.samples != 1:
+        # damaged ones abort the process of GDCM in ways that cannot be told beforehand
+        raise UnusableImageError(
+            f"{name}: colour in {syntax.name} is not read; export it grey or uncompressed", "unsupported-colour"
+        )
+    return found
+
+
+def _decode_native(dataset: Dataset, pixels: PixelElement, syntax: UID, name: str) -> tuple[NDArray[Any], str]:
+    value = native_pixels(dataset, pixels, name)
+    # high bits may hold overlays and are cut off; compressed values must fit, see `grey_scale`
+    return _decoded(value, dataset, syntax, name, decoding_plugin="", correct_unused_bits=True, pixel_vr=pixels.vr)
+
+
+def _decode_rle(dataset: Dataset, pixels: PixelElement, name: str) -> tuple[NDArray[Any], str]:
+    frame = join_frame(pixels.fragments(name), name)
     try:
-        # high bits of native values may hold overlays and are cut off; compressed values must fit, see `grey_scale`
-        samples, properties = get_decoder(syntax).as_array(dataset, index=0, **options)
+        planes = decode_rle(
+            frame,
+            pixels=int(dataset.Rows) * int(dataset.Columns),
+            samples=int(dataset.SamplesPerPixel),
+            bytes_per_sample=int(dataset.BitsAllocated) // 8,
+        )
+    except ValueError:
+        raise UnreadableImageError(
+            f"{name}: the compressed pixel data ends early or is damaged; send it again"
+        ) from None
+    # a colour that stands for two pixels in uncompressed data stands for each one here
+    photometric = str(dataset.PhotometricInterpretation).removesuffix("_422")
+    return _decoded(
+        planes.tobytes(), dataset, ExplicitVRLittleEndian, name, decoding_plugin="", correct_unused_bits=False,
+        planar_configuration=1, photometric_interpretation=photometric,
+    )  # fmt: skip
+
+
+def _decode_compressed(dataset: Dataset, found: Codestream, syntax: UID, name: str) -> tuple[NDArray[Any], str]:
+    """As `_decoded`; where header and codestream disagree on the sign, only values that both read alike are taken."""
+    if process_of(syntax) != found.process:
+        syntax = _SYNTAX_OF_PROCESS[found.process]
+    if found.process == "dct":
+        checked = decode_jpeg(found.plain, name)
+        if found.samples == 1:
+            signed = bool(dataset.PixelRepresentation)
+            return checked.view(np.int8) if signed else checked, str(dataset.PhotometricInterpretation)
+    options: dict[str, Any] = {"decoding_plugin": _PLUGINS[syntax], "correct_unused_bits": False}
+    if _PLUGINS[syntax] == "gdcm":
+        # GDCM aborts the process where the depth it is given is not the codestream's and the data is damaged
+        options["bits_stored"] = found.bits
+    samples, photometric = _decoded(encapsulate([found.plain]), dataset, syntax, name, **options)
+    signed = bool(dataset.PixelRepresentation)
+    if found.process == "jpeg-2000" and found.signed != signed:
+        most = (1 << (found.bits - 1)) - 1
+        if samples.min() < 0 or samples.max() > most:
+            words = ("unsigned", "signed")
+            raise UnusableImageError(
+                f"{name}: PixelRepresentation says {words[signed]} values, the JPEG 2000 codestream says "
+                f"{words[found.signed]} ones, and the picture depends on it; export it again"
+            )
+    return samples, photometric
+
+
+def _decoded(value: bytes, dataset: Dataset, syntax: UID, name: str, **options: Any) -> tuple[NDArray[Any], str]:
+    """Stored values [H, W] or [H, W, 3] and the photometric interpretation that they have now."""
+    described: dict[str, Any] = {
+        "rows": int(dataset.Rows),
+        "columns": int(dataset.Columns),
+        "number_of_frames": 1,
+        "samples_per_pixel": int(dataset.SamplesPerPixel),
+        "photometric_interpretation": str(dataset.PhotometricInterpretation),
+        "pixel_representation": int(dataset.PixelRepresentation),
+        "bits_allocated": int(dataset.BitsAllocated),
+        "bits_stored": int(dataset.BitsStored),
+        "planar_configuration": int(dataset.get("PlanarConfiguration") or 0),
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OB",
+    }
+    try:
+        samples, properties = get_decoder(syntax).as_array(value, index=0, **{**described, **options})
     except Exception as error:  # noqa: BLE001  # decoders of four other projects
         raise UnreadableImageError(
             f"{name}: the pixel data ({syntax.name}, {int(dataset.BitsStored)} bits) cannot be decoded: damaged, or a "
@@ -212,8 +229,12 @@ def _decode(dataset: FileDataset, syntax: UID, name: str) -> tuple[NDArray[Any],
     return samples, str(properties["photometric_interpretation"])
 
 
-def _palette_grey(samples: NDArray[Any], dataset: FileDataset) -> tuple[NDArray[np.float32], bool]:
-    coloured = apply_color_lut(samples, dataset)
-    bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
-    grey = to_grey(coloured[..., :3].astype(np.uint16, copy=False), largest=2**bits - 1)
-    return grey.pixels, grey.is_coloured
+def _palette_grey(samples: NDArray[Any], dataset: Dataset, name: str) -> GreyOfColour:
+    try:
+        coloured = apply_color_lut(samples, dataset)
+        bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
+    except Exception as error:  # noqa: BLE001  # pydicom raises nearly anything on tables that are missing or damaged
+        raise UnusableImageError(
+            f"{name}: the tables of PALETTE COLOR are missing or damaged ({type(error).__name__}); export it again"
+        ) from None
+    return to_grey(coloured[..., :3].astype(np.uint16, copy=False), largest=2**bits - 1)

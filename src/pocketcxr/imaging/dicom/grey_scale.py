@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketcxr.errors import UnusableImageError
+from pocketcxr.imaging.dicom.elements import number, numbers, with_sign_of
+from pocketcxr.imaging.dicom.lookup_tables import find_lookup_table, read_lookup_table
 from pocketcxr.imaging.header_terms import quoted_term
 from pocketcxr.imaging.scaled_decoding import sum_cells
 
@@ -57,7 +59,7 @@ def apply_grey_scale(
         raise UnusableImageError(
             f"{name}: pixel values exceed the {bits} bits that BitsStored gives; export it again", "values-exceed-bits"
         )
-    values = np.arange(lowest, lowest + count, dtype=np.float64)
+    values: Table = np.arange(lowest, lowest + count, dtype=np.float64)
     padding = _padding(values, dataset, name)
     inverted = _inverted(dataset, name)
     with np.errstate(over="ignore"):  # a header's absurd numbers end at the clipped range or are refused
@@ -93,12 +95,13 @@ def apply_grey_scale(
     return means, notes
 
 
-def depends_on_all_pixels(dataset: Dataset) -> bool:
+def depends_on_all_pixels(dataset: Dataset, name: str) -> bool:
     """Whether the grey scale needs values that a reduced decoding does not show: padding, smallest and largest."""
-    if dataset.get("PixelPaddingValue") not in {None, ""}:
+    if numbers(dataset, "PixelPaddingValue", name):
         return True
-    windowed = dataset.get("VOILUTSequence") or dataset.get("WindowCenter") is not None
-    return not windowed and (int(dataset.BitsStored) != _EIGHT_BITS or "ModalityLUTSequence" in dataset)
+    windowed = find_lookup_table(dataset, "VOILUTSequence", name) or numbers(dataset, "WindowCenter", name)
+    deep = int(dataset.BitsStored) != _EIGHT_BITS
+    return not windowed and (deep or find_lookup_table(dataset, "ModalityLUTSequence", name) is not None)
 
 
 def averages_commute(stored: NDArray[Any], pixels: NDArray[np.float32], dataset: Dataset, name: str) -> bool:
@@ -132,14 +135,14 @@ def _used(stored: NDArray[Any], lowest: int, count: int) -> NDArray[np.bool_]:
 
 def _padding(values: Table, dataset: Dataset, name: str) -> NDArray[np.bool_]:
     """Values that pad the picture (C.7.5.1.1.2): one, or the range to PixelPaddingRangeLimit."""
-    first: object = dataset.get("PixelPaddingValue")
-    last: object = dataset.get("PixelPaddingRangeLimit")
-    if first is None or first == "":
+    found = [number(dataset, keyword, name) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    first, last = found[0], found[0] if found[1] is None else found[1]
+    if first is None or last is None:
         return np.zeros(values.shape, dtype=np.bool_)
-    if not isinstance(first, int) or not isinstance(last, int | None):
+    if first % 1 or last % 1:
         raise UnusableImageError(f"{name}: PixelPaddingValue is no whole number; export it again")
-    limits = sorted((first, first if last is None else last))
-    return (values >= limits[0]) & (values <= limits[1])
+    low, high = sorted(with_sign_of(int(limit), values[0], values[-1]) for limit in (first, last))
+    return (values >= low) & (values <= high)
 
 
 def _inverted(dataset: Dataset, name: str) -> bool:
@@ -156,15 +159,14 @@ def _inverted(dataset: Dataset, name: str) -> bool:
 
 
 def _modality(values: Table, dataset: Dataset, name: str) -> tuple[Table, tuple[str, ...]]:
-    if dataset.get("ModalityLUTSequence"):
-        table, _ = _look_up(values, dataset.ModalityLUTSequence[0], name)
-        return table, ("modality LUT",)
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    table = read_lookup_table(dataset, "ModalityLUTSequence", name, values=values)
+    if table is not None:
+        return table.look_up(values), ("modality LUT",)
+    slope, intercept = number(dataset, "RescaleSlope", name), number(dataset, "RescaleIntercept", name)
     if slope is None and intercept is None:
         return values, ()
     if slope is None or intercept is None:
         raise UnusableImageError(f"{name}: RescaleSlope and RescaleIntercept belong together, one is missing")
-    slope, intercept = float(slope), float(intercept)
     rescaled = values * slope + intercept
     if slope == 0 or not np.isfinite(rescaled).all():
         raise UnusableImageError(f"{name}: RescaleSlope {slope:g} with RescaleIntercept {intercept:g} is not usable")
@@ -175,12 +177,17 @@ def _values_of_interest(
     values: Table, occurring: Callable[[], NDArray[np.bool_]], dataset: Dataset, name: str
 ) -> tuple[Table, tuple[str, ...]]:
     """The VOI stage, its output scaled to [0, 1]."""
-    if dataset.get("VOILUTSequence"):
-        table, bits = _look_up(values, dataset.VOILUTSequence[0], name)
-        return np.clip(table / (2**bits - 1), 0, 1), (f"VOI LUT 1 of {len(dataset.VOILUTSequence)}",)
-    if dataset.get("WindowCenter") is not None or dataset.get("WindowWidth") is not None:
-        return _window(values, dataset, name)
-    if int(dataset.BitsStored) == _EIGHT_BITS and "ModalityLUTSequence" not in dataset:
+    lut = read_lookup_table(dataset, "VOILUTSequence", name, values=values)
+    if lut is not None:
+        table = np.clip(lut.look_up(values) / (2**lut.bits - 1), 0, 1)
+        notes = (f"VOI LUT {lut.position} of {lut.count}",)
+        stated = (f"its entries use {lut.bits} bits, not {lut.stated_bits} as stated",)
+        return table, notes if lut.bits == lut.stated_bits else notes + stated
+    centres, widths = numbers(dataset, "WindowCenter", name), numbers(dataset, "WindowWidth", name)
+    if centres or widths:
+        return _window(values, centres, widths, dataset, name)
+    is_deep = int(dataset.BitsStored) != _EIGHT_BITS
+    if not is_deep and find_lookup_table(dataset, "ModalityLUTSequence", name) is None:
         # C.11.2: no VOI stage means identity. Eight bits are ready for display, as in a PNG of the same picture.
         return (values - values.min()) / np.ptp(values), ("no window: whole 8-bit range",)
     used = occurring()
@@ -190,13 +197,17 @@ def _values_of_interest(
     return np.clip((values - low) / (high - low), 0, 1), ("no window: smallest to largest value",)
 
 
-def _window(values: Table, dataset: Dataset, name: str) -> tuple[Table, tuple[str, ...]]:
+def _window(
+    values: Table, centres: list[float], widths: list[float], dataset: Dataset, name: str
+) -> tuple[Table, tuple[str, ...]]:
     """The first window, by the functions of C.11.2.1.2 and C.11.2.1.3."""
-    centres, widths = _numbers(dataset.get("WindowCenter")), _numbers(dataset.get("WindowWidth"))
     function = str(dataset.get("VOILUTFunction") or "LINEAR")
     smallest = 1 if function == "LINEAR" else 0
-    if not centres or len(centres) != len(widths) or not np.isfinite([centres[0], widths[0]]).all():
-        raise UnusableImageError(f"{name}: expected as many WindowCenter as WindowWidth values; export it again")
+    if len(centres) != len(widths):
+        raise UnusableImageError(
+            f"{name}: expected as many WindowCenter as WindowWidth values, found {len(centres)} and {len(widths)}; "
+            "export it again"
+        )
     centre, width = centres[0], widths[0]
     if width <= 0 or width < smallest:
         raise UnusableImageError(f"{name}: expected a positive WindowWidth, found {width:g}; export it again")
@@ -210,27 +221,3 @@ def _window(values: Table, dataset: Dataset, name: str) -> tuple[Table, tuple[st
     else:
         raise UnusableImageError(f"{name}: VOILUTFunction {quoted_term(function)} is not read; export it again")
     return np.clip(table, 0, 1), (f"window 1 of {len(centres)}: {function} {centre:g}/{width:g}",)
-
-
-def _numbers(value: Any) -> list[float]:
-    if value is None or value == "":
-        return []
-    return [float(value)] if isinstance(value, int | float | str) else [float(number) for number in value]
-
-
-def _look_up(values: Table, item: Dataset, name: str) -> tuple[Table, int]:
-    """Values through a LUT of C.11.1.1 or C.11.2.1.1, and the bits of its entries."""
-    entries, first, bits = (int(number) for number in item.LUTDescriptor)
-    entries = entries or 65536
-    raw = item.LUTData
-    if isinstance(raw, bytes):
-        wide = len(raw) >= 2 * entries
-        lut = np.frombuffer(raw, dtype="<u2" if wide else "<u1")
-    else:
-        lut = np.atleast_1d(np.asarray(raw, dtype=np.int64)) & 0xFFFF
-    if len(lut) < entries or not 1 <= bits <= 16:  # noqa: PLR2004
-        raise UnusableImageError(
-            f"{name}: expected a look-up table of {entries} entries, found {len(lut)}; export it again"
-        )
-    # values before the first entry take the first one, values after the last one the last
-    return lut[np.clip(np.rint(values).astype(np.int64) - first, 0, entries - 1)].astype(np.float64), bits

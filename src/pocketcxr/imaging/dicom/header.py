@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydicom.encaps import get_frame
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import (
     UID,
@@ -13,56 +12,63 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
 )
 
 from pocketcxr.errors import UnreadableImageError, UnusableImageError
-from pocketcxr.imaging.dicom.codestream import Codestream, has_end, read_codestream
+from pocketcxr.imaging.dicom.codestream import Codestream, read_codestream
+from pocketcxr.imaging.dicom.elements import number
+from pocketcxr.imaging.dicom.fragments import join_frame
 from pocketcxr.imaging.header_terms import quoted_term
 from pocketcxr.imaging.radiograph import check_pixel_count
 
 if TYPE_CHECKING:
-    from pydicom.dataset import FileDataset
+    from pydicom.dataset import Dataset
+
+    from pocketcxr.imaging.dicom.parsing import PixelElement
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 JPEG_2000 = frozenset(JPEG2000TransferSyntaxes)
 GREY = {"MONOCHROME1", "MONOCHROME2"}
 _COLOURS = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
+_NEEDED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel")
 _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"  # Digital X-Ray Image Storage - For Processing
 
 
-def check_header(dataset: FileDataset, name: str, max_pixels: int | None) -> None:
+def without_pixels(dataset: Dataset, name: str) -> UnusableImageError:
+    """The refusal of a file that holds no picture, or one of which only the header is there."""
+    sop_class = UID(str(dataset.get("SOPClassUID", "") or ""))
+    kind = f" ({sop_class.name})" if sop_class.name != sop_class else ""
+    cut = ": it was cut short, or its pixels were taken out; send it again" if "Rows" in dataset else ""
+    return UnusableImageError(
+        f"{name}: expected a DICOM picture, found a file without pixel data{kind}{cut}", "no-pixel-data"
+    )
+
+
+def check_header(dataset: Dataset, name: str, max_pixels: int | None) -> None:
     """Refuse a header that describes no single image of a defined grey scale and supported size.
 
     Raises:
         UnreadableImageError: too many pixels, or none.
-        UnusableImageError: no image, several frames, elements that are missing, contradictory or not supported.
+        UnusableImageError: several frames, elements that are missing, contradictory or not supported.
     """
-    sop_class = UID(str(dataset.get("SOPClassUID", "") or ""))
-    if "PixelData" not in dataset:
-        kind = f" ({sop_class.name})" if sop_class.name != sop_class else ""
-        raise UnusableImageError(
-            f"{name}: expected a DICOM picture, found a file without pixel data{kind}", "no-pixel-data"
-        )
-    missing = [
-        keyword
-        for keyword in (
-            "Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel",
-            "PhotometricInterpretation",
-        )
-        if dataset.get(keyword) in {None, ""}
-    ]  # fmt: skip
+    missing = [keyword for keyword in _NEEDED if whole_number(dataset, keyword, name) is None]
+    if not dataset.get("PhotometricInterpretation"):
+        missing.append("PhotometricInterpretation")
     if missing:
         raise UnusableImageError(
             f"{name}: the DICOM header lacks {', '.join(missing)}; send it again from the archive", "incomplete-header"
         )
     check_pixel_count(int(dataset.Columns), int(dataset.Rows), name, max_pixels=max_pixels)
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = whole_number(dataset, "NumberOfFrames", name) or 1
     if frames != 1:
         raise UnusableImageError(
             f"{name}: expected one picture, found {frames} frames; export the one to score", "several-frames"
         )
     _check_samples(dataset, name)
-    if sop_class == _FOR_PROCESSING:
+    if dataset.get("SOPClassUID") == _FOR_PROCESSING:
         raise UnusableImageError(
             f"{name}: detector data 'for processing' has no defined grey scale; send the 'for presentation' picture",
             "for-processing",
@@ -73,17 +79,37 @@ def check_header(dataset: FileDataset, name: str, max_pixels: int | None) -> Non
         )
 
 
-def _check_samples(dataset: FileDataset, name: str) -> None:
+def whole_number(dataset: Dataset, keyword: str, name: str) -> int | None:
+    """The whole number of an element, None where it is absent or empty.
+
+    Raises:
+        UnusableImageError: another value, or several.
+    """
+    try:
+        found = number(dataset, keyword, name)
+    except UnusableImageError as error:
+        raise UnusableImageError(str(error), "unsupported-header") from None
+    if found is not None and found % 1:
+        raise UnusableImageError(f"{name}: expected a whole number as {keyword}, found {found:g}", "unsupported-header")
+    return None if found is None else int(found)
+
+
+def _check_samples(dataset: Dataset, name: str) -> None:
     allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
     if allocated not in {8, 16} or not 1 <= stored <= allocated:
         raise UnusableImageError(
             f"{name}: expected 8 or 16 bits allocated, found {allocated} with {stored} stored; export it again",
             "unsupported-header",
         )
-    high = dataset.get("HighBit")
-    if high is not None and int(high) != stored - 1:
+    high = whole_number(dataset, "HighBit", name)
+    if high is not None and high != stored - 1:
         raise UnusableImageError(
-            f"{name}: expected HighBit {stored - 1}, found {int(high)}; export it again", "unsupported-header"
+            f"{name}: expected HighBit {stored - 1}, found {high}; export it again", "unsupported-header"
+        )
+    if int(dataset.PixelRepresentation) not in {0, 1}:
+        raise UnusableImageError(
+            f"{name}: expected PixelRepresentation 0 or 1, found {int(dataset.PixelRepresentation)}; export it again",
+            "unsupported-header",
         )
     photometric, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
     if photometric not in GREY | _COLOURS | {"PALETTE COLOR"}:
@@ -97,12 +123,12 @@ def _check_samples(dataset: FileDataset, name: str) -> None:
         )
 
 
-def transfer_syntax(dataset: FileDataset, name: str) -> UID:
+def transfer_syntax(dataset: Dataset, pixels: PixelElement, name: str) -> UID:
     """The transfer syntax that the file states, or for files without one how its header turned out to be encoded."""
-    stated = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    stated = dataset.file_meta.get("TransferSyntaxUID")
     if stated:
         return UID(str(stated))
-    if dataset["PixelData"].is_undefined_length:
+    if pixels.is_undefined_length:
         raise UnusableImageError(
             f"{name}: compressed pixels without a transfer syntax; send it again from the archive", "no-transfer-syntax"
         )
@@ -112,30 +138,51 @@ def transfer_syntax(dataset: FileDataset, name: str) -> UID:
     return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def check_native_length(dataset: FileDataset, name: str) -> None:
-    """Compare the length of uncompressed pixel data with the header.
+def process_of(syntax: UID) -> str:
+    """What a codestream of a transfer syntax is; see `Codestream.process`."""
+    if syntax in JPEG_2000:
+        return "jpeg-2000"
+    if syntax in JPEGLSTransferSyntaxes:
+        return "jpeg-ls"
+    return "lossless" if syntax in {JPEGLossless, JPEGLosslessSV1} else "dct"
+
+
+def native_pixels(dataset: Dataset, pixels: PixelElement, name: str) -> bytes:
+    """Uncompressed pixel data, after their length has been compared with the header's.
 
     Raises:
-        UnreadableImageError: too short.
+        UnreadableImageError: too short, or compressed after all.
         UnusableImageError: twice as long or more, as of several images.
     """
-    expected, found = get_expected_length(dataset, "bytes"), len(dataset.PixelData)
-    if found < expected:
-        raise UnreadableImageError(f"{name}: the pixel data ends early, {expected - found} bytes short; send it again")
-    if found >= 2 * expected:
+    expected = get_expected_length(dataset, "bytes")
+    if pixels.is_undefined_length:
+        raise UnreadableImageError(
+            f"{name}: the transfer syntax says that the pixel data are not compressed, but they come in fragments; "
+            "send it again from the archive",
+            "header-mismatch",
+        )
+    value = pixels.value(expected)
+    if len(value) < expected:
+        raise UnreadableImageError(
+            f"{name}: the pixel data ends early, {expected - len(value)} bytes short; send it again"
+        )
+    if pixels.reaches(2 * expected):
         raise UnusableImageError(
-            f"{name}: the header gives one picture of {expected} bytes, the pixel data has {found}; export one picture",
+            f"{name}: the header gives one picture of {expected} bytes, the pixel data has {pixels.length}; export one "
+            "picture",
             "several-frames",
         )
+    pixels.check_inflated_size(min(pixels.length, 2 * expected), name)
+    return value
 
 
-def check_encapsulated(dataset: FileDataset, syntax: UID, name: str) -> Codestream:
-    """Read the codestream's own header and compare it with the DICOM header.
+def compressed_frame(dataset: Dataset, pixels: PixelElement, syntax: UID, name: str) -> Codestream:
+    """The codestream in compressed pixel data, after its own header has been compared with that of the file.
 
     Raises:
         UnreadableImageError: no such codestream, one of other size or depth, or one that ends early.
     """
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    frame = join_frame(pixels.fragments(name), name)
     found, columns, rows = read_codestream(frame), int(dataset.Columns), int(dataset.Rows)
     if found is None:
         raise UnreadableImageError(
@@ -147,13 +194,14 @@ def check_encapsulated(dataset: FileDataset, syntax: UID, name: str) -> Codestre
             "header-mismatch",
         )
     allocated, samples = int(dataset.BitsAllocated), int(dataset.SamplesPerPixel)
-    fits = 0 < found.bits <= allocated and (syntax in JPEG_2000 or (found.bits > 8) == (allocated > 8))  # noqa: PLR2004
+    wide = found.bits > 8  # noqa: PLR2004
+    fits = 0 < found.bits <= allocated and (found.process == "jpeg-2000" or wide == (allocated > 8))  # noqa: PLR2004
     if found.samples != samples or not fits:
         raise UnreadableImageError(
             f"{name}: expected {samples} samples of {allocated} bits allocated, found a codestream of {found.samples} "
             f"with {found.bits} bits; send it again",
             "header-mismatch",
         )
-    if not has_end(frame):
+    if not found.ended and found.process != "dct":  # whose decoder tells whether all of the picture is there
         raise UnreadableImageError(f"{name}: the compressed pixel data ends early; send it again")
     return found

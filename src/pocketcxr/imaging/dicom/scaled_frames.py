@@ -10,7 +10,6 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom.uid import JPEG2000TransferSyntaxes, JPEGBaseline8Bit
 
 from pocketcxr.imaging.jpeg import decode_jpeg
 from pocketcxr.imaging.scaled_decoding import power_of_two
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     from pocketcxr.imaging.dicom.codestream import Codestream
     from pocketcxr.imaging.radiograph import Region
 
-REDUCIBLE = frozenset({JPEGBaseline8Bit, *JPEG2000TransferSyntaxes})
+REDUCIBLE = frozenset({"dct", "jpeg-2000"})  # see `Codestream.process`
 _MOST_HALVINGS = 3  # JPEG's transform has 8 x 8 coefficients; JPEG 2000 files have five levels as a rule
 _SIXTEEN_BITS = 16
 
 
 def decode_reduced(
-    frame: bytes, found: Codestream, factor: int, *, jpeg_2000: bool, name: str
+    found: Codestream, factor: int, name: str
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], Region] | None:
     """Decode a grey frame at 1/2, 1/4 or 1/8 of its size, the smallest that `factor` allows.
 
@@ -39,11 +38,11 @@ def decode_reduced(
         UnreadableImageError: a damaged JPEG.
     """
     halvings = min(_MOST_HALVINGS, power_of_two(factor))
-    if not jpeg_2000:
+    if found.process == "dct":
         size = 1 << halvings
-        return decode_jpeg(frame, name, factor=size), (0.0, 0.0, found.width / size, found.height / size)
+        return decode_jpeg(found.plain, name, factor=size), (0.0, 0.0, found.width / size, found.height / size)
     try:
-        return _wavelet(frame, halvings, found.bits)
+        return _wavelet(found.plain, halvings, found.bits)
     except (OSError, SyntaxError):
         return None
 

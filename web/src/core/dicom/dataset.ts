@@ -2,14 +2,16 @@
 
 import { damaged, InputError } from "../errors";
 import { inflate } from "../codecs/inflate";
-import { MAX_PIXELS } from "../radiograph";
 import { latin, VALUE_REPRESENTATIONS } from "../file-type";
-import { ElementReader, type Element, type Elements, type Encoding } from "./stream";
+import { findFragments, joinFrame } from "./fragments";
+import { knownTerm } from "./header-terms";
+import { ElementReader, UNDEFINED_LENGTH, type Element, type Elements, type Encoding } from "./stream";
 import { dictionaryVr, TAGS, type Keyword } from "./tags";
 
 const DEFLATED = "1.2.840.10008.1.2.1.99";
-// what the largest picture needs (Python: `imaging.dicom`): three samples of 16 bits a pixel, and a header
-const MAX_INFLATED_BYTES = 6 * MAX_PIXELS + (32 << 20);
+const HEADER_BYTES = 32 << 20; // more than any header, and more than follows the pixels
+const FIRST_TAG = 0x00080000; // of a data set
+const PIXEL_DATA = TAGS.PixelData[0];
 const TEXT = new Set(["AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]);
 const BINARY: Record<string, [number, keyof DataView & `get${string}`]> = {
   US: [2, "getUint16"], SS: [2, "getInt16"], UL: [4, "getUint32"], SL: [4, "getInt32"],
@@ -49,18 +51,37 @@ export class Dataset {
     return (this.#values(keyword) ?? []).map((part) => String(part).trim()).join("\\");
   }
 
-  /** Numbers of an element; null where it is absent or empty. */
+  /** Numbers of an element; null where it is absent or empty. What is no number is named. */
   numbers(keyword: Keyword): number[] | null {
-    const values = this.#values(keyword);
-    return values?.length ? values.map(Number) : null;
+    let numbers: number[] | undefined;
+    try {
+      numbers = this.#values(keyword)?.map(Number);
+    } catch {
+      numbers = [NaN];
+    }
+    if (!numbers?.length) return null;
+    if (!numbers.every(Number.isFinite)) throw new InputError("undefined-grey-scale", this.#shown(keyword));
+    return numbers;
   }
 
   /** The number of an element that has one; null where it is absent or empty. */
   number(keyword: Keyword): number | null {
     const numbers = this.numbers(keyword);
     if (!numbers) return null;
-    if (numbers.length !== 1) throw damaged();
+    if (numbers.length !== 1) throw new InputError("undefined-grey-scale", this.#shown(keyword));
     return numbers[0]!;
+  }
+
+  /** A whole number that says how the picture is stored; null where it is absent or empty. */
+  whole(keyword: Keyword): number | null {
+    let value: number | null = NaN;
+    try {
+      value = this.number(keyword);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+    }
+    if (value !== null && !Number.isInteger(value)) throw new InputError("unsupported-header", this.#shown(keyword));
+    return value;
   }
 
   /** A number that `header` has found to be there. */
@@ -68,6 +89,13 @@ export class Dataset {
     const value = this.number(keyword);
     if (value === null) throw damaged();
     return value;
+  }
+
+  /** An element that should hold a number, and what stands in it, where that can name nobody. */
+  #shown(keyword: Keyword): string {
+    const value = this.element(keyword)?.value ?? new Uint8Array();
+    const text = latin(value, 0, Math.min(16, value.length)).replace(/^[\0 ]+|[\0 ]+$/g, "");
+    return `${keyword} ${/^([0-9.,/\\e+ -]*|nan|-?inf(inity)?)$/i.test(text) ? text : knownTerm(text)}`;
   }
 
   items(keyword: Keyword): Dataset[] {
@@ -139,26 +167,94 @@ function wholeNumber(value: number): number {
   return value;
 }
 
+/** The pixel data: `length` as stated, and `start` in `data`, the file or what has been inflated of it. */
+export interface PixelElement {
+  vr: string;
+  length: number;
+  start: number;
+  little: boolean;
+  data: Uint8Array;
+  /** Inflates a deflated file up to so many bytes. */
+  inflated?: (size: number) => Promise<Uint8Array>;
+}
+
 export interface DicomFile {
   dataset: Dataset;
+  pixels: PixelElement | null;
   transferSyntax: string; // as stated; empty where the file has none
 }
 
-/** Parse a file (PS3.10), with or without its preamble and meta information. */
+/** Parse a file (PS3.10), with or without its preamble and meta information, up to its pixel data. */
 export async function parseDicom(data: Uint8Array): Promise<DicomFile> {
   const reader = new ElementReader(data, latin(data, 128, 132) === "DICM" ? 132 : 0);
   const explicit = { implicit: false, little: true };
-  reader.dataset({ implicit: true, little: true }, { stop: (tag) => tag > 0xffff }); // command set, group 0000
   const meta = new Dataset(reader.dataset(explicit, { stop: (tag) => tag >>> 16 !== 2 }));
+  reader.dataset({ implicit: true, little: true }, { stop: (tag) => tag > 0xffff }); // command set, group 0000
   const transferSyntax = meta.text("TransferSyntaxUID");
-  if (transferSyntax === DEFLATED) {
-    const { bytes, fault } = await inflate([data.subarray(reader.position)], MAX_INFLATED_BYTES + 1, "raw");
-    if (bytes.length > MAX_INFLATED_BYTES) throw new InputError("too-many-bytes", `> ${MAX_INFLATED_BYTES}`);
-    if (fault) throw damaged();
-    return { dataset: new Dataset(new ElementReader(bytes, 0).dataset(explicit)), transferSyntax };
+  if (transferSyntax !== DEFLATED) {
+    return { ...dataSet(reader, encodingOf(reader, transferSyntax)), transferSyntax };
   }
-  const encoding = encodingOf(reader, transferSyntax);
-  return { dataset: new Dataset(reader.dataset(encoding)), transferSyntax };
+  const rest = data.subarray(reader.position);
+  const inflated = async (size: number): Promise<Uint8Array> => (await inflate([rest], size, "raw")).bytes;
+  const head = await inflated(HEADER_BYTES);
+  const full = head.length === HEADER_BYTES;
+  try {
+    const { dataset, pixels } = dataSet(new ElementReader(head, 0), explicit);
+    if (pixels || !full) return { dataset, pixels: pixels && { ...pixels, inflated }, transferSyntax };
+  } catch (error) {
+    if (!full) throw error;
+  }
+  throw tooManyBytes(HEADER_BYTES);
+}
+
+function tooManyBytes(limit: number): InputError {
+  return new InputError("too-many-bytes", `> ${limit}`);
+}
+
+function dataSet(reader: ElementReader, assumed: Encoding): { dataset: Dataset; pixels: PixelElement | null } {
+  const { map, encoding } = reader.dataset(assumed, { stop: (tag) => tag === PIXEL_DATA });
+  if (reader.left < 8) {
+    if (reader.left || !map.size) throw damaged(); // ends early
+    return { dataset: new Dataset({ map, encoding }), pixels: null };
+  }
+  const { vr, length, value } = reader.next(encoding);
+  const pixels = { vr: vr ?? "OW", length, start: value, little: encoding.little, data: reader.data };
+  reader.position =
+    length === UNDEFINED_LENGTH ? findFragments(reader.data, value, encoding.little).end : value + length;
+  const behind = behindThePixels(reader, encoding);
+  return { dataset: new Dataset({ map: new Map([...behind, ...map]), encoding }), pixels };
+}
+
+/** Elements that a writer put behind the pixel data, where by the standard only padding and signatures stand. */
+function behindThePixels(reader: ElementReader, encoding: Encoding): Elements["map"] {
+  const map: Elements["map"] = new Map();
+  try {
+    reader.dataset(encoding, { into: map, stop: (tag) => tag < FIRST_TAG || tag >= PIXEL_DATA });
+  } catch {
+    // padding of any kind, which is no element
+  }
+  return map;
+}
+
+/**
+ * Uncompressed pixel data of `expected` bytes.
+ *
+ * A deflated file is inflated as far as they need, and so much further as any sound one goes on behind them.
+ */
+export async function nativeBytes(pixels: PixelElement, expected: number): Promise<Uint8Array> {
+  if (pixels.length === UNDEFINED_LENGTH) throw new InputError("header-mismatch");
+  const limit = pixels.start + Math.min(pixels.length, 2 * expected) + HEADER_BYTES;
+  const data = pixels.inflated ? await pixels.inflated(limit + 1) : pixels.data;
+  const found = Math.min(pixels.length, data.length - pixels.start);
+  if (found < expected) throw damaged();
+  if (found >= 2 * expected) throw new InputError("several-frames", `${pixels.length} / ${expected}`);
+  if (pixels.inflated && data.length > limit) throw tooManyBytes(limit);
+  return data.subarray(pixels.start, pixels.start + expected + 1);
+}
+
+/** The frame of compressed pixel data. */
+export function compressedFrame({ data, start, length, little }: PixelElement): Uint8Array {
+  return joinFrame(findFragments(length === UNDEFINED_LENGTH ? data : data.subarray(0, start + length), start, little));
 }
 
 function encodingOf(reader: ElementReader, transferSyntax: string): Encoding {

@@ -1,22 +1,23 @@
 /** Decodes a DICOM file to one grey-scale image (Python: `imaging.dicom.decoding`). */
 
 import { toGrey } from "../colour";
-import { damaged, InputError } from "../errors";
+import { InputError } from "../errors";
 import type { Radiograph } from "../radiograph";
-import { Dataset, parseDicom } from "./dataset";
+import { Dataset, parseDicom, type PixelElement } from "./dataset";
 import { readMetadata } from "./metadata";
 import { applyGreyScale, type GreyScale, type Stored } from "./grey-scale";
 import { checkHeader, GREY } from "./header";
 import { decodePixels } from "./pixels";
+import { UNDEFINED_LENGTH } from "./stream";
 import { EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, nameOf } from "./syntaxes";
 import type { Keyword } from "./tags";
 
 export async function readDicom(data: Uint8Array): Promise<Radiograph> {
-  const file = await parseDicom(data);
-  const { dataset } = file;
+  const { dataset, pixels, transferSyntax } = await parseDicom(data);
+  if (!pixels) throw new InputError("no-pixel-data");
   checkHeader(dataset);
-  const syntax = file.transferSyntax || transferSyntaxOf(dataset);
-  const { samples, photometric } = await decodePixels(dataset, syntax);
+  const syntax = transferSyntax || transferSyntaxOf(dataset, pixels);
+  const { samples, photometric } = await decodePixels(dataset, pixels, syntax);
   const grey = { colour: false, ...greyOf(samples, photometric, dataset) };
   const metadata = readMetadata(dataset, {
     width: dataset.need("Columns"),
@@ -49,8 +50,8 @@ function fromColours(data: ArrayLike<number>, largest: number, note: string): Gr
 }
 
 /** For files that state none: how their header turned out to be encoded. */
-function transferSyntaxOf(dataset: Dataset): string {
-  if (dataset.element("PixelData")!.undefinedLength) throw new InputError("no-transfer-syntax");
+function transferSyntaxOf(dataset: Dataset, pixels: PixelElement): string {
+  if (pixels.length === UNDEFINED_LENGTH) throw new InputError("no-transfer-syntax");
   const { implicit, little } = dataset.encoding;
   return implicit ? IMPLICIT_LITTLE : little ? EXPLICIT_LITTLE : EXPLICIT_BIG;
 }
@@ -62,7 +63,7 @@ function throughPalette(
 ): { coloured: Uint16Array; largest: number } {
   if (dataset.has("SegmentedRedPaletteColorLookupTableData")) throw new InputError("not-in-browser");
   const descriptor = dataset.numbers("RedPaletteColorLookupTableDescriptor");
-  if (descriptor?.length !== 3) throw damaged();
+  if (descriptor?.length !== 3) throw withoutPalette();
   const [stated, first, bits] = descriptor as [number, number, number];
   const entries = stated & 0xffff || 65536;
   const channels: Keyword[] = [
@@ -79,8 +80,12 @@ function throughPalette(
 
 function paletteTable(dataset: Dataset, keyword: Keyword, entries: number): Uint8Array | Uint16Array {
   const raw = dataset.element(keyword)?.value;
-  if (!raw) throw damaged();
+  if (!raw?.length) throw withoutPalette();
   if (Math.round((raw.length / entries) * 8) !== 16) return raw;
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   return Uint16Array.from({ length: entries }, (_, index) => view.getUint16(2 * index, true));
+}
+
+function withoutPalette(): InputError {
+  return new InputError("undefined-grey-scale", "PALETTE COLOR");
 }

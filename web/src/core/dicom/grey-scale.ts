@@ -6,11 +6,11 @@
  * and each pixel is one look-up.
  */
 
-import { damaged, InputError } from "../errors";
+import { InputError } from "../errors";
 import type { Window } from "../radiograph";
 import type { Dataset } from "./dataset";
 import { knownTerm } from "./header-terms";
-import type { Keyword } from "./tags";
+import { findLookupTable, lookUp, readLookupTable } from "./lookup-tables";
 
 export type Stored = Uint8Array | Int8Array | Uint16Array | Int16Array;
 
@@ -80,14 +80,21 @@ function usedOf(stored: Stored, lowest: number, padding: Uint8Array): Uint8Array
 /** Values that pad the picture (C.7.5.1.1.2): one, or the range to PixelPaddingRangeLimit. */
 function paddingOf(possible: Table, dataset: Dataset): Uint8Array {
   const padding = new Uint8Array(possible.length);
-  const [first, last] = (["PixelPaddingValue", "PixelPaddingRangeLimit"] as const).map((key) => dataset.numbers(key));
-  if (!first) return padding;
-  const limits = [first, last ?? first].flat().sort((a, b) => a - b);
-  if (limits.length !== 2 || !limits.every(Number.isInteger)) throw undefinedScale("PixelPaddingValue");
+  const [first, last] = (["PixelPaddingValue", "PixelPaddingRangeLimit"] as const).map((key) => dataset.number(key));
+  if (first === null || first === undefined) return padding;
+  const stated = [first, last ?? first];
+  if (!stated.every(Number.isInteger)) throw undefinedScale("PixelPaddingValue");
+  const limits = stated.map((value) => withSignOf(value, possible[0]!, possible.at(-1)!)).sort((a, b) => a - b);
   possible.forEach((value, index) => {
     padding[index] = Number(value >= limits[0]! && value <= limits[1]!);
   });
   return padding;
+}
+
+/** A 16-bit value as it was meant: writers put signed values under an unsigned representation, and the reverse. */
+function withSignOf(value: number, low: number, high: number): number {
+  const fits = (one: number): boolean => one >= low && one <= high;
+  return fits(value) ? value : ([value - 65536, value + 65536].find(fits) ?? value);
 }
 
 function invertedOf(dataset: Dataset): boolean {
@@ -104,8 +111,8 @@ function invertedOf(dataset: Dataset): boolean {
 }
 
 function modalityOf(possible: Table, dataset: Dataset): { table: Table; notes: string[] } {
-  const item = dataset.items("ModalityLUTSequence")[0];
-  if (item) return { table: lookUp(possible, item).table, notes: ["modality LUT"] };
+  const lut = readLookupTable(dataset, "ModalityLUTSequence", possible);
+  if (lut) return { table: lookUp(lut, possible), notes: ["modality LUT"] };
   const [slope, intercept] = [dataset.number("RescaleSlope"), dataset.number("RescaleIntercept")];
   if (slope === null && intercept === null) return { table: possible.slice(), notes: [] };
   if (slope === null || intercept === null) throw undefinedScale("RescaleSlope, RescaleIntercept");
@@ -119,18 +126,20 @@ function modalityOf(possible: Table, dataset: Dataset): { table: Table; notes: s
 
 /** The VOI stage, its output scaled to [0, 1]. */
 function valuesOfInterest(values: Table, used: () => Uint8Array, dataset: Dataset): Interest {
-  const luts = dataset.items("VOILUTSequence");
-  if (luts.length) {
-    const { table, bits, first, entries } = lookUp(values, luts[0]!);
-    const largest = 2 ** bits - 1;
+  const lut = readLookupTable(dataset, "VOILUTSequence", values);
+  if (lut) {
+    const largest = 2 ** lut.bits - 1;
+    const { length } = lut.entries;
+    const stated = lut.bits === lut.statedBits ? [] : [`its entries use ${lut.bits} bits, not ${lut.statedBits} as stated`];
     return {
-      table: table.map((value) => clip(value / largest)),
-      window: { centre: first + (entries - 1) / 2, width: Math.max(1, entries - 1) },
-      notes: [`VOI LUT 1 of ${luts.length}`],
+      table: lookUp(lut, values).map((value) => clip(value / largest)),
+      window: { centre: lut.first + (length - 1) / 2, width: Math.max(1, length - 1) },
+      notes: [`VOI LUT ${lut.position} of ${lut.count}`, ...stated],
     };
   }
-  if (present(dataset, "WindowCenter") || present(dataset, "WindowWidth")) return windowed(values, dataset);
-  if (dataset.need("BitsStored") === 8 && !dataset.has("ModalityLUTSequence")) {
+  const [centres, widths] = [dataset.numbers("WindowCenter") ?? [], dataset.numbers("WindowWidth") ?? []];
+  if (centres.length || widths.length) return windowed(values, centres, widths, dataset);
+  if (dataset.need("BitsStored") === 8 && !findLookupTable(dataset, "ModalityLUTSequence")) {
     // C.11.2: no VOI stage means identity. Eight bits are ready for display, as in a PNG of the same picture.
     const [low, high] = range(values);
     return spread(values, low, high, "no window: whole 8-bit range");
@@ -144,10 +153,6 @@ function valuesOfInterest(values: Table, used: () => Uint8Array, dataset: Datase
 function spread(values: Table, low: number, high: number, note: string): Interest {
   const table = values.map((value) => clip((value - low) / (high - low)));
   return { table, window: { centre: (low + high) / 2, width: high - low }, notes: [note] };
-}
-
-function present(dataset: Dataset, keyword: Keyword): boolean {
-  return dataset.numbers(keyword) !== null;
 }
 
 function range(values: Table): [number, number] {
@@ -164,12 +169,11 @@ function clip(value: number): number {
 }
 
 /** The first window, by the functions of C.11.2.1.2 and C.11.2.1.3. */
-function windowed(values: Table, dataset: Dataset): Interest {
-  const [centres, widths] = [dataset.numbers("WindowCenter") ?? [], dataset.numbers("WindowWidth") ?? []];
+function windowed(values: Table, centres: number[], widths: number[], dataset: Dataset): Interest {
   const kind = dataset.text("VOILUTFunction") || "LINEAR";
   const [centre, width] = [centres[0], widths[0]];
-  if (centre === undefined || width === undefined || centres.length !== widths.length || !finite(centre, width)) {
-    throw undefinedScale("WindowCenter, WindowWidth");
+  if (centre === undefined || width === undefined || centres.length !== widths.length) {
+    throw undefinedScale(`WindowCenter ${centres.length}, WindowWidth ${widths.length}`);
   }
   if (width <= 0 || width < (kind === "LINEAR" ? 1 : 0)) throw undefinedScale(`WindowWidth ${width}`);
   const linear = kind === "LINEAR";
@@ -199,42 +203,4 @@ function short(value: number): string {
 
 function undefinedScale(detail: string): InputError {
   return new InputError("undefined-grey-scale", detail);
-}
-
-function finite(...numbers: number[]): boolean {
-  return numbers.every(Number.isFinite);
-}
-
-/** Values through a LUT of C.11.1.1 or C.11.2.1.1, and the bits of its entries. */
-function lookUp(
-  values: Table,
-  item: Dataset
-): { table: Table; bits: number; first: number; entries: number } {
-  const descriptor = item.numbers("LUTDescriptor");
-  if (!descriptor) throw damaged();
-  if (descriptor.length !== 3) throw damaged();
-  const [stated, first, bits] = descriptor as [number, number, number];
-  const entries = stated & 0xffff || 65536;
-  const lut = lutOf(item, entries);
-  if (lut.length < entries || bits < 1 || bits > 16) {
-    throw undefinedScale(`LUTDescriptor ${entries}, LUTData ${lut.length}`);
-  }
-  // values before the first entry take the first one, values after the last one the last
-  const table = values.map((value) => lut[Math.min(entries - 1, Math.max(0, roundedToEven(value) - first))]!);
-  return { table, bits, first, entries };
-}
-
-function lutOf(item: Dataset, entries: number): ArrayLike<number> {
-  const element = item.element("LUTData");
-  if (!element) throw damaged();
-  if (["US", "SS"].includes(item.vr("LUTData"))) return (item.numbers("LUTData") ?? []).map((value) => value & 0xffff);
-  const raw = element.value;
-  if (raw.length < 2 * entries) return raw;
-  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
-  return Uint16Array.from({ length: raw.length >> 1 }, (_, index) => view.getUint16(2 * index, true));
-}
-
-function roundedToEven(value: number): number {
-  const rounded = Math.round(value);
-  return Math.abs(value % 1) === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
 }

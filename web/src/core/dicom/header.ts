@@ -2,10 +2,10 @@
 
 import { damaged, InputError } from "../errors";
 import { checkPixelCount } from "../radiograph";
-import { type Codestream, hasEnd, readCodestream } from "./codestream";
+import { type Codestream, readCodestream } from "../codecs/codestream";
 import type { Dataset } from "./dataset";
 import { knownTerm } from "./header-terms";
-import { decoderOf, nameOf } from "./syntaxes";
+import { nameOf } from "./syntaxes";
 import type { Keyword } from "./tags";
 
 export const GREY = new Set(["MONOCHROME1", "MONOCHROME2"]);
@@ -14,16 +14,14 @@ const FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"; // Digital X-Ray Image S
 const NEEDED: Keyword[] = ["Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel"];
 
 export function checkHeader(dataset: Dataset): void {
-  const sopClass = dataset.text("SOPClassUID");
-  if (!dataset.has("PixelData")) throw new InputError("no-pixel-data");
-  const missing: Keyword[] = NEEDED.filter((keyword) => dataset.number(keyword) === null);
+  const missing: Keyword[] = NEEDED.filter((keyword) => dataset.whole(keyword) === null);
   if (!dataset.text("PhotometricInterpretation")) missing.push("PhotometricInterpretation");
   if (missing.length) throw new InputError("incomplete-header", missing.join(", "));
   checkPixelCount(dataset.need("Columns"), dataset.need("Rows"));
-  const frames = dataset.number("NumberOfFrames") || 1;
+  const frames = dataset.whole("NumberOfFrames") || 1;
   if (frames !== 1) throw new InputError("several-frames", String(frames));
   checkSamples(dataset);
-  if (sopClass === FOR_PROCESSING) throw new InputError("for-processing");
+  if (dataset.text("SOPClassUID") === FOR_PROCESSING) throw new InputError("for-processing");
   if (dataset.has("SharedFunctionalGroupsSequence")) throw new InputError("enhanced-dicom");
 }
 
@@ -32,10 +30,12 @@ function checkSamples(dataset: Dataset): void {
   if ((allocated !== 8 && allocated !== 16) || stored < 1 || stored > allocated) {
     throw new InputError("unsupported-header", `BitsAllocated ${allocated}, BitsStored ${stored}`);
   }
-  const high = dataset.number("HighBit");
+  const high = dataset.whole("HighBit");
   if (high !== null && high !== stored - 1) {
     throw new InputError("unsupported-header", `HighBit ${high}, BitsStored ${stored}`);
   }
+  const sign = dataset.need("PixelRepresentation");
+  if (sign !== 0 && sign !== 1) throw new InputError("unsupported-header", `PixelRepresentation ${sign}`);
   const photometric = dataset.text("PhotometricInterpretation");
   const samples = dataset.need("SamplesPerPixel");
   if (!GREY.has(photometric) && !COLOURS.has(photometric) && photometric !== "PALETTE COLOR") {
@@ -54,12 +54,6 @@ export function expectedLength(dataset: Dataset): number {
   return dataset.text("PhotometricInterpretation") === "YBR_FULL_422" ? Math.floor(length / 3) * 2 : length;
 }
 
-export function checkNativeLength(dataset: Dataset, found: number): void {
-  const expected = expectedLength(dataset);
-  if (found < expected) throw damaged();
-  if (found >= 2 * expected) throw new InputError("several-frames", `${found} / ${expected}`);
-}
-
 /** Compare what the codestream says of itself with the header. */
 export function checkCodestream(dataset: Dataset, frame: Uint8Array, syntax: string): Codestream {
   const found = readCodestream(frame);
@@ -70,10 +64,10 @@ export function checkCodestream(dataset: Dataset, frame: Uint8Array, syntax: str
   }
   const [allocated, samples] = [dataset.need("BitsAllocated"), dataset.need("SamplesPerPixel")];
   const fits =
-    found.bits > 0 && found.bits <= allocated && (decoderOf(syntax) === "jpeg-2000" || found.bits > 8 === allocated > 8);
+    found.bits > 0 && found.bits <= allocated && (found.process === "jpeg-2000" || found.bits > 8 === allocated > 8);
   if (found.samples !== samples || !fits) {
     throw new InputError("header-mismatch", `${found.samples} x ${found.bits} bits`);
   }
-  if (!hasEnd(frame)) throw damaged();
+  if (!found.ended && found.process !== "jpeg") throw damaged(); // that decoder tells whether all of the picture is there
   return found;
 }

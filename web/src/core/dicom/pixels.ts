@@ -2,14 +2,13 @@
 
 import { damaged, InputError, loaded } from "../errors";
 import { decodeJpeg, readJpegHeader } from "../codecs/jpeg";
-import { type Codestream, jpeg2000Signed } from "./codestream";
+import type { Codestream } from "../codecs/codestream";
 import { decodeWith } from "../codecs/wasm";
-import type { Dataset } from "./dataset";
+import { compressedFrame, type Dataset, nativeBytes, type PixelElement } from "./dataset";
 import type { Stored } from "./grey-scale";
-import { checkCodestream, checkNativeLength, expectedLength } from "./header";
+import { checkCodestream, expectedLength } from "./header";
 import { decodeRle } from "../codecs/rle";
 import { decoderOf, EXPLICIT_BIG, nameOf } from "./syntaxes";
-import { firstFrame } from "./stream";
 
 /** `samples` [H, W] or [H, W, 3], and the photometric interpretation that they have now. */
 export interface Decoded {
@@ -17,41 +16,35 @@ export interface Decoded {
   photometric: string;
 }
 
-export async function decodePixels(dataset: Dataset, syntax: string): Promise<Decoded> {
+export async function decodePixels(dataset: Dataset, pixels: PixelElement, syntax: string): Promise<Decoded> {
   const decoder = decoderOf(syntax);
   if (!decoder) throw new InputError("unsupported-compression", nameOf(syntax).slice(0, 64));
-  const element = dataset.element("PixelData")!;
-  if (decoder === "native") checkNativeLength(dataset, element.value.length);
-  let frame = element.value;
-  if (decoder !== "native" && decoder !== "rle") {
-    frame = firstFrame(element.value, dataset.encoding.little);
-    const found = checkCodestream(dataset, frame, syntax);
-    if ((decoder === "jpeg-lossless" || decoder === "jpeg-ls") && found.samples !== 1) {
-      throw new InputError("unsupported-colour", nameOf(syntax));
-    }
-    if (decoder === "jpeg-2000") checkJpeg2000(frame, found);
+  if (decoder === "native") return native(dataset, pixels, syntax);
+  const frame = compressedFrame(pixels);
+  if (decoder === "rle") return finished(dataset, typed(dataset, decodeRle(frame, shapeOf(dataset))), true);
+  const found = checkCodestream(dataset, frame, syntax);
+  const { process, plain } = found;
+  if (process === "jpeg" && found.bits > 8) throw new InputError("unsupported-compression", `JPEG, ${found.bits} bits`);
+  if ((process === "jpeg-lossless" || process === "jpeg-ls") && found.samples !== 1) {
+    throw new InputError("unsupported-colour", nameOf(syntax));
   }
-  switch (decoder) {
-    case "native":
-      return native(dataset, frame, syntax);
-    case "rle":
-      frame = firstFrame(element.value, dataset.encoding.little);
-      return finished(dataset, typed(dataset, decodeRle(frame, shapeOf(dataset))), true);
+  switch (process) {
     case "jpeg":
-      return await jpeg(dataset, frame, syntax);
+      return await jpeg(dataset, plain, syntax);
     case "jpeg-lossless":
-      return { samples: await lossless(dataset, frame), photometric: photometricOf(dataset) };
+      return { samples: await lossless(dataset, plain), photometric: photometricOf(dataset) };
     case "jpeg-ls":
-      return { samples: await jpegLs(dataset, frame), photometric: photometricOf(dataset) };
-    case "jpeg-2000":
+      return { samples: await jpegLs(dataset, plain), photometric: photometricOf(dataset) };
+    default:
+      checkJpeg2000(found);
       if (/\.9[23]$/.test(syntax)) throw damaged(); // several components of a volume
-      return await jpeg2000(dataset, frame);
+      return await jpeg2000(dataset, found);
   }
 }
 
 /** This build of OpenJPEG makes zeros of what it does not give: such files are refused. */
-function checkJpeg2000(frame: Uint8Array, found: Codestream): void {
-  const signed = found.bits <= 8 && jpeg2000Signed(frame);
+function checkJpeg2000(found: Codestream): void {
+  const signed = found.bits <= 8 && found.signed;
   if (!signed && (found.samples === 1 || found.bits <= 8)) return;
   throw new InputError("not-in-browser", `JPEG 2000, ${found.bits} bits`);
 }
@@ -81,11 +74,12 @@ function typed(dataset: Dataset, bytes: Uint8Array): Stored {
     : new Uint16Array(aligned.buffer, aligned.byteOffset, length);
 }
 
-function native(dataset: Dataset, data: Uint8Array, syntax: string): Decoded {
+async function native(dataset: Dataset, pixels: PixelElement, syntax: string): Promise<Decoded> {
   const length = expectedLength(dataset);
+  const data = await nativeBytes(pixels, length);
   let bytes = data.subarray(0, length);
   const wide = dataset.need("BitsAllocated") === 16;
-  const swapped = syntax === EXPLICIT_BIG && (wide || dataset.vr("PixelData") === "OW");
+  const swapped = syntax === EXPLICIT_BIG && (wide || pixels.vr === "OW");
   if (swapped) bytes = swappedPairs(data.subarray(0, length + (length % 2))).subarray(0, length);
   if (photometricOf(dataset) === "YBR_FULL_422") bytes = expanded422(bytes);
   const samples = typed(dataset, bytes.slice());
@@ -222,21 +216,30 @@ async function jpegLs(dataset: Dataset, frame: Uint8Array): Promise<Stored> {
   return samples;
 }
 
-async function jpeg2000(dataset: Dataset, frame: Uint8Array): Promise<Decoded> {
-  const decoded = await decodeWith("jpeg-2000", frame);
+async function jpeg2000(dataset: Dataset, found: Codestream): Promise<Decoded> {
+  const decoded = await decodeWith("jpeg-2000", found.plain);
   const { pixels, samples: perPixel, bytes } = shapeOf(dataset);
   if (!decoded) throw damaged();
   const precise = decoded.info.bitsPerSample > 8 ? 2 : 1;
   if (decoded.bytes.length !== pixels * perPixel * precise) throw damaged();
   const samples = typed(dataset, precise < bytes ? widened(decoded.bytes) : decoded.bytes);
   const signed = dataset.need("PixelRepresentation") === 1;
-  if (jpeg2000Signed(frame) !== signed && perPixel === 1) {
+  if (found.signed !== signed) {
     cutUnusedBits(samples, 8 * bytes - decoded.info.bitsPerSample);
+    checkReadAlike(samples, found.bits);
   }
   const photometric = photometricOf(dataset);
   if (perPixel === 1) return { samples, photometric };
   // the decoder has undone the codestream's own colour transform
   return toRgb(samples, ["YBR_ICT", "YBR_RCT"].includes(photometric) ? "RGB" : photometric);
+}
+
+/** Where header and codestream disagree on the sign, only values that both read alike are taken. */
+function checkReadAlike(samples: Stored, bits: number): void {
+  const most = 2 ** (bits - 1) - 1;
+  if (samples.some((sample) => sample < 0 || sample > most)) {
+    throw new InputError("undefined-grey-scale", "PixelRepresentation");
+  }
 }
 
 /** Eight-bit samples where the header allocates sixteen. */

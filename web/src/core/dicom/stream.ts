@@ -15,12 +15,11 @@ export interface Encoding {
   little: boolean;
 }
 
-/** One element; `value` may be shorter than the file says it is. Sequences of undefined length have `items`. */
+/** One element; sequences of undefined length have `items`. */
 export interface Element {
   tag: number;
   vr: string | undefined;
   value: Uint8Array;
-  undefinedLength: boolean;
   items?: Elements[];
   encoding: Encoding;
 }
@@ -30,12 +29,13 @@ export interface Elements {
   encoding: Encoding;
 }
 
-/** End of the data where more is needed: pydicom drops what it has read of this data set. */
-class EndOfFile extends Error {}
+/** Elements and items that a header may have; those of pictures have some hundreds. */
+const MOST_ELEMENTS = 100_000;
 
 export class ElementReader {
   readonly #view: DataView;
   position: number;
+  #found = 0;
 
   constructor(
     readonly data: Uint8Array,
@@ -52,20 +52,15 @@ export class ElementReader {
   /** Read elements until the data, `length` bytes or the item end, or until `stop` says that the next is not wanted. */
   dataset(
     assumed: Encoding,
-    options: { length?: number; stop?: (tag: number) => boolean; nested?: boolean } = {},
+    options: { length?: number; stop?: (tag: number) => boolean; nested?: boolean; into?: Elements["map"] } = {},
   ): Elements {
     const encoding = { ...assumed, implicit: this.#isImplicit(assumed, options.nested ?? false) };
-    const map = new Map<number, Element>();
+    const map = options.into ?? new Map<number, Element>();
     const start = this.position;
-    try {
-      while (options.length === undefined || this.position - start < options.length) {
-        const element = this.#element(encoding, options.stop);
-        if (!element) break;
-        map.set(element.tag, element);
-      }
-    } catch (error) {
-      if (!(error instanceof EndOfFile)) throw error;
-      if (options.length === undefined) map.clear();
+    while (options.length === undefined || this.position - start < options.length) {
+      const element = this.#element(encoding, options);
+      if (!element) break;
+      map.set(element.tag, element);
     }
     return { map, encoding };
   }
@@ -76,6 +71,7 @@ export class ElementReader {
     const start = this.position;
     while (length === UNDEFINED_LENGTH || this.position - start < length) {
       if (this.left < 8) throw damaged();
+      this.#count();
       const tag = this.#tag(this.position, encoding.little);
       const size = this.#view.getUint32(this.position + 4, encoding.little);
       this.position += 8;
@@ -83,6 +79,26 @@ export class ElementReader {
       items.push(this.dataset(encoding, { nested: true, ...(size === UNDEFINED_LENGTH ? {} : { length: size }) }));
     }
     return items;
+  }
+
+  /** Value representation, length and place of the value of the element that stands next. */
+  next(encoding: Encoding): { tag: number; vr: string | undefined; length: number; value: number } {
+    const begin = this.position;
+    const tag = this.#tag(begin, encoding.little);
+    const implicit = { tag, vr: undefined, length: this.#view.getUint32(begin + 4, encoding.little), value: begin + 8 };
+    if (encoding.implicit) return implicit;
+    const vr = latin(this.data, begin + 4, begin + 6);
+    if (LONG.has(vr)) {
+      if (this.left < 12) throw damaged();
+      return { tag, vr, length: this.#view.getUint32(begin + 8, encoding.little), value: begin + 12 };
+    }
+    if (!VALUE_REPRESENTATIONS.has(vr) && !(vr >= "AA" && vr <= "ZZ")) return implicit;
+    return { tag, vr, length: this.#view.getUint16(begin + 6, encoding.little), value: begin + 8 };
+  }
+
+  #count(): void {
+    this.#found += 1;
+    if (this.#found > MOST_ELEMENTS) throw damaged();
   }
 
   #tag(at: number, little: boolean): number {
@@ -96,44 +112,24 @@ export class ElementReader {
     return !(first > 0x40 && first < 0x5b && second > 0x40 && second < 0x5b);
   }
 
-  #element(encoding: Encoding, stop?: (tag: number) => boolean): Element | null {
-    if (this.left < 8) {
-      this.position = this.data.length;
+  #element(encoding: Encoding, options: { stop?: (tag: number) => boolean; nested?: boolean }): Element | null {
+    if (this.left < 8) return null;
+    this.#count();
+    const { tag, vr, length, value } = this.next(encoding);
+    if (tag === ITEM_END) {
+      this.position = value;
       return null;
     }
-    const begin = this.position;
-    const tag = this.#tag(begin, encoding.little);
-    let vr: string | undefined;
-    let length = this.#view.getUint32(begin + 4, encoding.little);
-    this.position += 8;
-    if (!encoding.implicit) {
-      const stated = latin(this.data, begin + 4, begin + 6);
-      if (VALUE_REPRESENTATIONS.has(stated)) {
-        vr = stated;
-        length = this.#view.getUint16(begin + 6, encoding.little);
-        if (LONG.has(stated)) {
-          if (this.left < 4) throw damaged();
-          length = this.#view.getUint32(this.position, encoding.little);
-          this.position += 4;
-        }
-      } else if (stated >= "AA" && stated <= "ZZ") {
-        vr = stated;
-        length = this.#view.getUint16(begin + 6, encoding.little);
-      }
-    }
-    if (tag === ITEM_END) return null;
-    if (stop?.(tag)) {
-      this.position = begin;
-      return null;
-    }
-    const element: Element = { tag, vr, value: new Uint8Array(), undefinedLength: false, encoding };
+    if (options.stop?.(tag)) return null;
+    this.position = value;
+    const element: Element = { tag, vr, value: new Uint8Array(), encoding };
     if (length !== UNDEFINED_LENGTH) {
+      if (this.left < length && !options.nested) throw damaged(); // ends early
       const end = Math.min(this.data.length, this.position + length);
       element.value = this.data.subarray(this.position, end);
       this.position = end;
       return element;
     }
-    element.undefinedLength = true;
     if (this.#isSequence(element, encoding)) element.items = this.sequence(encoding, length);
     else element.value = this.#encapsulated(encoding.little);
     return element;
@@ -165,32 +161,6 @@ export class ElementReader {
       this.position = Math.min(this.data.length, at + 8);
       return this.data.subarray(start, at);
     }
-    throw new EndOfFile();
+    throw damaged();
   }
-}
-
-/** The first frame of encapsulated pixel data (PS3.5 annex A.4); the file has only one. */
-export function firstFrame(value: Uint8Array, little: boolean): Uint8Array {
-  const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
-  const fragments: Uint8Array[] = [];
-  let table = 0;
-  for (let at = 0; at + 4 <= value.length; ) {
-    const tag = view.getUint16(at, little) * 0x10000 + view.getUint16(at + 2, little);
-    if (tag === SEQUENCE_END) break;
-    if (tag !== ITEM || at + 8 > value.length) throw damaged();
-    const length = view.getUint32(at + 4, little);
-    if (length === UNDEFINED_LENGTH) throw damaged();
-    if (at === 0) table = length;
-    else fragments.push(value.subarray(at + 8, at + 8 + length));
-    at += 8 + length;
-  }
-  if (value.length < 8 || table % 4 || !fragments.length) throw damaged();
-  if (fragments.length === 1) return fragments[0]!;
-  const frame = new Uint8Array(fragments.reduce((sum, fragment) => sum + fragment.length, 0));
-  let to = 0;
-  for (const fragment of fragments) {
-    frame.set(fragment, to);
-    to += fragment.length;
-  }
-  return frame;
 }
