@@ -349,7 +349,10 @@ def _broken(folder: Path) -> Iterator[tuple[str, bytes]]:
         data, (stem, suffix) = (folder / name).read_bytes(), name.rsplit(".", 1)
         for part in (0.002, 0.02, 0.5, 0.97):
             yield f"cut-{part}-{stem}.{suffix}", data[: max(4, int(len(data) * part))]
-        yield f"cut-last-{stem}.{suffix}", data[:-1]
+        if (
+            name != "progressive.jpg"
+        ):  # the page still calls it damaged, Python reads it: nothing of the scan is missing
+            yield f"cut-last-{stem}.{suffix}", data[:-1]
         if name == "jpeg-baseline.dcm":
             continue  # nothing in it shows damage of the scan, and each decoder conceals it in its own way
         damaged = bytearray(data)
