@@ -12,7 +12,6 @@ Looks at the test split: a line with date and hashes goes into ``test_split_open
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import hashlib
 import sys
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from openings import log_opening
 
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 METRICS = ("auroc", "accuracy", "ece")
-LOG = "test_split_opened.log"
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,10 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         files = [options.bundle, *(RunFolder(run).student_baseline / STUDENT_FILE for run in options.runs)]
         digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        with options.output.with_name(LOG).open("a", encoding="utf-8") as stream:  # before anything is seen of it
-            stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-            stream.write(f"{stamp} test split opened for the bundle and common practice, {digest}\n")
+        log_opening(options.output, f"the bundle and common practice, {digest}")
         rivals, tested = [], []
         for run in options.runs:
             answers, rows = answers_of_run(run)

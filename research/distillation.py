@@ -17,14 +17,14 @@ before ``table --open-test``. All of them stand on one split: another fingerprin
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import hashlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from seeds import Scores, Split, table
+from openings import log_opening
+from seeds import SAME_SOURCE, Scores, Split, table
 from tables import students_of
 
 from pocketcxr.errors import ConfigError, PocketCxrError
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 TEACHERS, SCORES = HERE / "teachers", HERE / "scores"
 RESULTS = HERE.parent / "docs" / "results"
+TASK = HERE / "siim_two.toml"
 REFERENCE = "b"
 TAUGHT_BY = {"c": ("own",), "d": ("vgg19",), "e": ("own", "vgg19")}
 
@@ -79,7 +80,7 @@ def train(out: Path, variants: Sequence[str], seeds: Sequence[int], *, data: Pat
 
 
 def _settings(variant: str, seed: int) -> list[str]:
-    settings = [f"student.seed={seed}", f'data.task="{HERE / "siim_two.toml"}"']
+    settings = [f"student.seed={seed}", f'data.task="{TASK}"']
     if variant == "a":
         return [*settings, f"views.seed={seed}"]
     if variant in TAUGHT_BY:
@@ -93,7 +94,7 @@ def _splits(out: Path, data: Path) -> Path:
     index, splits = out / "index.csv", out / "splits.csv"
     if not splits.is_file():
         index_sources([data / "siim"], index)
-        split_index(index, load_task(HERE / "siim_two.toml"), splits)
+        split_index(index, load_task(TASK), splits)
     return splits
 
 
@@ -125,12 +126,9 @@ def tabulate(output: Path, *, open_test: bool, bootstrap: int) -> str:
     if len(prints) > 1:
         raise ConfigError(f"{SCORES}: the students stand on {len(prints)} different splits; they cannot be compared")
     found = {"calibration": _table(kept, "calibration", bootstrap)}
-    log = output.with_name("test_split_opened.log")
     digest = hashlib.sha256(b"".join(kept[name]["test_logits"].tobytes() for name in kept)).hexdigest()
     if open_test:
-        stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        with log.open("a", encoding="utf-8") as stream:  # before anything is seen of it
-            stream.write(f"{stamp} test split opened for {len(kept)} students of distillation.py, {digest}\n")
+        log_opening(output, f"{len(kept)} students of distillation.py, {digest}")
         found["test"] = _table(kept, "test", bootstrap)
     write_json(output, {"scores_hash": digest, "splits": found})
     return students_of(found.get("test", found["calibration"]))
@@ -142,15 +140,15 @@ def _table(kept: dict[str, dict[str, Any]], split: str, bootstrap: int) -> dict[
         variant, seed = name.rsplit("-s", 1)
         temperature = fit_temperature(one["calibration_logits"].astype(float), one["calibration_truth"].astype(int))
         scores.append(Scores(variant, int(seed), one[f"{split}_logits"].astype(float), temperature))
-    first = next(iter(kept.values()))
+    task, first = load_task(TASK), next(iter(kept.values()))
     truth = first[f"{split}_truth"].astype(int)
     described = Split(
         name=split,
         truth=truth,
-        sources=np.full(len(truth), "siim"),
+        sources=np.full(len(truth), SAME_SOURCE),
         members=first[f"{split}_members"].astype(int),
-        labels=("normal", "covid19"),
-        positive=1,
+        labels=task.labels,
+        positive=task.positive_index,
     )
     return table(scores, described, bootstrap=bootstrap, reference=REFERENCE)
 

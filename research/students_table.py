@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime as dt
 import hashlib
 import re
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from openings import log_beside, log_opening
 from seeds import REFERENCE, Scores, Split, table
 from tables import students_of
 
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.data.dataset import Dataset
-
-_LOG = "test_split_opened.log"
 
 
 # ---------------------------------------------------------------------------------------------------------- the runs
@@ -190,12 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         made = {"calibration": _made(options, "calibration")}
         digest = hash_of([*options.runs, *options.teachers])
-        log = options.output.with_name(_LOG)
+        log = log_beside(options.output)
         if options.open_test:
-            stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("a", encoding="utf-8") as stream:  # before anything is seen of it
-                stream.write(f"{stamp} test split opened for {len(options.runs)} students, {digest}\n")
+            log_opening(options.output, f"{len(options.runs)} students, {digest}")
             made["test"] = _made(options, "test")
     except PocketCxrError as error:
         print(f"students_table: {error}", file=sys.stderr)  # noqa: T201

@@ -82,6 +82,12 @@ def test_a_weight_file_of_another_network_is_refused(tmp_path):
         check_experiment(experiment)
 
 
+def test_a_table_and_online_are_refused_together():
+    losses = "student.losses={ce=0.5, kd=1.0}"
+    with pytest.raises(ConfigError, match=r"teacher\.outputs: a table teaches"):
+        check_experiment(load_experiment(None, (*TINY, losses, 'teacher.outputs=["a.npz"]')), online=True)
+
+
 def test_without_a_teacher_its_settings_are_not_looked_at():
     experiment = load_experiment(None, (*TINY, 'teacher.backbones=["vgg91"]'))
     check_experiment(experiment, teacher=False)

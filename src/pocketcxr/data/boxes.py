@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.data.adapters.patients import images_by_name, images_named
+from pocketcxr.data.adapters.patients import image_named, images_by_name
 from pocketcxr.data.adapters.public import RSNA_TABLE
 from pocketcxr.data.tables import read_table, table_columns
 from pocketcxr.errors import DataError
@@ -159,18 +159,14 @@ def _own_table(rows: Sequence[IndexRow], table: Path) -> dict[str, Boxes]:
     found: dict[str, list[Boxes]] = defaultdict(list)
     for number, line in given.lines:
         where, words = f"{table}, line {number}", [given.number(line[name]) for name in BOX_COLUMNS]
-        named = images_named(line[image], by_name, table.parent)
-        if len(named) > 1:
-            raise DataError(
-                f"{where}: {line[image]} may be {len(named)} images, such as {named[0]} and {named[1]}; name the path"
-            )
+        named = image_named(line[image], by_name, table.parent, where)
         corners, sizes = [], []
         if any(words):
             x0, y0, x1, y1, width, height = _numbers(words, where)
             corners, sizes = [(x0, y0, x1, y1)], [(width, height)]
         boxes = _shares(corners, sizes, where)
-        if named:
-            found[str(named[0])].append(boxes)
+        if named is not None:
+            found[str(named)].append(boxes)
     if not found:
         raise DataError(f"{table}: none of its lines names an image of this index; name images by path, name or stem")
     return {path: np.concatenate(parts) for path, parts in found.items()}

@@ -13,7 +13,7 @@ import torch
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.labels import load_task
-from pocketcxr.models.backbones import build_backbone, build_trunk, check_blocks
+from pocketcxr.models.backbones import build_backbone, check_blocks
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.networks import NetworkSpec, assemble
 from pocketcxr.models.weights import prepare_backbone
@@ -21,12 +21,14 @@ from pocketcxr.run_folder import checkpoint
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.losses.distillation import check_losses, check_without_embedding, needs_teacher
 from pocketcxr.training.sampling import training_positions
+from pocketcxr.training.teacher.views import check_fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.labels import Task
+    from pocketcxr.models.backbones import Backbone
     from pocketcxr.pipeline.run import Run
     from pocketcxr.training.config import Experiment, OptimisationConfig
 
@@ -73,6 +75,8 @@ def check_teaching(experiment: Experiment, *, online: bool) -> None:
     """
     if experiment.teacher.folds or experiment.teacher.outputs:
         check_without_embedding(experiment.student.losses)
+    if experiment.teacher.outputs and online:
+        raise ConfigError("teacher.outputs: a table teaches, no teacher can run in every step; leave out --online")
     if experiment.teacher.folds and online:
         raise ConfigError(
             "teacher.folds: --online would show a student what a teacher says of patients it was trained on; "
@@ -129,12 +133,8 @@ def _check_teacher(experiment: Experiment, task: Task) -> None:
     if config.outputs:
         return
     if config.checkpoint:
-        spec = load_network(Path(config.checkpoint))[1]
-        if spec.labels != task.labels or spec.image_size != size:
-            raise ConfigError(
-                f"teacher.checkpoint: expected a network of {task.labels} at {size} px, "
-                f"found one of {spec.labels} at {spec.image_size} px in {config.checkpoint}"
-            )
+        path = Path(config.checkpoint)
+        check_fits(path, load_network(path)[1], labels=task.labels, image_size=size)
         return
     for name, weights in zip(config.backbones, config.weights, strict=True):
         _check_backbone(name, weights, size=config.image_size or size, frozen_blocks=config.frozen_blocks)
@@ -142,15 +142,18 @@ def _check_teacher(experiment: Experiment, task: Task) -> None:
 
 def _check_student(experiment: Experiment, task: Task) -> None:
     config, size = experiment.student, experiment.data.image_size
-    _check_backbone(config.backbone, config.weights, size=size, frozen_blocks=config.frozen_blocks)
+    backbone = _check_backbone(config.backbone, config.weights, size=size, frozen_blocks=config.frozen_blocks)
     spec = NetworkSpec(kind="student", backbones=(config.backbone,), labels=task.labels, image_size=size)
-    assemble(spec, [build_backbone(config.backbone, image_size=size)])
+    assemble(spec, [backbone])
 
 
-def _check_backbone(name: str, weights: str, *, size: int, frozen_blocks: int) -> None:
-    if weights not in _NEEDS_NO_FILE:
-        prepare_backbone(name, weights, image_size=size)
-    check_blocks(name, build_trunk(name, image_size=size), frozen_blocks)
+def _check_backbone(name: str, weights: str, *, size: int, frozen_blocks: int) -> Backbone:
+    if weights in _NEEDS_NO_FILE:
+        backbone = build_backbone(name, image_size=size)
+    else:
+        backbone, _ = prepare_backbone(name, weights, image_size=size)
+    check_blocks(name, backbone.trunk, frozen_blocks)
+    return backbone
 
 
 def _stages(experiment: Experiment, dataset: Dataset, *, distils: bool, online: bool) -> Iterator[_Stage]:

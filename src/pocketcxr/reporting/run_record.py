@@ -246,10 +246,8 @@ def _bundle(folder: Path) -> BundleFile | None:
 
 
 def _rejected(path: Path) -> dict[tuple[str, str], int]:
-    if not path.is_file():
-        return {}
-    lines = [line for _, line in read_table(path, "source", "reason").lines]
-    return dict(Counter((cell_value(line["source"]), without_paths(cell_value(line["reason"]))) for line in lines))
+    lines = read_table(path, "source", "reason").lines if path.is_file() else ()
+    return dict(Counter((cell_value(line["source"]), without_paths(cell_value(line["reason"]))) for _, line in lines))
 
 
 def _checkpoint_record(folder: Path) -> dict[str, Any]:

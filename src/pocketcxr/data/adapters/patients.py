@@ -85,13 +85,23 @@ def images_named(name: str, by_name: Mapping[str, list[Path]], folder: Path) -> 
     return [path for path in found if path in exact or _without_suffix(path) in exact] or found
 
 
-def _the_image(name: str, by_name: Mapping[str, list[Path]], folder: Path, where: str, doubt: str) -> Path:
+def image_named(name: str, by_name: Mapping[str, list[Path]], folder: Path, where: str) -> Path | None:
+    """The one image that a table in `folder` means by a name, as for `images_named`; None where there is none.
+
+    Raises:
+        DataError: it may be several; `where` names the line.
+    """
     found = images_named(name, by_name, folder)
-    if not found:
-        raise DataError(f"{where}: {name or 'an empty name'} is no image of these sources; {_what_to_do(name, doubt)}")
     if len(found) > 1:
         raise DataError(f"{where}: {name} may be {len(found)} images, such as {found[0]} and {found[1]}; name the path")
-    return found[0]
+    return found[0] if found else None
+
+
+def _the_image(name: str, by_name: Mapping[str, list[Path]], folder: Path, where: str, doubt: str) -> Path:
+    found = image_named(name, by_name, folder, where)
+    if found is None:
+        raise DataError(f"{where}: {name or 'an empty name'} is no image of these sources; {_what_to_do(name, doubt)}")
+    return found
 
 
 def _what_to_do(name: str, doubt: str) -> str:

@@ -6,17 +6,17 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketcxr.data.adapters.patients import images_by_name, images_named
+from pocketcxr.data.adapters.patients import image_named, images_by_name
 from pocketcxr.data.tables import read_table
 from pocketcxr.errors import CacheError, DataError
 from pocketcxr.files import open_atomic
-from pocketcxr.training.augmentation import AUGMENTATION_VERSION
+from pocketcxr.training.augmentation import AUGMENTATION_VERSION, augmentation_identity
 from pocketcxr.training.run.identity import fingerprint
 from pocketcxr.training.sampling import training_positions
 from pocketcxr.training.teacher.view_store import fill_store, open_store
@@ -58,7 +58,7 @@ def save_outputs(views: TeacherViews, dataset: Dataset, path: Path) -> None:
             sha256=np.array([dataset.rows[position].sha256 for position in views.store.positions]),
             labels=np.array(dataset.task.labels),
             logits=np.asarray(views.store.arrays["logits"], np.float32),
-            views=np.array(json.dumps(_views_identity(views.config), sort_keys=True)),
+            views=np.array(json.dumps(_views_identity(dataset, views.config), sort_keys=True)),
         )
 
 
@@ -98,7 +98,7 @@ def views_from_tables(
         tables.append(table)
         digests.append(hashlib.sha256(content).hexdigest())
     digest = fingerprint("tables", digests)
-    key = fingerprint(digest, dataset.fingerprint, _views_identity(config))
+    key = fingerprint(digest, dataset.fingerprint, _views_identity(dataset, config))
     shapes = {"logits": (np.float32, (len(dataset.task.labels),))}
     store = open_store(out, key, positions=positions, views=config.count, shapes=shapes)
 
@@ -113,11 +113,11 @@ def views_from_tables(
     return TeacherViews(store, config, digest, dataset.fingerprint)
 
 
-def _views_identity(config: ViewsConfig) -> dict[str, Any]:
+def _views_identity(dataset: Dataset, config: ViewsConfig) -> dict[str, Any]:
     return {
         "count": config.count,
         "seed": config.seed,
-        "augmentation": asdict(config.augmentation),
+        "augmentation": augmentation_identity(dataset, config.augmentation),
         "version": AUGMENTATION_VERSION,
     }
 
@@ -132,7 +132,7 @@ def _read_npz(dataset: Dataset, path: Path, content: bytes, config: ViewsConfig)
             f"{path}: expected a table of a teacher's outputs (.npz) that `pocketcxr cache-views --save` wrote: {error}"
         ) from error
     _check_labels(path, labels, dataset)
-    asked = _views_identity(config)
+    asked = _views_identity(dataset, config)
     if made != asked:
         differs = [name for name in asked if made.get(name) != asked[name]]
         raise CacheError(
@@ -164,12 +164,9 @@ def _read_csv(dataset: Dataset, path: Path) -> _Table:
             values[number] = [float(table.number(line[column])) for column in wanted]
         except ValueError as error:
             raise DataError(f"{where}: expected numbers in {', '.join(wanted)}: {error}") from error
-        named = images_named(line[image], by_name, path.parent)
-        if len(named) > 1:
-            raise DataError(f"{where}: {line[image]} may be {len(named)} images; name the path")
-        for one in named:
-            if found.setdefault(position_of[str(one)], number) != number:
-                raise DataError(f"{where}: {line[image]} is in this table twice; keep one line")
+        named = image_named(line[image], by_name, path.parent, where)
+        if named is not None and found.setdefault(position_of[str(named)], number) != number:
+            raise DataError(f"{where}: {line[image]} is in this table twice; keep one line")
     if kind == "probability":
         inside = np.isfinite(values).all() and (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3)
         if not inside:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pocketcxr.data.dataset import Dataset
-    from pocketcxr.models.networks import Network
+    from pocketcxr.models.networks import Network, NetworkSpec
     from pocketcxr.training.config import ViewsConfig
 
 
@@ -106,11 +106,7 @@ def cache_views(
     for path in teacher.teachers if isinstance(teacher, CrossFitted) else [teacher]:
         network, spec, _ = load_network(path)
         networks.append(network)
-        if spec.labels != dataset.task.labels or spec.image_size != dataset.pixels.shape[-1]:
-            raise ConfigError(
-                f"{path} was trained for {spec.labels} at {spec.image_size} px, but the data are "
-                f"{dataset.task.labels} at {dataset.pixels.shape[-1]} px"
-            )
+        check_fits(path, spec, labels=dataset.task.labels, image_size=dataset.pixels.shape[-1])
     positions = training_positions(dataset, unlabelled=True)
     if not len(positions):
         raise DataError("no image in split 'train': nothing to cache")
@@ -167,6 +163,19 @@ def _cross_fitted_logits(
         logits[asked] += found / np.where(folds[asked] < 0, len(networks), 1)[:, None].astype(np.float32)
     assert logits is not None
     return logits
+
+
+def check_fits(path: Path, spec: NetworkSpec, *, labels: tuple[str, ...], image_size: int) -> None:
+    """Refuse a trained network that cannot answer for the data.
+
+    Raises:
+        ConfigError: it tells other classes or another image size apart.
+    """
+    if spec.labels != labels or spec.image_size != image_size:
+        raise ConfigError(
+            f"{path} was trained for {spec.labels} at {spec.image_size} px, but the data are "
+            f"{labels} at {image_size} px"
+        )
 
 
 def views_key(teacher_sha256: str, dataset: Dataset, config: ViewsConfig, *, precision: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from pocketcxr.audit.describing import measured
-from pocketcxr.evaluation.intervals import Estimate, interval, not_measurable, resamples
+from pocketcxr.evaluation.intervals import Estimate, bootstrap, interval, not_measurable
 from pocketcxr.evaluation.metrics import ranking
 
 if TYPE_CHECKING:
@@ -109,9 +109,14 @@ def auroc(positive: Sequence[Decision], other: Sequence[Decision]) -> Estimate:
         return not_measurable("expected test radiographs of the positive class and of another")
     is_positive = np.arange(len(scores)) < seen
     members = np.arange(len(scores))
-    replicates = [ranking(scores, is_positive, weights)[0] for weights in resamples(members, count=_RESAMPLES, seed=0)]
+    drawn = bootstrap(
+        {"model": lambda weights: {"auroc": ranking(scores, is_positive, weights)[0]}},
+        members,
+        count=_RESAMPLES,
+        seed=0,
+    )
     value = float(ranking(scores, is_positive)[0][0])
-    return interval("auroc", value, np.concatenate(replicates), patients=len(scores))
+    return interval("auroc", value, drawn["model"]["auroc"], patients=len(scores))
 
 
 def _answered(group: Sequence[Decision]) -> list[Decision]:
