@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketcxr.data.boxes import box_mask, on_square, read_boxes
+from pocketcxr.data.boxes import box_mask, known_boxes, on_square, read_boxes
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.errors import DataError
 
@@ -33,6 +33,14 @@ def test_siims_boxes_are_shares_of_the_original_and_an_image_without_a_line_has_
     assert found[rows[0].path].tolist() == [[0.1, 0.1, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]
     assert found[rows[1].path].shape == (0, 4)
     assert rows[2].path not in found
+
+
+def test_an_image_without_a_box_is_unknown_where_another_of_its_study_has_some():
+    none, some = np.zeros((0, 4)), np.array([[0.1, 0.1, 0.5, 0.5]])
+    studies = {"a": "s:1", "b": "s:1", "c": "s:2", "d": "", "e": "", "f": "s:3"}
+    rows = [IndexRow(name, "own", "", study_id=study) for name, study in studies.items()]
+    boxes = {"a": some, "b": none, "c": none, "d": some, "e": none}
+    assert known_boxes(boxes, rows).keys() == {"a", "c", "d", "e"}  # d and e share no study: none is named
 
 
 def test_without_the_original_size_a_box_in_pixels_means_nothing_unless_the_file_is_the_original(tmp_path):

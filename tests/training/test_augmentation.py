@@ -11,6 +11,7 @@ from pocketcxr.data.rows import IndexRow
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.training.augmentation import AugmentedViews, augment, augmentation_identity, image_keys, uniforms
 from pocketcxr.training.config import AugmentationConfig, ViewsConfig
+from pocketcxr.training.geometry import view_grid
 from pocketcxr.training.run.identity import fingerprint
 from pocketcxr.training.teacher.views import views_key
 
@@ -150,7 +151,8 @@ def test_the_geometry_moves_what_it_should(dataset):
     image[:, 16:] = 255  # right half bright
     draws = {name: np.full(1, 0.5) for name in uniforms(np.zeros(1, np.uint64), np.zeros(1, int), seed=0)}
     draws["shift_x"] = np.ones(1)  # the window moves right by the full range: bright takes more room
-    moved = augment([image], draws, dataclasses.replace(OFF, shift=0.25), seed=0)[0, 0]
+    config = dataclasses.replace(OFF, shift=0.25)
+    moved = augment([image], draws, config, seed=0, grid=view_grid(draws, config, len(image)))[0, 0]
     # half a side out of 32 columns: bright begins at 16 - 8; what comes from outside is black
     assert moved[5].tolist() == pytest.approx([0.0] * 8 + [1.0] * 16 + [0.0] * 8, abs=1e-4)
 

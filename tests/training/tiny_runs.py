@@ -106,6 +106,32 @@ def with_patients(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, rows=rows)
 
 
+AUXILIARY = {"findings": 0.5, "opacity": 0.5, "boxes": 1.0}
+
+
+def with_findings(dataset: Dataset) -> Dataset:
+    """The same images with findings, and boxes on the stripes of pneumonia and COVID-19.
+
+    Of the 16 images without a class, 6 have a finding of no class, 4 of those and 2 others known boxes; 8 have nothing.
+    """
+    names = ("no_finding", "pneumonia", "covid19")
+    rows, boxes, unlabelled = [], {}, 0
+    for row, label in zip(dataset.rows, dataset.labels.tolist(), strict=True):
+        finding = (
+            names[label] if label >= 0 else ("indeterminate_appearance", "atypical_appearance", "")[unlabelled % 3]
+        )
+        drawn = label > 0 or (label < 0 and unlabelled % 4 == 0)
+        if label < 0:
+            finding = finding if unlabelled < 9 else ""
+            unlabelled += 1
+        rows.append(dataclasses.replace(row, finding=finding))
+        if drawn:
+            boxes[row.path] = np.array([[0.0, 0.25 + 0.25 * max(label, 0), 1.0, 0.5 + 0.25 * max(label, 0)]])
+        elif label == 0:
+            boxes[row.path] = np.zeros((0, 4))
+    return dataclasses.replace(dataset, rows=tuple(rows), boxes=boxes)
+
+
 def train_tiny_folds(dataset: Dataset, out: Path, config: TeacherConfig = FOLDED) -> CrossFitted:
     """Train (or go on training) the tiny cross-fitted teacher."""
     return train_cross_fitted(dataset, config, out=out, augmentation=AugmentationConfig(), progress=False)

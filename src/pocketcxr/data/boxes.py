@@ -78,6 +78,18 @@ def read_boxes(rows: Sequence[IndexRow], table: Path | None = None) -> dict[str,
     return found if table is None else {**found, **_own_table(rows, table)}
 
 
+def known_boxes(boxes: Mapping[str, Boxes], rows: Iterable[IndexRow]) -> dict[str, Boxes]:
+    """Boxes of the images of which it is known where there are opacities, and where none.
+
+    An image without a box is left out where another image of its study has boxes: they were drawn on one image of a
+    study, so that nobody has said what the others show.
+    """
+    rows = list(rows)
+    drawn = {row.study_id for row in rows if row.study_id and len(boxes.get(row.path, ()))}
+    studies = {row.path: row.study_id for row in rows}
+    return {path: own for path, own in boxes.items() if len(own) or studies.get(path, "") not in drawn}
+
+
 def on_square(boxes: Mapping[str, Boxes], rows: Iterable[IndexRow], *, aspect: str) -> dict[str, Boxes]:
     """Boxes as shares of the square that a network takes: moved where the image was padded to it, else as they are.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from pocketcxr.data.rows import IndexRow
@@ -20,6 +22,8 @@ class Dataset:
 
     `pixels` uint8 [n, size, size], memory-mapped, resized by the project's one specification; `labels` int64 [n],
     position in ``task.labels``, -1 where unlabelled; `fingerprint` changes with any image, label, split or size.
+    `boxes` are those that radiologists drew, by the path of the image, as shares of the square (`boxes.known_boxes`);
+    empty unless a training asks for them, and no part of the fingerprint.
     """
 
     task: Task
@@ -27,6 +31,7 @@ class Dataset:
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     fingerprint: str
+    boxes: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def positions(self, split: str) -> NDArray[np.int64]:
         """Positions of the labelled images of a split, in row order."""

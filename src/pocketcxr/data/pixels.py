@@ -35,7 +35,7 @@ from pocketcxr.imaging.reading import read_image_bytes
 from pocketcxr.imaging.resize import resize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -56,6 +56,7 @@ def open_dataset(
     aspect: str = "squash",
     cache: Path,
     unlabelled: bool = False,
+    also: Collection[str] = (),
     leaks: bool = False,
     workers: int | None = None,
     progress: bool = True,
@@ -72,6 +73,7 @@ def open_dataset(
         aspect: ``squash`` or ``pad``, as in `imaging.resize`.
         cache: folder of the stores.
         unlabelled: also take the images without a class that have a split; their label is -1.
+        also: paths of the images without a class to take where `unlabelled` is not set.
         leaks: take a table in which patients or images stand in two splits: for an audit, which has to find them.
         workers: threads that decode; None takes one per core.
         progress: show a bar on stderr.
@@ -84,7 +86,8 @@ def open_dataset(
     if not leaks:
         check_leakage(rows)
     placed = [row for row in rows if row.split or row.fold]
-    used = [row for row in placed if row.label in task.labels or (unlabelled and not row.label)]
+    others = set(also)
+    used = [row for row in placed if row.label in task.labels or (not row.label and (unlabelled or row.path in others))]
     _check_used(used, task)
     used.sort(key=lambda row: (row.sha256, row.path))
     pixels = _open_store(used, size=size, aspect=aspect, cache=cache, workers=workers, progress=progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import timm
 import torch
@@ -16,6 +16,16 @@ from pocketcxr.errors import ConfigError
 
 _HALF_RANGE = (0.5, 0.5)
 """Mean and standard deviation that take [0, 1] to [-1, 1]."""
+
+
+class BackboneOutputs(NamedTuple):
+    """Pooled features [n, c] of a backbone, and its map [n, d, h, w] that tells places apart best; None without one.
+
+    Where the network ends in a max-pool (VGG) that is the map before it, of twice the side; else the last map.
+    """
+
+    pooled: Tensor
+    places: Tensor | None
 
 
 class Backbone(nn.Module):
@@ -71,12 +81,23 @@ class Backbone(nn.Module):
         """Last feature map [n, c, h, w] of images [n, 1, s, s] in [0, 1]; only where `has_map`."""
         return self.trunk.forward_features(self._prepared(images))  # pyright: ignore[reportCallIssue]
 
+    def outputs(self, images: Tensor) -> BackboneOutputs:
+        """Pooled features and the map of places, of images [n, 1, s, s] in [0, 1]."""
+        if not self.has_map:
+            maps = self.trunk.forward_features(self._prepared(images))  # pyright: ignore[reportCallIssue]
+            return BackboneOutputs(self.trunk.forward_head(maps, pre_logits=True), None)  # pyright: ignore[reportCallIssue]
+        layers = list(self.trunk.features) if self.name.startswith("vgg") else []  # pyright: ignore[reportArgumentType]
+        if not layers or not isinstance(layers[-1], nn.MaxPool2d):
+            last = self.feature_map(images)
+            return BackboneOutputs(last.mean(dim=(2, 3)), last)
+        places = self._prepared(images)
+        for layer in layers[:-1]:
+            places = layer(places)
+        return BackboneOutputs(layers[-1](places).mean(dim=(2, 3)), places)
+
     def forward(self, images: Tensor) -> Tensor:
         """Pooled features [n, c] of images [n, 1, s, s] in [0, 1]."""
-        if self.has_map:
-            return self.feature_map(images).mean(dim=(2, 3))
-        maps = self.trunk.forward_features(self._prepared(images))  # pyright: ignore[reportCallIssue]
-        return self.trunk.forward_head(maps, pre_logits=True)  # pyright: ignore[reportCallIssue]
+        return self.outputs(images).pooled
 
     def _prepared(self, images: Tensor) -> Tensor:
         """Images as the trunk takes them: of its size, normalised."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketcxr.errors import ConfigError
-from pocketcxr.models.backbones import Backbone, build_backbone
+from pocketcxr.models.backbones import Backbone, BackboneOutputs, build_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,11 +77,13 @@ class NetworkOutputs(NamedTuple):
     """Outputs of one forward pass: logits [n, classes], embedding [n, d], features.
 
     `features` is the student's feature map [n, c, h, w] and the teacher's concatenated pooled features [n, c].
+    `backbones` is what auxiliary heads read in training; an ensemble gives none.
     """
 
     logits: Tensor
     embedding: Tensor
     features: Tensor
+    backbones: tuple[BackboneOutputs, ...] = ()
 
 
 class Student(nn.Module):
@@ -97,7 +99,8 @@ class Student(nn.Module):
         """Score images [n, 1, s, s] in [0, 1]."""
         features = self.backbone.feature_map(images)  # [n, c, h, w]
         embedding = features.mean(dim=(2, 3))  # [n, c]
-        return NetworkOutputs(self.classifier(self.dropout(embedding)), embedding, features)
+        seen = BackboneOutputs(embedding, features)
+        return NetworkOutputs(self.classifier(self.dropout(embedding)), embedding, features, (seen,))
 
     def saliency(self, features: Tensor) -> Tensor:
         """Class activation maps [n, classes, h, w], in logit units, of feature maps [n, c, h, w].
@@ -147,7 +150,8 @@ class Teacher(nn.Module):
 
     def forward(self, images: Tensor) -> NetworkOutputs:
         """Score images [n, 1, s, s] in [0, 1]."""
-        return self.head(self.pooled(images))
+        seen = tuple(backbone.outputs(images) for backbone in self.backbones)  # pyright: ignore[reportCallIssue]
+        return self.head(torch.cat([one.pooled for one in seen], dim=1))._replace(backbones=seen)
 
 
 class PooledClassifier(nn.Module):
@@ -161,8 +165,8 @@ class PooledClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> NetworkOutputs:
         """Score images [n, 1, s, s] in [0, 1]."""
-        embedding = self.backbone(images)
-        return NetworkOutputs(self.classifier(self.dropout(embedding)), embedding, embedding)
+        seen = self.backbone.outputs(images)
+        return NetworkOutputs(self.classifier(self.dropout(seen.pooled)), seen.pooled, seen.pooled, (seen,))
 
 
 class Ensemble(nn.Module):
@@ -176,7 +180,8 @@ class Ensemble(nn.Module):
         """Score images [n, 1, s, s] in [0, 1]."""
         outputs: list[NetworkOutputs] = [member(images) for member in self.members]
         logits = torch.stack([one.logits for one in outputs]).mean(dim=0)
-        embedding, features = (torch.cat([one[number] for one in outputs], dim=1) for number in (1, 2))
+        embedding = torch.cat([one.embedding for one in outputs], dim=1)
+        features = torch.cat([one.features for one in outputs], dim=1)
         return NetworkOutputs(logits, embedding, features)
 
 

@@ -24,7 +24,7 @@ from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.preflight import check_experiment
-from pocketcxr.pipeline.prepare import index_sources, read_table
+from pocketcxr.pipeline.prepare import index_sources, open_images, read_table
 from pocketcxr.pipeline.run import Run, log_to, open_run
 from pocketcxr.pipeline.stages import student_stage, teacher_stage
 from pocketcxr.report.evaluate import evaluate_models
@@ -128,10 +128,7 @@ def _run_fold(run: Run, rows: list[IndexRow], task: Task, fold: int, models: Seq
     place = Run(run.folder / f"fold-{fold}", run.experiment, run.progress)
     split = fold_splits(rows, fold, seed=run.experiment.data.seed)
     write_rows(split, place.splits)
-    data = run.experiment.data
-    dataset = open_dataset(
-        split, task, size=data.image_size, aspect=data.aspect, cache=run.cache, progress=run.progress
-    )
+    dataset = open_images(run, split, task)
     stages = {
         "teacher": lambda: teacher_stage(place, dataset),
         "student": lambda: student_stage(place, dataset, teacher=False),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pocketcxr.data.boxes import known_boxes, on_square, read_boxes
 from pocketcxr.data.index import build_index
 from pocketcxr.data.pixels import open_dataset
-from pocketcxr.data.rows import read_rows, write_rows
+from pocketcxr.data.rows import SPLITS, read_rows, write_rows
 from pocketcxr.data.splits.adults import adults_only as leave_out_children
 from pocketcxr.data.splits.assign import FRACTIONS, LEVELS, assign_folds, assign_splits
 from pocketcxr.data.splits.reuse import reuse_splits
@@ -17,10 +19,10 @@ from pocketcxr.data.summary import describe, describe_index
 from pocketcxr.errors import ConfigError
 from pocketcxr.files import check_output, write_csv, write_json
 from pocketcxr.labels import load_task
+from pocketcxr.training.auxiliary.targets import BOXED, takes_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
@@ -145,15 +147,37 @@ def prepare(
             _LOGGER.info("%s", summary)
         else:
             raise ConfigError(f"{run.folder} holds no run yet: name X-rays with --data or a split table with --splits")
-    return open_dataset(
-        read_rows(run.splits),
+    return open_images(run, read_rows(run.splits), task)
+
+
+def open_images(run: Run, rows: Sequence[IndexRow], task: Task) -> Dataset:
+    """Decode the images of a split table that a run works on, auxiliary ones included, with the boxes that it needs.
+
+    Raises:
+        DataError, LeakError, CacheError: see `open_dataset` and `read_boxes`.
+    """
+    config, experiment = run.experiment.data, run.experiment
+    parts = {
+        name
+        for weights in (experiment.teacher.auxiliary, experiment.student.auxiliary)
+        for name, weight in weights.items()
+        if weight > 0
+    }
+    boxes = {}
+    if not BOXED.isdisjoint(parts):
+        known = known_boxes(read_boxes(rows, Path(config.boxes) if config.boxes else None), rows)
+        boxes = on_square(known, rows, aspect=config.aspect)
+    dataset = open_dataset(
+        rows,
         task,
         size=config.image_size,
         aspect=config.aspect,
         cache=run.cache,
-        unlabelled=run.experiment.student.unlabelled,
+        unlabelled=experiment.student.unlabelled,
+        also=[row.path for row in rows if row.split == SPLITS[0] and takes_part(row, parts, boxes)],
         progress=run.progress,
     )
+    return dataclasses.replace(dataset, boxes=boxes)
 
 
 def _remember_sources(run: Run, sources: Sequence[Path] | None, splits: Path | None) -> None:

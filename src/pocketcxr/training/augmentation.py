@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from pocketcxr.data.boxes import box_mask
 from pocketcxr.errors import DataError
+from pocketcxr.training.geometry import moved, view_grid
 from pocketcxr.training.run.identity import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -82,9 +83,34 @@ class AugmentedViews:
         Returns:
             float32 [n, 1, size, size] in [0, 1], equal bit for bit whatever else is in the batch.
         """
+        return self.with_boxes(positions, views, {})[0]
+
+    def with_boxes(
+        self, positions: NDArray[np.int64], views: NDArray[np.int64], boxes: Mapping[int, NDArray[np.float64]]
+    ) -> tuple[Tensor, Tensor]:
+        """Make views as a call does, and the boxes of each as a mask that is moved with it.
+
+        Args:
+            positions: [n], of images.
+            views: [n], numbers of views.
+            boxes: [k, 4] by position, as shares of the square; see `data.boxes`.
+
+        Returns:
+            Views, and masks float32 [n, 1, size, size]: the part of each pixel that boxes cover, 0 for an image that
+            `boxes` does not name.
+        """
         draws = uniforms(self._keys[positions], views, seed=self.seed)
         images = [self.dataset.pixels[position] for position in positions]
-        return augment(images, draws, self.augmentation, seed=self.seed, styles=self._drawn_styles(positions, draws))
+        size = images[0].shape[0]
+        grid = view_grid(draws, self.augmentation, size)
+        styles = self._drawn_styles(positions, draws)
+        pictures = augment(images, draws, self.augmentation, seed=self.seed, styles=styles, grid=grid)
+        masks = torch.zeros(len(images), 1, size, size) if boxes else torch.zeros(0)
+        for j, position in enumerate(positions.tolist()):
+            if position in boxes:
+                mask = torch.from_numpy(box_mask(boxes[position], size).astype(np.float32))[None, None]
+                masks[j] = moved(mask, None if grid is None else grid[j : j + 1])[0]
+        return pictures, masks
 
     def _drawn_styles(
         self, positions: NDArray[np.int64], draws: dict[str, NDArray[np.float64]]
@@ -135,6 +161,7 @@ def augment(
     *,
     seed: int,
     styles: Sequence[NDArray[np.uint8] | None] = (),
+    grid: Tensor | None = None,
 ) -> Tensor:
     """Apply one set of draws per image; see `AugmentedViews`.
 
@@ -144,6 +171,7 @@ def augment(
         config: ranges.
         seed: of the noise bank.
         styles: n images uint8 whose histograms are taken, None for a view that keeps its own; empty for none.
+        grid: where each pixel is read (`geometry.view_grid`); None where nothing is moved.
     """
     size = images[0].shape[0]
     levels = np.tile(np.arange(256) / 255.0, (len(images), 1))
@@ -155,10 +183,7 @@ def augment(
     pictures = np.empty((len(images), 1, size, size), dtype=np.float32)
     for table, image, picture in zip(tables, images, pictures, strict=True):
         np.take(table, image, out=picture[0], mode="clip")
-    batch = torch.from_numpy(pictures)
-    if _moves(config):
-        grid = _grid(draws, config, size)
-        batch = functional.grid_sample(batch, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    batch = moved(torch.from_numpy(pictures), grid)
     if config.noise > 0:
         bank = _noise_bank(seed)
         starts = (draws["noise_window"] * (_NOISE_BANK - size * size)).astype(np.int64)
@@ -199,33 +224,6 @@ def _grey_tables(
     for table, level, power, factor, offset in zip(tables, levels, gamma, contrast, brightness, strict=True):
         table[:] = np.clip((level**power - 0.5) * factor + 0.5 + offset, 0.0, 1.0)
     return tables
-
-
-def _moves(config: AugmentationConfig) -> bool:
-    return any((config.flip, config.rotation_degrees, config.shift, config.stretch)) or config.crop < 1
-
-
-def _grid(draws: dict[str, NDArray[np.float64]], config: AugmentationConfig, size: int) -> Tensor:
-    """Where each output pixel is read, [n, size, size, 2] in [-1, 1]: mirror, stretch, crop, rotate, shift.
-
-    Without matrix products, whose rounding depends on the size of the batch.
-    """
-    angle = np.deg2rad(config.rotation_degrees * (2 * draws["rotation"] - 1))
-    side = np.sqrt(config.crop + (1 - config.crop) * draws["crop"])
-    stretch = np.exp2(config.stretch * (2 * draws["stretch"] - 1) / 2)
-    mirror = np.where(draws["flip"] < config.flip, -1.0, 1.0)
-    reach = (1 - side) + 2 * config.shift  # a side is 2 long
-    columns = (
-        np.cos(angle) * side * stretch * mirror, -np.sin(angle) * side / stretch, reach * (2 * draws["shift_x"] - 1),
-        np.sin(angle) * side * stretch * mirror, np.cos(angle) * side / stretch, reach * (2 * draws["shift_y"] - 1),
-    )  # fmt: skip
-    xx, xy, x0, yx, yy, y0 = (torch.from_numpy(column.astype(np.float32)).view(-1, 1, 1) for column in columns)
-    centres = (torch.arange(size, dtype=torch.float32) * 2 + 1) / size - 1
-    x, y = centres.view(1, 1, size), centres.view(1, size, 1)
-    grid = torch.empty(len(angle), size, size, 2)
-    torch.add(xx * x + x0, xy * y, out=grid[..., 0])
-    torch.add(yx * x + y0, yy * y, out=grid[..., 1])
-    return grid
 
 
 @functools.lru_cache(maxsize=2)

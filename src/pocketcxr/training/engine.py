@@ -85,7 +85,9 @@ class Engine:
         network.eval()
         with self.autocast():
             outputs: NetworkOutputs = network(self.place(images))
-        return NetworkOutputs(*(tensor.float().cpu() for tensor in outputs))
+        return NetworkOutputs(
+            outputs.logits.float().cpu(), outputs.embedding.float().cpu(), outputs.features.float().cpu()
+        )
 
 
 class DepthwiseFloat32(nn.Conv2d):

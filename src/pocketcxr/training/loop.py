@@ -42,13 +42,19 @@ _CODE_VERSION = 2
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees: `inputs` images [n, 1, s, s] or features [n, c]; `labels` int64 [n], -1 where unknown."""
+    """What one step sees: `inputs` images [n, 1, s, s] or features [n, c]; `labels` int64 [n], -1 where unknown.
+
+    The last three are targets of auxiliary outputs, see `auxiliary.targets.load_views`.
+    """
 
     inputs: Tensor
     labels: Tensor
     image_ids: Tensor
     teacher_logits: Tensor | None = None
     teacher_embedding: Tensor | None = None
+    findings: Tensor | None = None
+    opacity: Tensor | None = None
+    box_masks: Tensor | None = None
 
     def on(self, engine: Engine) -> Batch:
         """Bring all tensors to the engine's device."""

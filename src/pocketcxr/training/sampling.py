@@ -10,7 +10,7 @@ import numpy as np
 from pocketcxr.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -22,10 +22,15 @@ ONE_CLASS = "sources of one class"
 """Stands for all sources that have a single class, where classes are balanced within sources."""
 
 
-def training_positions(dataset: Dataset, *, unlabelled: bool = False) -> NDArray[np.int64]:
-    """Positions of the training split, in row order; with those that carry no label, if asked."""
+def training_positions(dataset: Dataset, *, unlabelled: bool = False, also: Collection[int] = ()) -> NDArray[np.int64]:
+    """Positions of the training split, in row order; with those that carry no label, if asked: all, or those named."""
+    others = set(also)
     return np.array(
-        [i for i, row in enumerate(dataset.rows) if row.split == "train" and (unlabelled or dataset.labels[i] >= 0)],
+        [
+            i
+            for i, row in enumerate(dataset.rows)
+            if row.split == "train" and (unlabelled or dataset.labels[i] >= 0 or i in others)
+        ],
         dtype=np.int64,
     )
 
@@ -42,8 +47,8 @@ def epoch_plan(
     ``uniform`` shows each image once. ``class`` shows as many images, the classes equally often; ``class-source`` also
     the sources of a class; ``class-source-sqrt`` the sources of a class by the square root of their images, between
     their natural shares and equal ones, so that a handful of images is not shown hundreds of times. Within
-    its group every image is shown equally often (give or take one). Images without a label are a group that keeps its
-    natural share.
+    its group every image is shown equally often (give or take one). Images without a label (unlabelled ones of a
+    distilled student, auxiliary ones) are a group that keeps its natural share: each is shown once an epoch.
 
     ``class-within-source`` shows the classes equally often within each source, so that the source tells nothing of the
     class; sources keep their natural shares. A source whose labelled images are all of one class is never drawn alone:

@@ -14,6 +14,8 @@ from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_n
 from pocketcxr.models.networks import Network, NetworkOutputs, NetworkSpec, Student, assemble, embedding_width
 from pocketcxr.run_folder import STUDENT_FILE
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews, augmentation_identity
+from pocketcxr.training.auxiliary.heads import auxiliary_losses, with_heads, without_heads
+from pocketcxr.training.auxiliary.targets import auxiliary_targets, load_views
 from pocketcxr.training.calibration_metrics import evaluator
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import Batch, Stage, fit
@@ -94,7 +96,12 @@ def train_student(
     targets = _teacher_outputs(dataset, views_config, engine, views=views, teacher=teacher) if distils else None
     if targets is not None and not targets.embedding_features:
         check_without_embedding(config.losses)
-    positions = training_positions(dataset, unlabelled=distils and config.unlabelled)
+    auxiliary = auxiliary_targets(dataset, config.auxiliary)
+    positions = training_positions(
+        dataset,
+        unlabelled=distils and config.unlabelled,
+        also=() if auxiliary is None else auxiliary.positions,
+    )
     check_training_images(dataset, positions)
     augmented = AugmentedViews(dataset, views_config.augmentation, seed=views_config.seed)
     spec = NetworkSpec(
@@ -117,6 +124,7 @@ def train_student(
     projection = None
     if targets is not None and needs_projection(config.losses):
         projection = build_projection(math.prod(student.classifier.weight.shape[1:]), targets.embedding_features)
+    network = with_heads(Distilled(student, projection), [student.backbone], auxiliary, seed=config.seed)
     identity = {
         "network": spec.table(),
         "data": dataset.fingerprint,
@@ -124,6 +132,7 @@ def train_student(
         "augmentation": augmentation_identity(dataset, views_config.augmentation),
         "teacher": targets.identity if targets else None,
         "precision": engine.precision,
+        **({"auxiliary": auxiliary.identity} if auxiliary else {}),
     }
 
     def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -133,15 +142,16 @@ def train_student(
     def load(batch: NDArray[np.int64], chosen: NDArray[np.int64]) -> Batch:
         cached = views.lookup(batch, chosen) if views is not None and distils else (None, None)
         labels = torch.from_numpy(dataset.labels[batch])
-        return Batch(augmented(batch, chosen), labels, torch.from_numpy(batch), *cached)
+        images, known = load_views(augmented, batch, chosen, auxiliary)
+        return Batch(images, labels, torch.from_numpy(batch), *cached, **known)
 
     def losses(distributed: nn.Module, batch: Batch) -> dict[str, Tensor]:
         outputs: NetworkOutputs = distributed(batch.inputs)
         logits, embedding = batch.teacher_logits, batch.teacher_embedding
         if targets is not None and targets.network is not None:
             with torch.no_grad():
-                logits, embedding, _ = targets.network(batch.inputs)
-        return distillation_losses(
+                logits, embedding, *_ = targets.network(batch.inputs)
+        parts = distillation_losses(
             config.losses,
             student_logits=outputs.logits,
             labels=batch.labels,
@@ -153,15 +163,17 @@ def train_student(
             temperature=config.temperature,
             label_smoothing=config.label_smoothing,
         )
+        return {**parts, **auxiliary_losses(network, outputs, batch, auxiliary)}
 
     def save(fitted: nn.Module, path: Path, record: dict[str, Any]) -> None:
+        fitted = without_heads(fitted)
         assert isinstance(fitted, Distilled)
         about = {**identity, "configuration": recorded(config), "weights": weights, **record}
         save_network(path, fitted.student, spec, about)
 
     stage = Stage(
         title=f"student {config.backbone}",
-        network=Distilled(student, projection),
+        network=network,
         plan=plan,
         load=load,
         losses=losses,

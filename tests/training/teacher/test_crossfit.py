@@ -12,8 +12,10 @@ from pocketcxr.errors import CheckpointError, ConfigError, DataError
 from pocketcxr.models.checkpoints import load_network, save_network
 from pocketcxr.models.networks import NetworkSpec, build_network
 from pocketcxr.models.predict import as_predict
+from pocketcxr.training.augmentation import AugmentedViews
+from pocketcxr.training.auxiliary.targets import auxiliary_targets
 from pocketcxr.training.sampling import training_positions
-from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted, without_fold
+from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted, training_folds, without_fold
 from pocketcxr.training.teacher.views import cache_views
 
 K = tiny_runs.FOLDED.folds
@@ -183,3 +185,41 @@ def test_one_fold_is_refused(folds):
         dataclasses.replace(tiny_runs.FOLDED, folds=folds)
     with pytest.raises(ConfigError, match="folds: expected 0 where checkpoint names a teacher"):
         dataclasses.replace(tiny_runs.FOLDED, checkpoint="x.safetensors")
+
+
+def test_auxiliary_images_have_folds_and_no_teacher_is_shown_a_patient_of_its_own_fold(patients, tmp_path):
+    told = tiny_runs.with_findings(patients)
+    shown: dict[str, set[int]] = {}
+    make = AugmentedViews.with_boxes
+
+    def watched(views, positions, *rest):
+        shown.setdefault(views.dataset.fingerprint, set()).update(positions.tolist())
+        return make(views, positions, *rest)
+
+    config = dataclasses.replace(tiny_runs.FOLDED, auxiliary=tiny_runs.AUXILIARY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AugmentedViews, "with_boxes", watched)
+        crossed = tiny_runs.train_tiny_folds(told, tmp_path, config)
+    also = auxiliary_targets(told, tiny_runs.AUXILIARY).positions
+    lonely = [i for i in also if told.rows[i].patient_id.startswith("a:100")]
+    assert lonely, "a patient of auxiliary images only"
+    assert (crossed.fold_of[training_positions(told, also=also)] >= 0).all()
+    by_patient: dict[str, set[int]] = {}
+    for row, fold in zip(told.rows, crossed.fold_of.tolist(), strict=True):
+        if row.split == "train":
+            by_patient.setdefault(row.patient_id, set()).add(fold)
+    assert all(len(folds) == 1 for folds in by_patient.values())
+    assert len(shown) == K
+    for fold in range(K):
+        (seen,) = (found for name, found in shown.items() if f"without fold {fold + 1} of {K}" in name)
+        assert not {told.rows[i].patient_id for i in seen} & {
+            told.rows[i].patient_id for i in np.flatnonzero(crossed.fold_of == fold)
+        }
+        assert set(also.tolist()) & seen
+
+
+def test_without_auxiliary_outputs_folds_are_those_of_earlier_versions(patients, crossed):
+    told = tiny_runs.with_findings(patients)
+    assert (training_folds(told, tiny_runs.FOLDED) == crossed.fold_of).all()
+    with_them = training_folds(told, dataclasses.replace(tiny_runs.FOLDED, auxiliary={"boxes": 1.0}))
+    assert (with_them >= 0).sum() > (crossed.fold_of >= 0).sum()

@@ -18,7 +18,7 @@ from pocketcxr.data.splits.leakage import IMAGE_FOLD, Component, check_leakage, 
 from pocketcxr.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.labels import Task
@@ -122,7 +122,9 @@ def assign_folds(
     return [dataclasses.replace(row, fold=names.get(i, "")) for i, row in enumerate(labelled)]
 
 
-def assign_training_folds(rows: Sequence[IndexRow], task: Task, *, folds: int, seed: int = 0) -> list[int]:
+def assign_training_folds(
+    rows: Sequence[IndexRow], task: Task, *, folds: int, seed: int = 0, also: Collection[int] = ()
+) -> list[int]:
     """Assign the images of split ``train`` to k folds for cross-fitting; components stay together.
 
     Args:
@@ -130,16 +132,18 @@ def assign_training_folds(rows: Sequence[IndexRow], task: Task, *, folds: int, s
         task: whose classes every fold must have.
         folds: number of folds, at least 2.
         seed: other seeds give other folds.
+        also: positions of the training images without a class that the networks are trained on too.
 
     Returns:
         Fold of each row, from 0. An image without a class is in the fold of its component. -1: not in the training
-        split, or in no component with a labelled training image.
+        split, or in no component with a training image that is labelled or in `also`.
 
     Raises:
         DataError: a class with fewer patients than folds.
     """
     trained = [i for i, row in enumerate(rows) if row.split == SPLITS[0]]
-    components = components_of(rows, [i for i in trained if rows[i].label])
+    others = set(also)
+    components = components_of(rows, [i for i in trained if rows[i].label or i in others])
     _check_enough(rows, components, task, parts=folds, what="teacher folds")
     names = _assign(rows, components, {str(fold): 1 / folds for fold in range(folds)}, seed)
     result = [-1] * len(rows)
@@ -188,7 +192,8 @@ def _assign(
     Returns:
         The part of each image, a key of `shares`, by the image's position in `rows`.
     """
-    strata = [(row.label, f"{row.label} {row.source}") for row in rows]
+    groups = [row.label or row.finding for row in rows]  # without a class: auxiliary images of a teacher
+    strata = [(group, f"{group} {row.source}") for group, row in zip(groups, rows, strict=True)]
     total = Counter(name for component in components for i in component for name in strata[i])
     taken = {part: Counter[str]() for part, share in shares.items() if share > 0}
     keys = [min((rows[i].sha256, rows[i].path) for i in component) for component in components]

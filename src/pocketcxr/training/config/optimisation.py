@@ -9,6 +9,7 @@ from pocketcxr.training.config.checks import expect
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAMPLINGS = ("uniform", "class", "class-source", "class-source-sqrt", "class-within-source")
 SELECTIONS = ("auroc", "cross-entropy")
+AUXILIARY = ("findings", "opacity", "boxes")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class OptimisationConfig:
     `frozen_blocks` keeps the stem and so many early blocks of every backbone as their first weights are: blocks that
     end in a max-pool for VGG, stages for ResNet and MobileNetV2. They are not updated, keep no activations for the
     backward pass, and their batch norms stay in evaluation mode. A backbone that starts from scratch is trained whole.
+
+    `auxiliary` maps auxiliary outputs, trained beside the task's and not kept, to the weights of their losses:
+    ``findings`` (which of the training images' findings), ``opacity`` (whether radiologists drew a box), ``boxes`` (how
+    much of each cell of the feature map boxes cover). Training images without a class of which such a target is known
+    take part in these losses; a student with a teacher also learns the teacher's answers on them.
     """
 
     epochs: int = 20
@@ -43,6 +49,7 @@ class OptimisationConfig:
     checkpoint_every_steps: int = 100
     seed: int = 0
     frozen_blocks: int = 0
+    auxiliary: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train, naming the field."""
@@ -60,3 +67,5 @@ class OptimisationConfig:
         expect(self.select_by in SELECTIONS, "select_by", f"one of {SELECTIONS}", self.select_by)
         expect(self.checkpoint_every_steps >= 1, "checkpoint_every_steps", "at least 1", self.checkpoint_every_steps)
         expect(self.frozen_blocks >= 0, "frozen_blocks", "at least 0", self.frozen_blocks)
+        known = set(self.auxiliary) <= set(AUXILIARY) and all(weight >= 0 for weight in self.auxiliary.values())
+        expect(known, "auxiliary", f"weights of at least 0 for some of {AUXILIARY}", self.auxiliary)

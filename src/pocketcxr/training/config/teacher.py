@@ -27,6 +27,9 @@ class TeacherConfig(OptimisationConfig):
     `checkpoint` names a trained network (teacher or student, same classes and image size) that teaches instead;
     `outputs` a table of some teacher's outputs, from ``cache-views --save`` or any other program, or several tables,
     whose logits are averaged.
+
+    `auxiliary` outputs are trained where backbones are, each with heads of its own; the fusion is fitted on the task
+    alone.
     """
 
     backbones: tuple[str, ...] = ("vgg19_bn", "resnetv2_50")
@@ -76,5 +79,11 @@ class TeacherConfig(OptimisationConfig):
             "image_size",
             "0 where checkpoint names a teacher",
             self.image_size,
+        )
+        expect(
+            not (self.auxiliary and (self.frozen_backbones or self.checkpoint or self.outputs)),
+            "auxiliary",
+            "none where backbones are not trained (frozen_backbones, checkpoint, outputs)",
+            self.auxiliary,
         )
         expect(self.fusion_views >= 1, "fusion_views", "at least 1", self.fusion_views)

@@ -49,6 +49,20 @@ def cross_entropy_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float
 
 
 @_in_float32
+def binary_loss(logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+    """Binary cross-entropy with targets in [0, 1], mean over the images that are known; 0 where none is.
+
+    Args:
+        logits: [n] or [n, 1, h, w].
+        targets: of the same shape.
+        known: bool [n].
+    """
+    each = functional.binary_cross_entropy_with_logits(logits, targets.float().clamp(0, 1), reduction="none")
+    per_image = each.flatten(start_dim=1).mean(dim=1) if each.ndim > 1 else each
+    return (per_image * known).sum() / known.sum().clamp(min=1)
+
+
+@_in_float32
 def kd_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
     """KL divergence of softened predictions, times T² so that gradients keep their size.
 

@@ -12,7 +12,13 @@ from pocketcxr.training.config import NOISE_AND_STYLE
 if TYPE_CHECKING:
     from pocketcxr.training.config import AugmentationConfig, OptimisationConfig
 
-_LATER_FIELDS = {"frozen_blocks": 0, "folds": 0, "image_size": 0, **dict.fromkeys(NOISE_AND_STYLE, 0.0)}
+_LATER_FIELDS = {
+    "frozen_blocks": 0,
+    "folds": 0,
+    "image_size": 0,
+    "auxiliary": {},
+    **dict.fromkeys(NOISE_AND_STYLE, 0.0),
+}
 """Fields that came after runs had been recorded, with the value that means what was done before."""
 
 

@@ -14,6 +14,7 @@ from pocketcxr.data.splits.assign import assign_training_folds
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, read_record, save_network
 from pocketcxr.models.networks import Ensemble
 from pocketcxr.run_folder import TEACHER_FILE
+from pocketcxr.training.auxiliary.targets import auxiliary_targets
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import run_identity
 from pocketcxr.training.run import record
@@ -55,8 +56,9 @@ def train_cross_fitted(
 ) -> CrossFitted:
     """Train `config.folds` teachers, each without one fold of the training split; resumable, each in its own folder.
 
-    No patient, study or group of near duplicates is in two folds. An image without a label is in the fold of its
-    patient; where no labelled image shares its patient, no teacher saw that patient.
+    No patient, study or group of near duplicates is in two folds, and auxiliary images are assigned as labelled ones
+    are. Another image without a label is in the fold of its patient; where no image that is trained on shares its
+    patient, no teacher saw that patient.
 
     Args:
         dataset: splits ``train`` and ``calibration``, as for `train_teacher`.
@@ -72,7 +74,8 @@ def train_cross_fitted(
     folds = training_folds(dataset, config)
     digest = fingerprint(folds.tolist())
     engine = Engine(config.precision)
-    unknown = sum(not dataset.rows[i].patient_id for i in training_positions(dataset))
+    also = _auxiliary_positions(dataset, config)
+    unknown = sum(not dataset.rows[i].patient_id for i in training_positions(dataset, also=also))
     if unknown and not (out / record.CONFIG).exists():
         _log.warning(
             "folds of the teacher: of %d training images the patient is not known; only study and near duplicates keep "
@@ -105,7 +108,14 @@ def training_folds(dataset: Dataset, config: TeacherConfig) -> NDArray[np.int64]
         dataclasses.replace(row, label=names[label] if label >= 0 else "")
         for row, label in zip(dataset.rows, dataset.labels.tolist(), strict=True)
     ]
-    return np.array(assign_training_folds(rows, dataset.task, folds=config.folds, seed=config.seed), dtype=np.int64)
+    also = _auxiliary_positions(dataset, config)
+    folds = assign_training_folds(rows, dataset.task, folds=config.folds, seed=config.seed, also=also)
+    return np.array(folds, dtype=np.int64)
+
+
+def _auxiliary_positions(dataset: Dataset, config: TeacherConfig) -> list[int]:
+    targets = auxiliary_targets(dataset, config.auxiliary)
+    return [] if targets is None else targets.positions.tolist()
 
 
 def without_fold(dataset: Dataset, folds: NDArray[np.int64], fold: int, *, name: str) -> Dataset:

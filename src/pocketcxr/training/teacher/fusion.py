@@ -55,7 +55,7 @@ def fuse(task: TeacherTask, stages: list[Path]) -> Path:
     labels = torch.from_numpy(task.dataset.labels)
 
     def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        order, turns = task.plan(epoch)
+        order, turns = task.plan(epoch, task.positions)
         return order, turns % task.config.fusion_views
 
     def load(positions: NDArray[np.int64], views: NDArray[np.int64]) -> Batch:
@@ -75,8 +75,8 @@ def fuse(task: TeacherTask, stages: list[Path]) -> Path:
 
     head = copy.deepcopy(whole.head)  # fitted; that of `whole` is only written by `save`
     config = dataclasses.replace(task.config, epochs=task.config.fusion_epochs)
-    stage = Stage("teacher fusion", head, plan, load, task.losses, evaluate, save,
-                  {**task.identity, "stages": starts})  # fmt: skip
+    stage = Stage("teacher fusion", head, plan, load, lambda head, batch: task.losses(head(batch.inputs), batch),
+                  evaluate, save, {**task.identity, "stages": starts})  # fmt: skip
     fit(stage, config, engine=task.engine, out=out, best=best, progress=task.progress)
     if task.engine.main:
         shutil.rmtree(task.out / "pooled", ignore_errors=True)

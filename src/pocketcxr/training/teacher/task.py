@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews, augmentation_identity
+from pocketcxr.training.auxiliary.targets import AuxiliaryTargets, auxiliary_targets, load_views
 from pocketcxr.training.loop import Batch
 from pocketcxr.training.losses.distillation import distillation_losses
 from pocketcxr.training.run.identity import recorded
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.models.backbones import Backbone
-    from pocketcxr.models.networks import NetworkSpec
+    from pocketcxr.models.networks import NetworkOutputs, NetworkSpec
     from pocketcxr.training.config import AugmentationConfig, TeacherConfig
     from pocketcxr.training.engine import Engine
 
@@ -50,6 +51,16 @@ class TeacherTask:
         return training_positions(self.dataset)
 
     @cached_property
+    def auxiliary(self) -> AuxiliaryTargets | None:
+        """Targets of the auxiliary outputs, learnt where backbones are trained."""
+        return auxiliary_targets(self.dataset, self.config.auxiliary)
+
+    @cached_property
+    def shown(self) -> NDArray[np.int64]:
+        """The images that backbones are trained on: labelled and auxiliary ones."""
+        return training_positions(self.dataset, also=() if self.auxiliary is None else self.auxiliary.positions)
+
+    @cached_property
     def views(self) -> AugmentedViews:
         """Augmented views of the training images."""
         return AugmentedViews(self.dataset, self.augmentation, seed=self.config.seed + _VIEW_SEED)
@@ -63,6 +74,7 @@ class TeacherTask:
             "augmentation": augmentation_identity(self.dataset, self.augmentation),
             "views": {"seed": self.views.seed, "version": AUGMENTATION_VERSION},
             "precision": self.engine.precision,
+            **({"auxiliary": self.auxiliary.identity} if self.auxiliary else {}),
         }
 
     @property
@@ -70,20 +82,21 @@ class TeacherTask:
         """What every checkpoint's record says."""
         return {**self.identity, "configuration": recorded(self.config)}
 
-    def plan(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Positions and views of an epoch, balanced as configured."""
-        return epoch_plan(self.dataset, self.positions, self.config, epoch=epoch)
+    def plan(self, epoch: int, shown: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions and views of an epoch over the images that are shown, balanced as configured."""
+        return epoch_plan(self.dataset, shown, self.config, epoch=epoch)
 
     def load(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> Batch:
-        """Batch of augmented views with their labels."""
+        """Batch of augmented views with their labels and auxiliary targets."""
         labels = torch.from_numpy(self.dataset.labels[positions])
-        return Batch(self.views(positions, views), labels, torch.from_numpy(positions))
+        images, known = load_views(self.views, positions, views, self.auxiliary)
+        return Batch(images, labels, torch.from_numpy(positions), **known)
 
-    def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy of a network on a batch."""
+    def losses(self, outputs: NetworkOutputs, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of a network's outputs for a batch."""
         return distillation_losses(
             {"ce": 1.0},
-            student_logits=network(batch.inputs).logits,
+            student_logits=outputs.logits,
             labels=batch.labels,
             label_smoothing=self.config.label_smoothing,
         )

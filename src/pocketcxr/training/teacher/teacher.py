@@ -10,6 +10,7 @@ from pocketcxr.models.backbones import build_trunk, check_blocks
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_network
 from pocketcxr.models.networks import NetworkSpec, Teacher, assemble
 from pocketcxr.run_folder import STUDENT_FILE, TEACHER_FILE
+from pocketcxr.training.auxiliary.heads import auxiliary_losses, with_heads, without_heads
 from pocketcxr.training.calibration_metrics import evaluator
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import Stage, fit, run_identity
@@ -20,12 +21,16 @@ from pocketcxr.training.teacher.fusion import fuse
 from pocketcxr.training.teacher.task import TeacherTask
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from pocketcxr.data.dataset import Dataset
+    from pocketcxr.models.backbones import Backbone
+    from pocketcxr.models.networks import NetworkOutputs
     from pocketcxr.training.config import AugmentationConfig, TeacherConfig
+    from pocketcxr.training.loop import Batch
 
 
 def train_teacher(
@@ -39,7 +44,7 @@ def train_teacher(
     """Train a teacher; resumable stage by stage and step by step, and returned at once when done.
 
     Args:
-        dataset: splits ``train`` (fitted, labelled images only) and ``calibration`` (chooses epochs).
+        dataset: splits ``train`` (fitted; labelled images and auxiliary ones) and ``calibration`` (chooses epochs).
         config: backbones, weights, optimisation; `config.staged` decides the way.
         out: the run's folder: a folder per stage, ``teacher.safetensors``, ``config.json``.
         augmentation: of the training images; every showing is another view.
@@ -95,7 +100,7 @@ def _train_backbone(task: TeacherTask, number: int) -> Path:
             save_network(path, network, spec, {**task.about, "weights": weights})
         task.engine.wait()
         return path
-    return _fit(task, network, spec, title=f"teacher {number + 1}/{len(task.config.backbones)} {name}",
+    return _fit(task, network, [backbone], spec, title=f"teacher {number + 1}/{len(task.config.backbones)} {name}",
                 folder=f"backbone-{number + 1}-{name}", config=task.config, extra={"weights": weights})  # fmt: skip
 
 
@@ -113,12 +118,15 @@ def _train_whole(task: TeacherTask, stage: str, *, start: Path | None) -> Path:
         backbones = [task.backbone(number) for number in range(len(config.backbones))]
         network = assemble(task.spec, [backbone for backbone, _ in backbones])
         extra = {"weights": [weights for _, weights in backbones]}
-    return _fit(task, network, task.spec, title=f"teacher {stage}", folder=stage, config=config, extra=extra)
+    assert isinstance(network, Teacher)
+    own: list[Backbone] = list(network.backbones)  # pyright: ignore[reportAssignmentType]
+    return _fit(task, network, own, task.spec, title=f"teacher {stage}", folder=stage, config=config, extra=extra)
 
 
 def _fit(
     task: TeacherTask,
     network: nn.Module,
+    backbones: Sequence[Backbone],
     spec: NetworkSpec,
     *,
     title: str,
@@ -128,10 +136,16 @@ def _fit(
 ) -> Path:
     identity = {**task.identity, "stage_network": spec.table(), "start": extra.get("start")}
 
-    def save(fitted: nn.Module, path: Path, notes: dict[str, Any]) -> None:
-        save_network(path, fitted, spec, {**task.about, **extra, **notes})
+    trained = with_heads(network, backbones, task.auxiliary, seed=config.seed)
 
-    stage = Stage(title, network, task.plan, task.load, task.losses,
+    def losses(distributed: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        outputs: NetworkOutputs = distributed(batch.inputs)
+        return {**task.losses(outputs, batch), **auxiliary_losses(trained, outputs, batch, task.auxiliary)}
+
+    def save(fitted: nn.Module, path: Path, notes: dict[str, Any]) -> None:
+        save_network(path, without_heads(fitted), spec, {**task.about, **extra, **notes})
+
+    stage = Stage(title, trained, lambda epoch: task.plan(epoch, task.shown), task.load, losses,
                   evaluator(task.dataset, task.engine), save, identity)  # fmt: skip
     out = task.out / folder
     return fit(stage, config, engine=task.engine, out=out, best=out / STUDENT_FILE, progress=task.progress)
