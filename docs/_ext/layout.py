@@ -24,6 +24,7 @@ REASONS = {
     "src/pocketcxr/inference": "one class or function of the way from file to answer per file",
     "src/pocketcxr/pipeline": "one stage of a run per file",
     "src/pocketcxr/report": "one kind of page element per file: tables, estimates, charts, pages",
+    "src/pocketcxr/serving": "one layer, limit or process of the service per file",
 }
 """Folder to the reason for holding more than twelve files; the tests refuse a folder that is missing here."""
 

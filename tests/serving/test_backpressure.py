@@ -54,10 +54,12 @@ def test_the_line_never_exceeds_the_number_of_pictures_and_the_bytes(clock):
 
 def test_many_files_of_one_request_wait_for_what_is_before_them_alone(clock):
     backpressure = Backpressure(Limits(wait_s=2), Pace(1.0), clock=clock)
-    with backpressure.admit(100) as ticket:
-        ticket.take(pictures=15)
+    with backpressure.admit() as ticket:
+        assert (backpressure.pictures, backpressure.bytes) == (0, 0)  # nothing has arrived
+        ticket.take(size=100)
+        ticket.take(pictures=16)
         assert backpressure.pictures == 16
-        with pytest.raises(ProblemError, match="busy"), backpressure.admit(100):
+        with pytest.raises(ProblemError, match="busy"), backpressure.admit():
             pass
         assert (backpressure.pictures, backpressure.bytes) == (16, 100)
     assert (backpressure.pictures, backpressure.bytes) == (0, 0)
@@ -77,7 +79,7 @@ def test_those_who_are_sent_away_are_told_times_one_after_the_other(clock):
 
 def test_an_empty_line_ends_what_was_promised_to_clients_that_never_came_back(clock):
     backpressure = Backpressure(Limits(wait_s=2), Pace(0.25), clock=clock)
-    with backpressure.admit(1):
+    with backpressure.admit():
         taken, _ = fill(backpressure)
         assert max(fill(backpressure)[1] for _ in range(100)) > 20
         backpressure.pictures -= taken  # all of those were answered

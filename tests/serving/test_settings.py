@@ -118,6 +118,12 @@ def test_right_token_and_no_token_asked_for_pass():
         ({"host": "localhost:8000", "origin": "https://evil.example"}, "cross-origin"),
         ({"host": "localhost:8000", "origin": "http://localhost:9000"}, "cross-origin"),
         ({"host": "localhost:8000", "origin": "null"}, "cross-origin"),
+        ({"host": "localhost:8000", "origin": "localhost:8000"}, "cross-origin"),
+        ({"host": "localhost:8000", "origin": "https://localhost:8000"}, "cross-origin"),
+        ({"host": "localhost:8000", "origin": "ftp://localhost:8000"}, "cross-origin"),
+        ({"host": "localhost:8000", "origin": "http://localhost"}, "cross-origin"),
+        ({"host": "localhost:8000", "origin": "http://localhost:8000/"}, "cross-origin"),
+        ({"host": "localhost:8000", "origin": ""}, "cross-origin"),
         ({"host": "localhost:8000", "origin": "http://[::1"}, "cross-origin"),
     ],
 )
@@ -128,6 +134,13 @@ def test_web_sites_cannot_reach_a_service_without_token(headers, code):
     with pytest.raises(ProblemError, match=code):
         check_origin(Headers(headers), "")
     check_origin(Headers(headers), TOKEN)  # a site does not know the token
+
+
+def test_a_page_from_https_is_at_home_where_the_request_is_https():
+    headers = Headers({"host": "localhost:8000", "origin": "https://localhost:8000"})
+    check_origin(headers, "", scheme="https")
+    with pytest.raises(ProblemError, match="cross-origin"):
+        check_origin(headers, "", scheme="http")
 
 
 def test_token_guards_pictures_model_and_metrics_but_not_health(start, pictures):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+import re
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -73,11 +74,27 @@ def test_an_unchanged_file_is_not_sent_again_and_keeps_its_headers(paged):
     assert response.headers["cache-control"] == "no-cache"
 
 
-def test_the_content_policy_lets_nothing_out(paged):
-    policy = dict(part.strip().split(" ", 1) for part in PAGE_HEADERS["Content-Security-Policy"].split(";"))
-    assert policy["default-src"] == "'self'"
-    assert not any("http" in value or "*" in value or "unsafe-inline" in value for value in policy.values())
-    assert "connect-src" not in policy  # 'self', by the default
+def directives(policy):
+    return dict(part.strip().split(" ", 1) for part in policy.split(";"))
+
+
+def test_the_header_is_as_strict_as_the_pages_own_policy_and_forbids_frames(paged):
+    """The page's source says its policy once, `web/src/policy.ts`."""
+    source = (Path(__file__).parents[2] / "web" / "src" / "policy.ts").read_text(encoding="utf-8")
+    table = source.partition("DIRECTIVES")[2].partition("};")[0]
+    own = dict(re.findall(r'"([a-z-]+)": "([^"]*)"', table))
+    assert {"default-src", "script-src", "connect-src"} <= set(own)
+    sent = directives(paged.client.get("/").headers["content-security-policy"])
+    assert sent == own | {"frame-ancestors": "'none'"}
+    assert not any("http" in value or "*" in value or "unsafe-inline" in value for value in sent.values())
+    headers = dict(re.findall(r'"([A-Z][A-Za-z-]+)": "([^"]*)"', source.partition("HEADERS")[2]))
+    assert headers == {name: value for name, value in PAGE_HEADERS.items() if name != "Content-Security-Policy"}
+
+
+def test_no_answer_of_the_interface_may_be_framed_or_run(paged):
+    for path in ("/v1/openapi.json", "/v1/nothing", "/health/live"):
+        policy = directives(paged.client.get(path).headers["content-security-policy"])
+        assert policy == {"default-src": "'none'", "frame-ancestors": "'none'"}
 
 
 def test_the_interface_stays_what_it_is_beside_a_page(paged):

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from pocketcxr.serving.api import examples, schemas
 from pocketcxr.serving.api.openapi import complete_openapi, request_body
 from pocketcxr.serving.api.problems import KINDS, LIST_PATH, ProblemError, handle_errors, responses_of
-from pocketcxr.serving.api.uploads import FORM_TYPE, PICTURE_TYPES, expected_size, read_uploads
+from pocketcxr.serving.api.uploads import FORM_TYPE, PICTURE_TYPES, check_announced, read_uploads
 from pocketcxr.serving.auth import check_token
 from pocketcxr.serving.backpressure import Backpressure
 from pocketcxr.serving.metrics import Metrics
@@ -223,9 +223,10 @@ _PICTURE_PROBLEMS = (
 
 async def _score(request: Request, service: Service, limits: Limits, *, heatmap: bool) -> list[Answer]:
     log = request.state.log
-    with service.backpressure.admit(expected_size(request, limits)) as ticket:
-        uploads = await read_uploads(request, limits)
-        ticket.take(pictures=len(uploads) - 1)
+    check_announced(request, limits)
+    with service.backpressure.admit() as ticket:
+        uploads = await read_uploads(request, limits, arrived=lambda size: ticket.take(size=size))
+        ticket.take(pictures=len(uploads))
         log["files"], log["bytes"] = len(uploads), sum(len(upload.data) for upload in uploads)
         tasks = [asyncio.create_task(_score_one(request, service, upload, heatmap=heatmap)) for upload in uploads]
         try:
@@ -289,6 +290,7 @@ def _model(service: Service) -> schemas.Model:
             pixels=limits.pixels,
             wait_s=limits.wait_s,
             upload_timeout_s=limits.upload_timeout_s,
+            upload_bytes_per_s=limits.upload_bytes_per_s,
             picture_timeout_s=limits.picture_timeout_s,
             content_types=[FORM_TYPE, *PICTURE_TYPES],
         ),

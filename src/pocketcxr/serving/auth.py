@@ -33,11 +33,16 @@ def check_token(headers: Headers, token: str) -> None:
         )
 
 
-def check_origin(headers: Headers, token: str) -> None:
+def check_origin(headers: Headers, token: str, *, scheme: str = "http") -> None:
     """Refuse web sites that use a browser on this computer to reach a service without a token.
 
     A site can point its own name at 127.0.0.1 (the header Host then gives that name away), or have the browser post a
     form across sites (the header Origin does).
+
+    Args:
+        headers: of the request.
+        token: of the service; with one, any origin may ask.
+        scheme: of the request: a page from https is another origin.
 
     Raises:
         ProblemError: ``wrong-host``, ``cross-origin``.
@@ -48,7 +53,7 @@ def check_origin(headers: Headers, token: str) -> None:
     if not is_loopback(_host_name(f"//{host}")):
         raise ProblemError("wrong-host", "without a token this service answers to localhost and 127.0.0.1 only")
     origin = headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != host:
+    if origin is not None and origin != f"{scheme}://{host}":
         raise ProblemError("cross-origin", "without a token this service answers to its own pages only")
 
 

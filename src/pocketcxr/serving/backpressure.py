@@ -33,14 +33,16 @@ class Backpressure:
         self._promised = 0.0  # when the last refused client may return
 
     @contextmanager
-    def admit(self, size: int) -> Generator[Ticket]:
-        """Let one request of `size` bytes with at least one picture in, and out again at the end of the block.
+    def admit(self) -> Generator[Ticket]:
+        """Let one request in that there is room for now, and what it has taken out again at the end of the block.
+
+        Nothing is counted yet: what a client announces and never sends must not take the place of others.
 
         Raises:
             ProblemError: ``busy``, with the seconds after which to come back.
         """
+        self._check(pictures=1, size=1)
         ticket = Ticket(self)
-        ticket.take(pictures=1, size=size)
         try:
             yield ticket
         finally:
@@ -55,11 +57,16 @@ class Backpressure:
         return max(0, self.pictures - self._pool.size + 1) * self._pool.pace_s
 
     def take(self, pictures: int, size: int) -> None:
-        """Count pictures and bytes in, or refuse them.
+        """Count pictures and bytes in that have arrived, or refuse them.
 
         Raises:
             ProblemError: ``busy``.
         """
+        self._check(pictures, size)
+        self.pictures += pictures
+        self.bytes += size
+
+    def _check(self, pictures: int, size: int) -> None:
         limits = self._limits
         line_is_long = pictures > 0 and self.wait_s > limits.wait_s
         if line_is_long or self.pictures + pictures > limits.queue or self.bytes + size > limits.held_bytes:
@@ -68,8 +75,6 @@ class Backpressure:
                 "as many pictures are waiting as this service can score in time; send this one again later",
                 headers={"Retry-After": str(self._retry_after_s(pictures))},
             )
-        self.pictures += pictures
-        self.bytes += size
 
     def _retry_after_s(self, pictures: int) -> int:
         """Whole seconds after which there should be room for this one, behind all that were refused before it.

@@ -15,6 +15,7 @@ from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manif
 from pocketcxr.errors import ConfigError
 from pocketcxr.serving.access_log import configure_access_log
 from pocketcxr.serving.app import make_app, make_service
+from pocketcxr.serving.connections import connections_within
 
 if TYPE_CHECKING:
     from pocketcxr.serving.app import Service
@@ -49,7 +50,7 @@ def run_serve(settings: Settings) -> None:
 def _serve(service: Service, listener: socket.socket) -> None:
     config = uvicorn.Config(
         make_app(service),
-        http="h11",  # the same parser everywhere, whatever else is installed
+        http=connections_within(service.settings.limits),  # h11: the same parser everywhere, whatever else is installed
         ws="none",
         lifespan="off",
         log_config=None,

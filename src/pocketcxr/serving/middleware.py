@@ -51,7 +51,7 @@ class RequestMiddleware:
         exchange = _Exchange(scope, receive, send)
         try:
             if not scope["path"].startswith(HEALTH):
-                check_origin(Headers(scope=scope), self._token)
+                check_origin(Headers(scope=scope), self._token, scheme=scope["scheme"])
             await self._app(scope, exchange.receive, exchange.send)
         except ProblemError as problem:  # of the check above; the application answers its own
             problem.members["request"], exchange.fields["code"] = exchange.id, problem.code

@@ -29,10 +29,13 @@ class Limits:
     """What one request may ask for, and what all together may hold.
 
     `file_bytes` and `request_bytes` bound one file and one request, `files` the files of one request, `pixels` one
-    picture (`pocketcxr.imaging.radiograph.MAX_PIXELS` at most). `upload_timeout_s` is for receiving a request,
-    `picture_timeout_s` for reading and scoring one picture. A request is told to come back where it would probably wait
-    longer than `wait_s` for its turn, where `queue` pictures wait or are scored already, or where `held_bytes` are in
-    memory for all requests together.
+    picture (`pocketcxr.imaging.radiograph.MAX_PIXELS` at most). `picture_timeout_s` is for reading and scoring one
+    picture. A request is told to come back where it would probably wait longer than `wait_s` for its turn, where
+    `queue` pictures wait or are scored already, or where `held_bytes` of all requests together are in memory.
+
+    At most `connections` are open. A request's header must arrive within `header_timeout_s`, its body within
+    `upload_timeout_s` and, after `upload_grace_s`, at `upload_bytes_per_s` on average; its answer must be taken within
+    `answer_timeout_s`.
     """
 
     file_bytes: int = 64 * 2**20
@@ -42,13 +45,22 @@ class Limits:
     pixels: int = MAX_PIXELS
     wait_s: float = 2.0
     queue: int = 128
+    connections: int = 800  # below the 1024 open files that a process usually may have
+    header_timeout_s: float = 10.0
     upload_timeout_s: float = 60.0
+    upload_grace_s: float = 10.0
+    upload_bytes_per_s: int = 100_000
+    answer_timeout_s: float = 30.0
     picture_timeout_s: float = 20.0
 
     def __post_init__(self) -> None:
         """Refuse limits that contradict each other."""
-        times = (self.upload_timeout_s, self.picture_timeout_s, self.wait_s)
-        if min(self.file_bytes, self.files, self.pixels, self.queue) < 1 or not all(seconds > 0 for seconds in times):
+        times = (
+            self.upload_timeout_s, self.picture_timeout_s, self.wait_s, self.header_timeout_s, self.upload_grace_s,
+            self.answer_timeout_s,
+        )  # fmt: skip
+        counts = (self.file_bytes, self.files, self.pixels, self.queue, self.connections, self.upload_bytes_per_s)
+        if min(counts) < 1 or not all(seconds > 0 for seconds in times):
             raise ConfigError("expected every limit of the service to be above zero: check --max-file-mb and the like")
         if self.pixels > MAX_PIXELS:
             raise ConfigError(

@@ -84,6 +84,7 @@ class ServiceLimits(BaseModel):
     pixels: int = Field(description="of one picture")
     wait_s: float = Field(description="expected wait beyond which a request is told to come back")
     upload_timeout_s: float
+    upload_bytes_per_s: int = Field(description="least average pace of an upload after its first seconds")
     picture_timeout_s: float
     content_types: list[str]
 

@@ -18,7 +18,7 @@ from python_multipart.multipart import parse_options_header
 from pocketcxr.serving.api.problems import ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
+    from collections.abc import AsyncIterable, AsyncIterator, Callable
 
     from python_multipart.multipart import MultipartCallbacks
     from starlette.requests import Request
@@ -43,43 +43,58 @@ class Upload:
     data: bytes
 
 
-def expected_size(request: Request, limits: Limits) -> int:
-    """Bytes that a request announces, or the most that it may have; refused before anything is received.
+def check_announced(request: Request, limits: Limits) -> None:
+    """Refuse what a request announces beyond the limits before anything is received.
 
     Raises:
-        ProblemError: ``request-too-large``, ``unsupported-media-type``.
+        ProblemError: ``request-too-large``, ``file-too-large``, ``unsupported-media-type``.
     """
     coding = request.headers.get("content-encoding", "identity").lower()
     if coding != "identity":
         raise ProblemError("unsupported-media-type", "content codings are not read; send the file as it is")
     media_type, _ = _content_type(request)
-    stated = request.headers.get("content-length", "")  # the server has checked that it is a number
-    if media_type == FORM_TYPE:
-        size = int(stated) if stated else limits.request_bytes
-        if size > limits.request_bytes:
-            raise _too_large(limits)
-        return size
-    size = int(stated) if stated else limits.file_bytes
-    if size > limits.file_bytes:
+    announced = int(request.headers.get("content-length", "0"))  # the server has checked that it is a number
+    if media_type == FORM_TYPE and announced > limits.request_bytes:
+        raise _too_large(limits)
+    if media_type != FORM_TYPE and announced > limits.file_bytes:
         raise _file_too_large(limits)
-    return size
 
 
-async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
+async def read_uploads(request: Request, limits: Limits, *, arrived: Callable[[int], None]) -> list[Upload]:
     """Receive the files of one request.
+
+    Args:
+        request: its body is read.
+        limits: of the service.
+        arrived: called with the number of bytes of each part of the body; may refuse them.
 
     Raises:
         ProblemError: too large, too many, too slow, another content type, or a body that is not what its type says.
     """
     media_type, parameters = _content_type(request)
     try:
-        async with asyncio.timeout(limits.upload_timeout_s):
+        async with asyncio.timeout(min(limits.upload_grace_s, limits.upload_timeout_s)) as deadline:
+            chunks = _counted(request.stream(), deadline, limits, arrived)
             if media_type == FORM_TYPE:
-                return await _read_form(request.stream(), parameters.get(b"boundary", b""), limits)
-            return [Upload("picture", await _read_bare(request.stream(), limits))]
+                return await _read_form(chunks, parameters.get(b"boundary", b""), limits)
+            return [Upload("picture", await _read_bare(chunks, limits))]
     except TimeoutError:
-        words = f"the request did not arrive within {limits.upload_timeout_s:g} s"
+        rate = f"{limits.upload_bytes_per_s:,} bytes a second"
+        words = f"the request did not arrive within {limits.upload_timeout_s:g} s, or came slower than {rate}"
         raise ProblemError("upload-timeout", words, headers={"Connection": "close"}) from None
+
+
+async def _counted(
+    chunks: AsyncIterable[bytes], deadline: asyncio.Timeout, limits: Limits, arrived: Callable[[int], None]
+) -> AsyncIterator[bytes]:
+    """The same chunks, each counted; the deadline moves on with every byte, up to the longest time there is."""
+    began, received = asyncio.get_running_loop().time(), 0
+    async for chunk in chunks:
+        arrived(len(chunk))
+        received += len(chunk)
+        allowed_s = limits.upload_grace_s + received / limits.upload_bytes_per_s
+        deadline.reschedule(began + min(allowed_s, limits.upload_timeout_s))
+        yield chunk
 
 
 def _content_type(request: Request) -> tuple[str, dict[bytes, bytes]]:
