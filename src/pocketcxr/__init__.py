@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # ONNX Runtime's published builds send usage events to their maker and leave a file with an identifier (also on Linux
 # since 1.29). Nothing may leave this machine; the runtime reads this once, when it is first imported (decision 0008).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# The hub's client names the installed frameworks in every request, unless told not to before its import.
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 __all__ = [
     "PocketCxrError",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 WEIGHTS_FOLDER = "POCKETCXR_WEIGHTS"
 """Environment variable: a folder of weight files named ``<backbone>….safetensors`` or ``.pth``, looked at first."""
 
+PINNED = re.compile(r"pretrained@([0-9a-f]{40}):([0-9a-f]{64})")
+"""What ``weights`` says of a file of the hub that may be no other: its revision and its SHA-256."""
+
+_HUB_FILE = "model.safetensors"  # never a pickle
 _OWN = "backbone.trunk."  # where a checkpoint of ours keeps the backbone of a student, or of a teacher's stage
 _log = logging.getLogger(__name__)
 
@@ -47,29 +53,33 @@ def prepare_backbone(name: str, weights: str, *, image_size: int) -> tuple[Backb
     Args:
         name: of a timm network.
         weights: ``scratch``; ``pretrained`` (a file for this backbone in the folder ``$POCKETCXR_WEIGHTS``, else timm's
-            hub, else scratch with one warning); ``bundled`` (the student that comes with pocketcxr); or the path of a
-            .safetensors or .pth file, or of a bundle (.onnx).
+            hub, else scratch with one warning); ``pretrained@REVISION:SHA256`` (that file of timm's hub and no other);
+            ``bundled`` (the student that comes with pocketcxr); or the path of a .safetensors or .pth file, or of a
+            bundle (.onnx).
         image_size: in pixels.
 
     Raises:
-        ConfigError: no such network, or a weight file that was named and does not exist.
+        ConfigError: no such network, or weights that were named and cannot be had.
         BundleError: no student comes with this copy of pocketcxr, or a bundle is damaged.
-        CheckpointError: a weight file that cannot be read or does not fit the network.
+        CheckpointError: a weight file that cannot be read, does not fit the network, or is not the one pinned.
     """
     if weights == "scratch":
         return build_backbone(name, image_size=image_size), WeightsRecord(name, weights, "scratch")
+    if PINNED.fullmatch(weights):
+        return _from_hub(name, weights, image_size=image_size)
     if weights != "pretrained":
         path = default_bundle_path() if weights == "bundled" else Path(weights)
         if not path.is_file():
             raise ConfigError(
-                f"weights of {name}: expected 'scratch', 'pretrained', 'bundled' or a file, found {weights!r}"
+                f"weights of {name}: expected 'scratch', 'pretrained', 'pretrained@REVISION:SHA256', 'bundled' or a "
+                f"file, found {weights!r}"
             )
         load = load_bundle_backbone if path.suffix == ".onnx" else load_weight_file
         return load(name, path, image_size=image_size), WeightsRecord(name, weights, path.name)
     path = local_weight_file(name)
     if path is not None:
         return load_weight_file(name, path, image_size=image_size), WeightsRecord(name, weights, path.name)
-    return _from_hub(name, image_size=image_size)
+    return _from_hub(name, weights, image_size=image_size)
 
 
 def local_weight_file(name: str) -> Path | None:
@@ -140,43 +150,79 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return state, {}
 
 
-def _from_hub(name: str, *, image_size: int) -> tuple[Backbone, WeightsRecord]:
+def _from_hub(name: str, weights: str, *, image_size: int) -> tuple[Backbone, WeightsRecord]:
+    """Backbone with weights of the hub; without a pin, it goes on from scratch where they cannot be had."""
     check_name(name)
-    reason = hub_obstacle(name)
+    pin = PINNED.fullmatch(weights)
+    revision, expected = pin.groups() if pin else (None, "")
+    reason, path = hub_obstacle(name, revision=revision), Path()
     if reason is None:
         try:
-            trunk = build_trunk(name, image_size=image_size, pretrained=True)
+            path = _fetched(name, revision)
         except Exception as error:  # noqa: BLE001  # a download that breaks off raises the transport's own kinds
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        else:
-            tag = timm.get_pretrained_cfg_value(name, "hf_hub_id") or timm.get_pretrained_cfg_value(name, "url")
-            return Backbone(name, trunk, image_size=image_size), WeightsRecord(name, "pretrained", "hub", str(tag))
-    _log.warning("no pretrained weights for %s: %s; training from scratch", name, reason)
-    return build_backbone(name, image_size=image_size), WeightsRecord(name, "pretrained", "scratch", reason)
+    if reason is not None:
+        if pin:
+            raise ConfigError(f"weights of {name}: expected {weights} from the hub, found no such file: {reason}")
+        _log.warning("no pretrained weights for %s: %s; training from scratch", name, reason)
+        return build_backbone(name, image_size=image_size), WeightsRecord(name, weights, "scratch", reason)
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if pin and found != expected:
+        raise CheckpointError(
+            f"{path.name} of {name} at the hub: expected SHA-256 {expected}, found {found}; the file was damaged or "
+            "exchanged: delete it from the hub's cache and try again, or check the pin"
+        )
+    # the file instead of timm's own download, which follows the newest revision and reads pickles too
+    overlay = {"file": str(path), "custom_load": False}
+    try:
+        trunk = build_trunk(name, image_size=image_size, pretrained=True, pretrained_cfg_overlay=overlay)
+    except (SafetensorError, OSError, KeyError) as error:
+        raise CheckpointError(f"{path.name} of {name} from the hub: cannot be read: {error}; delete it") from error
+    exact = f"pretrained@{path.parent.name}:{found}"
+    if not pin:
+        _log.warning(
+            "%s starts from the newest weights of the hub; for these and no others set weights to %s", name, exact
+        )
+    return Backbone(name, trunk, image_size=image_size), WeightsRecord(name, weights, "hub", exact)
 
 
-def hub_obstacle(name: str, *, timeout_s: float = 4.0) -> str | None:
-    """Why timm cannot fetch a network's weights just now, found out in seconds; None where it can.
+def _hub_id(name: str) -> str | None:
+    config = timm.get_pretrained_cfg(name)
+    return None if config is None else config.hf_hub_id
+
+
+def _cached(hub_id: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(hub_id, _HUB_FILE, revision=revision)
+    return Path(path) if isinstance(path, str) else None
+
+
+def _fetched(name: str, revision: str | None) -> Path:
+    """Path of the weights in the hub's cache: the folder's name is their revision; no account's token is sent."""
+    from huggingface_hub import hf_hub_download
+
+    hub_id = _hub_id(name) or ""
+    return _cached(hub_id, revision) or Path(hf_hub_download(hub_id, _HUB_FILE, revision=revision, token=False))
+
+
+def hub_obstacle(name: str, *, revision: str | None = None, timeout_s: float = 4.0) -> str | None:
+    """Why a network's weights cannot be fetched from timm's hub just now, found out in seconds; None where they can.
 
     The hub's own client retries for half a minute when a name does not resolve. Files already in its cache need no
     network.
     """
-    config = timm.get_pretrained_cfg(name)
-    hub_id = config.hf_hub_id if config is not None else None
-    url = config.url if config is not None else None
-    if hub_id:
-        from huggingface_hub import constants, try_to_load_from_cache
+    hub_id = _hub_id(name)
+    if not hub_id:
+        return "timm knows none"
+    from huggingface_hub import constants
 
-        if any(
-            isinstance(try_to_load_from_cache(hub_id, file), str) for file in ("model.safetensors", "pytorch_model.bin")
-        ):
-            return None
-        if constants.HF_HUB_OFFLINE:
-            return "HF_HUB_OFFLINE is set and the weights are not in the hub's cache"
-        return _unreachable(constants.ENDPOINT, timeout_s)
-    if isinstance(url, str) and url:
-        return _unreachable(url, timeout_s)
-    return "timm knows none"
+    if _cached(hub_id, revision) is not None:
+        return None
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set and the weights are not in the hub's cache"
+    return _unreachable(constants.ENDPOINT, timeout_s)
 
 
 def _unreachable(url: str, timeout_s: float) -> str | None:

@@ -12,7 +12,8 @@ from pocketcxr.training.config.optimisation import OptimisationConfig
 class TeacherConfig(OptimisationConfig):
     """The teacher: pooled features of several timm backbones, concatenated, fused into one embedding.
 
-    `weights` per backbone: ``scratch``, ``pretrained`` (a file in $POCKETCXR_WEIGHTS, else timm's hub), or a file.
+    `weights` per backbone: ``scratch``, ``pretrained`` (a file in $POCKETCXR_WEIGHTS, else timm's hub),
+    ``pretrained@REVISION:SHA256`` (that file of the hub), or a file.
     `staged` trains each backbone with its own head first, then the fusion for `fusion_epochs` on the pooled features
     of `fusion_views` views, which the frozen backbones give once; `finetune_backbones` then trains the whole for as
     many epochs at a tenth of the rate. `frozen_backbones` takes the backbones as their files in `weights` have them and
