@@ -12,6 +12,7 @@ from PIL import Image
 
 pytest.importorskip("torch", reason="needs the extra train")
 
+from pocketcxr.data.rows import write_rows
 from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.data.synthetic.ood import draw_ood_images
 from pocketcxr.labels import load_task
@@ -111,3 +112,54 @@ def test_pictures_that_cannot_be_read_are_left_out(table, ood, tmp_path, caplog)
     assert pictures.pixels.shape == (61, 32, 32)
     assert len(groups) == 61
     assert pictures.pixels.dtype == np.uint8
+
+
+class Asked(Exception):
+    """Carries the key that the stage asked for."""
+
+
+def _key(run, monkeypatch):
+    original = stage.fingerprint
+
+    def asked(*parts):
+        raise Asked(original(*parts))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "fingerprint", asked)
+        with pytest.raises(Asked) as caught:
+            stage.input_filter_stage(run)
+    return caught.value.args[0]
+
+
+def _changed(run, **fields):
+    return dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, **fields))
+
+
+def test_a_filter_is_kept_by_each_setting_size_aspect_and_the_images_of_each_split(table, tmp_path, monkeypatch):
+    run = _run(table, tmp_path)
+    config, data = run.experiment.input_filter, run.experiment.data
+    monkeypatch.setattr(stage, "with_ood_images", lambda rows, *_, **__: list(rows))  # the same, whatever is named
+    other = {"ood": ("elsewhere",)}
+    for name, value in dataclasses.asdict(config).items():
+        if name not in other:
+            other[name] = value + 1 if isinstance(value, int) else value / 2
+    keys = [_key(run, monkeypatch)]
+    keys += [
+        _key(_changed(run, input_filter=dataclasses.replace(config, **{name: value})), monkeypatch)
+        for name, value in other.items()
+    ]
+    keys.append(_key(_changed(run, data=dataclasses.replace(data, image_size=data.image_size * 2)), monkeypatch))
+    keys.append(_key(_changed(run, data=dataclasses.replace(data, aspect="pad")), monkeypatch))
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "VIEWS_VERSION", stage.VIEWS_VERSION + 1)
+        keys.append(_key(run, monkeypatch))
+    rows = list(stage.read_rows(run.splits))
+    place = next(i for i, row in enumerate(rows) if row.split == "train")
+    for fields in ({"split": "calibration"}, {"sha256": "f" * 64}):
+        write_rows([*rows[:place], dataclasses.replace(rows[place], **fields), *rows[place + 1 :]], run.splits)
+        keys.append(_key(run, monkeypatch))
+    write_rows(rows[:-1], run.splits)
+    keys.append(_key(run, monkeypatch))
+    write_rows(rows[::-1], run.splits)
+    assert _key(run, monkeypatch) == keys[0]  # the order of a table is of no influence
+    assert len(set(keys)) == len(keys)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import recomputed
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
 from pocketcxr.errors import CheckpointError, ConfigError, DataError  # noqa: E402
 from pocketcxr.models.input_filter import InputKindSpec, load_input_filter, save_input_filter  # noqa: E402
 from pocketcxr.training.config import InputFilterConfig  # noqa: E402
+from pocketcxr.training.input_filter import fit as fit_module  # noqa: E402
 from pocketcxr.training.input_filter.batches import Batches, KnownPictures, make, with_drawn  # noqa: E402
 from pocketcxr.training.input_filter.fit import (  # noqa: E402
     fit_input_filter,
@@ -98,6 +105,59 @@ def test_a_patient_counts_once_for_the_limit():
     assert limit_for(accepted, one_odd, 0.1) == pytest.approx(0.2)  # one of a's three radiographs is half of that share
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.integers(0, 5)), min_size=1, max_size=20),
+    st.sampled_from([0.0, 0.005, 0.05, 0.1, 0.25, 0.5]),
+)
+def test_the_limit_is_that_of_trying_every_score_and_counting_votes(images, share):
+    accepted = np.array([score / 16 for score, _ in images], np.float32)
+    groups = np.array([group for _, group in images])
+    assert limit_for(accepted, groups, share) == recomputed.weighted_limit(accepted, groups, share)
+
+
+def test_the_limit_of_a_fitted_filter_is_that_of_its_own_answers_to_the_calibration_images(fitted):
+    network, spec = fitted
+    radiographs = _chests(80, 1)
+    reduced = torch.from_numpy(radiographs)[:, None].float() / 255
+    with torch.no_grad():
+        accepted = torch.softmax(network.logits(network.seen(reduced)), dim=1)[:, 0].numpy()
+    expected = recomputed.weighted_limit(accepted, range(80), QUICK.refused_frontal)
+    assert spec.threshold == pytest.approx(min(max(expected, 0.01), 0.95), abs=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.06])
+def test_the_share_and_the_patients_that_are_given_make_the_limit(monkeypatch, share):
+    """40 images of 25 patients, their scores known beforehand."""
+    scores = np.random.default_rng(4).permutation(np.linspace(0.1, 0.9, 40)).astype(np.float32)
+    patients = [f"p{i // 4 if i < 20 else i}" for i in range(40)]
+    monkeypatch.setattr(fit_module, "probabilities", lambda *_: np.stack([scores, 1 - scores], axis=1))
+    config = InputFilterConfig(steps=1, batch_size=8, pixels=SIZE, refused_frontal=share)
+    given = {"image_size": SIZE, "config": config, "progress": False}
+    by_patient = fit_input_filter(_known(20, 5, 0), _chests(40, 1), patients=patients, **given)[1].threshold
+    by_image = fit_input_filter(_known(20, 5, 0), _chests(40, 1), **given)[1].threshold
+    assert by_patient == pytest.approx(recomputed.weighted_limit(scores, patients, share))
+    assert by_image == pytest.approx(recomputed.weighted_limit(scores, range(40), share))
+    assert by_patient != by_image
+
+
+@pytest.mark.parametrize("score, limit", [(0.002, 0.01), (0.011, 0.011), (0.949, 0.949), (0.99, 0.95)])
+def test_the_limit_stays_between_one_and_ninety_five_per_cent(monkeypatch, score, limit):
+    answers = np.full((20, 2), score, np.float32)
+    monkeypatch.setattr(fit_module, "probabilities", lambda *_: answers)
+    config = InputFilterConfig(steps=1, batch_size=8, pixels=SIZE)
+    _, spec = fit_input_filter(_known(20, 5, 0), _chests(20, 1), image_size=SIZE, config=config, progress=False)
+    assert spec.threshold == pytest.approx(limit)
+
+
+def test_an_image_at_the_limit_is_taken_and_one_below_it_refused():
+    spec = InputKindSpec(("frontal", "ct", "lateral"), SIZE, 0.3)
+    found = np.array([[0.3, 0.5, 0.2], [np.nextafter(np.float32(0.3), 0), 0.2, 0.5], [0.29, 0.4, 0.31]], np.float32)
+    refused, reasons = refusals(found.astype(np.float64), dataclasses.replace(spec, threshold=float(np.float32(0.3))))
+    assert refused.tolist() == [False, True, True]
+    assert reasons.tolist() == ["ct", "lateral", "ct"]
+
+
 def test_the_same_seed_gives_the_same_filter():
     config = InputFilterConfig(steps=3, batch_size=16, pixels=SIZE)
     known, radiographs = _known(30, 10, 0), _chests(20, 1)
@@ -127,8 +187,8 @@ def test_one_kind_or_too_few_images_are_refused():
     assert kinds_of(radiographs) == ()
     with pytest.raises(DataError, match="at least one other image type"):
         fit_input_filter(radiographs, _chests(30, 1), image_size=SIZE, config=QUICK, progress=False)
-    with pytest.raises(DataError, match="at least 20 frontal images to calibrate on, found 5"):
-        fit_input_filter(_known(30, 5, 0), _chests(5, 1), image_size=SIZE, config=QUICK, progress=False)
+    with pytest.raises(DataError, match="at least 20 frontal images to calibrate on, found 19"):
+        fit_input_filter(_known(30, 5, 0), _chests(19, 1), image_size=SIZE, config=QUICK, progress=False)
 
 
 def test_checkpoint_gives_the_same_answers_and_damage_is_one_line(fitted, tmp_path):
