@@ -23,7 +23,8 @@ class Dataset:
     `pixels` uint8 [n, size, size], memory-mapped, resized by the project's one specification; `labels` int64 [n],
     position in ``task.labels``, -1 where unlabelled; `fingerprint` changes with any image, label, split or size.
     `boxes` are those that radiologists drew, by the path of the image, as shares of the square (`boxes.known_boxes`);
-    empty unless a training asks for them, and no part of the fingerprint.
+    empty unless a training asks for them, and no part of the fingerprint. `lungs` float32 [n, 4] likewise: edges of the
+    lungs (`training.lung_boxes`).
     """
 
     task: Task
@@ -32,6 +33,7 @@ class Dataset:
     labels: NDArray[np.int64]
     fingerprint: str
     boxes: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    lungs: NDArray[np.float32] | None = None
 
     def positions(self, split: str) -> NDArray[np.int64]:
         """Positions of the labelled images of a split, in row order."""

@@ -20,6 +20,7 @@ from pocketcxr.errors import ConfigError
 from pocketcxr.files import check_output, write_csv, write_json
 from pocketcxr.labels import load_task
 from pocketcxr.training.auxiliary.targets import BOXED, takes_part
+from pocketcxr.training.lung_boxes import lung_boxes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,7 +178,10 @@ def open_images(run: Run, rows: Sequence[IndexRow], task: Task) -> Dataset:
         also=[row.path for row in rows if row.split == SPLITS[0] and takes_part(row, parts, boxes)],
         progress=run.progress,
     )
-    return dataclasses.replace(dataset, boxes=boxes)
+    lungs = None
+    if experiment.views.augmentation.lungs > 0:
+        lungs = lung_boxes(dataset, cache=run.cache, progress=run.progress)
+    return dataclasses.replace(dataset, boxes=boxes, lungs=lungs)
 
 
 def _remember_sources(run: Run, sources: Sequence[Path] | None, splits: Path | None) -> None:

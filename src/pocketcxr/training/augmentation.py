@@ -42,6 +42,7 @@ _PARAMETERS = (
     "flip", "rotation", "crop", "shift_x", "shift_y", "stretch", "gamma", "contrast", "brightness", "noise",
     "noise_window", "erase", "erase_edge", "erase_place", "erase_height", "erase_width", "erase_grey",
     "noise_kind", "noise_strength", "noise_seed", "style", "style_source", "style_image", "style_strength",
+    "lungs", "lungs_room",
 )  # fmt: skip
 _NOISE_KINDS = ("noise_gaussian", "noise_speckle", "noise_poisson", "noise_salt_pepper")
 _NOISE_BANK = 1 << 20
@@ -59,12 +60,16 @@ def augmentation_identity(dataset: Dataset, config: AugmentationConfig) -> dict[
     """Give what the pixels of views depend on beside images, seed and version: part of every key and identity.
 
     Optional fields that are 0 are left out, so that what was computed before they came keeps its key. Style
-    adds the sources, which choose the other image and are no part of a data set's fingerprint.
+    adds the sources, which choose the other image and are no part of a data set's fingerprint; views around the lungs
+    add where these are.
     """
     identity = recorded(config)
     if config.style > 0:
         sources = "\n".join(f"{row.sha256} {row.source}" for row in dataset.rows)
         identity["style_sources"] = hashlib.sha256(sources.encode()).hexdigest()
+    if config.lungs > 0:
+        assert dataset.lungs is not None
+        identity["lung_boxes"] = hashlib.sha256(dataset.lungs.tobytes()).hexdigest()
     return identity
 
 
@@ -102,7 +107,8 @@ class AugmentedViews:
         draws = uniforms(self._keys[positions], views, seed=self.seed)
         images = [self.dataset.pixels[position] for position in positions]
         size = images[0].shape[0]
-        grid = view_grid(draws, self.augmentation, size)
+        lungs = None if self.dataset.lungs is None else self.dataset.lungs[positions]
+        grid = view_grid(draws, self.augmentation, size, lungs)
         styles = self._drawn_styles(positions, draws)
         pictures = augment(images, draws, self.augmentation, seed=self.seed, styles=styles, grid=grid)
         masks = torch.zeros(len(images), 1, size, size) if boxes else torch.zeros(0)

@@ -11,10 +11,10 @@ from pocketcxr.training.config.input_filter import InputFilterConfig
 from pocketcxr.training.config.optimisation import OptimisationConfig
 from pocketcxr.training.config.student import StudentConfig
 from pocketcxr.training.config.teacher import TeacherConfig
-from pocketcxr.training.config.views import NOISE_AND_STYLE, AugmentationConfig, ViewsConfig
+from pocketcxr.training.config.views import FOR_UNSEEN_SOURCES, AugmentationConfig, ViewsConfig
 
 __all__ = [
-    "NOISE_AND_STYLE",
+    "FOR_UNSEEN_SOURCES",
     "AugmentationConfig",
     "DataConfig",
     "Experiment",

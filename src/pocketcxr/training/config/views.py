@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pocketcxr.training.config.checks import expect
 from pocketcxr.training.config.optimisation import PRECISIONS
 
-NOISE_AND_STYLE = ("noise_gaussian", "noise_speckle", "noise_poisson", "noise_salt_pepper", "style", "style_strength")
+FOR_UNSEEN_SOURCES = (
+    "noise_gaussian", "noise_speckle", "noise_poisson", "noise_salt_pepper", "style", "style_strength", "lungs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class AugmentationConfig:
     `noise_poisson` the standard deviation at white (at grey value x its root of x), all on the [0, 1] scale;
     `noise_salt_pepper` the share of pixels made black or white. They come on top of `noise`. `style` is the probability
     that the grey values are moved towards the histogram of a training image of another source, `style_strength` the
-    largest part of the way, 0 to 1.
+    largest part of the way, 0 to 1. `lungs` is the probability that a view is cut out around the lungs, with some room
+    around them, before anything else moves it, so that collimation tells less; images in which no plausible lungs are
+    found stay whole.
     """
 
     flip: float = 0.5
@@ -42,10 +46,11 @@ class AugmentationConfig:
     noise_salt_pepper: float = 0.0
     style: float = 0.0
     style_strength: float = 0.0
+    lungs: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse strengths and probabilities outside [0, 1]."""
-        for name in NOISE_AND_STYLE:
+        for name in FOR_UNSEEN_SOURCES:
             value = getattr(self, name)
             expect(0 <= value <= 1, name, "a number from 0 to 1", value)
         both = (self.style > 0) == (self.style_strength > 0)

@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from pocketcxr.training.config import NOISE_AND_STYLE
+from pocketcxr.training.config import FOR_UNSEEN_SOURCES
 
 if TYPE_CHECKING:
     from pocketcxr.training.config import AugmentationConfig, OptimisationConfig
@@ -17,7 +17,7 @@ _LATER_FIELDS = {
     "folds": 0,
     "image_size": 0,
     "auxiliary": {},
-    **dict.fromkeys(NOISE_AND_STYLE, 0.0),
+    **dict.fromkeys(FOR_UNSEEN_SOURCES, 0.0),
 }
 """Fields that came after runs had been recorded, with the value that means what was done before."""
 
