@@ -10,7 +10,7 @@ RUN    ?= runs/$(if $(DATA),$(TASK),demo)
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest docs test-slow test-base bench reproduce lock clean web web-test
+.PHONY: help setup demo test lint pytest docs test-slow test-base bench reproduce mutants lock clean web web-test
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -80,10 +80,19 @@ bench: setup ## side-by-side comparisons; tables on the screen, JSON under runs/
 reproduce: setup ## train all that the README speaks of again, from $$POCKETCXR_DATA; resumable; hours
 	$(BIN)/python research/reproduce.py -o runs/reproduce
 
+build/mutants/.ready: requirements/mutants.txt
+	$(PYTHON) -m venv build/mutants/venv
+	$(BIN)/uv pip install --quiet --python build/mutants/venv/bin/python --require-hashes -r requirements/mutants.txt
+	touch $@
+
+mutants: setup build/mutants/.ready ## change the modules that decide, and see whether tests notice; resumable; hours, or OPTIONS="--sample 30"
+	build/mutants/venv/bin/python tests/mutation/mutants.py $(OPTIONS)
+
 lock: setup ## pin again: requirements/*.txt with hashes, without any index address
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --extra parquet --extra serve --group dev --group docs --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --no-emit-index-url --no-header -o requirements/base.txt
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade - --generate-hashes --no-emit-index-url --no-header -o requirements/uv.txt
+	echo cosmic-ray | $(BIN)/uv pip compile --quiet --upgrade - --generate-hashes --no-emit-index-url --no-header -o requirements/mutants.txt
 
 clean: ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) build dist web/node_modules web/dist web/test-results .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage

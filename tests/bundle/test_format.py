@@ -15,6 +15,7 @@ from pocketcxr.bundle.format import (
     MANIFEST_KEY,
     SHA256_KEY,
     default_bundle_path,
+    read_bundle,
     read_manifest,
     seal,
     sha256_of,
@@ -57,6 +58,12 @@ def test_sealed_file_is_still_an_onnx_model_to_the_onnx_package(tiny_model):
     loaded = onnx.load_from_string(seal(tiny_model))
     onnx.checker.check_model(loaded)
     assert {entry.key for entry in loaded.metadata_props} == {MANIFEST_KEY, SHA256_KEY}
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
+    for path in (tmp_path / "absent.onnx", tmp_path):
+        with pytest.raises(BundleError, match=r"cannot read bundle .*: .*; give the \.onnx file of a bundle"):
+            read_bundle(path)
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,8 +66,29 @@ def test_bad_scores_and_targets_are_refused():
         choose([0.5, np.nan], [True, False])
     with pytest.raises(DataError, match=r"\(2,\) and \(1,\)"):
         choose([0.5, 0.2], [True])
+
+
+@pytest.mark.parametrize("target", [95, 1.0000001, 0, -0.5, -1e-9, np.nan])
+def test_targets_outside_zero_to_one_are_refused_and_one_is_taken(target):
     with pytest.raises(DataError, match="sensitivity in"):
-        choose([0.5, 0.2], [True, False], sensitivity=95)
+        choose([0.5, 0.2], [True, False], sensitivity=target)
+    with pytest.raises(DataError, match="specificity in"):
+        choose([0.5, 0.2], [True, False], specificity=target)
+    assert len(choose([0.5, 0.2], [True, False], sensitivity=1, specificity=1)) == 2
+    assert len(choose([0.5, 0.2], [True, False], sensitivity=1e-9, specificity=1e-9)) == 2
+
+
+def test_scores_below_zero_have_thresholds_halfway_too():
+    points = choose([-0.9, -0.8, -0.2, -0.1], [False, False, True, True])
+    assert [point.threshold for point in points] == [-0.5, -0.5]
+
+
+def test_a_target_is_met_whatever_binary_fractions_say():
+    # 9 of 10 positives are a sensitivity of 0.9, and 1 - 1/10 is a specificity of 0.9
+    scores = np.append(np.linspace(0.5, 0.95, 10), np.linspace(0.05, 0.5, 10) + 0.001)
+    truth = np.arange(20) < 10
+    screening, confirming = choose(scores, truth, sensitivity=0.9, specificity=0.9)
+    assert (screening.sensitivity, confirming.specificity) == (pytest.approx(0.9), pytest.approx(0.9))
 
 
 @settings(max_examples=150, deadline=None)
@@ -94,4 +117,7 @@ def test_points_keep_their_promise_and_no_threshold_does_better(pairs, target):
         point = points[name]
         assert reached(point.threshold) == (pytest.approx(point.sensitivity), pytest.approx(point.specificity))
         assert reached(point.threshold)[order] == pytest.approx(best)
-        assert reached(point.threshold)[1 - order] >= target
+        equals = [pair[1 - order] for pair in everywhere if pair[order] == best and pair[1 - order] >= target]
+        assert reached(point.threshold)[1 - order] == pytest.approx(max(equals))
+        steps = np.unique(scores)
+        assert any(point.threshold == pytest.approx((low + high) / 2) for low, high in pairwise(steps))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pocketcxr.imaging.input_checks import refusal_reasons
+from pocketcxr.imaging.input_checks import contrast_in_doubt, contrast_of, refusal_reasons
 from pocketcxr.imaging.reading import ImageMetadata, Radiograph, read_image_bytes
 
 RAMP = np.linspace(0, 1, 200 * 220, dtype=np.float32).reshape(200, 220)
@@ -47,6 +47,63 @@ def test_strips(shape, expected):
 )
 def test_blank_and_flat_pictures(contrast, expected):
     assert codes(picture(RAMP * np.float32(contrast) + np.float32(0.4))) == expected
+
+
+BELOW_12_PER_CENT, BELOW_2_PER_CENT = np.nextafter(0.12, 0), np.nextafter(0.02, 0)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "expected"),
+    [
+        (0.12, []), (BELOW_12_PER_CENT, ["low-contrast"]),
+        (0.02, ["low-contrast"]), (BELOW_2_PER_CENT, ["blank"]), (0.0, ["blank"]),
+    ],
+)  # fmt: skip
+def test_contrast_at_its_limits_and_just_below(contrast, expected):
+    assert codes(dataclasses.replace(picture(), contrast=float(contrast))) == expected
+
+
+@pytest.mark.parametrize(("contrast", "doubtful"), [(0.12 + 0.05, False), (np.nextafter(0.12 + 0.05, 0), True)])
+def test_contrast_is_in_doubt_below_seventeen_per_cent(contrast, doubtful):
+    assert contrast_in_doubt(dataclasses.replace(picture(), contrast=float(contrast))) is doubtful
+
+
+@pytest.mark.parametrize(
+    ("shape", "region", "step"),
+    [
+        ((256, 256), None, 1), ((256, 257), None, 2), ((512, 512), None, 2), ((512, 513), None, 3),
+        ((97, 101), None, 1), ((128, 128), (0, 0, 1, 1), 1), ((128, 129), (0, 0, 1, 1), 2),
+    ],
+)  # fmt: skip
+def test_contrast_is_that_of_numpys_percentiles_of_every_so_many_pixels(shape, region, step):
+    pixels = np.random.default_rng(3).beta(0.4, 0.6, shape).astype(np.float32)
+    found = contrast_of(dataclasses.replace(picture(pixels), region=region))
+    sample = pixels[::step, ::step].astype(np.float64)
+    assert found == pytest.approx(np.percentile(sample, 99) - np.percentile(sample, 1), abs=1e-9)
+    if step > 1:
+        whole = pixels.astype(np.float64)
+        assert found != pytest.approx(np.percentile(whole, 99) - np.percentile(whole, 1), abs=1e-9)
+
+
+def test_contrast_of_the_fewest_pixels():
+    assert contrast_of(picture(np.array([[0.25]], np.float32))) == 0
+    assert contrast_of(picture(np.array([[0.0, 1.0]], np.float32))) == pytest.approx(0.98)
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(8, []), (9, ["low-contrast"]), (16, ["low-contrast"])])
+@pytest.mark.parametrize("format_", ["PNG", "DICOM"])
+def test_only_pictures_of_more_than_8_bits_without_a_window_must_use_their_range(bits, expected, format_):
+    dark = RAMP * np.float32(0.0999)
+    metadata = {"modality": "CR", "body_part": "CHEST", "view": "PA"} if format_ == "DICOM" else {}
+    one = Radiograph(dark, ImageMetadata(format_, 220, 200, bits, **metadata), contrast=0.5)
+    assert codes(one) == (expected if format_ == "PNG" else [])
+
+
+@pytest.mark.parametrize(("top", "expected"), [(0.1, []), (np.nextafter(np.float32(0.1), 0), ["low-contrast"])])
+def test_a_deep_picture_must_use_a_tenth_of_its_range(top, expected):
+    deep = RAMP.copy() * 0
+    deep[0, 0] = top
+    assert codes(Radiograph(deep, ImageMetadata("PNG", 220, 200, 16), contrast=0.5)) == expected
 
 
 def test_a_bright_marker_does_not_hide_a_blank_picture():

@@ -86,11 +86,11 @@ def choose_operating_points(
 def _steps(
     values: NDArray[np.float64], truth: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Every threshold that changes a decision, from strict to lax, with true and false positives there."""
+    """Every threshold between two scores, from strict to lax, with true and false positives there."""
     order = np.argsort(-values, kind="stable")
     ranked, positive = values[order], truth[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # last of each group of equal scores
-    lower = np.append(ranked[last[:-1] + 1], min(0.0, float(ranked[-1])))
+    last = np.flatnonzero(ranked[1:] != ranked[:-1])  # of each group of equal scores, but the lowest
+    lower = ranked[last + 1]
     middle = (ranked[last] + lower) / 2
     # Two neighbouring floating-point numbers have no number between them: then the score itself is the threshold.
     thresholds = np.where(middle > lower, middle, ranked[last])
