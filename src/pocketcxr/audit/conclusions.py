@@ -1,17 +1,19 @@
-"""Conclusions of an audit for three readers: a clinician, an engineer, a reviewer; all derived from the criteria."""
+"""Conclusions of an audit: of each section, and for a clinician, an engineer, a reviewer; from the criteria alone."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pocketcxr.audit.criteria import FAILED, NOT_MEASURABLE, PASSED
+from pocketcxr.audit.criteria import FAILED, NOT_MEASURABLE, PASSED, evaluate_criteria
 from pocketcxr.report.formatting import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pocketcxr.audit.criteria import CriterionResult
+    from pocketcxr.audit.criteria import Criterion, CriterionResult
+    from pocketcxr.report.types import Section
 
 _NAMED = 4
 _OPENING = (
@@ -21,6 +23,8 @@ _OPENING = (
         "it can score well without using the lungs, by recognising the source, the border or the markers of an image",
     ),
     ("duplicates.", "some images carry two different diagnoses"),
+    ("splits.", "its test images come in part from other sources than those that it learned from"),
+    ("labels.", "the diagnoses of one source disagree with those of the others"),
 )
 
 
@@ -33,6 +37,38 @@ class Conclusions:
     clinician: str
     engineer: str
     reviewer: str
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """Results of all criteria, with what follows from them: an outcome of every section, and the conclusions."""
+
+    sections: tuple[Section, ...]
+    results: tuple[CriterionResult, ...]
+    conclusions: Conclusions
+
+
+def conclude(sections: Sequence[Section], criteria: Sequence[Criterion], *, with_model: bool) -> Concluded:
+    """Evaluate the criteria once; headline and every section's outcome are made from the same results."""
+    results = evaluate_criteria(sections, criteria)
+    stated = tuple(dataclasses.replace(section, outcome=_outcome_of(section, results)) for section in sections)
+    return Concluded(stated, results, draw_conclusions(results, with_model=with_model))
+
+
+def _outcome_of(section: Section, results: Sequence[CriterionResult]) -> str:
+    keys = {measure.key for measure in section.measures}
+    own = [r for r in results if r.criterion.key in keys]
+    bad = [r for r in own if r.outcome == FAILED]
+    if not own:
+        return "No criterion is set on these figures." if keys else ""
+    if bad:
+        faults = "; ".join(f"{r.criterion.broken} ({r.words})" for r in bad)
+        return f"FAIL: {len(bad)} of {_criteria(len(own))} of this section: {faults}."
+    open_ = [r for r in own if r.outcome == NOT_MEASURABLE]
+    rest = f"; {len(open_)} could not be measured" if open_ else ""
+    if len(open_) == len(own):
+        return f"NOT MEASURABLE: {_criteria(len(own))} of this section."
+    return f"PASS: none of {_criteria(len(own) - len(open_), 'measured ')} of this section failed{rest}."
 
 
 def draw_conclusions(results: Sequence[CriterionResult], *, with_model: bool) -> Conclusions:
@@ -77,7 +113,7 @@ def _clinician(bad: Sequence[CriterionResult], open_: Sequence[CriterionResult],
     if not bad:
         rest = f" {_criteria(len(open_))} could not be measured on these data." if open_ else ""
         return (
-            f"None of the known faults was found.{rest} That does not show that {what} is right for your patients: "
+            f"No criterion failed.{rest} That does not show that {what} is right for your patients: "
             "only a test on radiographs of your own hospital does."
         )
     keys = [r.criterion.key for r in bad]

@@ -108,6 +108,7 @@ def _section_json(section: Section) -> dict[str, Any]:
         "key": section.key,
         "title": section.title,
         "summary": section.summary,
+        "outcome": section.outcome,
         "measures": [dataclasses.asdict(measure) for measure in section.measures],
         "tables": [dataclasses.asdict(table) for table in section.tables],
         "pictures": [

@@ -73,4 +73,5 @@ def _section(table: Mapping[str, Any]) -> Section:
             Table(one["title"], tuple(one["columns"]), tuple(map(tuple, one["rows"])), one.get("note", ""))
             for one in table.get("tables", ())
         ),
+        outcome=table.get("outcome", ""),
     )

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketcxr.audit.conclusions import draw_conclusions
-from pocketcxr.audit.criteria import evaluate_criteria, failed, load_criteria
+from pocketcxr.audit.conclusions import conclude
+from pocketcxr.audit.criteria import failed, load_criteria
 from pocketcxr.audit.data.data_audit import SIZE, audit_data
 from pocketcxr.audit.describing import NotMeasurable, missing_section
 from pocketcxr.audit.model.audited_model import run_model
@@ -220,8 +220,8 @@ def _written(
     model: LoadedModel | None,
 ) -> AuditResult:
     used = [criterion for criterion in limits if model or criterion.scope == "data"]
-    results = evaluate_criteria(sections, used)
-    conclusions = draw_conclusions(results, with_model=model is not None)
+    concluded = conclude(sections, used, with_model=model is not None)
+    sections, results, conclusions = concluded.sections, concluded.results, concluded.conclusions
     record = AuditRecord(
         title=f"Audit: {dataset.task.name}",
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

@@ -58,7 +58,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """One section of an audit: its `title`, and a `summary` of its result in a sentence or two."""
+    """One section of an audit: its `title`, and a `summary` of its figures in a sentence or two.
+
+    `outcome` says which of its criteria failed; it is derived from them (`audit.conclusions.conclude`), as the headline
+    is, so that the two cannot contradict one another. A summary states quantities and calls nothing a fault.
+    """
 
     key: str
     title: str
@@ -66,6 +70,7 @@ class Section:
     measures: tuple[Measure, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    outcome: str = ""
 
 
 @dataclass(frozen=True)
