@@ -2,13 +2,23 @@
 
 import csv
 import io
+import json
 import logging
 from pathlib import Path
 
 import pytest
 
 from pocketcxr.files import write_csv
-from pocketcxr.plain_text import PlainFormatter, cell_value, lines, one_line, path_of_text, path_text, table_cell
+from pocketcxr.plain_text import (
+    PlainFormatter,
+    cell_value,
+    json_text,
+    lines,
+    one_line,
+    path_of_text,
+    path_text,
+    table_cell,
+)
 
 HOSTILE = "a\x1b[31m\r\nERROR forged\u202egnp.exe\x9b2J\u2028b"
 
@@ -53,6 +63,14 @@ def test_a_written_table_holds_no_formula(tmp_path):
     write_csv(tmp_path / "t.csv", ("path", "n"), [("=cmd|' /C calc'!A0", -1), ("@SUM(1)", 2)])
     text = (tmp_path / "t.csv").read_text()
     assert [row["path"] for row in csv.DictReader(io.StringIO(text))] == ["'=cmd|' /C calc'!A0", "'@SUM(1)"]
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "Müller 胸部", "\U000e0001tag", "r\udcf6ntgen.png", "\u2028"])
+def test_json_holds_no_sign_that_steers_a_screen_and_says_the_same(text):
+    written = json_text({text: [text, 1.5]})
+    assert all(one.isprintable() or one == "\n" for one in written)
+    assert json.loads(written) == {text: [text, 1.5]}
+    assert "Müller" in written or "Müller" not in text
 
 
 def test_a_name_that_is_no_utf_8_is_text_and_a_path_again(tmp_path):

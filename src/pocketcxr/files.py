@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
-import json
 import os
 import shutil
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from pocketcxr.errors import ConfigError
-from pocketcxr.plain_text import one_line, table_cell
+from pocketcxr.plain_text import json_text, one_line, table_cell
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -71,7 +70,7 @@ def write_json(path: Path, value: Any, *, allow_nan: bool = True) -> None:
         ValueError: a number is not finite, and `allow_nan` is False.
         OSError: no space or no permission.
     """
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=allow_nan, default=str) + "\n")
+    write_text(path, json_text(value, allow_nan=allow_nan))
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]], *, private: bool = False) -> None:

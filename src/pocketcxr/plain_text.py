@@ -1,4 +1,4 @@
-"""Text made safe on its way out: one line for screens and logs, cells for tables, file names that are no UTF-8.
+"""Text made safe on its way out: a line for screens and logs, cells of tables, JSON, file names that are no UTF-8.
 
 Names and headers come from others: a file name may hold an escape sequence that recolours a terminal, a line break that
 forges a line of a log, a mark that reverses the order of letters, or a formula that a spreadsheet program runs.
@@ -7,6 +7,7 @@ forges a line of a log, a mark that reverses the order of letters, or a formula 
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 import re
@@ -69,6 +70,18 @@ def table_cell(value: Value) -> Value | str:
         return value
     text = path_text(value)
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", text)
+
+
+def json_text(value: object, *, allow_nan: bool = True) -> str:
+    """Return indented JSON and a line end; what would colour or reorder a screen stands as JSON's own escape.
+
+    Raises:
+        ValueError: a number is not finite, and `allow_nan` is False.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=allow_nan, default=str) + "\n"
+    if text.isascii():
+        return text
+    return "".join(one if one == "\n" or _is_shown(one) else json.dumps(one)[1:-1] for one in text)
 
 
 def cell_value(text: str) -> str:

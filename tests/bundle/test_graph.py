@@ -140,6 +140,10 @@ def add_noise(model):
     model.graph.node.append(helper.make_node("RandomNormalLike", ["image"], ["y"]))
 
 
+def add_dropout(model):
+    model.graph.node.append(helper.make_node("Dropout", ["image"], ["y"]))
+
+
 @pytest.mark.parametrize(
     "change, found",
     [
@@ -149,6 +153,7 @@ def add_noise(model):
         (add_foreign_node, "the domain 'com.microsoft'"),
         (add_foreign_operators, "the domain 'com.microsoft'"),
         (add_noise, "the operator RandomNormalLike"),
+        (add_dropout, "the operator Dropout"),
     ],
 )
 def test_what_no_bundle_needs_is_refused_in_a_bundle_and_not_in_other_models(tiny_model, change, found):

@@ -44,6 +44,13 @@ def test_a_sound_machine_is_ready_and_its_speed_told(healthy):
     assert checks["runtime"]["state"] == checks["DICOM"]["state"] == "ok"
 
 
+def test_a_hostile_path_steers_no_terminal(capsys, tmp_path):
+    assert main(["doctor", "--bundle", str(tmp_path / "\x1b[31m\nok forged.onnx")]) == 1
+    said = "".join(capsys.readouterr())
+    assert all(one.isprintable() or one == "\n" for one in said)
+    assert not any(line.startswith("ok forged") for line in said.splitlines())
+
+
 def test_the_command_prints_a_line_for_each_and_exits_by_them(healthy, capsys, tmp_path):
     assert main(["doctor", "--bundle", str(healthy)]) == 0
     assert capsys.readouterr().out.endswith("ready to predict\n")

@@ -82,6 +82,21 @@ def test_a_probability_that_is_no_number_is_refused(gated, save_picture, tmp_pat
     assert prediction.decision == "refused"
 
 
+@pytest.mark.parametrize("output", ["novelty", "probabilities"])
+def test_an_image_that_gets_no_numbers_is_refused_and_says_so(predictor, save_picture, tmp_path, output):
+    class Broken:
+        manifest, identity = predictor.bundle.manifest, "broken"
+
+        def __call__(self, images):
+            outputs = predictor.bundle(images)
+            return dataclasses.replace(outputs, **{output: np.full_like(getattr(outputs, output), np.nan)})
+
+    prediction = type(predictor)(Broken()).predict_file(save_picture(tmp_path / "x.png", brightness=0.7))
+    assert (prediction.decision, [reason.code for reason in prediction.reasons]) == ("refused", ["novel"])
+    assert "no numbers for it" in prediction.reasons[0].words
+    json.dumps(prediction.record(), allow_nan=False)
+
+
 def test_unreadable_file_raises(predictor, tmp_path):
     path = tmp_path / "text.png"
     path.write_text("not an image")

@@ -51,7 +51,7 @@ def page(make_dataset, make_oracle, tmp_path):
     (runs / "epochs.csv").write_text("epoch,auroc\n1,0.7\n2,0.8\n")
     oracles = {
         roles.TEACHER: make_oracle(dataset, 2.5, 1),
-        "odd <script>alert(1)</script>": make_oracle(dataset, 1.0, 2),
+        "odd <script>alert(1)</script>\u202e\x1b[31m": make_oracle(dataset, 1.0, 2),
         roles.DISTILLED: make_oracle(dataset, 2.0, 3),
     }
     evaluation = evaluate_models(
@@ -87,6 +87,10 @@ def test_page_is_well_formed_and_asks_nobody_for_anything(page):
 def test_names_are_escaped_and_not_run(page):
     assert "odd <script>alert(1)</script>" in page.text
     assert "Trial & error" in page.text
+    assert r"</script>\u202e\x1b[31m" in page.text
+    assert all(one.isprintable() or one in "\n\xa0" for one in page.source)
+    record = (page.evaluation.report.parent / "evaluation.json").read_text(encoding="utf-8")
+    assert all(one.isprintable() or one == "\n" for one in record)
 
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"

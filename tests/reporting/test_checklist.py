@@ -258,10 +258,20 @@ def test_markdown_shows_every_item_its_state_and_what_is_left(record):
     assert "`pocketcxr distill --data x-rays --task siim-appearance -o mine`" in text
 
 
+def test_a_spreadsheet_program_runs_no_answer(record):
+    checklist = fill_checklist("tripod-ai", record)
+    odd = dataclasses.replace(checklist.answers[0], text="=HYPERLINK(A1)\u202e")
+    odd = dataclasses.replace(checklist, answers=(odd, *checklist.answers[1:]))
+    lines = list(csv.DictReader(io.StringIO(checklist_csv(odd))))
+    assert lines[0]["answer"].startswith("'=")
+    assert "\u202e" not in checklist_markdown(odd) + checklists_json([odd])
+
+
 def test_csv_and_json_hold_the_same_answers(record):
     checklist = fill_checklist("tripod-ai", record)
     lines = list(csv.DictReader(io.StringIO(checklist_csv(checklist))))
-    assert [(line["item"], line["answer"]) for line in lines] == [(one.number, one.text) for one in checklist.answers]
+    found = [(line["item"], line["answer"].replace("\n• ", "\n- ")) for line in lines]
+    assert found == [(one.number, one.text) for one in checklist.answers]
     table = json.loads(checklists_json([checklist]))["tripod-ai"]
     assert [one["text"] for one in table["answers"]] == [one.text for one in checklist.answers]
     assert table["counts"] == checklist.counts

@@ -35,7 +35,15 @@ _DEEPEST = 32
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # TensorProto
 _OP_TYPE, _NODE_DOMAIN, _SET_DOMAIN = 4, 7, 1  # NodeProto, OperatorSetIdProto
 _STANDARD_DOMAINS = {"", "ai.onnx"}
-_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+_RANDOM = {
+    "Bernoulli",
+    "Dropout",  # an input switches it on
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
 
 
 def check_graph(model: bytes, name: str) -> None:

@@ -9,7 +9,7 @@ import io
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pocketcxr.errors import PocketCxrError, require_extra
 from pocketcxr.files import advice_for
@@ -97,9 +97,17 @@ def _resumes(options: argparse.Namespace) -> bool:
     return options.resumes and (options.command != "predict" or options.output is not None)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages quote names of files on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and the message, and end the program."""
+        super().error(one_line(message))
+
+
 def build_parser(command: str = "") -> argparse.ArgumentParser:
     """Parser of one command, or of all where the name is unknown: building all takes longer than reading an image."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(  # those of the commands, too
         prog="pocketcxr",
         description="Distil a heavy chest X-ray network into a small one; predict with it; audit it.",
         epilog=_EPILOG,

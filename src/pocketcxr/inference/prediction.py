@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,7 @@ class Prediction:
             "path": self.path,
             "decision": self.decision,
             "probabilities": self.probabilities,
-            "novelty": self.novelty,
+            "novelty": self.novelty if self.novelty is None or math.isfinite(self.novelty) else None,  # no NaN in JSON
             "reasons": [{"code": reason.code, "words": reason.words} for reason in self.reasons],
             "bundle": self.bundle,
         }

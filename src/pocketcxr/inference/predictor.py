@@ -182,8 +182,9 @@ class Predictor:
         assert outputs.saliency is not None
         novelty, row = float(outputs.novelty[0]), outputs.probabilities[0]
         accepted, reasons = self._kind(outputs)
-        if not (novelty <= _NOVELTY_CUT_OFF and np.isfinite(row).all()):  # written so that NaN is refused too
-            reasons = (*reasons, _novelty_reason(novelty))
+        whole = bool(np.isfinite(novelty) and np.isfinite(row).all())
+        if not whole or novelty > _NOVELTY_CUT_OFF:
+            reasons = (*reasons, _novelty_reason(novelty if whole else None))
         if reasons:
             return Prediction(name, REFUSED, {}, novelty, reasons, self.bundle.identity, accepted=accepted), outputs
         probabilities = dict(zip(self.bundle.manifest.labels, map(float, row), strict=True))
@@ -236,9 +237,10 @@ def decide(probabilities: dict[str, float], manifest: Manifest) -> tuple[str, tu
     return UNCERTAIN, (Reason("no-class", words),)
 
 
-def _novelty_reason(novelty: float) -> Reason:
-    words = f"unlike the pictures that the model was trained on (novelty {novelty:.2f}, cut-off {_NOVELTY_CUT_OFF:.2f})"
-    return Reason("novel", words)
+def _novelty_reason(novelty: float | None) -> Reason:
+    """Reason against an image beyond the cut-off, or None: one that the network gives no numbers for."""
+    found = "no numbers for it" if novelty is None else f"novelty {novelty:.2f}, cut-off {_NOVELTY_CUT_OFF:.2f}"
+    return Reason("novel", f"unlike the pictures that the model was trained on ({found})")
 
 
 def load(path: str | os.PathLike[str] | None = None, *, threads: int | None = None) -> Predictor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import logging
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pocketcxr.errors import ConfigError
 from pocketcxr.evaluation.calibration import fit_temperature, softmax
 from pocketcxr.evaluation.metrics import macro_auroc
 from pocketcxr.evaluation.scoring import Predictions, score
-from pocketcxr.files import write_json
+from pocketcxr.files import write_csv, write_json
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
@@ -201,8 +200,7 @@ def _per_fold(run: Run, words: Sequence[str], scores: list[_FoldScores], level: 
             f"{MODELS[word]}: accuracy {mean(accuracies):.3f} ± {_spread(accuracies):.3f}, "
             f"mean AUROC {mean(areas):.3f} ± {_spread(areas):.3f} over {len(scores)} folds by {level}"
         )
-    with (run.evaluation / "crossval.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("model", "fold", "accuracy", "auroc_macro"), *table])
+    write_csv(run.evaluation / "crossval.csv", ("model", "fold", "accuracy", "auroc_macro"), table)
     write_json(run.evaluation / "crossval.json", {"level": level, "folds": len(scores), "summary": lines})
     return lines
 

@@ -16,6 +16,7 @@ from pocketcxr.evaluation.scoring import score
 from pocketcxr.files import write_json
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
+from pocketcxr.plain_text import one_line
 from pocketcxr.report.formatting import slug
 from pocketcxr.run_folder import RunFolder, checkpoint
 from pocketcxr.training.run.record import finished
@@ -69,7 +70,7 @@ def train_without_sources(
     skipped = {source: reason for source in sources if (reason := _lost(dataset, source))}
     usable = [source for source in sources if source not in skipped]
     for source, reason in skipped.items():
-        _LOGGER.info("without %s: left out, %s", source, reason)
+        _LOGGER.info("without %s: left out, %s", one_line(source), reason)
     if not usable:
         raise DataError(
             f"{run.folder}: no source can be left out ({skipped or f'none has {LEAST_TEST_IMAGES} test images'}); "
@@ -80,7 +81,7 @@ def train_without_sources(
     starts = {} if start_from is None else _starts(start_from, dataset, only or usable)
     for source in only or usable:
         rest = leave_out(dataset, source)
-        _LOGGER.info("student without %s: %d training images", source, len(rest.positions("train")))
+        _LOGGER.info("student without %s: %d training images", one_line(source), len(rest.positions("train")))
         own = dataclasses.replace(config, weights=str(starts[source])) if starts else config
         train_student(rest, own, out=_folder(run, source), views_config=run.experiment.views, progress=run.progress)
     found = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from pocketcxr.plain_text import lines
 from pocketcxr.report import formatting
 from pocketcxr.report.palette import COLOURS, SERIES
 
@@ -25,6 +26,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_shown,
     )
     jinja.filters |= {
         "number": formatting.number,
@@ -38,6 +40,11 @@ def environment() -> jinja2.Environment:
     }
     jinja.globals |= {"colours": COLOURS, "series": SERIES}
     return jinja
+
+
+def _shown(value: Any) -> Any:
+    """Text of others without signs that turn what stands behind them; markup is ours."""
+    return lines(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def render(template: str, **values: Any) -> str:

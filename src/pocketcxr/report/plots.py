@@ -7,12 +7,14 @@ for readers who see no colour.
 
 from __future__ import annotations
 
+import html
 import math
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pocketcxr.plain_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,11 +102,11 @@ def interval_chart(rows: Sequence[tuple[str, float, float | None, float | None]]
         parts.append(f'<line class="grid" x1="{a:.1f}" y1="4" x2="{a:.1f}" y2="{floor}"/>')
         parts.append(f'<text class="tick" x="{a:.1f}" y="{floor + 16}" text-anchor="middle">{_short(tick)}</text>')
     parts.append(
-        f'<text class="name" x="{(150 + WIDTH - 58) / 2}" y="{height - 8}" text-anchor="middle">{escape(axis)}</text>'
+        f'<text class="name" x="{(150 + WIDTH - 58) / 2}" y="{height - 8}" text-anchor="middle">{_escaped(axis)}</text>'
     )
     for number, (name, value, least, most) in enumerate(rows):
         b = row_height * number + 22
-        parts.append(f'<text class="name" x="142" y="{b + 4}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<text class="name" x="142" y="{b + 4}" text-anchor="end">{_escaped(name)}</text>')
         if least is not None and most is not None:
             parts.append(
                 f'<line class="line s{number % 6}" x1="{across(least):.1f}" y1="{b}" x2="{across(most):.1f}" y2="{b}"/>'
@@ -117,8 +119,8 @@ def interval_chart(rows: Sequence[tuple[str, float, float | None, float | None]]
 def _opening(height: float, title: str, description: str) -> str:
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'aria-label="{escape(title)}. {escape(description)}">'
-        f"<title>{escape(title)}</title>"
+        f'aria-label="{_escaped(title)}. {_escaped(description)}">'
+        f"<title>{_escaped(title)}</title>"
     )
 
 
@@ -141,10 +143,10 @@ def _frame(
         parts.append(f'<line class="grid" x1="{_LEFT}" y1="{b:.1f}" x2="{right}" y2="{b:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{b + 4:.1f}" text-anchor="end">{_short(tick)}</text>')
     middle_x, middle_y = (_LEFT + right) / 2, (_TOP + floor) / 2
-    parts.append(f'<text class="name" x="{middle_x}" y="{floor + 36}" text-anchor="middle">{escape(x_name)}</text>')
+    parts.append(f'<text class="name" x="{middle_x}" y="{floor + 36}" text-anchor="middle">{_escaped(x_name)}</text>')
     parts.append(
         f'<text class="name" x="13" y="{middle_y}" text-anchor="middle" transform="rotate(-90 13 {middle_y})">'
-        f"{escape(y_name)}</text>"
+        f"{_escaped(y_name)}</text>"
     )
     return "".join(parts)
 
@@ -155,7 +157,7 @@ def _legend(one: Series, number: int, columns: int, present: bool) -> str:
     line = f'<line class="line s{one.colour % 6}" stroke-dasharray="{dash}" x1="{a}" y1="{b}" x2="{a + 26}" y2="{b}"/>'
     mark = _marker(a + 13, b, one.colour) if one.markers else ""
     name = one.name if present else f"{one.name}: not measurable"
-    return f'{line if one.line else ""}{mark}<text class="name" x="{a + 33}" y="{b + 4}">{escape(name)}</text>'
+    return f'{line if one.line else ""}{mark}<text class="name" x="{a + 33}" y="{b + 4}">{_escaped(name)}</text>'
 
 
 def _marker(a: float, b: float, colour: int, *, size: float = 3.6) -> str:
@@ -198,3 +200,7 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _short(value: float) -> str:
     return f"{value:.6g}".replace("-", "−")
+
+
+def _escaped(text: str) -> str:
+    return html.escape(one_line(text))

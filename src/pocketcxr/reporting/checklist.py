@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.plain_text import json_text, table_cell
 from pocketcxr.report.types import Section, Table
 from pocketcxr.reporting.markdown import plain
 from pocketcxr.reporting.statements.lookup import Statements
@@ -137,14 +137,15 @@ def checklist_csv(checklist: Checklist) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*_COLUMNS.values(), "reported on page"])
-    writer.writerows([*(getattr(one, name) for name in _COLUMNS), ""] for one in checklist.answers)
+    for one in checklist.answers:  # with list signs that no spreadsheet program takes for the start of a formula
+        writer.writerow([*(table_cell(getattr(one, name).replace("\n- ", "\n• ")) for name in _COLUMNS), ""])
     return stream.getvalue()
 
 
 def checklists_json(checklists: Sequence[Checklist]) -> str:
     """All checklists as JSON, by key."""
     whole = {one.key: dataclasses.asdict(one) | {"counts": one.counts} for one in checklists}
-    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    return json_text(whole)
 
 
 def checklists_section(checklists: Sequence[Checklist]) -> Section:

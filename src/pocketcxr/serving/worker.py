@@ -7,7 +7,6 @@ they find in headers.
 
 from __future__ import annotations
 
-import math
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +77,7 @@ def score(predictor: Predictor, data: bytes, name: str, *, heatmap: bool, max_pi
         words = f"{name}: the service failed on this picture; report it"
         answer = failed(name, "internal", words, identity=predictor.bundle.identity)
         return Answer(answer.record, failure=answer.failure, place=place_of(error))
-    record = prediction.record()
-    if record["novelty"] is not None and not math.isfinite(record["novelty"]):
-        record["novelty"] = None  # JSON has no NaN; the picture was refused
-    return Answer(record, png)
+    return Answer(prediction.record(), png)
 
 
 def failed(name: str, code: str, words: str, *, identity: str) -> Answer:

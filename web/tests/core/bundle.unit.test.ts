@@ -126,6 +126,7 @@ test.each<[string, number[], string]>([
   ["training", field(20, field(1, field(5, EXTERNAL))), "a training"],
   ["a foreign operator", field(7, field(1, field(7, bytes("com.microsoft")))), "the domain 'com.microsoft'"],
   ["foreign operators", field(8, field(1, bytes("com.microsoft"))), "the domain 'com.microsoft'"],
+  ["dropout", field(7, field(1, field(4, bytes("Dropout")))), "the operator Dropout"],
   ["noise", field(7, field(1, field(4, bytes("RandomNormal")))), "the operator RandomNormal"],
   ["a damaged graph", [0x3a, 3, 0x0a, 0x7f, 0], "not a complete ONNX file"],
   ["a number that other readers cut", [0xba, 0x80, 0x80, 0x80, 0x10, 0], "not a complete ONNX file"],

@@ -42,7 +42,9 @@ test("a novel image is refused without probabilities", () => {
 const NO_NUMBERS = [{ novelty: NaN }, { probabilities: Float32Array.of(NaN, 0.5, 0.5) }];
 
 test.each(NO_NUMBERS)("outputs that are no numbers are refused: %j", (changes) => {
-  expect(answer(outputs(changes), manifest).decision).toBe("refused");
+  const found = answer(outputs(changes), manifest);
+  expect(found.decision).toBe("refused");
+  expect(found.reasons).toEqual([{ code: "novel", detail: "NaN" }]);
 });
 
 test("a bundle with a learned input filter refuses by the likeliest other kind", () => {

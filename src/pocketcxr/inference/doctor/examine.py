@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pocketcxr.errors import BundleError, PocketCxrError
 from pocketcxr.inference.doctor import machine
+from pocketcxr.plain_text import one_line
 from pocketcxr.version import __version__
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ def run_doctor(*, bundle: Path | None, as_json: bool, stream: TextIO) -> int:
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
-            stream.write(f"{check.state:8}{check.name:{width}}  {check.found}\n")
+            stream.write(f"{check.state:8}{check.name:{width}}  {one_line(check.found)}\n")
             if check.advice:
-                stream.write(f"{'':8}{'':{width}}  -> {check.advice}\n")
+                stream.write(f"{'':8}{'':{width}}  -> {one_line(check.advice)}\n")
         stream.write("\nready to predict\n" if healthy else "\nnot ready: see the lines marked fault\n")
     return EXIT_HEALTHY if healthy else EXIT_FAULT
 

@@ -24,10 +24,10 @@ export function refused(reasons: Reason[], novelty: number | null = null, accept
 export function answer(outputs: Outputs, manifest: Manifest): Answer {
   const { probabilities, novelty } = outputs;
   const { accepted, reasons } = kindOf(outputs, manifest);
-  // written so that NaN is refused too
-  if (!(novelty <= NOVELTY_CUT_OFF && probabilities.every(Number.isFinite))) {
-    reasons.push({ code: "novel", detail: `${novelty.toFixed(2)} > ${NOVELTY_CUT_OFF}` });
-  };
+  const whole = Number.isFinite(novelty) && probabilities.every(Number.isFinite);
+  if (!whole || novelty > NOVELTY_CUT_OFF) {
+    reasons.push({ code: "novel", detail: whole ? `${novelty.toFixed(2)} > ${NOVELTY_CUT_OFF}` : "NaN" });
+  }
   if (reasons.length) return refused(reasons, novelty, accepted);
   const named = Object.fromEntries(manifest.labels.map((label, index) => [label, probabilities[index]!]));
   return { ...decide(named, manifest), probabilities: named, novelty, accepted, saliency: mapsOf(outputs, manifest) };

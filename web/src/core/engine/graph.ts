@@ -16,7 +16,15 @@ const MESSAGES: Record<string, Record<number, string>> = {
 const [EXTERNAL_DATA, DATA_LOCATION] = [13, 14]; // TensorProto
 const [OP_TYPE, NODE_DOMAIN, SET_DOMAIN] = [4, 7, 1]; // NodeProto, OperatorSetIdProto
 const STANDARD_DOMAINS = ["", "ai.onnx"];
-const RANDOM = ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
+const RANDOM = [
+  "Bernoulli",
+  "Dropout", // an input switches it on
+  "Multinomial",
+  "RandomNormal",
+  "RandomNormalLike",
+  "RandomUniform",
+  "RandomUniformLike",
+];
 
 type Fields = [number, Uint8Array][];
 
