@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pocketcxr.audit.conclusions import draw_conclusions
-from pocketcxr.audit.criteria import FAILED, NOT_MEASURABLE, PASSED, Criterion, evaluate_criteria, load_criteria
+from pocketcxr.audit.criteria import FAILED, NOT_MEASURABLE, PASSED, Criterion, evaluate_criteria, failed, load_criteria
 from pocketcxr.audit.record import read_outcome
 from pocketcxr.audit.stored_record import read_audit
 from pocketcxr.errors import ConfigError
@@ -59,6 +59,29 @@ def test_a_figure_at_the_limit_passes_and_one_beyond_it_fails(limit, end):
                 figure[places[end]] = compared
                 (result,) = evaluate_criteria(_sections(*figure), [criterion])
                 assert (result.outcome, result.compared) == (outcome, compared)
+
+
+def test_those_that_failed_are_given_by_scope():
+    criteria = [
+        Criterion(key, key, "", scope, at_most=limit)
+        for key, scope, limit in (
+            ("a.b", "data", 0), ("a.b", "data", 9), ("a.b", "model", 0), ("a.b", "model", 9), ("none", "data", 0)
+        )
+    ]  # fmt: skip
+    results = evaluate_criteria(_sections(1.0), criteria)
+    assert [results.index(one) for one in failed(results)] == [0, 2]
+    assert [results.index(one) for one in failed(results, "data")] == [0]
+    assert [results.index(one) for one in failed(results, "model")] == [2]
+
+
+def test_a_criterion_that_is_refused_is_named_by_its_number(tmp_path):
+    good = '[[criterion]]\nkey = "%s"\ntitle = "t"\nscope = "data"\nat_most = 1\n'
+    (tmp_path / "c.toml").write_text(good % "a" + good % "b" + good % "c" + "at_least = 1\n")
+    with pytest.raises(ConfigError, match=r"criterion 3 \(c\): expected one number, at_most or at_least"):
+        load_criteria(tmp_path / "c.toml")
+    (tmp_path / "c.toml").write_text(good % "a" + (good % "b").replace("= 1", "= true"))
+    with pytest.raises(ConfigError, match=r"criterion 2 \(b\): expected one number, .* found \{'at_most': True\}"):
+        load_criteria(tmp_path / "c.toml")
 
 
 def test_a_figure_without_an_interval_is_compared_by_its_value_whatever_the_end():

@@ -8,7 +8,7 @@ import pytest
 from pocketcxr.audit.data.duplicates import Copies
 from pocketcxr.audit.data.leaks import describe, measure
 from pocketcxr.data.rows import IndexRow
-from pocketcxr.data.splits.leakage import IMAGE_FOLD, check_leakage
+from pocketcxr.data.splits.leakage import IMAGE_FOLD, check_leakage, components_of, some_paths
 from pocketcxr.errors import LeakError
 
 SIDES = {"split": ("train", "calibration", "test"), "fold": ("1", "2", "3")}
@@ -57,6 +57,24 @@ def test_only_folds_that_carry_the_mark_of_images_may_leak():
     check_leakage(marked)
     with pytest.raises(LeakError):
         check_leakage(rows)
+
+
+@pytest.mark.parametrize(
+    "count, told",
+    [(1, "a0"), (3, "a0, a1, a2"), (4, "a0, a1, a2 and 1 more"), (9, "a0, a1, a2 and 6 more")],
+)
+def test_three_files_are_named_and_the_others_counted(count, told):
+    assert some_paths([f"a{i}" for i in range(count)]) == told
+
+
+def test_components_are_all_that_is_joined_by_any_chain():
+    def one(**facts):
+        return IndexRow("x", "s", "f", **facts)
+
+    rows = [one(patient_id="a"), one(patient_id="a", study_id="b"), one(study_id="b", duplicate_group="c"), one(),
+            one(duplicate_group="c", sha256="d"), one(sha256="d"), one(patient_id="z"), one(sha256="y")]  # fmt: skip
+    assert sorted(map(sorted, components_of(rows, range(8)))) == [[0, 1, 2, 4, 5], [3], [6], [7]]
+    assert sorted(map(sorted, components_of(rows, [0, 5, 3]))) == [[0, 5], [3]]  # joined by rows that are not asked for
 
 
 def copies(groups, sure):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 from collections import Counter, defaultdict
 
@@ -11,12 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketcxr.data.rows import SPLITS, IndexRow, is_frontal_xray
-from pocketcxr.data.splits.assign import assign_folds, assign_splits, check_leakage, fold_splits
+from pocketcxr.data.splits.assign import (
+    assign_folds,
+    assign_splits,
+    assign_training_folds,
+    check_leakage,
+    fold_splits,
+)
 from pocketcxr.data.summary import describe
 from pocketcxr.errors import DataError, LeakError
 from pocketcxr.labels import TASKS
 
 TASK = TASKS["covid-binary"]
+PINNED = ["6a1caf17e039", "fd88cb2717d0", "6064fa8d10a8", "9641f52d1fa2", "5cfe745d8991"]
 
 
 def row(number, finding="covid19", patient="", **facts):
@@ -234,6 +242,92 @@ def test_a_leak_stops_with_the_files_named_and_no_patient(column):
     assert "/x/00002.png" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def uneven():
+    """Patients with one to seven images, three sources, rare classes in some of them; a few without a class."""
+    rows = []
+    for patient in range(60):
+        for image in range(1 + patient * 5 % 7):
+            finding = ("covid19", "no_finding", "pneumonia", "no_finding")[(patient + image // 3) % 4]
+            finding = "tuberculosis" if patient % 11 == 5 else finding
+            rows.append(row(len(rows), finding, f"p{patient}", source="abc"[patient % 7 % 3]))
+    return rows
+
+
+def sides_of(rows, name):
+    return "".join(getattr(each, name)[:1] or "-" for each in rows)
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def test_the_sides_of_earlier_versions_stay():
+    """A table that is split again, or split by another version, has the same images in the test."""
+    rows = uneven()
+    found = [sides_of(assign_splits(rows, TASK, **options), "split") for options in ({}, {"seed": 0}, {"seed": 1})]
+    assert found[0] == found[1]
+    folds = [sides_of(assign_folds(rows, TASK, **options), "fold") for options in ({}, {"folds": 5, "seed": 0})]
+    assert folds[0] == folds[1]
+    by_fold = fold_splits(assign_folds(rows, TASK), 1)
+    assert by_fold == fold_splits(assign_folds(rows, TASK), 1, calibration=0.1, seed=0)
+    trained = [str(fold) for fold in assign_training_folds(assign_splits(rows, TASK), TASK, folds=3)]
+    assert trained == [str(f) for f in assign_training_folds(assign_splits(rows, TASK), TASK, folds=3, seed=0)]
+    texts = [*found[1:], folds[0], sides_of(by_fold, "split"), " ".join(trained)]
+    assert list(map(digest, texts)) == PINNED
+
+
+def test_training_folds_hold_the_training_images_of_every_component_and_no_others():
+    rows = assign_splits([*uneven(), row(900, "", "p0"), row(901, "", "new")], TASK)
+    folds = assign_training_folds(rows, TASK, folds=3)
+    for each, fold in zip(rows, folds, strict=True):
+        assert fold == -1 if each.split != "train" or not each.patient_id else True
+    by_patient = defaultdict(set)
+    for each, fold in zip(rows, folds, strict=True):
+        by_patient[each.patient_id].add(fold)
+    assert all(len(found) == 1 for found in by_patient.values())
+    assert by_patient["new"] == {-1}
+    assert {fold for each, fold in zip(rows, folds, strict=True) if each.label and each.split == "train"} == {0, 1, 2}
+
+
+def two_of_each(split=""):
+    """Two patients of each class, and as many that are tested, where a split is given."""
+    kinds = ("covid19", "covid19", "no_finding", "no_finding")
+    rows = [row(i, kind, f"p{i}", split=split) for i, kind in enumerate(kinds)]
+    return rows + [row(9 + i, kind, f"q{i}", split="test") for i, kind in enumerate(kinds) if split]
+
+
+def test_two_patients_of_each_class_are_enough_for_two_parts_and_too_few_for_three():
+    done = assign_splits(two_of_each(), TASK, fractions=(0.5, 0.5, 0))
+    assert Counter((each.split, each.label) for each in done) == Counter(
+        {(split, label): 1 for split in ("train", "calibration") for label in TASK.labels}
+    )
+    with pytest.raises(DataError, match="at least 3 separate patients for 3 splits"):
+        assign_splits(two_of_each(), TASK, fractions=(0.5, 0.25, 0.25))
+
+
+def test_calibration_is_taken_from_train_where_kept_splits_have_none_and_a_share_is_asked_for():
+    rows = two_of_each("train")
+    done = assign_splits(rows, TASK, fractions=(0.5, 0.5, 0), keep=True)
+    assert Counter(each.split for each in done) == {"train": 2, "calibration": 2, "test": 4}
+    assert [each.split for each in done[4:]] == ["test"] * 4
+    done = assign_splits(rows, TASK, fractions=(0.8, 0, 0.2), keep=True)
+    assert Counter(each.split for each in done) == {"train": 4, "test": 4}
+    with pytest.raises(DataError, match="at least 2 separate patients for 2 splits, found covid19 1"):
+        assign_splits([rows[0], *rows[2:]], TASK, fractions=(0.5, 0.5, 0), keep=True)
+    own = [dataclasses.replace(rows[0], split="calibration"), dataclasses.replace(rows[2], split="calibration")]
+    done = assign_splits([*own, rows[1], rows[3], *rows[4:]], TASK, keep=True)
+    assert Counter(each.split for each in done) == {"train": 2, "calibration": 2, "test": 4}
+
+
+@pytest.mark.parametrize("off, good", [(0.0, True), (9e-7, True), (-9e-7, True), (2e-6, False), (-2e-6, False)])
+def test_fractions_add_up_to_one_within_a_millionth(off, good):
+    if good:
+        assign_splits(balanced(), TASK, fractions=(0.7, 0.1, 0.2 + off))
+    else:
+        with pytest.raises(DataError, match="add up to 1"):
+            assign_splits(balanced(), TASK, fractions=(0.7, 0.1, 0.2 + off))
 
 
 def with_splits(rows, split_of):

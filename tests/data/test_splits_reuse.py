@@ -126,6 +126,42 @@ def test_a_leak_in_either_table_stops():
         reuse_splits(whole()[2:], TASK, leaky, name="other.csv")
 
 
+def named(rows, patient):
+    """The rows, the first of them of another patient."""
+    return [dataclasses.replace(rows[0], patient_id=patient), *rows[1:]]
+
+
+def keyed(rows):
+    return [dataclasses.replace(each, patient_id=f"a:{each.patient_id}") for each in rows]
+
+
+def test_tables_that_name_the_patient_of_an_image_differently_are_refused():
+    other = assign_splits(keyed(whole()), TASK)
+    reuse_splits(keyed(whole()), TASK, other, name="other.csv")
+    with pytest.raises(DataError, match=r"/x/00000\.png has another patient here than in other\.csv: .* --key"):
+        reuse_splits(named(keyed(whole()), "a:else"), TASK, other, name="other.csv")
+    # not said here or there, or a name that another source gave: nothing contradicts
+    reuse_splits(named(keyed(whole()), ""), TASK, other, name="other.csv")
+    reuse_splits(keyed(whole()), TASK, named(other, ""), name="other.csv")
+    reuse_splits(named(keyed(whole()), "b:else"), TASK, other, name="other.csv")
+    reuse_splits(named(keyed(whole()), "else"), TASK, other, name="other.csv")
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_an_image_that_stands_twice_in_the_other_table_has_the_side_that_is_given(place):
+    other = assign_splits(whole(), TASK, seed=5)
+    bare = dataclasses.replace(other[3], path="/x/copy.png", split="", label="")
+    twice = [bare, *other] if place == 0 else [*other, bare]
+    done = reuse_splits(whole(), TASK, twice, name="other.csv")
+    assert [each.split for each in done] == [each.split for each in other]
+
+
+def test_a_table_without_a_calibration_part_gives_none():
+    other = assign_splits(whole(), TASK, fractions=(0.7, 0, 0.3))
+    done = reuse_splits(whole(), TASK, other, name="other.csv")
+    assert {each.split for each in done} == {"train", "test"}
+
+
 def test_a_split_that_holds_no_image_of_a_class_is_refused():
     other = assign_splits(whole(), TASK)
     own = [each for each in other if (each.label, each.split) != ("covid19", "test")]

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
+import recomputed
 from pocketcxr.errors import DataError
 from pocketcxr.evaluation.calibration import (
     TEMPERATURE_BOUNDS,
@@ -35,7 +36,7 @@ def test_temperature_recovers_the_scale_that_was_applied(scale, classes):
 
 def test_temperature_is_close_to_the_minimum_of_scikit_learns_log_loss():
     logits, labels = draw(3000, 3, 2.0, seed=2)
-    grid = np.exp(np.linspace(np.log(0.5), np.log(8), 400))
+    grid = np.exp(np.linspace(np.log(1), np.log(4), 100))
     losses = [log_loss(labels, softmax(logits, t), labels=[0, 1, 2]) for t in grid]
     assert fit_temperature(logits, labels) == pytest.approx(grid[int(np.argmin(losses))], rel=0.02)
 
@@ -114,6 +115,74 @@ def test_conformal_sets_cover_unseen_images_on_average():
 def test_impossible_coverage_is_refused(coverage):
     with pytest.raises(DataError, match="coverage"):
         conformal_quantile([[0.5, 0.5]], [0], coverage=coverage)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 7, 15])
+def test_equal_width_bins_are_those_of_counting(bins):
+    rng = np.random.default_rng(4)
+    predicted = np.concatenate([rng.random(300), np.arange(bins + 1) / bins, [0.0, 1.0]])  # edges too
+    happened = rng.random(len(predicted)) < predicted**2
+    expected = recomputed.calibration_error(predicted, happened, bins)
+    assert positive_calibration_error(predicted, happened, bins=bins) == pytest.approx(expected, abs=1e-12)
+    table = np.stack([1 - predicted, predicted], axis=1)
+    likely = table.argmax(axis=1)
+    labels = np.where(happened, likely, 1 - likely)
+    expected = recomputed.calibration_error(table.max(axis=1), happened, bins)
+    assert expected_calibration_error(table, labels, bins=bins) == pytest.approx(expected, abs=1e-12)
+    found = reliability_bins(predicted, happened, bins=bins)
+    assert len(found.count) <= bins
+    assert found.error == pytest.approx(recomputed.calibration_error(predicted, happened, bins), abs=1e-12)
+
+
+def test_fifteen_bins_of_equal_width_are_the_rule():
+    rng = np.random.default_rng(5)
+    predicted, happened = rng.random(200), rng.random(200) < 0.5
+    expected = recomputed.calibration_error(predicted, happened, 15)
+    assert positive_calibration_error(predicted, happened) == pytest.approx(expected)
+    assert reliability_bins(predicted, happened).error == pytest.approx(expected)
+    assert expected != pytest.approx(recomputed.calibration_error(predicted, happened, 14))
+    assert expected != pytest.approx(recomputed.calibration_error(predicted, happened, 16))
+
+
+@pytest.mark.parametrize(
+    "predicted, happened", [([0.1, 0.2], [True]), ([[0.1, 0.2]], [[True, False]]), ([], []), (0.5, True)]
+)
+def test_lists_that_do_not_fit_have_no_calibration_error(predicted, happened):
+    with pytest.raises(DataError, match="two lists of equal length"):
+        reliability_bins(predicted, happened)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([0.05, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99]))
+def test_the_quantile_is_that_of_exact_fractions(seed, n, coverage):
+    rng = np.random.default_rng(seed)
+    table = softmax(rng.normal(0, 2, (n, 3)))
+    labels = rng.integers(0, 3, n)
+    expected = recomputed.quantile(table, labels, coverage)
+    assert conformal_quantile(table, labels, coverage=coverage) == pytest.approx(min(1.0, expected + 1e-6), abs=1e-12)
+
+
+def test_a_quantile_never_exceeds_one():
+    assert conformal_quantile([[0.0, 1.0]] * 9, [0] * 9, coverage=0.5) == 1.0
+
+
+def test_a_class_at_the_limit_of_a_set_is_in_it():
+    assert conformal_sets([[0.25, 0.75], [0.2499, 0.7501]], 0.75).tolist() == [[True, True], [False, True]]
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize("n", [3, 40])
+def test_the_temperature_is_that_of_another_minimiser(scale, n):
+    logits, labels = draw(n, 3, scale, seed=6)
+    expected = min(max(recomputed.temperature(logits, labels), 0.05), 20)
+    assert fit_temperature(logits, labels) == pytest.approx(expected, rel=2e-3)
+
+
+def test_temperatures_stop_at_a_twentieth_and_at_twenty():
+    right = np.array([0, 1] * 30)
+    sure = np.where(np.eye(2)[right] > 0, 1e-3, -1e-3)
+    assert fit_temperature(sure, right) == pytest.approx(0.05, rel=1e-3)
+    assert fit_temperature(-1e6 * sure, right) == pytest.approx(20, rel=1e-3)
 
 
 def test_calibration_error_by_hand():

@@ -14,7 +14,6 @@ import dataclasses
 import fcntl
 import hashlib
 import os
-import random
 import shlex
 import shutil
 import sqlite3
@@ -150,7 +149,10 @@ def page(outcomes: Sequence[Outcome], explained: Sequence[dict[str, str]], optio
     ]
     how = "All mutants were tried"
     if options.sample:
-        how = f"Of each module at most {options.sample} mutants were tried, drawn by the seed {options.seed}"
+        how = (
+            f"Of each module {options.sample} mutants were tried where there are as many, drawn by the seed "
+            f"{options.seed}, and those that earlier runs had tried"
+        )
     return "\n".join(
         [
             "# Mutants of the modules that decide",
@@ -205,10 +207,11 @@ def _tried(module: str, what: str, tests: Sequence[str], options: argparse.Names
     from cosmic_ray.commands import execute
     from cosmic_ray.config import ConfigDict
     from cosmic_ray.work_db import WorkDB, use_db
+    from cosmic_ray.work_item import WorkerOutcome
 
     source = WORK / "tree" / "src" / "pocketcxr" / module
     wanted = _mutants(source)
-    chosen = random.Random(options.seed).sample(wanted, len(wanted))[: options.sample or None]
+    chosen = sorted(wanted, key=lambda item: _drawn(item, options.seed))[: options.sample or None]
     session = _session(module, source, tests, again=options.again)
     os.chdir(WORK / "tree")
     os.environ |= {"PYTHONPATH": str(WORK / "tree" / "src"), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -224,8 +227,9 @@ def _tried(module: str, what: str, tests: Sequence[str], options: argparse.Names
                 "distributor": ConfigDict({"name": "local"}),
             }
             execute(found, ConfigDict(about))
-        mine = {_name(item) for item in chosen}
-        results = [(item, result) for item, result in found.completed_work_items if _name(item) in mine]
+        mine = {_name(item) for item in wanted}
+        done = [(item, result) for item, result in found.completed_work_items if _name(item) in mine]
+        results = [(item, result) for item, result in done if result.worker_outcome == WorkerOutcome.NORMAL]
     survivors = [_survivor(module, item, result) for item, result in results if not result.is_killed]
     ordered = tuple(sorted(survivors, key=lambda one: (one.line, one.becomes)))
     return Outcome(module, what, len(wanted), len(results), ordered)
@@ -251,13 +255,15 @@ def _mutants(source: Path) -> list[Any]:
     """Cosmic Ray's work items for a module, those of `OPERATORS` that change what runs, in the order of the places."""
     from cosmic_ray.commands.init import _all_work_items
 
-    skipped = unexecuted(source.read_text(encoding="utf-8"))
+    code = source.read_text(encoding="utf-8")
+    skipped, lines = unexecuted(code), code.splitlines()
     items = [
         item
         for item in _all_work_items([source], {})
         for change in item.mutations
         if change.operator_name.removeprefix("core/") in OPERATORS
         and not any(first <= change.start_pos < last for first, last in skipped)
+        and not lines[change.start_pos[0] - 1][change.start_pos[1] :].startswith("*,")  # keywords from here on
     ]
     return sorted(items, key=lambda item: (item.mutations[0].start_pos, _name(item)))
 
@@ -285,6 +291,11 @@ def _name(item: Any) -> tuple[str, int]:
     """What identifies a work item within a module."""
     (change,) = item.mutations
     return change.operator_name, change.occurrence
+
+
+def _drawn(item: Any, seed: int) -> str:
+    """A number drawn for a mutant by the seed: the same whatever other mutants there are."""
+    return hashlib.sha256(f"{seed} {_name(item)}".encode()).hexdigest()
 
 
 def _seconds(command: Sequence[str]) -> float:
