@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import recomputed
+
 pytest.importorskip("scipy", reason="needs the extra evaluate")
 pytest.importorskip("onnx", reason="the tiny bundle needs it")
 
@@ -22,6 +24,7 @@ from pocketcxr.evaluation.calibration import fit_temperature
 from pocketcxr.inference.predictor import load
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.pipeline.calibrate import run_calibrate
+from pocketcxr.pipeline.local_images import check_enough
 
 TRUE_TEMPERATURE = 6.0  # the tiny bundle's own is 2: it is too sure of itself here
 
@@ -73,6 +76,51 @@ def test_the_temperature_is_that_of_the_logits_and_predictions_use_it(result, im
     )
     assert prediction.bundle == load(result.bundle).bundle.identity != load(tiny_bundle_path).bundle.identity
     assert main(["predict", "--bundle", str(result.bundle), images[0].path]) == 0
+
+
+def test_every_number_is_that_of_the_logits_and_the_truth(result, images):
+    """What the tiny bundle answers is known beforehand: logits of 10 times the distance of the mean from one half."""
+    means = np.array([np.asarray(Image.open(row.path)).mean() / 255 for row in images])
+    logits = np.stack([-10 * (means - 0.5), 10 * (means - 0.5)], axis=1)
+    bright = np.array([row.label == "bright" for row in images])
+    manifest = read_manifest(result.bundle.read_bytes(), "x")
+    temperature = recomputed.temperature(logits, bright.astype(int))
+    assert manifest.temperature == pytest.approx(temperature, rel=1e-2)
+    table = recomputed.probabilities(logits, manifest.temperature)
+    expected = recomputed.quantile(table, bright.astype(int), 0.9)
+    assert manifest.conformal_quantile == pytest.approx(expected, abs=2e-3)
+    points = recomputed.points(table[:, 1], bright, sensitivity=0.95, specificity=0.95)
+    for found, (threshold, sensitivity, specificity) in zip(manifest.operating_points, points, strict=True):
+        assert found.threshold == pytest.approx(threshold, abs=2e-3)
+        assert (found.sensitivity, found.specificity) == (pytest.approx(sensitivity), pytest.approx(specificity))
+        assert found.label == "bright"
+    for other in (~bright, bright[::-1]):  # a truth that is negated, or in another order, has other points
+        threshold = [one[0] for one in recomputed.points(table[:, 1], other, sensitivity=0.5, specificity=0.5)]
+        assert [point.threshold for point in manifest.operating_points] != pytest.approx(threshold, abs=1e-3)
+    record = manifest.data["local_calibration"]
+    assert record["prevalence"] == pytest.approx({"dark": 1 - bright.mean(), "bright": bright.mean()})
+
+
+def rows_of(images, bright, dark, *, a_patient=1):
+    """So many images of each class; so many of each patient."""
+    labels = ["bright"] * bright + ["dark"] * dark
+    return [
+        IndexRow(f"{i}.png", "here", "other", patient_id=f"here:{label}{i // a_patient}", label=label)
+        for i, label in enumerate(labels)
+    ][:images]
+
+
+@pytest.mark.parametrize("bright, dark, a_patient, enough", [
+    (10, 40, 1, True), (10, 39, 1, False), (9, 41, 1, False), (40, 10, 1, True), (41, 9, 1, False),
+    (20, 30, 2, True), (18, 32, 2, False),
+])  # fmt: skip
+def test_fifty_images_and_ten_patients_with_and_without_are_enough(tiny_manifest, bright, dark, a_patient, enough):
+    rows = rows_of(99, bright, dark, a_patient=a_patient)
+    if enough:
+        check_enough(rows, tiny_manifest, {})
+    else:
+        with pytest.raises(DataError, match="calibration needs at least"):
+            check_enough(rows, tiny_manifest, {})
 
 
 def test_the_manifest_says_where_on_how_many_and_from_which_bundle(result, images, tiny_bundle_path):
