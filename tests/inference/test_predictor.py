@@ -82,6 +82,54 @@ def test_a_probability_that_is_no_number_is_refused(gated, save_picture, tmp_pat
     assert prediction.decision == "refused"
 
 
+def answering(predictor, **arrays):
+    """The predictor of a bundle that gives these outputs, whatever the image."""
+
+    class Fixed:
+        manifest, identity = predictor.bundle.manifest, "fixed"
+
+        def __call__(self, images):
+            outputs = predictor.bundle(images)
+            changed = {name: np.array([value], np.float32) for name, value in arrays.items()}
+            return dataclasses.replace(outputs, **changed)
+
+    return type(predictor)(Fixed())
+
+
+ONE = np.float32(1)
+
+
+@pytest.mark.parametrize("novelty, refused", [(ONE, False), (np.nextafter(ONE, np.float32(2)), True), (0.0, False)])
+def test_novelty_at_its_cut_off_is_scored_and_beyond_it_refused(predictor, save_picture, tmp_path, novelty, refused):
+    path = save_picture(tmp_path / "x.png", brightness=0.7)
+    prediction = answering(predictor, novelty=novelty).predict_file(path)
+    assert (prediction.decision == "refused") is refused
+    assert [reason.code for reason in prediction.reasons if reason.code == "novel"] == ["novel"] * refused
+
+
+def test_the_input_filter_takes_an_image_at_its_limit_and_refuses_one_below(gated, save_picture, tmp_path):
+    path = save_picture(tmp_path / "x.png", brightness=0.7)
+    input_filter = gated.bundle.manifest.input_filter
+    place = input_filter.kinds.index(input_filter.accept)
+    limit = np.float32(input_filter.threshold)
+    limit = limit if limit >= input_filter.threshold else np.nextafter(limit, ONE)  # the least that is not below
+    for accepted, refused in ((limit, False), (np.nextafter(limit, np.float32(0)), True)):
+        kinds = np.full(len(input_filter.kinds), (1 - accepted) / (len(input_filter.kinds) - 1), np.float32)
+        kinds[place] = accepted
+        assert (answering(gated, input_kind=kinds).predict_file(path).decision == "refused") is refused
+
+
+@pytest.mark.parametrize("quantile", [0.25, 0.5, 0.75])
+def test_a_class_at_the_limit_is_possible_and_one_below_it_is_not(tiny_manifest, quantile):
+    manifest = dataclasses.replace(tiny_manifest, conformal_quantile=quantile)
+    needed = 1 - quantile
+    below = float(np.nextafter(needed, 0))
+    assert decide({"dark": needed, "bright": 0.0}, manifest)[0] == "dark"
+    assert decide({"dark": below, "bright": 0.0}, manifest)[1][0].code == "no-class"
+    assert decide({"dark": needed, "bright": needed}, manifest)[1][0].code == "several-classes"
+    assert decide({"dark": below, "bright": needed}, manifest)[0] == "bright"
+
+
 @pytest.mark.parametrize("output", ["novelty", "probabilities"])
 def test_an_image_that_gets_no_numbers_is_refused_and_says_so(predictor, save_picture, tmp_path, output):
     class Broken:
