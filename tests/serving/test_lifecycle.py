@@ -17,6 +17,7 @@ import httpx2 as httpx
 import pytest
 
 from pocketcxr.errors import BundleError
+from pocketcxr.inference.processes.memory import MOST_BYTES
 from pocketcxr.serving.pool import Worker
 from refused_bundles import REFUSED, write_refused
 
@@ -184,3 +185,13 @@ def test_a_bundle_that_cannot_be_used_ends_the_start_with_one_line(case, tiny_mo
     assert ended.returncode == 2
     assert re.search(REFUSED[case][1], ended.stderr)
     assert len(ended.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system holds a process to the limit")
+def test_every_worker_may_take_so_much_memory_and_no_more(service):
+    workers = _children(service.process.pid)
+    assert len(workers) == 2
+    for number in workers:
+        found = re.search(r"Max data size +(\d+)", Path(f"/proc/{number}/limits").read_text())
+        assert found
+        assert MOST_BYTES < int(found[1]) < MOST_BYTES + 2**30

@@ -71,6 +71,10 @@ def read_image_bytes(data: bytes, name: str, *, side: int | None = None, max_pix
             )
         except PocketCxrError:
             raise
+        except MemoryError:
+            raise UnreadableImageError(
+                f"{name}: the picture takes more memory than it may; export it smaller, or in a plainer format"
+            ) from None
         # The decoders raise nearly every exception there is on damaged bytes. Only its class is told, for pydicom
         # quotes header values, a patient's name among them, in its messages; hence no cause either.
         except Exception as error:  # noqa: BLE001

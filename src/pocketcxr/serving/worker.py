@@ -73,6 +73,9 @@ def score(predictor: Predictor, data: bytes, name: str, *, heatmap: bool, max_pi
         png = heatmap_png(prediction, radiograph.pixels, manifest=predictor.bundle.manifest) if drawn else None
     except InputError as error:
         return failed(name, error.category, str(error), identity=predictor.bundle.identity)
+    except MemoryError:
+        words = f"{name}: the picture takes more memory than it may; export it smaller"
+        return failed(name, "unreadable", words, identity=predictor.bundle.identity)
     except Exception as error:  # noqa: BLE001  # a fault of ours must not end the worker; the service logs its place
         words = f"{name}: the service failed on this picture; report it"
         answer = failed(name, "internal", words, identity=predictor.bundle.identity)

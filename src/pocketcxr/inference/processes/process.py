@@ -17,6 +17,7 @@ import threading
 from typing import IO, TYPE_CHECKING, Any
 
 from pocketcxr.errors import PocketCxrError
+from pocketcxr.inference.processes.memory import limit_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -114,6 +115,7 @@ def run_worker(prepare: Callable[[dict[str, Any]], tuple[dict[str, Any], Answer]
         if first is None:
             return
         fields, answer = prepare(first[0])
+        limit_memory()
         if quiet:
             _discard_output()
         _write(answers, {"ready": True, **fields})
