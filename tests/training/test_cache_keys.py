@@ -24,7 +24,8 @@ from pocketcxr.training.teacher.view_store import open_store
 from pocketcxr.training.teacher.views import check_views, views_key
 
 DATA = tiny_runs.make_dataset()
-STYLED = AugmentationConfig(style=0.25, style_strength=0.5)
+DATA = dataclasses.replace(DATA, lungs=np.full((len(DATA.rows), 4), 0.5, np.float32))
+STYLED = AugmentationConfig(style=0.25, style_strength=0.5, lungs=0.25)
 
 
 def other_value(value: Any) -> Any:
@@ -84,11 +85,12 @@ def test_each_setting_of_the_augmentation_is_in_the_key_of_views(name):
         {"data": dataclasses.replace(DATA, fingerprint="other")},
         {"data": resized(DATA, 2 * DATA.pixels.shape[1])},
         {"data": other_sources(DATA)},  # style draws its images by source
+        {"data": dataclasses.replace(DATA, lungs=DATA.lungs / 2)},
         {"config": changed(VIEWS, "seed")},
         {"config": changed(VIEWS, "count")},
         {"precision": "bf16"},
     ],
-    ids=["teacher", "data", "size", "sources", "seed", "count", "precision"],
+    ids=["teacher", "data", "size", "sources", "lungs", "seed", "count", "precision"],
 )
 def test_each_other_input_is_in_the_key_of_views(other):
     assert key(**other) != key()
@@ -104,6 +106,7 @@ def test_what_has_no_influence_on_views_is_not_in_their_key():
     assert key(config=changed(VIEWS, "batch_size")) == key()
     plain = dataclasses.replace(VIEWS, augmentation=AugmentationConfig())
     assert key(config=plain, data=other_sources(DATA)) == key(config=plain)
+    assert key(config=plain, data=dataclasses.replace(DATA, lungs=None)) == key(config=plain)
 
 
 def held(config=VIEWS, data="tiny"):
