@@ -98,6 +98,60 @@ def huge(model: ModelProto) -> None:
     model.graph.initializer[0].dims[0] = 2**40
 
 
+def not_a_number(model: ModelProto) -> None:
+    """What Python's JSON writer makes of a figure that could not be worked out."""
+    entry = next(one for one in model.metadata_props if one.key == MANIFEST_KEY)
+    entry.value = entry.value.replace('"metrics": {', '"metrics": {"auroc": NaN', 1)
+
+
+def no_outputs(model: ModelProto) -> None:
+    """A graph that gives nothing."""
+    del model.graph.output[:]
+
+
+def no_graph(model: ModelProto) -> None:
+    """A manifest and nothing to run."""
+    model.ClearField("graph")
+
+
+def cut_short(model: ModelProto) -> None:
+    """A tensor with fewer bytes than its shape takes."""
+    tensor = next(one for one in model.graph.initializer if one.name == "head")
+    tensor.raw_data = tensor.raw_data[:-4]
+
+
+def circle(model: ModelProto) -> None:
+    """The first step waits for the last."""
+    model.graph.node[0].input[0] = "logits"
+
+
+def greedy(model: ModelProto) -> None:
+    """Four terabytes for one image."""
+    from onnx import helper, numpy_helper
+
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2**20, 2**20], np.int64), "odd.shape"))
+    node = next(one for one in model.graph.node if "novelty" in one.output)
+    node.output[0] = "novelty.before"
+    model.graph.node.extend(
+        [
+            helper.make_node("ConstantOfShape", ["odd.shape"], ["odd.zeros"]),
+            helper.make_node("ReduceSum", ["odd.zeros"], ["odd.sum"], keepdims=0),
+            helper.make_node("Add", ["novelty.before", "odd.sum"], ["novelty"]),
+        ]
+    )
+
+
+def drawn(model: ModelProto) -> None:
+    """Novelty with chance in it."""
+    from onnx import helper, numpy_helper
+
+    for name, value in {"odd.share": np.array(0.5, np.float32), "odd.training": np.array(True)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    node = next(one for one in model.graph.node if "novelty" in one.output)
+    node.output[0] = "novelty.before"
+    model.graph.node.append(helper.make_node("Dropout", ["novelty.before", "odd.share", "odd.training"], ["novelty"]))
+
+
 REFUSED: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "external data": (elsewhere, "external data"),
     "number in quotes": (manifest(temperature="2"), "temperature"),
@@ -109,6 +163,15 @@ REFUSED: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "another shape": (flat, "output novelty"),
     "fails on images": (fails_on_images, "fails on an image"),
     "no probabilities": (no_probabilities, "probabilities"),
+    "labels in a table": (manifest(labels={"dark": 1, "bright": 2}), "labels"),
+    "coverage below zero": (manifest(conformal_coverage=-0.1), "conformal_coverage"),
+    "figure that is no number": (not_a_number, "NaN"),
+    "no outputs": (no_outputs, "outputs"),
+    "no graph": (no_graph, "ONNX Runtime .* cannot load it"),
+    "tensor cut short": (cut_short, "ONNX Runtime .* cannot load it"),
+    "circle": (circle, "ONNX Runtime .* cannot load it"),
+    "four terabytes": (greedy, "fails on an image|cannot load it"),
+    "chance": (drawn, "Dropout"),
 }
 """Case to what is done to the tiny model, and what the one line says of it."""
 
