@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import logging
+import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -71,6 +74,25 @@ def test_csv_holds_no_formula_and_the_names_come_back(run, hostile):
             assert not any(part.startswith(("=", "+", "-", "@")) for part in cell.split(";"))
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [cell_value(row["path"]) for row in rows] == [*HOSTILE[:4], r"r\xf6ntgen.png", HOSTILE[5]]
+    assert all(row["reasons"].isprintable() for row in rows)
+    assert rows[3]["decision"] == "error"  # its reason quotes the name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_csv_on_a_screen_cannot_steer_it(hostile, tiny_bundle_path):
+    main_end, screen = os.openpty()
+    try:
+        command = [sys.executable, "-m", "pocketcxr.cli", "predict", *map(str, hostile), "--format", "csv"]
+        command += ["--bundle", str(tiny_bundle_path)]
+        command = [part if part != "-b;=c.png" else f"./{part}" for part in command]
+        subprocess.run(command, stdout=screen, stderr=subprocess.PIPE, timeout=240, check=False)
+        shown = os.read(main_end, 1 << 16).decode()
+    finally:
+        os.close(screen)
+        os.close(main_end)
+    assert shown.count("tiny 0.0.1") == len(HOSTILE)
+    assert all(one.isprintable() or one in "\r\n" for one in shown)
+    assert not any(line.startswith("y.png") for line in shown.splitlines())
 
 
 def test_the_table_and_the_log_cannot_be_steered(run, hostile, caplog):

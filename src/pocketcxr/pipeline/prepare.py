@@ -19,6 +19,7 @@ from pocketcxr.data.summary import describe, describe_index
 from pocketcxr.errors import ConfigError
 from pocketcxr.files import check_output, write_csv, write_json
 from pocketcxr.labels import load_task
+from pocketcxr.plain_text import one_line
 from pocketcxr.training.auxiliary.targets import BOXED, takes_part
 from pocketcxr.training.lung_boxes import lung_boxes
 
@@ -66,7 +67,8 @@ def index_sources(
     )
     write_rows(index.rows, output)
     left_out = output.with_suffix(".rejected.csv")
-    write_csv(left_out, ("path", "source", "reason"), map(dataclasses.astuple, index.rejected), private=True)
+    rejected = ((one.path, one.source, one_line(one.reason)) for one in index.rejected)
+    write_csv(left_out, ("path", "source", "reason"), rejected, private=True)
     _LOGGER.info("%s\nindex: %s; left out, with reasons: %s", describe_index(index), output, left_out)
 
 

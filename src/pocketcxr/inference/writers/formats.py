@@ -98,9 +98,10 @@ class _Csv:
     def write(self, prediction: Prediction) -> None:
         probabilities = [_number(prediction.probabilities.get(label), 6) for label in self._labels]
         codes = "; ".join(reason.code for reason in prediction.reasons)
-        words = "; ".join(reason.words for reason in prediction.reasons)
+        words = "; ".join(one_line(reason.words) for reason in prediction.reasons)
         novelty = _number(prediction.novelty, 6)
-        cells = (prediction.path, prediction.decision, *probabilities, novelty, codes, words, prediction.bundle)
+        path = one_line(prediction.path) if self._stream.isatty() else prediction.path  # a file keeps it as it is
+        cells = (path, prediction.decision, *probabilities, novelty, codes, words, prediction.bundle)
         self._rows.writerow([table_cell(cell) for cell in cells])
         self._stream.flush()
 
