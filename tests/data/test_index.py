@@ -105,6 +105,10 @@ def test_nothing_usable_is_one_clear_line(tmp_path, picture):
     picture(tmp_path / "holiday" / "a.png", 1)
     with pytest.raises(DataError, match=r"no usable image in .*1 times: no label"):
         build_index([tmp_path / "holiday"], progress=False)
+    for name in ("again", "back"):
+        (tmp_path / "holiday" / name).symlink_to("..")
+    with pytest.raises(DataError, match=r"no usable image in .*1 times: no label"):
+        build_index([tmp_path / "holiday"], progress=False)
     (tmp_path / "void").mkdir()
     with pytest.raises(DataError, match="no image there"):
         build_index([tmp_path / "void"], progress=False)

@@ -109,7 +109,8 @@ def build_index(
             tqdm.write("comparing the images for copies, cropped and mirrored ones too", file=sys.stderr)
         kept = remembered.grouped(kept, progress=progress)
     if not kept:
-        reasons = Counter(line.reason for line in rejected).most_common(1)
+        files = [line.reason for line in rejected if not line.reason.startswith("a link to a folder")]
+        reasons = Counter(files or (line.reason for line in rejected)).most_common(1)
         why = f"; {reasons[0][1]} times: {reasons[0][0]}" if reasons else ": no image there"
         raise DataError(f"no usable image in {', '.join(str(source) for source in sources)}{why}")
     return Index(tuple(kept), tuple(rejected), (*notes, *_unlabelled_notes(kept)))

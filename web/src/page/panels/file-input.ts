@@ -3,9 +3,9 @@
 import { fill, h } from "../dom";
 import type { Queue } from "../queue";
 import type { Store } from "../state";
+import { dropped } from "./dropped-files";
 
 const EXAMPLE = "./example.png";
-const FOLDER_DEPTH = 6;
 
 export function makeFileInput(store: Store, queue: Queue, say: (text: string) => void): HTMLElement {
   const element = h("section", { class: "panel file-input", "aria-labelledby": "file-input-heading" });
@@ -85,30 +85,4 @@ export function makeFileInput(store: Store, queue: Queue, say: (text: string) =>
   store.on(["locale"], build);
   build();
   return element;
-}
-
-/** Files of a drop, those in dropped folders too. */
-async function dropped(transfer: DataTransfer): Promise<File[]> {
-  const entries = [...transfer.items].map((item) => (item.kind === "file" ? item.webkitGetAsEntry() : null));
-  const plain = [...transfer.files];
-  if (!entries.some((entry) => entry?.isDirectory)) return plain;
-  const found = await Promise.all(entries.map((entry) => (entry ? filesOf(entry, FOLDER_DEPTH) : [])));
-  return found.flat();
-}
-
-async function filesOf(entry: FileSystemEntry, depth: number): Promise<File[]> {
-  if (entry.isFile) {
-    const file = await new Promise<File | null>((resolve) =>
-      (entry as FileSystemFileEntry).file(resolve, () => resolve(null)),
-    );
-    return file && !file.name.startsWith(".") ? [file] : [];
-  }
-  if (depth === 0) return [];
-  const reader = (entry as FileSystemDirectoryEntry).createReader();
-  const found: File[] = [];
-  for (;;) {
-    const batch = await new Promise<FileSystemEntry[]>((resolve) => reader.readEntries(resolve, () => resolve([])));
-    if (batch.length === 0) return found; // readEntries answers in batches until an empty one
-    for (const child of batch) found.push(...(await filesOf(child, depth - 1)));
-  }
 }
