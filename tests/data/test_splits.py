@@ -321,6 +321,22 @@ def test_calibration_is_taken_from_train_where_kept_splits_have_none_and_a_share
     assert Counter(each.split for each in done) == {"train": 2, "calibration": 2, "test": 4}
 
 
+def test_without_a_share_for_calibration_one_patient_of_each_class_may_train():
+    rows = [row(0, "covid19", "p0", split="train"), row(1, "no_finding", "p1", split="train")]
+    rows += [row(2, "covid19", "p2", split="test"), row(3, "no_finding", "p3", split="test")]
+    done = assign_splits(rows, TASK, fractions=(0.8, 0, 0.2), keep=True)
+    assert [each.split for each in done] == ["train", "train", "test", "test"]
+
+
+def test_five_findings_of_a_table_without_a_class_are_named_the_most_frequent_first():
+    kinds = {"tuberculosis": 7, "lung_opacity": 6, "": 5, "fungal_pneumonia": 4, "other": 3, "pneumonia": 0}
+    found = [kind for kind, count in kinds.items() for _ in range(count)] + ["atypical_appearance"] * 2
+    with pytest.raises(DataError, match=r"the table's findings are (.*)$") as caught:
+        assign_splits([row(i, kind, f"p{i}") for i, kind in enumerate(found)], TASK)
+    listed = str(caught.value).partition("findings are ")[2]
+    assert listed == "tuberculosis 7, lung_opacity 6, unlabelled 5, fungal_pneumonia 4, other 3"
+
+
 @pytest.mark.parametrize("off, good", [(0.0, True), (9e-7, True), (-9e-7, True), (2e-6, False), (-2e-6, False)])
 def test_fractions_add_up_to_one_within_a_millionth(off, good):
     if good:

@@ -64,7 +64,7 @@ def test_temperature_stays_within_its_bounds_for_extreme_logits(spread):
         (np.zeros((0, 2)), [], "calibration split empty"),
         ([[0.0, np.nan]], [0], "NaN or infinity for 1 of 1"),
         ([[0.0, 1.0]], [-1], "leave unlabelled"),
-        ([[0.0, 1.0]], [2], "found 2 to 2"),
+        ([[0.0, 1.0]], [2], "labels: expected 0 to 1, found 2 to 2"),
         ([[0.0, 1.0]], [0, 1], r"\(1, 2\)"),
         ([[0.0], [1.0]], [0, 0], r"\(2, 1\)"),
     ],

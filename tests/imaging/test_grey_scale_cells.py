@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dicom_files import dataset_of
+from pocketcxr.errors import UnusableImageError
 from pocketcxr.imaging.dicom.grey_scale import apply_grey_scale, averages_commute, depends_on_all_pixels
 
 RNG = np.random.default_rng(8)
@@ -89,9 +90,9 @@ def test_what_must_be_known_of_all_pixels(elements, depends, make_lut_item):
 
 
 def test_averaging_first_is_allowed_where_it_costs_less_than_a_255th():
-    """Bright pixels in dark cells, and a threshold that their means pass: each costs 0.75 in one of 40,000 cells."""
+    """Bright pixels in dark cells, and a threshold that their means pass: each costs 0.75 in one of 36,672 cells."""
     for bright, allowed in ((0, True), (1, True), (2, False)):
-        stored = np.full((400, 400), 1000, np.uint16)
+        stored = np.full((382, 384), 1000, np.uint16)
         stored[np.arange(bright) * 10, 0] = 3000
         dataset = dataset_of(stored, BitsStored=12, WindowCenter=1200, WindowWidth=1)
         pixels, _ = apply_grey_scale(stored, dataset, "x")
@@ -121,6 +122,18 @@ def test_padding_written_with_the_other_sign_is_meant_as_the_pixels_have_it(dtyp
     found, notes = apply_grey_scale(stored, dataset, "x")
     np.testing.assert_allclose(found, [[0, 0, 0.5, 1]], atol=1e-6)
     assert "pixel padding drawn black" in notes
+
+
+@pytest.mark.parametrize(("dtype", "lowest", "highest"), [(np.uint16, 0, 4095), (np.int16, -2048, 2047)])
+def test_values_at_the_ends_of_the_stored_bits_are_read_and_those_beyond_refused(dtype, lowest, highest):
+    def read(*values):
+        stored = np.array([values], dtype=dtype)
+        return apply_grey_scale(stored, dataset_of(stored, BitsStored=12), "x")[0]
+
+    np.testing.assert_allclose(read(lowest, highest), [[0, 1]])
+    for beyond in (highest + 1, *([lowest - 1] if lowest else [])):
+        with pytest.raises(UnusableImageError, match="exceed the 12 bits"):
+            read(beyond, highest)
 
 
 def test_a_rescale_that_changes_nothing_is_no_note():

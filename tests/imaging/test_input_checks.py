@@ -152,6 +152,11 @@ def test_an_unspecific_modality_needs_both_body_part_and_view(modality, metadata
     assert codes(header(modality=modality, **metadata)) == ["modality"]
 
 
+@pytest.mark.parametrize(("modality", "said"), [("OT", "modality OT and"), ("", "modality none and")])
+def test_an_unspecific_modality_is_named(modality, said):
+    assert said in refusal_reasons(header(modality=modality, view=""))[0].words
+
+
 @pytest.mark.parametrize(
     "body_part",
     ["CHEST", "Chest", "THORAX", "2- TÒRAX", "Pecho", "PORT CHEST", "CHEST 1 VIEW", "LUNG", "CHEST_AP", "CHEST PA", ""],
@@ -202,7 +207,7 @@ def test_a_lateral_named_in_the_body_part():
 @pytest.mark.parametrize(
     ("orientation", "expected"),
     [
-        ("L\\F", []), ("LF\\F", []), ("R\\F", ["orientation"]), ("", []), ("L", []), ("\\", []),
+        ("L\\F", []), ("LF\\F", []), ("L\\FR", []), ("R\\F", ["orientation"]), ("", []), ("L", []), ("\\", []),
         ("A\\F", ["view"]), ("P\\F", ["view"]), ("F\\L", ["orientation"]), ("L\\H", ["orientation"]),
     ],
 )  # fmt: skip

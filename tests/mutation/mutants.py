@@ -180,6 +180,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("module", nargs="*", help="modules of modules.toml, such as bundle/format.py; none: all")
     parser.add_argument("--sample", type=int, default=0, help="try at most so many mutants of each module; 0: all")
     parser.add_argument("--again", action="store_true", help="tests were added: try the survivors again, no others")
+    parser.add_argument("--report", action="store_true", help="try nothing: show what was found so far")
     parser.add_argument("--seed", type=int, default=0, help="of the sample; a larger sample holds the smaller one")
     parser.add_argument(
         "--python", default=str(ROOT / ".venv" / "bin" / "python"), help="interpreter that runs the tests"
@@ -212,14 +213,15 @@ def _tried(module: str, what: str, tests: Sequence[str], options: argparse.Names
     source = WORK / "tree" / "src" / "pocketcxr" / module
     wanted = _mutants(source)
     chosen = sorted(wanted, key=lambda item: _drawn(item, options.seed))[: options.sample or None]
-    session = _session(module, source, tests, again=options.again)
+    session = _session(module, source, tests, options)
     os.chdir(WORK / "tree")
     os.environ |= {"PYTHONPATH": str(WORK / "tree" / "src"), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [options.python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests]
     with use_db(str(session), WorkDB.Mode.create) as found:
         held = {_name(item): item.job_id for item in found.work_items}
-        found.add_work_items(item for item in chosen if _name(item) not in held)
-        if len(found.pending_work_items):
+        if not options.report:
+            found.add_work_items(item for item in chosen if _name(item) not in held)
+        if len(found.pending_work_items) and not options.report:
             seconds = _seconds(command)
             about = {
                 "test-command": shlex.join(command),
@@ -235,7 +237,7 @@ def _tried(module: str, what: str, tests: Sequence[str], options: argparse.Names
     return Outcome(module, what, len(wanted), len(results), ordered)
 
 
-def _session(module: str, source: Path, tests: Sequence[str], *, again: bool) -> Path:
+def _session(module: str, source: Path, tests: Sequence[str], options: argparse.Namespace) -> Path:
     """File of results for this very source; those of other tests go, or with `again` those of survivors only."""
     digest = hashlib.sha256("".join(tests).encode())
     for test in tests:
@@ -244,9 +246,11 @@ def _session(module: str, source: Path, tests: Sequence[str], *, again: bool) ->
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{module.replace('/', '-')}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
     path, known = folder / f"{name}.sqlite", folder / f"{name}.tests"
+    if options.report:
+        return path
     if path.exists() and (not known.exists() or known.read_text() != digest.hexdigest()):
         with contextlib.closing(sqlite3.connect(path)) as base, base:
-            base.execute("DELETE FROM work_results" + (" WHERE test_outcome = 'SURVIVED'" if again else ""))
+            base.execute("DELETE FROM work_results" + (" WHERE test_outcome = 'SURVIVED'" if options.again else ""))
     known.write_text(digest.hexdigest())
     return path
 
