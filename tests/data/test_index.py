@@ -77,6 +77,17 @@ def test_dicom_facts_come_from_the_header_without_the_identifiers_themselves(tmp
     assert reasons(index) == {"c.dcm": "the DICOM header says body part 'KNEE', expected CHEST"}
 
 
+def test_device_and_exposure_stay_in_the_table_and_the_station_as_a_pseudonym(tmp_path, dicom):
+    device = {"Manufacturer": "Agfa", "ManufacturerModelName": "DX-D", "StationName": "ROOM3", "KVP": "125"}
+    dicom(tmp_path / "pacs" / "a.dcm", 1, **device)
+    dicom(tmp_path / "pacs" / "b.dcm", 2, **device)
+    write_rows(build_index([tmp_path / "pacs"], progress=False).rows, tmp_path / "index.csv")
+    a, b = read_rows(tmp_path / "index.csv")
+    assert (a.manufacturer, a.device_model, a.kvp, a.exposure) == ("Agfa", "DX-D", "125", "")
+    assert a.station == b.station != ""
+    assert "ROOM3" not in (tmp_path / "index.csv").read_text()
+
+
 def test_unlabelled_images_are_kept_and_counted(tmp_path, dicom):
     dicom(tmp_path / "pacs" / "a.dcm", 1)
     index = build_index([tmp_path / "pacs"], progress=False)

@@ -20,11 +20,11 @@ _OPENING = (
     ("leaks.", "its published accuracy is partly memory: it was tested on patients or images that it had learned"),
     (
         "confounding. cues.",
-        "it can score well without using the lungs, by recognising the source, the border or the markers of an image",
+        "it can score well without using the lungs, by recognising source, device, border, markers or tubes",
     ),
     ("duplicates.", "some images carry two different diagnoses"),
     ("splits.", "its test images come in part from other sources than those that it learned from"),
-    ("labels.", "the diagnoses of one source disagree with those of the others"),
+    ("labels.", "the images of one source agree less with their diagnoses than those of the others"),
 )
 
 

@@ -23,6 +23,7 @@ from pocketcxr.data.duplicates.hashing import perceptual_hash, thumbnail
 from pocketcxr.data.findings import UNLABELLED, check_aliases
 from pocketcxr.data.parallel import ordered_map
 from pocketcxr.data.pseudonyms import KEY_FILE, pseudonym, read_key
+from pocketcxr.data.rows import ACQUISITION
 from pocketcxr.errors import DataError, InputError, require_extra
 from pocketcxr.files import cannot_write, open_private, write_text
 from pocketcxr.imaging.header_terms import known_start, known_term, quoted_term
@@ -164,7 +165,7 @@ def _free_name(name: str, folder: Path, taken: Mapping[str, Path]) -> str:
 
 def _with_reading(row: IndexRow, reading: Mapping[str, Any]) -> IndexRow:
     """Complete a row with what the file itself says; what its set says counts more than a header."""
-    known = {name: reading[name] for name in ("modality", "view", "sex", "age")}
+    known = {name: reading[name] for name in ("modality", "view", "sex", "age", *ACQUISITION)}
     known |= {name: prefixed(row.source, reading[name]) for name in ("patient_id", "study_id")}
     said = {name: value for name, value in known.items() if value and not getattr(row, name)}
     measured = {name: reading[name] for name in ("sha256", "perceptual_hash", "width", "height", "bytes")}
@@ -195,6 +196,7 @@ def read_metadata(path: Path, key: bytes) -> dict[str, Any]:
     foreign = _foreign_body_part(metadata.body_part)
     if foreign:
         return {"error": foreign}
+    acquisition = dict(metadata.acquisition)
     return {
         "sha256": hashlib.sha256(data).hexdigest(),
         "perceptual_hash": perceptual_hash(thumbnail(radiograph.pixels)),
@@ -207,6 +209,8 @@ def read_metadata(path: Path, key: bytes) -> dict[str, Any]:
         "age": metadata.age,
         "patient_id": pseudonym(metadata.patient_id, key),
         "study_id": pseudonym(metadata.study_id, key),
+        **{name: acquisition.get(name, "") for name in ACQUISITION},
+        "station": pseudonym(acquisition.get("station", ""), key),
     }
 
 

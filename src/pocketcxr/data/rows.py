@@ -28,6 +28,9 @@ class IndexRow:
     re-encoding and resizing. `width`, `height` are in pixels. `duplicate_group` is shared by near
     duplicates, across sources too. `label`, `fold` are empty until ``pocketcxr split`` has run, and `split` too unless
     the set itself gives one. `location` is the hospital or place.
+
+    From `manufacturer` on: device and exposure, from the DICOM header (`imaging.dicom.acquisition`) or the set's own
+    table; `station` from a header is a pseudonym. `kvp` in kilovolts, `exposure` in mAs, `pixel_spacing` in mm.
     """
 
     path: str
@@ -50,6 +53,18 @@ class IndexRow:
     split: str = ""
     fold: str = ""
     location: str = ""
+    manufacturer: str = ""
+    device_model: str = ""
+    station: str = ""
+    software: str = ""
+    detector: str = ""
+    kvp: str = ""
+    exposure: str = ""
+    pixel_spacing: str = ""
+
+
+ACQUISITION = ("manufacturer", "device_model", "station", "software", "detector", "kvp", "exposure", "pixel_spacing")
+"""Fields of device and exposure."""
 
 
 XRAY_MODALITIES = frozenset({"", "X-RAY", "XRAY", "XR", "CR", "DX", "DR", "RG"})

@@ -29,7 +29,8 @@ class ImageMetadata:
     `format` is what the bytes are, whatever the file's suffix. `width`, `height` are in pixels, after EXIF rotation.
     `bits` per sample as stored. `colour`: the channels really differ, so this is no plain radiograph. `patient_id`,
     `study_id` identify a person: for grouping only, never for messages or file names. `age` is in years. `orientation`
-    is DICOM's PatientOrientation with its backslash. `notes` tell what was done to the pixels.
+    is DICOM's PatientOrientation with its backslash. `notes` tell what was done to the pixels. `acquisition`: device
+    and exposure by name, see `dicom.acquisition`.
     """
 
     format: str
@@ -46,6 +47,7 @@ class ImageMetadata:
     sex: str = ""
     age: str = ""
     notes: tuple[str, ...] = ()
+    acquisition: tuple[tuple[str, str], ...] = ()
 
 
 Samples = NDArray[np.float32 | np.uint8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,9 @@ _MOST_BINS = 6
 _FEWEST_IMAGES = 20
 
 
-def cramers_v(levels: Sequence[str], classes: Sequence[str], members: NDArray[np.int64], *, seed: int) -> Estimate:
+def cramers_v(
+    levels: Sequence[str], classes: Sequence[str], members: NDArray[np.int64], *, seed: int, what: str = "class"
+) -> Estimate:
     """Bias-corrected Cramér's V (Bergsma 2013, doi:10.1016/j.jkss.2012.10.002) with a 95 % interval by patient.
 
     0: the property tells nothing of the class. 1: it tells the class. Images of one patient are no independent
@@ -31,6 +34,7 @@ def cramers_v(levels: Sequence[str], classes: Sequence[str], members: NDArray[np
         classes: of the images.
         members: patient of each image, 0 to patients - 1.
         seed: of the resampling.
+        what: the classes are, in a word.
     """
     if len(levels) < _FEWEST_IMAGES:
         return not_measurable(f"{len(levels) or 'no'} images say it; at least {_FEWEST_IMAGES} are needed")
@@ -38,7 +42,7 @@ def cramers_v(levels: Sequence[str], classes: Sequence[str], members: NDArray[np
     if rows.max() == 0:
         return not_measurable(f"all images are alike in it ({levels[0]})")
     if columns.max() == 0:
-        return not_measurable("all images are of one class")
+        return not_measurable(f"all images are of one {what}")
     shape = (int(rows.max()) + 1, int(columns.max()) + 1)
     _, patients = np.unique(members, return_inverse=True)
     sizes = np.bincount(patients)
@@ -65,6 +69,13 @@ def binned(values: Sequence[float]) -> list[str]:
     names += [f"{_short(a)} to {_short(b)}" for a, b in itertools.pairwise(edges)]
     names.append(f"{_short(edges[-1])} or more")
     return [names[i] for i in place]
+
+
+def binned_where_known(values: Sequence[float]) -> list[str]:
+    """As `binned`; an empty string where the value is NaN."""
+    known = [value for value in values if not math.isnan(value)]
+    levels = iter(binned(known)) if known else iter(())
+    return ["" if math.isnan(value) else next(levels) for value in values]
 
 
 def lumped(levels: Sequence[str], *, most: int = 12, least: int = 5) -> list[str]:

@@ -1,17 +1,20 @@
-"""Confounding: association of the class with source, file, projection, and the patient's sex and age (Cramér's V)."""
+"""Confounding: association of the class with source, device, file, and the patient's position, sex and age."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.audit.data.association import binned, cramers_v, lumped
+from pocketcxr.audit.data.association import binned, binned_where_known, cramers_v, lumped
 from pocketcxr.audit.data.shortcut_features import bright_marks
 from pocketcxr.audit.describing import measured, section
-from pocketcxr.report.formatting import number
+from pocketcxr.data.rows import ACQUISITION
+from pocketcxr.evaluation.intervals import not_measurable
+from pocketcxr.report.formatting import with_interval
 from pocketcxr.report.plots import interval_chart
 from pocketcxr.report.sheets import grid_sheet
 from pocketcxr.report.types import Picture, Table
@@ -22,12 +25,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.audit.data.file_properties import FileProperties
+    from pocketcxr.audit.data.pixel_statistics import PixelStatistics
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.evaluation.intervals import Estimate
-    from pocketcxr.report.types import Section
+    from pocketcxr.report.types import Measure, Section
 
-MEDIUM, WEAK = 0.3, 0.1
-"""Cramér's V in words (Cohen 1988, for tables with two classes)."""
+WEAK = 0.1
+"""A weak association in Cramér's V (Cohen 1988, for tables with two classes)."""
+
+_NAMED = 5
 
 _UNKNOWN = ""
 _MARK_HEIGHT = 0.25
@@ -47,15 +53,38 @@ _NAMES = {
     "density": "Bytes per pixel",
     "frame": "Black frame",
     "marks": "Bright marks",
+    "levels": "Grey levels used",
+    "sharpness": "Sharpness",
+    "manufacturer": "Manufacturer",
+    "device_model": "Device model",
+    "station": "Station",
+    "software": "Software",
+    "detector": "Detector",
+    "kvp": "Tube voltage (kV)",
+    "exposure": "Exposure (mAs)",
+    "pixel_spacing": "Pixel spacing (mm)",
 }
+
+GROUPS = {
+    "patient": ("view", "sex", "age"),
+    "file": ("size", "aspect", "bits", "format", "quality", "density", "frame", "marks", "levels", "sharpness"),
+    "device": ACQUISITION,
+}
+"""Properties by what they tell of; the strongest association of each group has a criterion, and the source its own."""
+
+_NUMBERS = ("kvp", "exposure", "pixel_spacing")
 
 
 def attributes(
-    rows: Sequence[IndexRow], pixels: NDArray[np.uint8], properties: Sequence[FileProperties]
+    rows: Sequence[IndexRow],
+    pixels: NDArray[np.uint8],
+    properties: Sequence[FileProperties],
+    full_size: PixelStatistics,
 ) -> dict[str, list[str]]:
     """Properties of every image as levels; an empty string where it is not known.
 
-    Frames and marks are measured in the pixels, sizes and formats in the files, the rest comes from the table.
+    Frames and marks are measured in the small images, grey levels and sharpness in those of full size, sizes and
+    formats in the files, the rest comes from the table.
     """
     density = [row.bytes / max(row.width * row.height, 1) for row in rows]
     return {
@@ -71,6 +100,9 @@ def attributes(
         "density": binned([round(value, 3) for value in density]),
         "frame": binned(frame_widths(pixels).tolist()),
         "marks": _binned_marks(pixels),
+        "levels": binned_where_known([float(value) for value in full_size.levels]),
+        "sharpness": binned_where_known([round(float(value), 1) for value in full_size.sharpness]),
+        **{name: _acquisition(rows, name) for name in ACQUISITION},
     }
 
 
@@ -99,11 +131,12 @@ def measure(
     pixels: NDArray[np.uint8],
     properties: Sequence[FileProperties],
     members: NDArray[np.int64],
+    full_size: PixelStatistics,
     *,
     seed: int,
 ) -> Confounding:
     """Association of each property with the class; rows are the labelled ones, `members` their patients."""
-    levels = attributes(rows, pixels, properties)
+    levels = attributes(rows, pixels, properties, full_size)
     estimates, known = {}, {}
     for name, values in levels.items():
         told = [i for i, value in enumerate(values) if value != _UNKNOWN]
@@ -116,14 +149,14 @@ def measure(
 def describe(found: Confounding, rows: Sequence[IndexRow], pixels: NDArray[np.uint8]) -> Section:
     """Associations, the strongest first, with tables by class and average images."""
     own = [measured(f"confounding.{name}", one, images=found.known[name]) for name, one in found.estimates.items()]
+    own += [_strongest(group, found) for group in GROUPS]
     exist = {name: one for name, one in found.estimates.items() if one.value is not None}
-    strong = [
-        f"{_NAMES[name].lower()} {number(one.value, 2)}" for name, one in exist.items() if (one.low or 0) > MEDIUM
-    ]
+    first = sorted(exist, key=lambda name: -(exist[name].low or 0))[:_NAMED]
+    listed = ", ".join(f"{_NAMES[name].lower()} {with_interval(exist[name])}" for name in first)
     summary = (
-        f"Cramér's V with the class above {MEDIUM} beyond chance: {', '.join(strong)}."
-        if strong
-        else f"Cramér's V with the class is above {MEDIUM} beyond chance for none of {len(exist)} properties."
+        f"Cramér's V with the class of {len(exist)} properties, the strongest first: {listed}."
+        if exist
+        else "Cramér's V with the class could not be measured for any property."
     )
     chart = [
         (_NAMES[name], one.value, one.low, one.high)
@@ -138,6 +171,16 @@ def describe(found: Confounding, rows: Sequence[IndexRow], pixels: NDArray[np.ui
         note = "0: no association with the class; 0.3: medium; 0.5: strong; 1: it is the class."
         pictures.insert(0, Picture(title, svg.encode(), alt, "image/svg+xml", note))
     return section("confounding", summary, own, (_source_table(rows), _level_table(rows, found)), pictures)
+
+
+def _strongest(group: str, found: Confounding) -> Measure:
+    """The property of a group whose association is shown best: the highest lower end of the interval."""
+    own = {name: one for name in GROUPS[group] if (one := found.estimates[name]).value is not None}
+    if not own:
+        reasons = dict.fromkeys(found.estimates[name].why for name in GROUPS[group])
+        return measured(f"confounding.worst_{group}", not_measurable("; ".join(reasons)))
+    name = max(own, key=lambda name: own[name].low or 0)
+    return measured(f"confounding.worst_{group}", own[name], images=found.known[name], worst=_NAMES[name].lower())
 
 
 def _source_table(rows: Sequence[IndexRow]) -> Table:
@@ -193,12 +236,24 @@ def _mean_images(rows: Sequence[IndexRow], pixels: NDArray[np.uint8]) -> Picture
     )
 
 
+def _acquisition(rows: Sequence[IndexRow], name: str) -> list[str]:
+    """A field of device and exposure as levels, numbers in bins; where some images say it, silence is a level too."""
+    values = [str(getattr(row, name)).strip() for row in rows]
+    levels = binned_where_known([_float(value) for value in values]) if name in _NUMBERS else values
+    return [level or "not said" for level in levels] if any(levels) else levels
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return math.nan
+
+
 def _qualities(properties: Sequence[FileProperties]) -> list[str]:
     if not any(one.quality for one in properties):
         return ["" for _ in properties]
-    named = binned([one.quality for one in properties if one.quality])
-    known = iter(named)
-    return [next(known) if one.quality else "no JPEG" for one in properties]
+    return [level or "no JPEG" for level in binned_where_known([one.quality or math.nan for one in properties])]
 
 
 def _binned_marks(pixels: NDArray[np.uint8]) -> list[str]:

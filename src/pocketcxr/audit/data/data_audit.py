@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from pocketcxr.audit.data import confounding, duplicates, leaks, shortcut_section
+from pocketcxr.audit.data import confounding, duplicates, label_noise, leaks, scope, shortcut_section, split_sources
 from pocketcxr.audit.data.duplicates import Copies
 from pocketcxr.audit.data.file_properties import read_file_facts
+from pocketcxr.audit.data.lung_lines import measure_lines
+from pocketcxr.audit.data.pixel_statistics import read_pixel_statistics
 from pocketcxr.audit.describing import measures, section
 from pocketcxr.data.duplicates.hashing import THUMBNAIL_SIZE
 from pocketcxr.data.duplicates.search import find_pairs, groups_of
@@ -22,10 +25,12 @@ from pocketcxr.evaluation.intervals import clusters
 from pocketcxr.report.types import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
+    from pocketcxr.audit.data.file_properties import FileProperties
+    from pocketcxr.audit.data.pixel_statistics import PixelStatistics
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.report.types import Section
@@ -40,6 +45,7 @@ def audit_data(
     *,
     embedding: NDArray[np.float32] | None = None,
     seed: int = 0,
+    only: Collection[str] = (),
     progress: bool = True,
 ) -> tuple[Section, ...]:
     """Audit the images of a table.
@@ -49,10 +55,11 @@ def audit_data(
         dataset: its images, `SIZE` pixels, squashed; unlabelled ones take part in the search for copies.
         embedding: of a network, float [n, features] in the order of the dataset; finds copies that pixels do not.
         seed: of folds and resampling.
+        only: keys of the sections wanted, in place of all.
         progress: show bars on stderr.
 
     Returns:
-        Five sections: composition, duplicates, leaks, confounding, cues (shortcut features).
+        Sections: composition, duplicates, leaks, splits, confounding, cues (shortcut features), labels, scope.
 
     Raises:
         DataError: images of another size.
@@ -69,21 +76,59 @@ def audit_data(
     ]
     members = _members(grouped)[labelled]
     shown = [dataset.rows[i] for i in labelled]
-    properties = read_file_facts(shown)
-    with tqdm(total=6, desc="shortcuts", unit="step", disable=not progress) as bar:
-        tied = confounding.measure(shown, pixels[labelled], properties, members, seed=seed)
-        bar.update()
-        own = pixels[labelled]
-        told = shortcut_section.measure(
-            shown, own, properties, members.tolist(), seed=seed, started=lambda _: bar.update()
+    own = pixels[labelled]
+    files = _Files(shown, seed=seed, progress=progress)
+
+    def labels() -> Section:
+        known = None if embedding is None else embedding[labelled]
+        return label_noise.describe(
+            label_noise.measure(shown, own, members.tolist(), embedding=known, seed=seed), shown
         )
-    return (
-        composition_section(rows, dataset),
-        duplicates.describe(duplicates.measure(dataset.rows, copies), dataset.rows, pixels, copies),
-        leaks.describe(leaks.measure(dataset.rows, copies), dataset.rows, pixels, copies),
-        confounding.describe(tied, shown, own),
-        shortcut_section.describe(told),
-    )
+
+    def confounders() -> Section:
+        tied = confounding.measure(shown, own, files.properties, members, files.full_size, seed=seed)
+        return confounding.describe(tied, shown, own)
+
+    def cues() -> Section:
+        seen = shortcut_section.Seen(shown, own, files.properties, files.full_size.spectrum, files.lines)
+        return shortcut_section.describe(shortcut_section.measure(seen, members.tolist(), seed=seed))
+
+    makers: dict[str, Callable[[], Section]] = {
+        "composition": lambda: composition_section(rows, dataset),
+        "duplicates": lambda: duplicates.describe(
+            duplicates.measure(dataset.rows, copies), dataset.rows, pixels, copies
+        ),
+        "leaks": lambda: leaks.leak_section(dataset.rows, pixels, copies),
+        "splits": lambda: split_sources.describe(split_sources.measure(shown, members, seed=seed)),
+        "confounding": confounders,
+        "cues": cues,
+        "labels": labels,
+        "scope": lambda: scope.describe(files.full_size, files.lines),
+    }
+    wanted = [make for name, make in makers.items() if not only or name in only]
+    return tuple(make() for make in tqdm(wanted, desc="data audit", unit="section", disable=not progress))
+
+
+class _Files:
+    """What the files of the labelled rows say, read when it is asked for."""
+
+    def __init__(self, rows: Sequence[IndexRow], *, seed: int, progress: bool) -> None:
+        self._rows, self._seed, self._progress = rows, seed, progress
+
+    @cached_property
+    def properties(self) -> list[FileProperties]:
+        """Of the headers."""
+        return read_file_facts(self._rows)
+
+    @cached_property
+    def full_size(self) -> PixelStatistics:
+        """Of the pixels in full size."""
+        return read_pixel_statistics(self._rows, seed=self._seed, progress=self._progress)
+
+    @cached_property
+    def lines(self) -> NDArray[np.float32]:
+        """Lines within the lungs."""
+        return measure_lines(self.full_size.smaller, len(self._rows))
 
 
 def find_copies(dataset: Dataset, *, embedding: NDArray[np.float32] | None = None, progress: bool = False) -> Copies:

@@ -6,7 +6,7 @@ Features are few and coarse on purpose: what forests of small trees find in them
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -15,7 +15,7 @@ from pocketcxr.evaluation.intervals import Estimate, bootstrap, interval, not_me
 from pocketcxr.evaluation.metrics import auroc, ranking
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,6 +46,67 @@ class Told:
     images: int = 0
 
 
+@dataclass(frozen=True)
+class OutOfFold:
+    """Scores [m, targets] of m images by a classifier that saw none of their patients or copies.
+
+    `chosen` [m]: their positions; `truth` [m]: position of the target in `names`; `members` [m]: patient, from 0.
+    """
+
+    chosen: NDArray[np.int64]
+    names: tuple[str, ...]
+    truth: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    members: NDArray[np.int64]
+
+    def aurocs(self) -> list[float]:
+        """Of each target against the rest."""
+        return [auroc(self.scores[:, c], self.truth == c) for c in range(len(self.names))]
+
+
+def forest(seed: int) -> Any:
+    """Extremely randomised trees: no scaling, no tuning."""
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    return ExtraTreesClassifier(
+        TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed, max_features="sqrt"
+    )
+
+
+def out_of_fold(
+    features: NDArray[np.float32],
+    target: Sequence[str],
+    groups: Sequence[int],
+    *,
+    seed: int,
+    classifier: Callable[[int], Any] = forest,
+) -> OutOfFold | str:
+    """Predict a target by cross-validation in which no patient or copy stands on both sides; or why not.
+
+    Args:
+        features: [n, features].
+        target: class or source of each image; images with an empty one are left out.
+        groups: patient or group of duplicates of each image.
+        seed: of folds and classifier.
+        classifier: makes scikit-learn's from a seed.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    chosen = _chosen(target, groups, seed)
+    names = sorted({str(target[i]) for i in chosen})
+    if len(names) < 2:  # noqa: PLR2004
+        return f"at least two with {_FEWEST_GROUPS} patients each are needed; found {len(names)}"
+    truth = np.array([names.index(str(target[i])) for i in chosen])
+    held = np.array([groups[i] for i in chosen])
+    scores = np.zeros((len(chosen), len(names)))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    for train, test in folds.split(features[chosen], truth, held):
+        fitted = classifier(seed).fit(features[chosen][train], truth[train])
+        scores[np.ix_(test, fitted.classes_)] = fitted.predict_proba(features[chosen][test])
+    _, members = np.unique(held, return_inverse=True)
+    return OutOfFold(chosen, tuple(names), truth, scores, members.astype(np.int64))
+
+
 def tell(
     features: NDArray[np.float32],
     target: Sequence[str],
@@ -63,30 +124,15 @@ def tell(
         sources: of each image, for the AUROC within sources.
         seed: of folds, forest and resampling.
     """
-    from sklearn.ensemble import ExtraTreesClassifier
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    chosen = _chosen(target, groups, seed)
-    names = sorted({str(target[i]) for i in chosen})
-    if len(names) < 2:  # noqa: PLR2004
-        why = f"at least two with {_FEWEST_GROUPS} patients each are needed; found {len(names)}"
-        return Told(not_measurable(why))
-    truth = np.array([names.index(str(target[i])) for i in chosen])
-    held = np.array([groups[i] for i in chosen])
-    scores = np.zeros((len(chosen), len(names)))
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    for train, test in folds.split(features[chosen], truth, held):
-        forest = ExtraTreesClassifier(
-            TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed, max_features="sqrt"
-        )
-        forest.fit(features[chosen][train], truth[train])
-        scores[np.ix_(test, forest.classes_)] = forest.predict_proba(features[chosen][test])
-    each = [auroc(scores[:, c], truth == c) for c in range(len(names))]
+    told = out_of_fold(features, target, groups, seed=seed)
+    if isinstance(told, str):
+        return Told(not_measurable(told))
+    chosen, names, truth, scores, members = told.chosen, told.names, told.truth, told.scores, told.members
+    each = told.aurocs()
     best = int(np.nanargmax(each))
-    _, members = np.unique(held, return_inverse=True)
     replicates = bootstrap(
         {"": lambda weights: {"auroc": ranking(scores[:, best], truth == best, weights)[0]}},
-        members.astype(np.int64),
+        members,
         count=RESAMPLES,
         seed=seed,
     )[""]["auroc"]
@@ -141,6 +187,18 @@ def look_features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     )
     grain = np.stack([sharp.mean(axis=(1, 2)), np.median(sharp, axis=(1, 2))], axis=1)
     return np.concatenate([_pooled_rows(images, 12, 12), histogram_features(pixels), grain], axis=1).astype(np.float32)
+
+
+def less_source(features: NDArray[np.float32], sources: Sequence[str]) -> NDArray[np.float32]:
+    """Features less their median at the image's source, so that what differs between sources tells nothing."""
+    named = np.asarray(sources, dtype=object).astype(str)
+    level = np.zeros_like(features)
+    for name in np.unique(named):
+        mine = named == name
+        measured = np.isfinite(features[mine]).all(axis=1)
+        if measured.any():
+            level[mine] = np.median(features[mine][measured], axis=0)
+    return features - level
 
 
 def file_features(rows: Sequence[IndexRow], facts: Sequence[FileProperties]) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pocketcxr.data.adapters.file_listing import (
     LayoutOptions,
@@ -17,7 +17,7 @@ from pocketcxr.data.adapters.file_listing import (
 from pocketcxr.data.adapters.named_files import NamedFiles
 from pocketcxr.data.findings import UNLABELLED, finding_of, unknown_finding
 from pocketcxr.data.image_types import modality_and_view_of_folder
-from pocketcxr.data.rows import SPLITS, IndexRow
+from pocketcxr.data.rows import ACQUISITION, SPLITS, IndexRow
 from pocketcxr.data.tables import Table, damaged_age, damaged_number, read_table, rounded_numbers, table_columns
 from pocketcxr.errors import DataError
 from pocketcxr.imaging.folders import is_dicom, is_hidden, is_image
@@ -39,6 +39,14 @@ TABLE_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "licence": ("licence", "license"),
         "location": ("location",),
         "split": ("split",),
+        "manufacturer": ("manufacturer",),
+        "device_model": ("device_model", "manufacturermodelname", "model"),
+        "station": ("station", "stationname"),
+        "software": ("software", "softwareversions"),
+        "detector": ("detector", "detectortype"),
+        "kvp": ("kvp",),
+        "exposure": ("exposure", "exposure_mas"),
+        "pixel_spacing": ("pixel_spacing", "imagerpixelspacing"),
     }
 )
 """Fields of a table of your own with the column names tried for each, case aside; a mapping overrides them."""
@@ -186,6 +194,7 @@ def _table_row(
     finding = finding_of(values["finding"], options.aliases)
     split = values.get("split", "").lower()
     split = _SPLIT_NAMES.get(split, split)
+    acquisition: dict[str, Any] = {name: values.get(name, "") for name in ACQUISITION}
     row = IndexRow(
         str(path),
         source,
@@ -199,6 +208,7 @@ def _table_row(
         licence=values.get("licence", ""),
         location=values.get("location", ""),
         split=split,
+        **acquisition,
     )
     if not values["path"]:
         return row, "no file is named"

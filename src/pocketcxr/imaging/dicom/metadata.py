@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from pydicom.multival import MultiValue
 
+from pocketcxr.imaging.dicom.acquisition import read_acquisition
 from pocketcxr.imaging.radiograph import ImageMetadata
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def read_metadata(dataset: Dataset, shape: tuple[int, ...], *, colour: bool, not
         sex=_text(dataset, "PatientSex"),
         age=_age(_text(dataset, "PatientAge")),
         notes=notes,
+        acquisition=tuple(read_acquisition(dataset).items()),
     )
 
 
