@@ -12,11 +12,13 @@ from PIL import ImageFile
 from PIL.Image import frombytes
 
 from pocketcxr.errors import ConfigError, UnreadableImageError, UnusableImageError
+from pocketcxr.imaging.bmp import check_bmp
 from pocketcxr.imaging.colour import grey_of_strips, to_grey
 from pocketcxr.imaging.jpeg import decode_jpeg
 from pocketcxr.imaging.png import check_png, check_png_rows
 from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph, Samples, check_pixel_count
 from pocketcxr.imaging.scaled_decoding import InDoubtError, factor_for, power_of_two, region_of
+from pocketcxr.imaging.tiff import as_black_is_zero, check_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -25,16 +27,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _EXIF_ORIENTATION = 0x0112
-_TIFF_BITS_PER_SAMPLE, _TIFF_PHOTOMETRIC = 258, 262
-_WHITE_IS_ZERO = 0  # TIFF 6.0 section 4
 _EIGHT_BITS, _SIXTEEN_BITS = 255, 65535
 _MOST_HALVINGS = 3  # JPEG's transform has 8 x 8 coefficients
 _ROWS_AT_ONCE = 64  # made into an array together: Pillow needs twice the memory of what it hands over
-_MODES_WITHOUT_SCALE = {
-    "I": "32-bit or signed whole numbers",
-    "F": "floating-point numbers",
-    "LAB": "CIELAB colours",
-}
 
 
 @dataclass(frozen=True)
@@ -46,6 +41,15 @@ class _Grey:
     bits: int
     notes: tuple[str, ...] = ()
     in_doubt: bool = False
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Bits per sample, how many of them are significant (0: all), and whether 16-bit grey is white at zero."""
+
+    bits: int = 8
+    significant_bits: int = 0
+    inverted: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,12 +113,19 @@ def _read_jpeg(data: bytes, picture_format: str, name: str, side: int | None, ma
 
 
 def _read_by_pillow(data: bytes, picture_format: str, name: str, side: int | None, max_pixels: int | None) -> _Decoded:
-    header = None
+    header, stored = None, _Stored()
     if picture_format == "PNG":
         header = check_png(data, name)
         check_pixel_count(header.width, header.height, name, max_pixels=max_pixels)
+        stored = _Stored(header.bits, header.significant_bits)
+    elif picture_format == "TIFF":
+        tiff = check_tiff(data, name, max_pixels=max_pixels)
+        stored = _Stored(tiff.bits, inverted=tiff.inverted)
+        data = as_black_is_zero(data) if tiff.inverted else data
     with _damage_in_words(picture_format, name):
         image = _open(data, picture_format)
+        if picture_format == "BMP":
+            check_bmp(data, image, name)
         check_pixel_count(image.width, image.height, name, max_pixels=max_pixels)
         frames = int(getattr(image, "n_frames", 1))
         if frames > 1:
@@ -127,9 +138,10 @@ def _read_by_pillow(data: bytes, picture_format: str, name: str, side: int | Non
         check_png_rows(data, header, name)  # half as dear as decoding, so only where rows may be missing
     orientation = _exif_orientation(image)
     width, height = image.size  # Pillow has turned TIFF by now
+    if picture_format == "BMP" and image.mode == "RGBA" and not image.getchannel("A").getextrema()[1]:
+        image = image.convert("RGB")  # no alpha anywhere: the program that wrote it knew none, as browsers take it
     image, factor = _reduced(image, factor_for(width, height, side))
-    grey = _grey(image, header.bits if header else 8, header.significant_bits if header else 0, name)
-    return _Decoded(grey, width, height, orientation, factor)
+    return _Decoded(_grey(image, stored, name), width, height, orientation, factor)
 
 
 @contextmanager
@@ -137,6 +149,11 @@ def _damage_in_words(picture_format: str, name: str) -> Generator[None]:
     try:
         yield
     except (OSError, SyntaxError) as error:  # Pillow says SyntaxError for a header it cannot follow
+        if str(error).startswith("Unsupported"):
+            raise UnusableImageError(
+                f"{name}: this variant of {picture_format} is not read ({error}); export it as 8- or 16-bit grey PNG",
+                "unsupported-header",
+            ) from None
         raise UnreadableImageError(
             f"{name}: the {picture_format} is damaged or ends early ({error}); copy or export it again"
         ) from error
@@ -179,14 +196,10 @@ def _open(data: bytes, picture_format: str) -> Image:
     return WebPImageFile(stream)
 
 
-def _grey(image: Image, bits: int, significant_bits: int, name: str) -> _Grey:
-    mode = image.mode
-    if mode in _MODES_WITHOUT_SCALE:
-        raise UnusableImageError(
-            f"{name}: {_MODES_WITHOUT_SCALE[mode]} have no defined black and white; export as 8- or 16-bit grey"
-        )
+def _grey(image: Image, stored: _Stored, name: str) -> _Grey:
+    mode, bits = image.mode, stored.bits
     if mode.startswith("I;16"):
-        return _grey_16_bit(image, significant_bits, name)
+        return _grey_16_bit(image, stored, name)
     if mode in {"1", "L"}:
         return _grey_8_bit(image, bits)
     notes = ("16-bit samples read as 8 bits",) if bits == 16 else ()  # noqa: PLR2004  # Pillow drops the low byte
@@ -229,10 +242,10 @@ def _last_row(image: Image) -> NDArray[Any]:
     return np.asarray(image.crop((0, image.height - 1, image.width, image.height)))
 
 
-def _grey_16_bit(image: Image, significant_bits: int, name: str) -> _Grey:
+def _grey_16_bit(image: Image, stored: _Stored, name: str) -> _Grey:
     samples = np.asarray(image)
     transparent = image.info.get("transparency")
-    bits, inverted = _tiff_scale(image)
+    bits, significant_bits = 16, stored.significant_bits
     notes: tuple[str, ...] = ()
     if significant_bits and significant_bits < bits:
         # PNG 13.12: the encoder scaled the samples up, and shifting right recovers the original ones
@@ -247,20 +260,13 @@ def _grey_16_bit(image: Image, significant_bits: int, name: str) -> _Grey:
             f"{name}: samples exceed the {bits} bits that the header gives; export it again", "values-exceed-bits"
         )
     pixels /= np.float32(largest)
-    if inverted:
+    if stored.inverted:
         np.subtract(1, pixels, out=pixels)
         notes = (*notes, "white-is-zero inverted")
     if isinstance(transparent, int):
         pixels[samples == transparent] = 0
         notes = (*notes, "transparent parts drawn black")
     return _Grey(pixels, colour=False, bits=bits, notes=notes)
-
-
-def _tiff_scale(image: Image) -> tuple[int, bool]:
-    """Bits per sample, and whether white is zero, which Pillow inverts for 8 bits but not for 16."""
-    tags: Any = getattr(image, "tag_v2", {})
-    bits: Any = tags.get(_TIFF_BITS_PER_SAMPLE, (16,))
-    return int(bits[0]), tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
 def _exif_orientation(image: Image) -> int:
