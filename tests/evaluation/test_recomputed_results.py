@@ -100,6 +100,45 @@ def test_a_model_that_brings_its_temperature_is_measured_as_it_is(seen):
     )
 
 
+@pytest.mark.parametrize("brings_temperature", [False, True])
+@pytest.mark.parametrize("absent", [True, False])
+def test_without_calibration_images_nothing_is_fitted_and_a_note_says_so(seen, brings_temperature, absent):
+    empty = Predictions(
+        "student", *(array[:0] for array in (seen.positions, seen.labels, seen.probabilities, seen.logits))
+    )
+    found = calibrate(None if absent else empty, TASK, CONFIG, brings_temperature=brings_temperature)
+    assert found.temperature == (None if brings_temperature else 1.0)
+    assert (found.conformal_quantile, found.operating_points, found.images) == (None, (), 0)
+    assert found.notes == ("no calibration images: no temperature, conformal sets or operating points were fitted",)
+
+
+def of_classes(seen, *classes):
+    keep = np.isin(seen.labels, classes)
+    return Predictions(
+        "student", *(array[keep] for array in (seen.positions, seen.labels, seen.probabilities, seen.logits))
+    )
+
+
+def test_of_one_class_neither_temperature_nor_points_are_fitted(seen):
+    one = of_classes(seen, 0)
+    found = calibrate(one, TASK, CONFIG, brings_temperature=False)
+    assert (found.temperature, found.operating_points, found.images) == (1.0, (), len(one.labels))
+    expected = recomputed.quantile(recomputed.probabilities(one.logits, 1.0), one.labels, 0.8)
+    assert found.conformal_quantile == pytest.approx(expected, abs=1e-5)
+    assert found.notes[0] == "temperature left at 1: no calibration image of pneumonia, covid19"
+    assert "expected images with and without 'pneumonia'" in found.notes[1]
+    assert len(found.notes) == 2
+
+
+def test_of_two_classes_of_three_a_temperature_is_fitted_and_points_where_the_positive_is_one_of_them(seen):
+    for classes, points in (((0, 2), 0), ((0, 1), 2)):
+        some = of_classes(seen, *classes)
+        found = calibrate(some, TASK, CONFIG, brings_temperature=False)
+        assert found.temperature == pytest.approx(recomputed.temperature(some.logits, some.labels), rel=1e-4)
+        assert len(found.operating_points) == points
+        assert len(found.notes) == (0 if points else 1)
+
+
 def figures_by_hand(test, fitted, keep):
     """Every figure of `model_results`, from scikit-learn and from counting."""
     truth = test.labels[keep]

@@ -12,7 +12,15 @@ import recomputed
 
 metrics = pytest.importorskip("sklearn.metrics", reason="needs the extra train")
 
-from pocketcxr.export.int8.candidate import GraphOutputs, Limits, compared, misses  # noqa: E402
+from pocketcxr.export.int8.candidate import (  # noqa: E402
+    Candidate,
+    GraphOutputs,
+    Limits,
+    Search,
+    compared,
+    misses,
+    summary_line,
+)
 
 MANIFEST = SimpleNamespace(labels=("normal", "pneumonia", "covid19"), positive="pneumonia")
 POSITIVE = 1
@@ -108,6 +116,24 @@ def test_a_figure_at_its_limit_passes_and_one_beyond_it_does_not(name, beyond):
     assert said.startswith(
         {"auroc_loss": "AUROC falls", "ece_rise": "calibration error rises", "agreement": f"{beyond:.2%}"}[name]
     )
+
+
+def candidate(*said, agreement=0.9, size=2_500_000):
+    recipe = SimpleNamespace(summary="a recipe")
+    return Candidate(recipe, {"agreement": agreement}, 1.5, 4.0, 6.0, size, True, said)
+
+
+def test_the_closest_is_the_chosen_one_else_the_one_that_misses_fewest_and_agrees_most():
+    tried = (candidate("a", "b", agreement=0.99), candidate("a", agreement=0.8), candidate("b", agreement=0.85))
+    assert Search(tried, None, {}, {}, 9).closest is tried[2]
+    assert Search(tried, tried[0], {}, {}, 9).closest is tried[0]
+    assert [one.passes for one in (*tried, candidate())] == [False, False, False, True]
+
+
+def test_a_candidate_in_a_line():
+    line = "a recipe: 1.50 times as fast, 90.00% of decisions agree, {} MB: {}"
+    assert summary_line(candidate()) == line.format("2.50", "passes")
+    assert summary_line(candidate("one", "other", size=5_005_002)) == line.format("5.01", "one; other")
 
 
 def test_size_and_portability_have_limits_of_their_own():
