@@ -51,6 +51,7 @@ _TITLES = {
     ),
     "efficiency": ("Costs, int8 and smaller students", "parameters, arithmetic, bytes and milliseconds"),
     "input_filter": ("Input filter", "what is refused, by kind of image"),
+    "mutants": ("Mutants", "changes of the modules that decide, and how many of them the tests notice"),
 }
 
 

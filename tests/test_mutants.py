@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mutation.mutants import HERE, Outcome, Survivor, is_explained, passes, read_explained, table, unexecuted
+from mutation.mutants import HERE, Outcome, Survivor, is_explained, page, passes, read_explained, table, unexecuted
 
 ROOT = Path(__file__).parents[1]
 PLAN = tomllib.loads((HERE / "modules.toml").read_text(encoding="utf-8"))
@@ -57,6 +57,17 @@ def test_a_survivor_is_explained_by_its_very_change_only():
         ["4", "4", "4", "0", "0"],
         ["13", "9", "8", "1", "1"],
     ]
+
+
+def test_the_page_lists_survivors_with_and_without_a_reason():
+    one, other = Survivor("a.py", 3, "x < 1", "x <= 1"), Survivor("a.py", 9, "y + 1", "y - 1")
+    entry = {"module": "a.py", "was": "x < 1", "becomes": "x <= 1", "why": "x is never 1"}
+    text = page([Outcome("a.py", "seal", 9, 5, (one, other))], [entry])
+    assert "`a.py`, line 9:\n\n```diff\n- y + 1\n+ y - 1\n```" in text
+    assert "- `a.py`: `x < 1` as `x <= 1`: x is never 1" in text
+    assert "a seed drew them" in text
+    assert "line 3" not in text
+    assert page([Outcome("a.py", "seal", 5, 5, ())], [entry]).count("None.") == 2
 
 
 def test_annotations_decorators_and_imports_for_types_are_left_out():

@@ -84,14 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     explained = read_explained()
     outcomes = []
-    WORK.mkdir(parents=True, exist_ok=True)
-    lock = (WORK / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"another run changes the copy in {WORK}: wait for it", file=sys.stderr)
+    if not options.report and not _own_copy():
         return 2
-    _copy_tree()
     for module, entry in plan.items():
         if not options.module or module in options.module:
             tests = [f"tests/{test}" for test in entry["tests"]]
@@ -102,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for one in left:
         print(f"\nsrc/pocketcxr/{one.module}:{one.line}\n- {one.was}\n+ {one.becomes}")
     if options.write:
-        Path(options.write).write_text(page(outcomes, explained, options), encoding="utf-8")
+        Path(options.write).write_text(page(outcomes, explained), encoding="utf-8")
     tried = sum(outcome.tried for outcome in outcomes)
     if not passes(len(left), tried):
         print(f"\n{len(left)} of {tried} mutants survive without an explanation, at most 1 in 50 may", file=sys.stderr)
@@ -139,7 +133,7 @@ def table(outcomes: Sequence[Outcome], explained: Sequence[dict[str, str]]) -> s
     return "\n".join(lines)
 
 
-def page(outcomes: Sequence[Outcome], explained: Sequence[dict[str, str]], options: argparse.Namespace) -> str:
+def page(outcomes: Sequence[Outcome], explained: Sequence[dict[str, str]]) -> str:
     """The page of results, with the command that made it."""
     left = [one for outcome in outcomes for one in outcome.survivors if not is_explained(one, explained)]
     known = [
@@ -147,12 +141,9 @@ def page(outcomes: Sequence[Outcome], explained: Sequence[dict[str, str]], optio
         for one in explained
         if any(is_explained(survivor, [one]) for outcome in outcomes for survivor in outcome.survivors)
     ]
-    how = "All mutants were tried"
-    if options.sample:
-        how = (
-            f"Of each module {options.sample} mutants were tried where there are as many, drawn by the seed "
-            f"{options.seed}, and those that earlier runs had tried"
-        )
+    how = "All were tried"
+    if any(one.tried < one.mutants for one in outcomes):
+        how = "Where fewer were tried than there are, a seed drew them (`--sample N --seed S`)"
     return "\n".join(
         [
             "# Mutants of the modules that decide",
@@ -189,6 +180,19 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _own_copy() -> bool:
+    """Copy the tree, unless another run is at work there; the lock ends with this process."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    lock = os.open(WORK / "lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"another run changes the copy in {WORK}: wait for it", file=sys.stderr)
+        return False
+    _copy_tree()
+    return True
+
+
 def _copy_tree() -> None:
     """Copy what the tests need: mutants are written there, never here."""
     tree = WORK / "tree"
@@ -210,11 +214,12 @@ def _tried(module: str, what: str, tests: Sequence[str], options: argparse.Names
     from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import WorkerOutcome
 
-    source = WORK / "tree" / "src" / "pocketcxr" / module
+    source = (ROOT if options.report else WORK / "tree") / "src" / "pocketcxr" / module
     wanted = _mutants(source)
     chosen = sorted(wanted, key=lambda item: _drawn(item, options.seed))[: options.sample or None]
     session = _session(module, source, tests, options)
-    os.chdir(WORK / "tree")
+    if not options.report:
+        os.chdir(WORK / "tree")
     os.environ |= {"PYTHONPATH": str(WORK / "tree" / "src"), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [options.python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests]
     with use_db(str(session), WorkDB.Mode.create) as found:
@@ -239,15 +244,15 @@ def _tried(module: str, what: str, tests: Sequence[str], options: argparse.Names
 
 def _session(module: str, source: Path, tests: Sequence[str], options: argparse.Namespace) -> Path:
     """File of results for this very source; those of other tests go, or with `again` those of survivors only."""
-    digest = hashlib.sha256("".join(tests).encode())
-    for test in tests:
-        digest.update((WORK / "tree" / test.partition("::")[0]).read_bytes())
     folder = WORK / "sessions"
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{module.replace('/', '-')}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
     path, known = folder / f"{name}.sqlite", folder / f"{name}.tests"
     if options.report:
         return path
+    digest = hashlib.sha256("".join(tests).encode())
+    for test in tests:
+        digest.update((WORK / "tree" / test.partition("::")[0]).read_bytes())
     if path.exists() and (not known.exists() or known.read_text() != digest.hexdigest()):
         with contextlib.closing(sqlite3.connect(path)) as base, base:
             base.execute("DELETE FROM work_results" + (" WHERE test_outcome = 'SURVIVED'" if options.again else ""))
