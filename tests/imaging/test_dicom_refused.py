@@ -101,6 +101,29 @@ def test_a_codestream_cut_off_before_it_was_wrapped_is_refused(syntax, make_data
         read(to_bytes(whole))
 
 
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("syntax", [one for one in LOSSLESS if one != RLELossless])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99])
+def test_a_codestream_cut_short_with_an_end_mark_behind_it_is_refused(syntax, bits, part, make_dataset, compress):
+    pixels = noise(np.uint8 if bits == 8 else np.uint16, bits, shape=(64, 80))
+    whole = dcmread(io.BytesIO(compress(make_dataset(pixels, BitsStored=bits), syntax)))
+    frame = get_frame(whole.PixelData, 0, number_of_frames=1)
+    cut = frame[: int(part * len(frame))] + b"\xff\xd9"
+    assert read(rewrapped(whole, frame)).metadata.width == 80
+    for side in (None, 20):
+        with pytest.raises(UnreadableImageError) as caught:
+            read_image_bytes(rewrapped(whole, cut), "radiograph", side=side)
+        assert caught.value.code == "damaged"
+
+
+def rewrapped(dataset, frame):
+    dataset.PixelData = encapsulate([frame + bytes(len(frame) % 2)])
+    dataset["PixelData"].VR = "OB"
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
 def test_the_pixel_limit_holds_before_decoding(make_dicom, monkeypatch, ramp16):
     data = make_dicom(ramp16)
     monkeypatch.setattr(radiograph, "MAX_PIXELS", ramp16.size - 1)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
+from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -32,6 +33,7 @@ from irregular_dicom import irregular_files
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+JPEG_FILES = ("grey.jpg", "progressive.jpg")
 JPEG_LOSSLESS_SV1, JPEG_LS, JPEG_LS_LOSSY = "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"
 
 
@@ -342,6 +344,18 @@ def _foreign() -> Iterator[tuple[str, bytes]]:
     yield "jpeg-bomb.jpg", bytes(bomb)
 
 
+def cut_and_ended(data: bytes, part: float) -> bytes:
+    """A part of a codestream with an end mark behind it, alone or in a DICOM file, as an interrupted copy leaves it."""
+    if data.startswith(b"\xff\xd8"):
+        return data[: int(part * len(data))] + b"\xff\xd9"
+    dataset = dcmread(io.BytesIO(data))
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    cut = frame[: int(part * len(frame))] + b"\xff\xd9"
+    dataset.PixelData = encapsulate([cut + bytes(len(cut) % 2)])
+    dataset["PixelData"].VR = "OB"
+    return bytes_of(dataset)
+
+
 def _broken(folder: Path) -> Iterator[tuple[str, bytes]]:
     for name in ("grey8.png", "interlaced.png", "grey.jpg", "progressive.jpg", "explicit.dcm", "implicit.dcm",
                  "deflated.dcm", "rle-12.dcm", "jpeg2000-12.dcm", "jpeg-ls-8.dcm", "jpeg-lossless-12.dcm",
@@ -349,15 +363,16 @@ def _broken(folder: Path) -> Iterator[tuple[str, bytes]]:
         data, (stem, suffix) = (folder / name).read_bytes(), name.rsplit(".", 1)
         for part in (0.002, 0.02, 0.5, 0.97):
             yield f"cut-{part}-{stem}.{suffix}", data[: max(4, int(len(data) * part))]
-        if (
-            name != "progressive.jpg"
-        ):  # the page still calls it damaged, Python reads it: nothing of the scan is missing
-            yield f"cut-last-{stem}.{suffix}", data[:-1]
+        yield f"cut-last-{stem}.{suffix}", data[:-1]
         if name == "jpeg-baseline.dcm":
-            continue  # nothing in it shows damage of the scan, and each decoder conceals it in its own way
+            continue  # bytes that changed inside the scan may leave a stream of the right length
         damaged = bytearray(data)
         middle = len(data) * 2 // 3
         damaged[middle : middle + 40] = bytes((value * 7 + 31) % 256 for value in damaged[middle : middle + 40])
         yield f"damaged-{stem}.{suffix}", bytes(damaged)
+    for name in (*JPEG_FILES, "jpeg-baseline.dcm", "jpeg-lossless-12.dcm", "jpeg-ls-8.dcm", "jpeg2000-12.dcm"):
+        data = (folder / name).read_bytes()
+        for part in (0.1, 0.5, 0.9, 0.99):
+            yield f"ended-{part}-{name}", cut_and_ended(data, part)
     # rows are missing, yet all checksums fit
     yield "missing-rows.png", _png(_grey()[:200], 8, 0, declared=(300, 340))

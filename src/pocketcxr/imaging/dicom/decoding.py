@@ -39,6 +39,7 @@ from pocketcxr.imaging.dicom.header import (
     transfer_syntax,
     without_pixels,
 )
+from pocketcxr.imaging.dicom.lossless import is_whole
 from pocketcxr.imaging.dicom.metadata import read_metadata
 from pocketcxr.imaging.dicom.parsing import PixelElement, parse_dicom
 from pocketcxr.imaging.dicom.rle import decode_rle
@@ -192,6 +193,8 @@ def _decode_compressed(dataset: Dataset, found: Codestream, syntax: UID, name: s
         # GDCM aborts the process where the depth it is given is not the codestream's and the data is damaged
         options["bits_stored"] = found.bits
     samples, photometric = _decoded(encapsulate([found.plain]), dataset, syntax, name, **options)
+    if found.process == "lossless" and not is_whole(found.plain, samples, found.bits):
+        raise UnreadableImageError(f"{name}: the compressed pixel data ends early; send it again")
     signed = bool(dataset.PixelRepresentation)
     if found.process == "jpeg-2000" and found.signed != signed:
         most = (1 << (found.bits - 1)) - 1

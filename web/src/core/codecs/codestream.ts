@@ -132,6 +132,23 @@ function greyOrColoured(segments: [number, Uint8Array][], data: Uint8Array, scan
   };
 }
 
+/** A codestream with bytes before its end mark that a decoder reads only where coded data are missing. */
+export function followedByNoise(plain: Uint8Array): Uint8Array {
+  return joined([plain.subarray(0, plain.length - 2), new Uint8Array(64).fill(0x5a), Uint8Array.of(0xff, 0xd9)]);
+}
+
+/** Whether a grey lossless JPEG has another number of restart marks than its restart interval asks for. */
+export function lacksRestarts(plain: Uint8Array, pixels: number): boolean {
+  let interval = 0;
+  let marks = 0;
+  for (let at = plain.indexOf(0xff, 2); at >= 0; at = plain.indexOf(0xff, at + 1)) {
+    const marker = plain[at + 1]!;
+    if (marker === 0xdd && plain[at + 2] === 0 && plain[at + 3] === 4) interval = plain[at + 4]! * 256 + plain[at + 5]!;
+    if (marker >= 0xd0 && marker <= 0xd7) marks += 1;
+  }
+  return interval > 0 && marks !== Math.ceil(pixels / interval) - 1;
+}
+
 function joined(parts: Uint8Array[]): Uint8Array {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;

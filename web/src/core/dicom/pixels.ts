@@ -1,8 +1,8 @@
 /** Stored values of a DICOM picture, from each transfer syntax that is read, as pydicom's decoders give them. */
 
 import { damaged, InputError, loaded } from "../errors";
-import { decodeJpeg, readJpegHeader } from "../codecs/jpeg";
-import type { Codestream } from "../codecs/codestream";
+import { decodeJpeg } from "../codecs/jpeg";
+import { followedByNoise, lacksRestarts, type Codestream } from "../codecs/codestream";
 import { decodeWith } from "../codecs/wasm";
 import { compressedFrame, type Dataset, nativeBytes, type PixelElement } from "./dataset";
 import type { Stored } from "./grey-scale";
@@ -161,7 +161,7 @@ async function jpeg(dataset: Dataset, frame: Uint8Array, syntax: string): Promis
   const grey = dataset.need("SamplesPerPixel") === 1;
   const marked = adobe(frame);
   const data = grey || marked ? frame : asStored(frame);
-  const decoded = await decodeJpeg(data, readJpegHeader(data));
+  const decoded = await decodeJpeg(data);
   const samples = typed(dataset, decoded.samples);
   return grey ? { samples, photometric: photometricOf(dataset) } : toRgb(samples, jpegColour(dataset, frame));
 }
@@ -192,18 +192,24 @@ function jpegColour(dataset: Dataset, frame: Uint8Array): string {
 }
 
 async function lossless(dataset: Dataset, frame: Uint8Array): Promise<Stored> {
+  const { pixels, bytes: wide } = shapeOf(dataset);
+  const decoded = await decodeLossless(frame, wide);
+  if (decoded.length !== pixels * wide) throw damaged();
+  // the decoder fills in what is missing; whole data end where the picture does, and what follows them changes nothing
+  const noisy = await decodeLossless(followedByNoise(frame), wide);
+  if (lacksRestarts(frame, pixels) || decoded.some((value, at) => value !== noisy[at])) throw damaged();
+  return typed(dataset, decoded);
+}
+
+async function decodeLossless(frame: Uint8Array, bytesPerSample: number): Promise<Uint8Array> {
   const { Decoder } = await loaded(import("jpeg-lossless-decoder-js"));
   const whole = frame.slice();
-  let decoded: Uint8Array | Uint16Array;
   try {
-    decoded = new Decoder().decode(whole.buffer, 0, whole.length, dataset.need("BitsAllocated") / 8);
+    const decoded = new Decoder().decode(whole.buffer, 0, whole.length, bytesPerSample);
+    return new Uint8Array(decoded.buffer, decoded.byteOffset, decoded.byteLength);
   } catch {
     throw damaged();
   }
-  const bytes = new Uint8Array(decoded.buffer, decoded.byteOffset, decoded.byteLength);
-  const { pixels, bytes: wide } = shapeOf(dataset);
-  if (bytes.length !== pixels * wide) throw damaged();
-  return typed(dataset, bytes);
 }
 
 async function jpegLs(dataset: Dataset, frame: Uint8Array): Promise<Stored> {

@@ -28,8 +28,9 @@ export async function readRaster(data: Uint8Array, format: RasterFormat): Promis
   if (format === "JPEG") {
     const header = readJpegHeader(data);
     checkPixelCount(header.width, header.height);
-    if (header.components === 4) return readByBrowser(data, format); // four inks: rare, and not for libjpeg-turbo
-    const jpeg = await decodeJpeg(data, header);
+    // rare, not for this build of libjpeg-turbo, and a browser's own decoder hides damage
+    if (header.components === 4) throw new InputError("not-in-browser", "JPEG of four inks");
+    const jpeg = await decodeJpeg(data);
     const count = jpeg.width * jpeg.height;
     const { pixels, colour } = jpeg.channels === 1 ? plain(jpeg.samples, 255) : coloured(jpeg.samples, 3, count, 255);
     return finish("JPEG", jpeg, { pixels, colour, bits: 8, notes: [] }, orientationOf(header.exif, header.xmp));
