@@ -17,6 +17,7 @@ from pocketcxr.training.losses.distillation import (
     LOSSES,
     build_projection,
     check_losses,
+    check_without_embedding,
     distillation_losses,
     needs_projection,
     needs_teacher,
@@ -365,3 +366,14 @@ def test_a_missing_tensor_is_named(name, missing):
     student, teacher = random_pair()
     with pytest.raises(TypeError, match=missing):
         whole(student, teacher, LABELS, {name: 1.0}, **{missing: None})
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_parts_that_compare_embeddings_are_refused_where_there_are_none(name):
+    losses = {"ce": 1.0, name: 0.5}
+    if name in ("embedding", "similarity", "contrastive"):
+        with pytest.raises(ConfigError, match=f"losses: '{name}' cannot be used with teacher.folds or teacher.outputs"):
+            check_without_embedding(losses)
+        check_without_embedding({"ce": 1.0, name: 0.0})
+    else:
+        check_without_embedding(losses)
