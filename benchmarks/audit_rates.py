@@ -218,6 +218,8 @@ def markdown(runs: Runs) -> str:
         "By `pocketcxr audit` on 329 images of SIIM, both classes from one group of hospitals: no measured criterion",
         "failed. With every image of one class blurred: file or processing 0.909 (sharpness), spectrum 1.000 and lines",
         "0.882 failed; with a tube and a lead drawn into its lungs: lines 0.975 and spectrum 0.973.",
+        "On a synthetic set (seed 103, 620 images) with four in ten labels of one source exchanged: AUROC",
+        "behind the other sources by 0.218 (0.135 to 0.308), failed.",
         "",
         "| kind | before | after | 95 % interval | target | test |",
         "| --- | --- | --- | --- | --- | --- |",
