@@ -51,6 +51,9 @@ _TITLES = {
     ),
     "efficiency": ("Costs, int8 and smaller students", "parameters, arithmetic, bytes and milliseconds"),
     "input_filter": ("Input filter", "what is refused, by kind of image"),
+    "input_faults": ("Faults of inputs", "damaged and unusual files, folders, names and tables, before and after"),
+    "attacks": ("Attacks", "on files, service and bundles, before and after; memory of files that would fill it"),
+    "audit_rates": ("Planted faults", "how many of them the data audit finds, and its false alarms"),
     "mutants": ("Mutants", "changes of the modules that decide, and how many of them the tests notice"),
 }
 
