@@ -3,9 +3,11 @@
 import itertools
 import struct
 import zlib
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pocketcxr.errors import InputError, UnreadableImageError, UnusableImageError
 from pocketcxr.imaging import tiff
@@ -312,3 +314,37 @@ def test_the_largest_tile_that_a_small_picture_may_have():
 def test_tiles_larger_than_the_picture_are_read():
     data = tiff_of(picture(8)[..., None], tile=(64, 128))
     np.testing.assert_allclose(read(data).pixels, picture(8) / 255, atol=1e-6)
+
+
+def saved(image, **options):
+    stream = BytesIO()
+    image.save(stream, "tiff", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("predictor", [1, 2])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_lzw_is_read_right(bits, predictor):
+    grey = picture(bits).astype(np.uint8 if bits == 8 else np.uint16)
+    data = saved(Image.fromarray(grey), compression="tiff_lzw", tiffinfo={317: predictor})
+    assert np.abs(read(data).pixels - grey / (2**bits - 1)).max() < 1e-6
+
+
+def test_black_ink_alone_is_grey():
+    ink = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    ink[..., 3] = picture(8)
+    data = saved(Image.fromarray(ink, mode="CMYK"), compression="tiff_lzw")
+    assert np.abs(read(data).pixels - (255 - picture(8).astype(int)) / 255).max() <= 1 / 255
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_jpeg_in_tiff_is_read_as_near_as_jpeg_is_and_refused_where_it_is_cut(mode):
+    grey = Image.fromarray(picture(8).astype(np.uint8)).convert(mode)
+    data = saved(grey, compression="jpeg", quality=95)
+    found = read(data).pixels
+    assert np.abs(found - picture(8) / 255).mean() < 0.01
+    with Image.open(BytesIO(data)) as image:
+        offset, length = image.tag_v2[273][0], image.tag_v2[279][0]
+    cut = data[: offset + length // 2] + bytes(length - length // 2 - 2) + b"\xff\xd9" + data[offset + length :]
+    with pytest.raises(UnreadableImageError):
+        read(cut)
