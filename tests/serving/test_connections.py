@@ -7,6 +7,7 @@ import socket
 import time
 from urllib.parse import urlsplit
 
+import httpx2 as httpx
 import pytest
 
 LIMITS = {
@@ -16,7 +17,7 @@ LIMITS = {
     "connections": 24,
     "header_timeout_s": 1.5,
     "upload_grace_s": 1.5,
-    "upload_timeout_s": 6.0,
+    "upload_timeout_s": 30.0,
     "upload_bytes_per_s": 100_000,
     "answer_timeout_s": 1.5,
 }
@@ -57,6 +58,13 @@ def received(connection):
         while block := connection.recv(1 << 16):
             found += block
     return found
+
+
+def newcomer(service, data):
+    """Ask over a connection of its own; one that is kept from an earlier request may have had to make room."""
+    return httpx.post(
+        f"{service.url}/v1/predictions", content=data, headers={"content-type": "image/png"}, timeout=LONG_S
+    )
 
 
 def seconds_until_closed(connection, parts, pause_s):
@@ -142,9 +150,9 @@ def test_a_second_header_and_a_body_after_the_answer_have_the_same_limit(limited
 
 def test_connections_that_only_wait_make_room_for_others_and_a_served_one_stays(limited, opened, pictures):
     served = opened()
-    served.sendall(post_head(limited, 1_000_000) + bytes(900_000))  # 9 s of patience at the least pace, 6 s at most
+    served.sendall(post_head(limited, 2_000_000) + bytes(1_900_000))  # 19 s of patience at the least pace
     waiting = [opened() for _ in range(LIMITS["connections"] * 2)]
-    assert limited.post(pictures.raster(0.8), "image/png").status_code == 200
+    assert newcomer(limited, pictures.raster(0.8)).status_code == 200
     ended = 0
     for connection in waiting:
         connection.setblocking(False)
@@ -160,7 +168,7 @@ def test_more_senders_of_nothing_than_connections_leave_room_for_others(limited,
     for connection in held:
         with contextlib.suppress(OSError):  # it had to make room already
             connection.sendall(post_head(limited, LIMITS["file_bytes"]))
-    assert limited.post(pictures.raster(0.8), "image/png").status_code == 200
+    assert newcomer(limited, pictures.raster(0.8)).status_code == 200
 
 
 def test_a_client_that_does_not_read_its_answers_is_let_go(limited, opened):
