@@ -142,24 +142,11 @@ def test_frozen_blocks_stay_as_they_were_and_a_resumed_run_ends_with_the_same_we
     changed = {key.split(".")[1] for key in start if not torch.equal(ends[key], start[key])}
     assert changed == {"layer3", "layer4"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pocketcxr.training.loop.record.Table.append", stop_after(4))
+        patch.setattr("pocketcxr.training.loop.record.Table.append", tiny_runs.stop_after(4))
         with pytest.raises(KeyboardInterrupt):
             tiny_runs.train_tiny_student(dataset, tmp_path / "stopped", config)
     resumed, _, _ = load_network(tiny_runs.train_tiny_student(dataset, tmp_path / "stopped", config))
     assert all(torch.equal(resumed.state_dict()[key], value) for key, value in network.state_dict().items())
-
-
-def stop_after(rows):
-    """A `Table.append` that raises at the row after so many."""
-    append, seen = Table.append, []
-
-    def stopping(self, row):
-        seen.append(row)
-        if len(seen) > rows:
-            raise KeyboardInterrupt
-        append(self, row)
-
-    return stopping
 
 
 def test_a_student_from_scratch_is_trained_whole_and_says_so(dataset, tmp_path, caplog):

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,13 +16,14 @@ from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.labels import TASKS
 from pocketcxr.training.config import AugmentationConfig, StudentConfig, TeacherConfig, ViewsConfig
+from pocketcxr.training.run.record import Table
 from pocketcxr.training.student import train_student
 from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted
 from pocketcxr.training.teacher.teacher import train_teacher
 from pocketcxr.training.teacher.views import TeacherViews, cache_views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from multiprocessing.context import ForkServerContext
 
 SIZE = 32
@@ -147,6 +148,19 @@ def run_teacher(out: str) -> None:
     """In a child process: the tiny teacher."""
     torch.set_num_threads(1)
     train_tiny_teacher(make_dataset(), Path(out))
+
+
+def stop_after(rows: int) -> Callable[[Table, Mapping[str, float]], None]:
+    """A `Table.append` that raises at the row after so many."""
+    append, seen = Table.append, list[Any]()
+
+    def stopping(self: Table, row: Mapping[str, float]) -> None:
+        seen.append(row)
+        if len(seen) > rows:
+            raise KeyboardInterrupt
+        append(self, row)
+
+    return stopping
 
 
 def run_student(out: str) -> None:

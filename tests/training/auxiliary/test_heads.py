@@ -49,19 +49,6 @@ def steps(checkpoint):
     return Table(checkpoint.parent / "metrics.csv", until=9999, writes=False)
 
 
-def stopped_after(rows):
-    """A `Table.append` that raises at the row after so many."""
-    append, seen = Table.append, []
-
-    def stopping(self, row):
-        seen.append(row)
-        if len(seen) > rows:
-            raise KeyboardInterrupt
-        append(self, row)
-
-    return stopping
-
-
 def test_losses_by_hand(told):
     targets = auxiliary_targets(told, {"findings": 0.5, "opacity": 2.0, "boxes": 1.0})
     backbone = build_backbone(tiny_runs.BACKBONE, image_size=32)
@@ -181,7 +168,7 @@ def test_a_stopped_run_goes_on_with_its_heads_and_ends_with_the_same_weights(tol
         return tiny_runs.train_tiny_student(told, tmp_path, STUDENT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pocketcxr.training.loop.record.Table.append", stopped_after(4))
+        patch.setattr("pocketcxr.training.loop.record.Table.append", tiny_runs.stop_after(4))
         with pytest.raises(KeyboardInterrupt):
             train()
     state = next(tmp_path.rglob("last.pt"))

@@ -14,6 +14,7 @@ from pocketcxr.audit.data.shortcut_features import bright_marks
 from pocketcxr.audit.describing import measured, section
 from pocketcxr.data.rows import ACQUISITION
 from pocketcxr.evaluation.intervals import not_measurable
+from pocketcxr.imaging.dicom.acquisition import NUMBERS
 from pocketcxr.report.formatting import with_interval
 from pocketcxr.report.plots import interval_chart
 from pocketcxr.report.sheets import grid_sheet
@@ -71,8 +72,6 @@ GROUPS = {
     "device": ACQUISITION,
 }
 """Properties by what they tell of; the strongest association of each group has a criterion, and the source its own."""
-
-_NUMBERS = ("kvp", "exposure", "pixel_spacing")
 
 
 def attributes(
@@ -239,7 +238,7 @@ def _mean_images(rows: Sequence[IndexRow], pixels: NDArray[np.uint8]) -> Picture
 def _acquisition(rows: Sequence[IndexRow], name: str) -> list[str]:
     """A field of device and exposure as levels, numbers in bins; where some images say it, silence is a level too."""
     values = [str(getattr(row, name)).strip() for row in rows]
-    levels = binned_where_known([_float(value) for value in values]) if name in _NUMBERS else values
+    levels = binned_where_known([_float(value) for value in values]) if name in NUMBERS else values
     return [level or "not said" for level in levels] if any(levels) else levels
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from pocketcxr.audit.data.pixel_statistics import SMALLER
-from pocketcxr.audit.model.lungs import find_lungs
+from pocketcxr.audit.model.lungs import find_lungs, load_segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,11 +43,11 @@ def measure_lines(images: Mapping[int, NDArray[np.floating]], count: int) -> NDA
         count: of all images.
     """
     found = np.full((count, FEATURES), np.nan, np.float32)
-    places = list(images)
+    places, segment = list(images), load_segmenter()
     for start in range(0, len(places), _BLOCK):
         block = places[start : start + _BLOCK]
         pixels = np.stack([images[place] for place in block]).astype(np.float32)
-        lungs = find_lungs(pixels[:, None])
+        lungs = find_lungs(pixels[:, None], segment)
         for place, image, mask, reason in zip(block, pixels, lungs.masks, lungs.reasons, strict=True):
             if not reason:
                 found[place] = line_features(image, mask)

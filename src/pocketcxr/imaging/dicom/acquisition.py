@@ -41,15 +41,12 @@ def read_acquisition(dataset: Dataset) -> dict[str, str]:
     personal = _personal_words(dataset)
     found: dict[str, str] = {}
     for name, keywords in FIELDS.items():
-        text = next((text for keyword in keywords if (text := _text(dataset, keyword))), "")
-        text = _number(text, keyword=_filled(dataset, keywords)) if name in NUMBERS else text
+        filled = ((text, keyword) for keyword in keywords if (text := _text(dataset, keyword)))
+        text, keyword = next(filled, ("", ""))
+        text = _number(text, keyword=keyword) if name in NUMBERS else text
         if text and not any(word in text.casefold() for word in personal):
             found[name] = text
     return found
-
-
-def _filled(dataset: Dataset, keywords: tuple[str, ...]) -> str:
-    return next((keyword for keyword in keywords if _text(dataset, keyword)), "")
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

@@ -4,6 +4,7 @@
  * The same checks as `pocketcxr.imaging.dicom.codestream`, so that a file is taken or refused alike.
  */
 
+import { joined } from "../bytes";
 import { latin } from "../file-type";
 
 export type Process = "jpeg" | "jpeg-lossless" | "jpeg-ls" | "jpeg-2000";
@@ -147,16 +148,6 @@ export function lacksRestarts(plain: Uint8Array, pixels: number): boolean {
     if (marker >= 0xd0 && marker <= 0xd7) marks += 1;
   }
   return interval > 0 && marks !== Math.ceil(pixels / interval) - 1;
-}
-
-function joined(parts: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 /** ITU-T T.81 table B.1; T.87 for F7. */

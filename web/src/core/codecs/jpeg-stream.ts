@@ -6,6 +6,7 @@
  * version of JFIF) is left out. Source: ITU-T T.81, annexes B and G.
  */
 
+import { joined } from "../bytes";
 import { damaged } from "../errors";
 import { latin } from "../file-type";
 
@@ -53,14 +54,7 @@ export function followJpeg(data: Uint8Array): Segment[] {
 
 /** A whole stream again. */
 export function joinedJpeg(segments: Segment[]): Uint8Array {
-  const parts = [Uint8Array.of(0xff, START_OF_IMAGE), ...segments.flat(), Uint8Array.of(0xff, END_OF_IMAGE)];
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return joined([Uint8Array.of(0xff, START_OF_IMAGE), ...segments.flat(), Uint8Array.of(0xff, END_OF_IMAGE)]);
 }
 
 /** Leave out zeros behind the coded data of each scan, but not the one that makes a coded FF of its FF. */

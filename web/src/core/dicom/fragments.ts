@@ -1,5 +1,6 @@
 /** Finds the frame of compressed pixel data in its fragments (Python: `imaging.dicom.fragments`). */
 
+import { joined } from "../bytes";
 import { damaged, InputError } from "../errors";
 import { latin } from "../file-type";
 
@@ -49,14 +50,7 @@ export function joinFrame({ contents }: Fragments): Uint8Array {
   if (rest.some((part) => startsPicture(part) || (isRle && latin(part, 0, 8) === head))) {
     throw new InputError("several-frames");
   }
-  if (!rest.length) return first;
-  const frame = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let to = 0;
-  for (const part of parts) {
-    frame.set(part, to);
-    to += part.length;
-  }
-  return frame;
+  return rest.length ? joined(parts) : first;
 }
 
 function startsPicture(content: Uint8Array | undefined): boolean {
