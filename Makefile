@@ -53,10 +53,7 @@ web/node_modules/.ready: web/package-lock.json
 	touch $@
 
 web: web/node_modules/.ready ## the browser client: web/dist to serve from anywhere, and a copy for pocketcxr serve
-	cd web && npm run --silent build
-	rm -rf src/pocketcxr/serving/static
-	cp -R web/dist src/pocketcxr/serving/static
-	rm src/pocketcxr/serving/static/assets/*.wasm  # their .br and .gz stay: the service inflates for whoever takes neither
+	cd web && npm run --silent package
 
 web-test: setup ## types, unit tests and Chromium tests of the browser client
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web-test-all; \

@@ -1,4 +1,4 @@
-"""Install the wheel without extras into an empty environment and predict there: no training framework, how light it is.
+"""Install the wheel into an empty environment and predict there: no training framework, how light it is; then serve.
 
 Run by ``make test-base``; prints seconds, megabytes and the prediction, and exits non-zero when a promise is broken.
 """
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,24 @@ def main() -> int:
         print(f"wheel {wheel.stat().st_size / 1e6:.1f} MB; installed in {installed_s:.1f} s, {size_mb:.0f} MB in all")
         print(f"training frameworks present: {present}; process start to answer {predicted_s:.2f} s")
         print(answer)
-        return (
-            0
-            if present == "[]" and {"path", "decision", "probabilities", "novelty", "reasons", "bundle"} == set(record)
-            else 1
-        )
+        _run(str(uv), "pip", "install", "--quiet", "--python", str(python), f"pocketcxr[serve] @ {wheel.as_uri()}")
+        page = _served_page(python, place)
+        print(f"page of pocketcxr serve: {page[:60]!r}")
+        keys = {"path", "decision", "probabilities", "novelty", "reasons", "bundle"}
+        return 0 if present == "[]" and keys == set(record) and "<title>pocketcxr" in page else 1
+
+
+def _served_page(python: Path, place: Path) -> str:
+    """What ``/`` answers: the page that the wheel brings, without anything else being installed."""
+    command = [str(python), "-m", "pocketcxr.cli", "serve", "--port", "0", "--workers", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=place) as service:
+        assert service.stderr is not None
+        try:
+            found = next(line for line in service.stderr if '"url"' in line)
+            with urllib.request.urlopen(json.loads(found)["url"]) as answer:
+                return answer.read().decode()
+        finally:
+            service.terminate()
 
 
 def _run(*command: str) -> str:

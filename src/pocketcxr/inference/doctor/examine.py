@@ -261,5 +261,5 @@ def _extras() -> Iterator[Check]:
     if machine.has_web_page():
         yield Check("web page", "ok", "pocketcxr serve shows it at its address")
     else:
-        advice = "take a released wheel, or build it in the source tree with  make web"
+        advice = "install Node.js 20.19 or newer and run  pip install  again, or  make web  in a clone"
         yield Check("web page", "missing", "not part of this copy; the rest of pocketcxr serve works without", advice)
