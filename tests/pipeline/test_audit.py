@@ -65,6 +65,13 @@ def test_a_folder_of_films_is_indexed_and_audited_by_one_command(films, tmp_path
         assert section["title"] in page.replace("&#39;", "'")
         assert all(measure["key"] in page for measure in section["measures"])
     assert table["conclusions"]["headline"] in page.replace("&#39;", "'")
+    first, rest = page.partition("<main>")[::2]  # the first screen: main figures, and what failed with its limit
+    failed = [one for one in table["criteria"] if one["outcome"] == "failed"]
+    assert all(one["words"] in first for one in failed[:6])
+    assert "Images with a class" in first
+    assert f"All {len(table['criteria'])} criteria" in first
+    assert rest.count("<details>") > len(table["sections"])
+    assert "<details open" not in page
 
 
 def test_a_confounded_set_exits_with_one_and_a_clean_one_with_zero(tmp_path):

@@ -128,6 +128,31 @@ def test_a_browser_shows_all_of_the_page_under_its_policy_and_runs_nothing_else(
     assert len(violations) == 2
 
 
+def test_the_first_screen_is_the_summary_and_details_are_folded(page):
+    first, rest = page.source.partition("<main>")[::2]
+    assert page.evaluation.headline in first
+    for one in page.evaluation.key_figures:
+        assert one.value in first
+    assert rest.count("<details>") > 6
+    assert "<details open" not in page.source
+    assert rest.index("<details>") < rest.index('aria-label="Figures of all models"') < rest.index("</details>")
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium")
+def test_printing_opens_what_is_folded(page, tmp_path):
+    def pages(name, text):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+        printed = tmp_path / f"{name}.pdf"
+        command = ["chromium", *options, f"--print-to-pdf={printed}", (tmp_path / name).as_uri()]
+        subprocess.run(command, capture_output=True, timeout=240, check=True)
+        return len(re.findall(rb"/Type\s*/Page\b", printed.read_bytes()))
+
+    printed = pages("folded.html", page.source)
+    assert printed == pages("open.html", page.source.replace("<details>", "<details open>"))
+    assert printed > pages("kept.html", page.source.replace("::details-content", "::no-such-part"))
+
+
 def test_page_can_be_used_by_those_who_do_not_see_it(page):
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
     charts = [attributes for tag, attributes in page.tags if tag == "svg"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pocketcxr.audit.criteria import limit_words
+from pocketcxr.audit.criteria import FAILED, limit_words
 from pocketcxr.files import write_text
 from pocketcxr.report.page import render
 
@@ -13,21 +13,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pocketcxr.audit.record import AuditRecord
+    from pocketcxr.report.types import Measure
+
+_MAIN = (
+    "composition.images", "composition.patients", "scorecard.auroc", "scorecard.auroc_same_source",
+    "unseen.accuracy_drop", "shortcuts.kept_without_lungs", "calibration.ece_positive", "robustness.worst_drop",
+    "gate.films_refused", "leaks.patients", "leaks.near_duplicates", "confounding.source", "cues.file", "cues.border",
+)  # fmt: skip
+"""Figures of the first screen, the most important first: those of the model where there is one, then of the data."""
+
+_MOST_FIGURES, _MOST_FAILURES = 8, 6
 
 
 def write_audit_report(record: AuditRecord, path: Path) -> None:
     """Write the page; the file appears whole or not at all."""
-    outcomes = {result.criterion.key: result.outcome for result in record.criteria}
+    results = {result.criterion.key: result for result in record.criteria}
     page = render(
         "report/templates/audit.html.j2",
         limit_words=limit_words,
         record=record,
         counts=record.counts(),
         criteria=_by_outcome(record),
-        outcomes=outcomes,
+        results=results,
+        failed_keys={key for key, result in results.items() if result.outcome == FAILED},
+        main_figures=_main_figures(record),
+        most_failures=_MOST_FAILURES,
         subject=_flat(record.subject),
     )
     write_text(path, page)
+
+
+def _main_figures(record: AuditRecord) -> list[Measure]:
+    """Those of the main figures that were measured, at most as many as the first screen has room for."""
+    found = {measure.key: measure for section in record.sections for measure in section.measures}
+    return [found[key] for key in _MAIN if key in found and found[key].value is not None][:_MOST_FIGURES]
 
 
 def _by_outcome(record: AuditRecord) -> list[Any]:
