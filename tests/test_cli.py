@@ -47,6 +47,50 @@ def test_help_of_every_command_shows_an_example(command, capsys):
     assert f"pocketcxr {command}" in capsys.readouterr().out.partition("examples:")[2]
 
 
+def test_every_command_says_what_its_exit_status_means(capsys):
+    for command in COMMANDS:
+        exits = build_parser(command).parse_args(_ANY[command].split()).exits
+        assert exits[0]
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        told = capsys.readouterr().out.partition("exit status: ")[2]
+        assert told.replace("\n", " ").strip() == ", ".join(f"{code} {what}" for code, what in exits.items())
+
+
+_ANY = {
+    **dict.fromkeys(COMMANDS, "COMMAND -o nowhere"),
+    "predict": "predict absent.png",
+    "doctor": "doctor",
+    "serve": "serve --bundle absent.onnx",
+    "synthetic": "synthetic -o file",
+    "demo": "demo -o file",
+    "index": "index absent",
+    "split": "split absent.csv",
+    "quantise": "quantise absent -o x.onnx",
+    "calibrate": "calibrate --data absent --site x -o x.onnx",
+    "crossval": "crossval -o run --data absent",
+    "audit": "audit absent.csv",
+}
+"""Arguments with which a command can do nothing (`doctor` can do its work with any)."""
+_ANY = {name: line.replace("COMMAND", name) for name, line in _ANY.items()}
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "doctor"])
+def test_a_command_that_can_do_nothing_ends_with_two(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(_ANY[command].split()) == 2
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    said = [line for line in told.err.splitlines() if line.startswith("pocketcxr: ")]
+    assert len(said) == 1 or (command == "predict" and "absent.png" in told.out)
+
+
+def test_doctor_ends_with_one_where_something_is_at_fault(capsys):
+    assert main(["doctor", "--bundle", "absent.onnx"]) == 1
+    assert "absent.onnx" in capsys.readouterr().out
+
+
 def test_overall_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
@@ -191,7 +235,7 @@ def test_a_screen_that_cannot_show_a_name_ends_no_work(tmp_path):
         cwd=tmp_path,
         env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert b"Traceback" not in done.stderr
     assert b"M\\xfcller.png" in done.stdout
     assert b"r\\xf6ntgen.png" in done.stdout

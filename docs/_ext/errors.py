@@ -11,26 +11,23 @@ from pocketcxr import cli, errors
 
 MEANING = {
     "EXIT_OK": "done",
-    "EXIT_SOME_FAILED": "finished, but some files could not be read (`predict`), a criterion failed (`audit`) "
-    "or something is at fault (`doctor`)",
+    "EXIT_SOME_FAILED": "finished, with something to look at: see the command",
     "EXIT_ERROR": "nothing could be done: one line on standard error says why and what to do",
-    "EXIT_INTERRUPTED": "interrupted; the same command continues where this one stopped",
+    "EXIT_INTERRUPTED": "interrupted by Ctrl-C; commands that resume continue where this one stopped",
+    "EXIT_TERMINATED": "stopped by SIGTERM; as after Ctrl-C",
 }
 """Names of the exit codes and what they tell; `exit_codes` refuses a name that is missing here."""
 
 
 def exit_codes() -> str:
-    """Table of exit codes, then those that a command describes itself."""
+    """Table of exit codes, then what those below 3 say of each command."""
     names = {name: value for name, value in vars(cli).items() if name.startswith("EXIT_")}
     rows = [(f"`{value}`", sentence(MEANING[name])) for name, value in sorted(names.items(), key=lambda one: one[1])]
-    own = [
-        (f"[`{name}`](commands.md#pocketcxr-{name})", parser.epilog.partition("exit status:")[2].strip())
-        for name, parser in subcommands().items()
-        if "exit status:" in (parser.epilog or "")
-    ]
-    return "\n\n".join(
-        [table(("code", "meaning"), rows), "Commands that say more:", table(("command", "exit status"), own)]
-    )
+    own = []
+    for name, parser in subcommands().items():
+        exits = parser.get_default("exits")
+        own.append((f"[`{name}`](commands.md#pocketcxr-{name})", *(exits.get(code, "–") for code in (0, 1, 2))))
+    return "\n\n".join([table(("code", "meaning"), rows), table(("command", "`0`", "`1`", "`2`"), own)])
 
 
 def exceptions() -> str:

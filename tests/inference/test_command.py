@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from pocketcxr.errors import BundleError, ConfigError
-from pocketcxr.inference.command import EXIT_ANSWERED, EXIT_SOME_FAILED, run_predict
+from pocketcxr.inference.command import EXIT_ANSWERED, EXIT_NOTHING_READ, EXIT_SOME_FAILED, run_predict
 
 
 @pytest.fixture
@@ -43,9 +43,12 @@ def mixed(save_picture, tmp_path):
     return folder
 
 
-def test_status_is_0_when_all_were_answered_and_1_when_a_file_failed(run, mixed):
+def test_status_is_0_when_all_were_answered_1_when_a_file_failed_and_2_when_all_did(run, mixed, tmp_path):
     assert run(mixed / "1.png", mixed / "2.png", mixed / "3.png")[0] == EXIT_ANSWERED == 0
     assert run(mixed)[0] == EXIT_SOME_FAILED == 1
+    assert run(mixed / "4.png", mixed / "absent.png")[0] == EXIT_NOTHING_READ == 2
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path / "empty")[0] == 2
 
 
 def test_json_lines_and_json_hold_the_same_records(run, mixed):
@@ -78,12 +81,35 @@ def test_table_aligns_and_tells_the_reasons(run, mixed):
     assert "not a medical device" in lines[-1]
 
 
-def test_failures_are_logged_in_one_line_each(run, mixed, caplog):
+def test_table_ends_with_how_many_images_had_which_answer_and_what_was_not_read(run, mixed, caplog):
+    (mixed / ".hidden.png").touch()
+    (mixed / "empty").touch()
+    (mixed / "5.png").write_text("no image either")
+    with caplog.at_level(logging.INFO, logger="pocketcxr"):
+        summary = run(mixed, output_format="table")[1].splitlines()[-2]
+    assert summary == "1 answered, 1 uncertain, 1 refused, 2 unreadable, 2 not read (1 hidden, 1 an empty file)"
+    assert not caplog.records
+    alone = run(mixed / "1.png", output_format="table")[1].splitlines()[-2]
+    assert alone == "1 answered, 0 uncertain, 0 refused, 0 unreadable, 0 not read"
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    "stream, output_format, logged",
+    [(io.StringIO, "jsonl", 1), (io.StringIO, "table", 0), (Screen, "jsonl", 0), (Screen, "csv", 0)],
+)
+def test_an_unreadable_file_is_said_once(tiny_bundle_path, mixed, caplog, stream, output_format, logged):
+    """Beside answers that go to a file or program, in the log; where a person sees the answers, in these."""
+    written = stream()
     with caplog.at_level(logging.ERROR, logger="pocketcxr"):
-        run(mixed)
-    (record,) = caplog.records
-    assert "4.png" in record.getMessage()
-    assert "\n" not in record.getMessage()
+        run_predict([mixed], bundle=tiny_bundle_path, output_format=output_format, heatmaps=None, stream=written)
+    assert [record.getMessage().count("4.png: ") for record in caplog.records] == [1] * logged
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+    assert written.getvalue().count("4.png: ") == 1
 
 
 def test_heatmaps_are_written_for_scored_pictures_only(run, mixed, tmp_path):

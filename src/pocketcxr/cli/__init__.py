@@ -19,7 +19,7 @@ from pocketcxr.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXIT_OK, EXIT_SOME_FAILED, EXIT_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_SOME_FAILED, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
 _GROUPS = {
     "predict": ("predict", "doctor"),
@@ -63,7 +63,7 @@ Research use only; not a medical device.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its status: 0 done, 1 some images failed, 2 one-line error, 130 interrupted."""
+    """Run one command and return its status: `EXIT_OK` and the like; 143, after SIGTERM, is raised as `SystemExit`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names that a screen cannot show end no work

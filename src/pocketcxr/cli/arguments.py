@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from pocketcxr.errors import ConfigError
@@ -10,12 +11,16 @@ from pocketcxr.files import named_path
 from pocketcxr.plain_text import lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pocketcxr.training.config import Experiment
 
     Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+
+
+EXITS: Mapping[int, str] = MappingProxyType({0: "done", 2: "nothing could be done"})
+"""What the exit status of a command says, where it says no more; `pocketcxr.cli` adds those of all commands."""
 
 
 def add_command(
@@ -25,6 +30,7 @@ def add_command(
     *,
     summary: str,
     examples: str,
+    exits: Mapping[int, str] = EXITS,
     needs: tuple[str, ...] = (),
     resumes: bool = False,
 ) -> argparse.ArgumentParser:
@@ -36,6 +42,7 @@ def add_command(
         run: gets the parsed options and returns the exit status, or None for success.
         summary: what it does, in lower case.
         examples: indented lines for the end of the help.
+        exits: exit status to what it says.
         needs: the extra that the command takes, and the modules of it where it does not take all.
         resumes: called again after a stop, it goes on where it was.
     """
@@ -43,10 +50,10 @@ def add_command(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
-        epilog=f"examples:\n{examples}",
+        epilog=f"examples:\n{examples}\n\nexit status: {', '.join(f'{code} {what}' for code, what in exits.items())}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run, parser=parser, needs=needs, resumes=resumes)
+    parser.set_defaults(run=run, parser=parser, exits=exits, needs=needs, resumes=resumes)
     return parser
 
 

@@ -26,8 +26,12 @@ def add_commands(commands: Commands) -> None:
         "  pocketcxr audit other-hospital.csv --bundle student.onnx    a bundle on X-rays that it has never seen\n"
         "  pocketcxr audit runs/mine --bundle runs/mine/teacher/teacher.safetensors    its teacher\n"
         "  pocketcxr audit splits.csv --model classifier.onnx    any ONNX classifier, described in classifier.toml\n"
-        "  pocketcxr audit runs/mine --criteria my-criteria.toml    limits of your own\n\n"
-        "exit status: 0 no criterion failed (passed, or not measurable), 1 a criterion failed, 2 nothing could be done",
+        "  pocketcxr audit runs/mine --criteria my-criteria.toml    limits of your own",
+        exits={
+            0: "no criterion failed (passed, or not measurable)",
+            1: "a criterion failed",
+            2: "nothing could be done",
+        },
     )
     parser.add_argument("target", type=path_argument, metavar="INDEX|SPLITS|RUN|FOLDER", help="what to audit")
     parser.add_argument(

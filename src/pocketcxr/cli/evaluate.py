@@ -57,7 +57,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _add_export(commands: Commands) -> None:
-    parser = add_stage(commands, "export", _export, summary="turn the distilled student of a run into a bundle")
+    parser = add_stage(
+        commands,
+        "export",
+        _export,
+        summary="turn the distilled student of a run into a bundle",
+        exits={0: "written", 2: "the student failed its audit, or nothing could be done"},
+    )
     parser.add_argument(
         "--force", action="store_true", help="export a student that failed its audit too, marked as failed"
     )
@@ -84,8 +90,8 @@ def _add_quantise(commands: Commands) -> None:
         needs=("train",),
         summary="search for the fastest int8 file of a student whose predictions stay within the limits",
         examples="  pocketcxr quantise runs/mine -o student-int8.onnx\n"
-        "  pocketcxr quantise student.onnx --run runs/mine -o student-int8.onnx\n\n"
-        "exit status: 0 written, 2 no recipe keeps the limits, or nothing could be done",
+        "  pocketcxr quantise student.onnx --run runs/mine -o student-int8.onnx",
+        exits={0: "written", 2: "no recipe keeps the limits, or nothing could be done"},
     )
     parser.add_argument(
         "target", type=path_argument, metavar="RUN|BUNDLE", help="a run's folder, or a float bundle with --run"

@@ -29,9 +29,13 @@ def _add_predict(commands: Commands) -> None:
         summary="score X-rays with a bundle; needs no training framework",
         examples="  pocketcxr predict scan.dcm\n"
         "  pocketcxr predict studies/ --format jsonl > scores.jsonl\n"
-        "  pocketcxr predict *.png --heatmaps maps/ --bundle runs/mine/bundle/student.onnx\n"
-        "  pocketcxr predict archive/ -o scores.csv      a million files; the same command continues after a stop\n\n"
-        "exit status: 0 every file was read, 1 some files could not be read, 2 nothing could be done",
+        "  pocketcxr predict *.png --heatmaps maps/ --bundle runs/mine/bundle/covid-3class.onnx\n"
+        "  pocketcxr predict archive/ -o scores.csv      a million files; the same command continues after a stop",
+        exits={
+            0: "every file was read",
+            1: "some files could not be read",
+            2: "none could be read, or nothing could be done",
+        },
     )
     parser.add_argument(
         "paths", nargs="+", type=path_argument, metavar="PATH", help="DICOM, PNG or JPEG file, or a folder"
@@ -76,8 +80,8 @@ def _add_doctor(commands: Commands) -> None:
         "doctor",
         _doctor,
         summary="check what this machine has for predictions, what is missing and what to do about it",
-        examples="  pocketcxr doctor\n  pocketcxr doctor --bundle student.onnx --json\n\n"
-        "exit status: 0 ready to predict, 1 something is at fault",
+        examples="  pocketcxr doctor\n  pocketcxr doctor --bundle student.onnx --json",
+        exits={0: "ready to predict", 1: "something is at fault"},
     )
     add_bundle_option(parser)
     parser.add_argument("--json", action="store_true", help="for programs")

@@ -21,9 +21,9 @@ def add_commands(commands: Commands) -> None:
         needs=("serve",),
         summary="serve predictions over HTTP; needs no training framework",
         examples="  pocketcxr serve\n"
-        "  pocketcxr serve --bundle runs/mine/bundle/student.onnx --port 8080\n"
-        "  pocketcxr serve --host 0.0.0.0 --token-file token.txt      reachable by others: a token is needed\n\n"
-        "SIGTERM or Ctrl-C: what was accepted is answered, then it stops",
+        "  pocketcxr serve --bundle runs/mine/bundle/covid-3class.onnx --port 8080\n"
+        "  pocketcxr serve --host 0.0.0.0 --token-file token.txt      reachable by others: a token is needed",
+        exits={0: "stopped by SIGTERM or Ctrl-C, what was accepted answered", 2: "it could not start"},
     )
     add_bundle_option(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this computer only)")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.cli.arguments import (
+    EXITS,
     add_column_options,
     add_command,
     add_quiet_option,
@@ -19,7 +20,7 @@ from pocketcxr.cli.arguments import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pocketcxr.cli.arguments import Commands
 
@@ -37,10 +38,18 @@ def add_commands(commands: Commands) -> None:
 
 
 def add_training_command(
-    commands: Commands, name: str, run: Callable[[argparse.Namespace], None], *, summary: str, examples: str
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    *,
+    summary: str,
+    examples: str,
+    exits: Mapping[int, str] = EXITS,
 ) -> argparse.ArgumentParser:
     """Add a command that needs the extra ``train`` and runs with a tuned allocator."""
-    parser = add_command(commands, name, run, summary=summary, examples=examples, needs=("train",), resumes=True)
+    parser = add_command(
+        commands, name, run, summary=summary, examples=examples, exits=exits, needs=("train",), resumes=True
+    )
     parser.set_defaults(trains=True)
     return parser
 
@@ -52,10 +61,11 @@ def add_stage(
     *,
     summary: str,
     examples: str = "",
+    exits: Mapping[int, str] = EXITS,
 ) -> argparse.ArgumentParser:
     """Add a command that does one stage of a run."""
     examples = examples or f"  pocketcxr {name} --splits splits.csv -o runs/mine"
-    parser = add_training_command(commands, name, run, summary=summary, examples=examples)
+    parser = add_training_command(commands, name, run, summary=summary, examples=examples, exits=exits)
     parser.add_argument(
         "--splits", type=path_argument, help="a table that `pocketcxr split` wrote (default: the run's own)"
     )

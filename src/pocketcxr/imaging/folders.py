@@ -83,13 +83,21 @@ class PassedOver:
         """Count an entry that is no image."""
         self._counts[entry.why] += 1
 
+    @property
+    def total(self) -> int:
+        """How many entries were passed over."""
+        return self._counts.total()
+
+    def reasons(self) -> str:
+        """Say why entries were passed over, and how many for each reason; "" where there were none."""
+        return ", ".join(f"{count} {why}" for why, count in self._counts.most_common())
+
     def line(self) -> str:
         """Say how many entries were passed over, by reason; "" where there were none."""
         if not self._counts:
             return ""
-        total = sum(self._counts.values())
-        told = ", ".join(f"{count} {why}" for why, count in self._counts.most_common())
-        return f"passed over {total} {'entry that is no image' if total == 1 else 'entries that are no images'}: {told}"
+        entries = "entry that is no image" if self.total == 1 else "entries that are no images"
+        return f"passed over {self.total} {entries}: {self.reasons()}"
 
 
 def walk(folder: Path, *, links: LinkedFolders | None = None) -> Iterator[Entry]:

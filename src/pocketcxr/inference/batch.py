@@ -78,14 +78,15 @@ def predict_files(
     yield from predict_in_processes(itertools.chain(first, files), options, workers=workers)
 
 
-def find_images(paths: Iterable[Path], *, told: bool = True) -> Iterator[Path]:
+def find_images(paths: Iterable[Path], *, passed_over: PassedOver | None = None) -> Iterator[Path]:
     """Yield named files as they are, and the images in named folders recursively, in natural order (2 before 10).
 
     What counts as an image, and which links are followed, says `pocketcxr.imaging.folders`. Entries that are no images
-    are passed over, and counted in one line of the log at the end where `told`. A folder that cannot be listed or holds
-    no image is yielded itself, so that it gives an error record and not silence.
+    are passed over, and counted in `passed_over`, or in one line of the log at the end where that is None. A folder
+    that cannot be listed or holds no image is yielded itself, so that it gives an error record and not silence.
     """
-    passed_over = PassedOver()
+    told = passed_over is None
+    passed_over = PassedOver() if passed_over is None else passed_over
     for path in paths:
         if not path.is_dir():
             yield path

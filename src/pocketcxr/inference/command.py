@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pocketcxr.bundle.verified import read_verified
 from pocketcxr.errors import ConfigError
 from pocketcxr.files import check_output
+from pocketcxr.imaging.folders import PassedOver
 from pocketcxr.inference.batch import find_images, named_once, predict_files
 from pocketcxr.inference.prediction import ERROR
 from pocketcxr.inference.writers.formats import FORMATS, writer_for
@@ -29,6 +30,9 @@ EXIT_ANSWERED = 0
 
 EXIT_SOME_FAILED = 1
 """At least one file could not be read (decision ``error``); the others were scored."""
+
+EXIT_NOTHING_READ = 2
+"""Not one file could be read."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -63,7 +67,8 @@ def run_predict(
         bundle: the bundle's file; None takes the one that comes with the package.
         output_format: one of `writers.formats.FORMATS`; None takes a table, or what `output` is named for.
         heatmaps: folder for one PNG per scored image, or None; see `pocketcxr.inference.saliency`.
-        stream: where the predictions go without `output`. Failures also go to the log ``pocketcxr``.
+        stream: where the predictions go without `output`. A failure is said there or, where it is neither a table nor a
+            screen, in the log ``pocketcxr``.
         output: file that grows line by line. Files that it holds already are not scored again, so that the same command
             continues after a stop; see `pocketcxr.inference.writers.scores_file`.
         workers: processes; None takes this one for a few files and otherwise one per core.
@@ -71,7 +76,7 @@ def run_predict(
         threads: inside this process; see `pocketcxr.inference.session.load_bundle`. Processes of a pool have one each.
 
     Returns:
-        Exit status `EXIT_ANSWERED` or `EXIT_SOME_FAILED`.
+        Exit status `EXIT_ANSWERED`, `EXIT_SOME_FAILED` or `EXIT_NOTHING_READ`.
 
     Raises:
         ConfigError: unknown format, no path, a folder for heatmaps that cannot be made, a file of other predictions.
@@ -92,15 +97,19 @@ def run_predict(
     scoring = _Scoring(read_verified(bundle), exact, heatmaps, workers, threads)
     if output is not None:
         return _into_file(paths, output, output_format, scoring)
-    writer = writer_for(output_format or "table", stream, scoring.file.manifest.labels)
+    output_format = output_format or "table"
+    passed_over = PassedOver() if output_format == "table" else None  # which ends with their number
+    writer = writer_for(output_format, stream, scoring.file.manifest.labels, passed_over=passed_over)
     writer.begin()
-    failed = 0
-    with closing(_predictions(find_images(paths), scoring)) as predictions:
+    seen = output_format == "table" or stream.isatty()
+    done = failed = 0
+    with closing(_predictions(find_images(paths, passed_over=passed_over), scoring)) as predictions:
         for prediction in _with_progress(predictions, paths, log=False):
             writer.write(prediction)
-            failed += _failed(prediction)
+            done += 1
+            failed += _failed(prediction, told=not seen)
     writer.end()
-    return EXIT_SOME_FAILED if failed else EXIT_ANSWERED
+    return _status(done, failed)
 
 
 def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Scoring) -> int:
@@ -114,7 +123,7 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
         reopen_parquet(output, collected)
     paths, labels = named_once(paths), scoring.file.manifest.labels
     stream, finished = scores_file.open_scores(collected, identity=scoring.file.identity, labels=labels)
-    failed = finished.errors
+    done, failed = len(finished), finished.errors
     with stream:
         writer = writer_for("csv" if output_format == "csv" else "jsonl", stream, labels)
         if stream.tell() == 0:
@@ -123,13 +132,14 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
         with closing(_predictions(missing, scoring)) as predictions:
             for prediction in _with_progress(predictions, paths, log=True, already=len(finished)):
                 writer.write(prediction)
-                failed += _failed(prediction)
+                done += 1
+                failed += _failed(prediction, told=True)
         scores_file.finish_on_disk(stream)
         if output_format == "parquet":
             from pocketcxr.inference.writers.parquet import write_parquet
 
             write_parquet(collected, output, labels)
-    return EXIT_SOME_FAILED if failed else EXIT_ANSWERED
+    return _status(done, failed)
 
 
 def _predictions(files: Iterator[Path], scoring: _Scoring) -> Generator[Prediction]:
@@ -158,11 +168,18 @@ def _predictions(files: Iterator[Path], scoring: _Scoring) -> Generator[Predicti
     )
 
 
-def _failed(prediction: Prediction) -> bool:
+def _failed(prediction: Prediction, *, told: bool) -> bool:
     if prediction.decision != ERROR:
         return False
-    _LOGGER.error("%s", one_line(prediction.reasons[0].words))
+    if told:
+        _LOGGER.error("%s", one_line(prediction.reasons[0].words))
     return True
+
+
+def _status(done: int, failed: int) -> int:
+    if not failed:
+        return EXIT_ANSWERED
+    return EXIT_NOTHING_READ if failed == done else EXIT_SOME_FAILED
 
 
 def _with_progress(
@@ -174,7 +191,7 @@ def _with_progress(
         return
     from pocketcxr.inference.writers.progress import Progress
 
-    progress = Progress(lambda: sum(1 for _ in find_images(paths, told=False)), already=already)
+    progress = Progress(lambda: sum(1 for _ in find_images(paths, passed_over=PassedOver())), already=already)
     for prediction in predictions:
         if not log or prediction.decision == ERROR:  # what is written about it goes to the same screen
             progress.clear()

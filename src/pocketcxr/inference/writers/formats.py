@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
+from pocketcxr.inference.prediction import ERROR, REFUSED, UNCERTAIN
 from pocketcxr.plain_text import one_line, table_cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO
 
+    from pocketcxr.imaging.folders import PassedOver
     from pocketcxr.inference.prediction import Prediction
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -34,13 +37,22 @@ class Writer(Protocol):
         ...
 
 
-def writer_for(output_format: str, stream: TextIO, labels: Sequence[str]) -> Writer:
-    """Return the writer of a format in `FORMATS`; `labels` in the bundle's order give the columns."""
+def writer_for(
+    output_format: str, stream: TextIO, labels: Sequence[str], *, passed_over: PassedOver | None = None
+) -> Writer:
+    """Return the writer of a format in `FORMATS`.
+
+    Args:
+        output_format: its name.
+        stream: where it writes.
+        labels: in the bundle's order give the columns.
+        passed_over: what the walk of the folders leaves out, for the last lines of a table.
+    """
     if output_format == "json":
         return _Json(stream)
     if output_format == "jsonl":
         return _JsonLines(stream)
-    return _Csv(stream, labels) if output_format == "csv" else _Table(stream, labels)
+    return _Csv(stream, labels) if output_format == "csv" else _Table(stream, labels, passed_over)
 
 
 def csv_columns(labels: Sequence[str]) -> list[str]:
@@ -110,10 +122,11 @@ class _Csv:
 
 
 class _Table:
-    """Columns for a person; the file stands last, because only its width is unknown beforehand."""
+    """Columns for a person; the file stands last, because only its width is unknown beforehand; then what came out."""
 
-    def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
-        self._stream, self._labels = stream, labels
+    def __init__(self, stream: TextIO, labels: Sequence[str], passed_over: PassedOver | None) -> None:
+        self._stream, self._labels, self._passed_over = stream, labels, passed_over
+        self._decisions: Counter[str] = Counter()
         self._decision = max(_LONGEST_DECISION, *map(len, labels))
         self._widths = [max(len(label), 5) for label in labels]
         self._bundle = ""
@@ -127,12 +140,21 @@ class _Table:
         for reason in prediction.reasons:
             self._stream.write(f"{'':{self._decision}}  {one_line(reason.words)}\n")
         self._bundle = prediction.bundle
+        self._decisions[prediction.decision] += 1
         self._stream.flush()
 
     def end(self) -> None:
         if self._bundle:
-            self._stream.write(f"\n{self._bundle}. Research use, not a medical device.\n")
+            self._stream.write(f"\n{self._summary()}\n{self._bundle}. Research use, not a medical device.\n")
             self._stream.flush()
+
+    def _summary(self) -> str:
+        others = {UNCERTAIN: "uncertain", REFUSED: "refused", ERROR: "unreadable"}
+        answered = self._decisions.total() - sum(self._decisions[name] for name in others)
+        told = [f"{answered:,} answered", *(f"{self._decisions[name]:,} {word}" for name, word in others.items())]
+        if self._passed_over is not None and self._passed_over.total:
+            return f"{', '.join(told)}, {self._passed_over.total:,} not read ({self._passed_over.reasons()})"
+        return f"{', '.join(told)}, 0 not read"
 
     def _line(self, decision: str, cells: list[str], novelty: str, path: str) -> None:
         columns = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, self._widths, strict=True))
