@@ -34,7 +34,8 @@ class Backbone(nn.Module):
     `features` is the width of the pooled features; `has_map` tells whether the network ends in an NCHW feature map
     whose average over space are those features, which is what class activation maps need. The grey image is one
     channel; mean and standard deviation are those the weights were made with, averaged over RGB, and travel with the
-    weights as buffers. With `inner_size` above 0 the image is resized to that side first, antialiased.
+    weights as buffers. With `inner_size` above 0 the image is resized to that side first, antialiased; in training mode
+    to `training_size`, where that is above 0.
     """
 
     mean: Tensor
@@ -50,6 +51,7 @@ class Backbone(nn.Module):
         self.features, self.has_map = _probe(name, trunk, image_size)
         self.frozen_blocks = 0
         self.inner_size = 0
+        self.training_size = 0
 
     def normalise(self, mean: float, std: float) -> None:
         """Set what the trunk's weights expect: ``(image - mean) / std``."""
@@ -101,9 +103,9 @@ class Backbone(nn.Module):
 
     def _prepared(self, images: Tensor) -> Tensor:
         """Images as the trunk takes them: of its size, normalised."""
-        if self.inner_size not in {0, images.shape[-1]}:
-            side = (self.inner_size, self.inner_size)
-            images = functional.interpolate(images, size=side, mode="bilinear", antialias=True)
+        side = (self.training_size if self.training else 0) or self.inner_size
+        if side not in {0, images.shape[-1]}:
+            images = functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
         return (images - self.mean) / self.std
 
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import tiny_runs
 import torch
+from torch.nn import functional
 
 from pocketcxr.errors import CheckpointError, ConfigError, DataError
 from pocketcxr.models.checkpoints import load_network, read_record
 from pocketcxr.models.networks import PooledClassifier, Teacher
 from pocketcxr.models.predict import as_predict
 from pocketcxr.training.augmentation import AugmentedViews
+from pocketcxr.training.run.record import Table
 from pocketcxr.training.sampling import training_positions
 
 
@@ -86,6 +88,55 @@ def test_a_teachers_size_is_refused_where_it_cannot_be():
         dataclasses.replace(tiny_runs.TEACHER, image_size=8)
     with pytest.raises(ConfigError, match="image_size: expected 0 where checkpoint names a teacher"):
         dataclasses.replace(tiny_runs.TEACHER, image_size=64, checkpoint="x.safetensors")
+
+
+def test_first_epochs_are_trained_at_smaller_sizes_and_evaluated_at_the_last(dataset, tmp_path, monkeypatch):
+    seen = []
+    interpolate = functional.interpolate
+
+    def noting(images, *, size, **options):
+        seen.append((len(images) == tiny_runs.TEACHER.batch_size and torch.is_grad_enabled(), size[0]))
+        return interpolate(images, size=size, **options)
+
+    config = dataclasses.replace(
+        tiny_runs.TEACHER, staged=False, epochs=5, image_size=56, progressive_sizes=(40, 48), patience=0,
+        backbones=(tiny_runs.BACKBONE,), weights=("scratch",),
+    )  # fmt: skip
+    monkeypatch.setattr(functional, "interpolate", noting)
+    path = tiny_runs.train_tiny_teacher(dataset, tmp_path / "t", config)
+    trained = [size for training, size in seen if training]
+    assert sorted(set(trained)) == [40, 48, 56]
+    assert trained == sorted(trained)
+    per_epoch = len(trained) // 5
+    assert [trained.count(size) // per_epoch for size in (40, 48, 56)] == [2, 2, 1]
+    assert {size for training, size in seen if not training} == {56}
+    assert load_network(path)[1].inner_size == 56
+
+
+def test_a_kill_between_sizes_changes_nothing(dataset, tmp_path, monkeypatch):
+    config = dataclasses.replace(
+        tiny_runs.TEACHER, staged=False, epochs=2, image_size=56, progressive_sizes=(40,),
+        backbones=(tiny_runs.BACKBONE,), weights=("scratch",),
+    )  # fmt: skip
+    whole = tiny_runs.train_tiny_teacher(dataset, tmp_path / "whole", config)
+    steps = len((tmp_path / "whole" / "joint" / "metrics.csv").read_text().splitlines()) - 1
+    with monkeypatch.context() as patched:
+        patched.setattr(Table, "append", tiny_runs.stop_after(steps - 1))
+        with pytest.raises(KeyboardInterrupt):
+            tiny_runs.train_tiny_teacher(dataset, tmp_path / "cut", config)
+    assert tiny_runs.train_tiny_teacher(dataset, tmp_path / "cut", config).read_bytes() == whole.read_bytes()
+
+
+def test_progressive_sizes_are_refused_where_they_cannot_be():
+    for sizes in ((16,), (64, 48), (96,)):
+        with pytest.raises(
+            ConfigError, match="progressive_sizes: expected rising sides of at least 32, below image_size"
+        ):
+            dataclasses.replace(tiny_runs.TEACHER, image_size=96, progressive_sizes=sizes)
+    with pytest.raises(ConfigError, match="progressive_sizes: expected fewer than the 2 epochs"):
+        dataclasses.replace(tiny_runs.TEACHER, image_size=96, progressive_sizes=(40, 48))
+    with pytest.raises(ConfigError, match="progressive_sizes: expected none where backbones are not trained"):
+        dataclasses.replace(tiny_runs.TEACHER, progressive_sizes=(40,), outputs=("table.npz",))
 
 
 def test_a_fused_teacher_can_be_finetuned_as_a_whole(dataset, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 
 from pocketcxr.training.config.checks import expect
@@ -21,6 +23,10 @@ class TeacherConfig(OptimisationConfig):
 
     `image_size` above 0 is the side in pixels that the backbones resize every view to, inside the network: a VGG19 at
     192 px teaches a student at 224 px on the same views, for its answers are asked with the student's images.
+
+    `progressive_sizes` are the sides in pixels of the first epochs of the stages that train backbones from their first
+    weights, rising: with (96, 128) and `image_size` 192, a third of the epochs each. What is evaluated and what teaches
+    has the last size.
 
     `folds` above 0 cross-fits: so many teachers, each trained without one fold of the patients of the training split;
     what a student learns of a training image comes from the teacher that never saw its patient.
@@ -46,6 +52,7 @@ class TeacherConfig(OptimisationConfig):
     outputs: tuple[str, ...] = ()
     folds: int = 0
     image_size: int = 0
+    progressive_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the teacher's own fields too."""
@@ -75,6 +82,21 @@ class TeacherConfig(OptimisationConfig):
             list(self.outputs),
         )
         expect(self.image_size == 0 or self.image_size >= 32, "image_size", "0, or at least 32", self.image_size)  # noqa: PLR2004
+        sizes = self.progressive_sizes
+        rising = all(32 <= size < after for size, after in itertools.pairwise((*sizes, self.image_size or math.inf)))  # noqa: PLR2004
+        expect(rising, "progressive_sizes", "rising sides of at least 32, below image_size", list(sizes))
+        expect(
+            not sizes or self.epochs > len(sizes),
+            "progressive_sizes",
+            f"fewer than the {self.epochs} epochs",
+            list(sizes),
+        )
+        expect(
+            not (sizes and (self.frozen_backbones or self.checkpoint or self.outputs)),
+            "progressive_sizes",
+            "none where backbones are not trained (frozen_backbones, checkpoint, outputs)",
+            list(sizes),
+        )
         expect(
             not (self.image_size and self.checkpoint),
             "image_size",

@@ -16,6 +16,7 @@ _LATER_FIELDS = {
     "frozen_blocks": 0,
     "folds": 0,
     "image_size": 0,
+    "progressive_sizes": (),
     "auxiliary": {},
     **dict.fromkeys(FOR_UNSEEN_SOURCES, 0.0),
 }

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from pocketcxr.data.dataset import Dataset
@@ -112,7 +114,9 @@ def _train_whole(task: TeacherTask, stage: str, *, start: Path | None) -> Path:
         assert isinstance(network, Teacher)
         for backbone, trained in zip(network.backbones, found["stages"], strict=True):
             backbone.freeze(trained["weights"].get("frozen_blocks", 0))  # pyright: ignore[reportCallIssue]
-        config = dataclasses.replace(config, epochs=config.fusion_epochs, learning_rate=config.learning_rate / 10)
+        config = dataclasses.replace(
+            config, epochs=config.fusion_epochs, learning_rate=config.learning_rate / 10, progressive_sizes=()
+        )
         extra: dict[str, Any] = {"start": checkpoint_sha256(start)}
     else:
         backbones = [task.backbone(number) for number in range(len(config.backbones))]
@@ -138,6 +142,11 @@ def _fit(
 
     trained = with_heads(network, backbones, task.auxiliary, seed=config.seed)
 
+    def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        for backbone in backbones:
+            backbone.training_size = _training_size(config, epoch)
+        return task.plan(epoch, task.shown)
+
     def losses(distributed: nn.Module, batch: Batch) -> dict[str, Tensor]:
         outputs: NetworkOutputs = distributed(batch.inputs)
         return {**task.losses(outputs, batch), **auxiliary_losses(trained, outputs, batch, task.auxiliary)}
@@ -145,7 +154,13 @@ def _fit(
     def save(fitted: nn.Module, path: Path, notes: dict[str, Any]) -> None:
         save_network(path, without_heads(fitted), spec, {**task.about, **extra, **notes})
 
-    stage = Stage(title, trained, lambda epoch: task.plan(epoch, task.shown), task.load, losses,
+    stage = Stage(title, trained, plan, task.load, losses,
                   evaluator(task.dataset, task.engine), save, identity)  # fmt: skip
     out = task.out / folder
     return fit(stage, config, engine=task.engine, out=out, best=out / STUDENT_FILE, progress=task.progress)
+
+
+def _training_size(config: TeacherConfig, epoch: int) -> int:
+    """Side in pixels that backbones resize the views of an epoch to, 0 for the last size."""
+    sizes = (*config.progressive_sizes, 0)
+    return sizes[epoch * len(sizes) // config.epochs]
