@@ -9,6 +9,7 @@ from commands import subcommands
 from markdown import code, table
 
 from pocketcxr.bundle.format import default_bundle_path, read_bundle, read_manifest, sha256_of
+from pocketcxr.serving.api.docs_page import DOCS_HEADERS
 from pocketcxr.serving.api.examples import DETAILS
 from pocketcxr.serving.api.problems import KINDS
 from pocketcxr.serving.app import make_service, openapi_document
@@ -36,6 +37,7 @@ def addresses() -> str:
             lines.append(
                 f"| `{method.upper()} {path}` | {operation['summary']} | {'; '.join(parameters) or '–'} | {statuses} |"
             )
+    lines.append("| `GET /v1/docs` | This interface for a browser, to read and to try | – | 200 |")
     lines.append("| `GET /v1/openapi.json` | This interface as an OpenAPI 3.1 document | – | 200 |")
     lines.append(
         "| `GET /` and below | The page, where it was built; else a paragraph that says how to | – | 200, 304, 404 |"
@@ -140,8 +142,8 @@ def limits() -> str:
 
 def headers() -> str:
     """Headers of every answer, of the interface and of the page."""
-    names = [*SECURITY_HEADERS, *(name for name in PAGE_HEADERS if name not in SECURITY_HEADERS)]
+    names = list(dict.fromkeys([*SECURITY_HEADERS, *PAGE_HEADERS]))
     hashed = "no-cache; files with a hash in their name: public, max-age=31536000, immutable"
-    of_page = {**PAGE_HEADERS, "Cache-Control": hashed}
-    rows = ((f"`{name}`", code(SECURITY_HEADERS.get(name, "")), code(of_page.get(name, ""))) for name in names)
-    return table(("header", "interface", "page"), rows)
+    columns = (SECURITY_HEADERS, {**SECURITY_HEADERS, **DOCS_HEADERS}, {**PAGE_HEADERS, "Cache-Control": hashed})
+    rows = ((f"`{name}`", *(code(column.get(name, "")) for column in columns)) for name in names)
+    return table(("header", "interface", "`/v1/docs`", "page"), rows)

@@ -107,6 +107,69 @@ def test_worker_that_dies_while_idle_costs_no_picture(worker, pictures):
     assert _ask(worker, pictures.raster(0.2)).record["decision"] == "dark"
 
 
+_DIES_WHILE_STARTING = """
+import os, signal, sys
+from pathlib import Path
+if any(name in sys.orig_argv for name in ("pocketcxr.serving.worker", "pocketcxr.inference.worker")):
+    starts = Path(__file__).with_name("starts")
+    count = len(starts.read_text()) + 1 if starts.exists() else 1
+    starts.write_text("x" * count)
+    if count <= DEATHS:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""As `sitecustomize`, read by every Python that starts: ends the first processes that are to score."""
+
+
+@pytest.fixture
+def dying(tmp_path, monkeypatch):
+    """Function: how many scoring processes die before they are ready -> function that tells how many were started."""
+
+    def dying(deaths):
+        (tmp_path / "sitecustomize.py").write_text(_DIES_WHILE_STARTING.replace("DEATHS", str(deaths)))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+        return lambda: len((tmp_path / "starts").read_text())
+
+    return dying
+
+
+def test_worker_that_dies_while_starting_is_started_again(dying, tiny_bundle_path, predictor, pictures):
+    starts = dying(2)
+    worker = Worker(tiny_bundle_path, sha256=predictor.bundle.sha256)
+    try:
+        assert _ask(worker, pictures.raster(0.8)).record["decision"] == "bright"
+    finally:
+        worker.stop()
+    assert starts() == 3
+
+
+def test_service_whose_workers_do_not_come_up_ends_with_one_line(dying, tiny_bundle_path, tmp_path):
+    starts = dying(1000)
+    command = [sys.executable, "-m", "pocketcxr.cli", "serve", "--port", "0", "--workers", "1"]
+    command += ["--bundle", str(tiny_bundle_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=START_S, cwd=tmp_path, check=False)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert re.search("was ended by SIGKILL.* while it was starting, 3 times in a row: use fewer --workers", line)
+    assert starts() == 3
+
+
+def test_scoring_processes_of_predict_that_die_while_starting_are_started_again(
+    dying, tiny_bundle_path, pictures, tmp_path
+):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(pictures.raster(0.8))
+    command = [sys.executable, "-m", "pocketcxr.cli", "predict", "--bundle", str(tiny_bundle_path), "--workers", "1"]
+    command += [*map(str, sorted(tmp_path.glob("*.png"))), "--format", "csv"]
+    for deaths, status, said in ((2, 0, ""), (1000, 2, "while it was starting, 3 times in a row")):
+        (tmp_path / "starts").unlink(missing_ok=True)
+        starts = dying(deaths)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
+        assert ended.returncode == status, ended.stderr
+        assert said in ended.stderr
+        assert starts() == 3
+        assert ended.stdout.count(".png,bright,") == (3 if not status else 0)
+
+
 def test_worker_ignores_stop_signals_that_the_whole_group_gets(worker, pictures):
     os.kill(worker._process.process.pid, signal.SIGTERM)
     os.kill(worker._process.process.pid, signal.SIGINT)

@@ -59,8 +59,21 @@ def test_single_file_that_cannot_be_used_is_a_client_error(service, pictures):
     check(response, "unreadable")
 
 
+@pytest.mark.parametrize("media_type", [None, "application/x-www-form-urlencoded"])
+def test_without_a_content_type_the_first_bytes_decide(service, pictures, media_type):
+    headers = {} if media_type is None else {"content-type": media_type}
+    for data in (pictures.dicom(0.8), pictures.raster(0.8), pictures.raster(0.8, "JPEG")):
+        response = service.client.post("/v1/predictions", content=data, headers=headers)
+        assert response.request.headers.get("content-type") == media_type
+        assert response.json()["predictions"][0]["decision"] == "bright"
+    for data in (b"", b"files=scan.dcm", b"text of another kind"):
+        response = service.client.post("/v1/predictions", content=data, headers=headers)
+        check(response, "unsupported-media-type")
+        assert "application/dicom" in response.headers["accept-post"]
+
+
 def test_content_types_that_are_not_read(service, pictures):
-    for media_type in ("text/plain", "application/json", "image/gif", "", "multipart/mixed; boundary=x"):
+    for media_type in ("text/plain", "application/json", "image/gif", "multipart/mixed; boundary=x"):
         response = service.post(pictures.raster(0.8), media_type)
         check(response, "unsupported-media-type")
         assert "image/png" in response.headers["accept-post"]

@@ -119,7 +119,7 @@ def test_without_a_page_the_address_says_how_to_get_one_and_where_the_interface_
     response = pageless.client.get("/")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
-    told = ("make web", "pip install", "Node.js 20.19", "/v1/predictions", "/v1/openapi.json", "Research use only")
+    told = ("make web", "pip install", "Node.js 20.19", "/v1/predictions", "/v1/docs", "Research use only")
     for word in told:
         assert word in response.text
     assert pageless.client.head("/").status_code == 200

@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import ClientDisconnect
 
 from pocketcxr.serving.api import examples, schemas
+from pocketcxr.serving.api.docs_page import docs_routes
 from pocketcxr.serving.api.openapi import complete_openapi, request_body
 from pocketcxr.serving.api.problems import KINDS, LIST_PATH, ProblemError, handle_errors, responses_of
 from pocketcxr.serving.api.uploads import FORM_TYPE, PICTURE_TYPES, check_announced, read_uploads
@@ -79,13 +80,14 @@ def _interface(service: Service) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         openapi_url="/v1/openapi.json",
-        docs_url=None,  # FastAPI's documentation pages load scripts from another site
+        docs_url=None,  # FastAPI's pages load scripts from another site; `docs_routes` are ours
         redoc_url=None,
         redirect_slashes=False,
     )
     handle_errors(app)
     complete_openapi(app)
     app.include_router(_health(service))
+    app.include_router(docs_routes())
     guarded = _guarded(service)
     app.include_router(_about(service), **guarded)
     app.include_router(_pictures(service), **guarded)

@@ -10,9 +10,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from pocketcxr.errors import BundleError
+from pocketcxr.errors import BundleError, PocketCxrError
 from pocketcxr.imaging.radiograph import MAX_PIXELS
-from pocketcxr.inference.processes.process import WorkerProcess
+from pocketcxr.inference.processes.process import STARTS, WorkerProcess, ended_while_starting, how_it_ended
 from pocketcxr.serving.api.problems import ProblemError
 from pocketcxr.serving.worker import Answer, failed
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pocketcxr.inference.processes.process import Message
 
 _START_TIMEOUT_S = 120.0  # a slow disk and a busy processor; seconds are usual
+_PAUSE_S = 0.5  # before the next attempt, longer each time: memory that was short may be there again
 _SMOOTHING = 0.1  # weight of the newest picture in the mean time per picture
 _LOGGER = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class Worker:
         """Start the process and wait until it has loaded the model.
 
         Raises:
-            BundleError: no usable bundle, another than expected, or the process did not come up.
+            BundleError: no usable bundle, or another than expected.
+            PocketCxrError: the process did not come up, not even at the last attempt.
         """
         with self._lock:
             self._start()
@@ -60,7 +62,7 @@ class Worker:
 
         Raises:
             TimeoutError: it took longer, and the process was ended.
-            BundleError: no process could be started.
+            PocketCxrError: no process could be started.
         """
         with self._lock:
             if not self.running:
@@ -89,22 +91,43 @@ class Worker:
         return self._process.send({"name": name, "heatmap": heatmap}, data)
 
     def _start(self) -> None:
+        """Start the process; one that dies before it is ready is started again, `STARTS` times in all."""
+        ended = ""
+        for attempt in range(STARTS):
+            time.sleep(attempt * _PAUSE_S)
+            ended = self._start_once()
+            if not ended:
+                return
+        raise PocketCxrError(ended_while_starting(ended))
+
+    def _start_once(self) -> str:
+        """Start the process; say how it ended where it died before it was ready."""
         self._end()
         self._answers = queue.SimpleQueue()
         options = {"bundle": None if self._bundle is None else str(self._bundle), "max_pixels": self._max_pixels}
-        self._process = WorkerProcess("pocketcxr.serving.worker", options, self._answers.put)
+        try:
+            process = WorkerProcess("pocketcxr.serving.worker", options, self._answers.put)
+        except OSError as error:  # no memory or no process left
+            return f"could not be started ({error.strerror})"
+        self._process = process
         try:
             message = self._answers.get(timeout=_START_TIMEOUT_S)
         except queue.Empty:
-            failure = "it did not start"
-        else:
-            started = message[0] if message else {"failed": "it ended while starting"}
-            failure = started.get("failed", "")
-            if not failure and started["sha256"] != self._sha256:
-                failure = "the bundle was exchanged while the service was running: start the service again"
+            self._end()
+            raise PocketCxrError(
+                f"a scoring process was not ready after {_START_TIMEOUT_S:g} s: the disk or processor is too busy; use "
+                "fewer --workers, or start again later"
+            ) from None
+        if message is None:
+            self._end()
+            return how_it_ended(process)
+        failure = message[0].get("failed", "")
+        if not failure and message[0]["sha256"] != self._sha256:
+            failure = "the bundle was exchanged while the service was running: start the service again"
         if failure:
             self._end()
             raise BundleError(failure)
+        return ""
 
     def _end(self) -> None:
         if self._process is not None:
@@ -155,6 +178,7 @@ class Pool:
 
         Raises:
             BundleError: no usable bundle.
+            PocketCxrError: a worker does not come up.
         """
         for _ in self._threads.map(Worker.start, self._workers):
             pass
@@ -205,7 +229,7 @@ class Pool:
         except TimeoutError:
             words = f"{name}: took longer than the {self._timeout_s:g} s that a picture may take; export it plainer"
             return failed(name, "picture-timeout", words, identity=self._identity)
-        except BundleError:
+        except PocketCxrError:
             raise ProblemError("not-ready", "no worker could be started; see the service's log") from None
         if answer is None:
             words = f"{name}: the decoder broke down on this picture, which is damaged; export it uncompressed"
@@ -219,6 +243,6 @@ class Pool:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._threads, worker.start)
                 _LOGGER.warning("worker replaced")
-            except BundleError:
-                _LOGGER.exception("worker cannot be replaced: bundle missing, damaged or another than at the start")
+            except PocketCxrError as error:
+                _LOGGER.error("worker cannot be replaced: %s", error)  # noqa: TRY400  # one line; the next picture tries again
         self._idle.put_nowait(worker)

@@ -83,3 +83,33 @@ test("on a plain http address it works too, without offline copy and threads", a
     await browser.close();
   }
 });
+
+test("the page of the interface lists the addresses and shows the answer to an image", async ({ page }) => {
+  const { process, url } = await service(BUILT);
+  try {
+    const faults: string[] = [];
+    const asked: string[] = [];
+    page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
+    page.on("pageerror", (error) => faults.push(error.message));
+    page.on("request", (request) => asked.push(request.url()));
+    await page.goto(`${url}v1/docs`);
+    const address = page.locator("details", { has: page.getByText("/v1/predictions", { exact: true }) }).first();
+    await address.locator("summary").first().click();
+    await address.locator("input[type=file]").setInputFiles(drawn(drawnWith(decided)));
+    await address.getByRole("button", { name: "Send" }).click();
+    await expect(address.locator("[aria-live] code")).toHaveText("200");
+    await expect(address.locator("[aria-live] pre").last()).toContainText('"decision"');
+    const heatmaps = page.locator("details", { has: page.getByText("/v1/heatmaps", { exact: true }) }).first();
+    await heatmaps.locator("summary").first().click();
+    await heatmaps.locator("select").selectOption("application/octet-stream");
+    await heatmaps.locator("input[type=file]").setInputFiles(drawn(drawnWith(decided)));
+    await heatmaps.getByRole("button", { name: "Send" }).click();
+    const picture = heatmaps.locator("[aria-live] img");
+    await expect(picture).toBeVisible();
+    expect(await picture.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBeGreaterThan(0);
+    for (const one of asked) expect(one.replace(/^blob:/, "").startsWith(url), one).toBe(true);
+    expect(faults.filter((fault) => !fault.includes("favicon"))).toEqual([]);
+  } finally {
+    process.kill();
+  }
+});

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pocketcxr.errors import BundleError, PocketCxrError
 from pocketcxr.imaging.input_checks import Reason
 from pocketcxr.inference.prediction import ERROR, Prediction
-from pocketcxr.inference.processes.process import WorkerProcess, how_it_ended
+from pocketcxr.inference.processes.process import STARTS, WorkerProcess, ended_while_starting, how_it_ended
 from pocketcxr.plain_text import path_text
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class _Pool:
         self._returned: deque[tuple[int, Path]] = deque()  # given to a process that died before it came to them
         self._answered: dict[int, Prediction] = {}
         self._next = 0
+        self._died_starting = 0
 
     def start(self) -> None:
         try:
@@ -132,7 +133,7 @@ class _Pool:
         if "errno" in record:
             raise OSError(record["errno"], record["strerror"], record["filename"] or None)
         if "ready" in record:
-            worker.ready = True
+            worker.ready, self._died_starting = True, 0
             return
         number, _ = worker.given.popleft()
         self._answered[number] = Prediction.from_record(record)
@@ -143,8 +144,11 @@ class _Pool:
         worker.stop()
         ended = how_it_ended(worker)
         if not worker.ready:
-            raise PocketCxrError(f"a scoring process {ended} before it was ready; see what it said above")
-        if worker.given:
+            self._died_starting += 1
+            if self._died_starting >= STARTS:
+                raise PocketCxrError(ended_while_starting(ended))
+            self._returned.extend(worker.given)
+        elif worker.given:
             number, path = worker.given.popleft()
             name = path_text(path)
             words = f"{name}: the process that was scoring it {ended}; the other files were scored by a new one"

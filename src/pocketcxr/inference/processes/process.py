@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     Message = tuple[dict[str, Any], bytes]
     Answer = Callable[[dict[str, Any], bytes], Message]
 
+STARTS = 3
+"""How often a process is started that dies before it is ready, in all."""
+
 _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _EXIT_TIMEOUT_S = 10
 # glibc, after one large image, keeps the room of images that size for good; this gives it back: 5 to 13 MB per process
@@ -137,6 +140,14 @@ def how_it_ended(process: WorkerProcess) -> str:
     name = signal.Signals(-status).name
     hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
     return f"was ended by {name}{hint}"
+
+
+def ended_while_starting(ended: str) -> str:
+    """Say that a process does not come up, and what to do; `ended` is of `how_it_ended`, of the last attempt."""
+    return (
+        f"a scoring process {ended} while it was starting, {STARTS} times in a row: use fewer --workers or free "
+        "memory, and see  pocketcxr doctor"
+    )
 
 
 def _write(stream: IO[bytes], header: dict[str, Any], data: bytes = b"") -> None:

@@ -68,7 +68,7 @@ DETAILS: Mapping[str, str] = MappingProxyType(
         "malformed-request": "the form ends before its last boundary",
         "unauthorised": "expected the token of this service in the header Authorization",
         "cross-origin": "without a token this service answers to its own pages only",
-        "not-found": "see /v1/openapi.json for what there is",
+        "not-found": "see /v1/docs for what there is",
         "method-not-allowed": "see the header Allow",
         "upload-timeout": "the request did not arrive within 60 s, or came slower than 100,000 bytes a second",
         "request-too-large": "at most 134,217,728 bytes are taken in one request",

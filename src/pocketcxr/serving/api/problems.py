@@ -35,7 +35,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "malformed-request": Kind(400, "The request cannot be understood", "check how the body is encoded"),
         "unauthorised": Kind(401, "A token is needed", "send the header  Authorization: Bearer TOKEN"),
         "cross-origin": Kind(403, "Another web site asked", "open the page from the service's own address"),
-        "not-found": Kind(404, "There is nothing at this address", "see /v1/openapi.json for what there is"),
+        "not-found": Kind(404, "There is nothing at this address", "see /v1/docs for what there is"),
         "method-not-allowed": Kind(405, "This address takes another method", "see the header Allow"),
         "upload-timeout": Kind(408, "The request came too slowly", "send it again over a faster connection"),
         "request-too-large": Kind(413, "The request is too large", "send fewer files in one request"),

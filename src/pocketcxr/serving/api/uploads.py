@@ -15,6 +15,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
+from pocketcxr.imaging.file_type import looks_like_dicom, raster_format
 from pocketcxr.serving.api.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ PICTURE_TYPES = (
     "application/dicom", "image/png", "image/jpeg", "image/bmp", "image/tiff", "image/webp", "application/octet-stream",
 )  # fmt: skip
 """Content types of a bare picture. What it is, its first bytes tell; `application/octet-stream` leaves it to them."""
+
+UNSAID_TYPES = ("", "application/x-www-form-urlencoded")
+"""No content type, and what curl claims on its own: taken where the first bytes are those of a picture."""
 
 FORM_TYPE = "multipart/form-data"
 FIELDS = frozenset({"files", "file"})
@@ -77,7 +81,10 @@ async def read_uploads(request: Request, limits: Limits, *, arrived: Callable[[i
             chunks = _counted(request.stream(), deadline, limits, arrived)
             if media_type == FORM_TYPE:
                 return await _read_form(chunks, parameters.get(b"boundary", b""), limits)
-            return [Upload("picture", await _read_bare(chunks, limits))]
+            data = await _read_bare(chunks, limits)
+            if media_type in UNSAID_TYPES and not (raster_format(data) or looks_like_dicom(data)):
+                raise _unsupported()
+            return [Upload("picture", data)]
     except TimeoutError:
         rate = f"{limits.upload_bytes_per_s:,} bytes a second"
         words = f"the request did not arrive within {limits.upload_timeout_s:g} s, or came slower than {rate}"
@@ -100,10 +107,14 @@ async def _counted(
 def _content_type(request: Request) -> tuple[str, dict[bytes, bytes]]:
     media_type, parameters = parse_options_header(request.headers.get("content-type"))
     name = media_type.decode("latin-1")
-    if name != FORM_TYPE and name not in PICTURE_TYPES:
-        accepted = ", ".join((FORM_TYPE, *PICTURE_TYPES))
-        raise ProblemError("unsupported-media-type", f"expected one of {accepted}", headers={"Accept-Post": accepted})
+    if name not in {FORM_TYPE, *PICTURE_TYPES, *UNSAID_TYPES}:
+        raise _unsupported()
     return name, parameters
+
+
+def _unsupported() -> ProblemError:
+    accepted = ", ".join((FORM_TYPE, *PICTURE_TYPES))
+    return ProblemError("unsupported-media-type", f"expected one of {accepted}", headers={"Accept-Post": accepted})
 
 
 async def _read_bare(chunks: AsyncIterable[bytes], limits: Limits) -> bytes:
