@@ -92,7 +92,9 @@ def test_no_interval_is_given_where_more_than_one_resample_in_twenty_lacks_a_cla
 def test_few_patients_have_no_interval(patients, given):
     found = interval("accuracy", 0.0, np.zeros(100), patients=patients)
     assert (found.low is not None) is given
-    assert found.why == ("" if given else f"no interval: {patients} patients are too few")
+    assert found.why == (
+        "" if given else f"no interval: {patients} are too few patients, or images without a known one"
+    )
 
 
 def test_auroc_of_two_images_has_no_interval():

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -135,8 +136,27 @@ def test_headline_names_figure_images_patients_and_costs(run):
     }
     evaluation = run(FOUR, costs=costs)
     assert evaluation.headline.startswith("The exported file reaches AUROC for “typical” of 0.9")
-    assert f"on 60 test images of {evaluation.patients} patients" in evaluation.headline
+    assert f"on 60 test images of {evaluation.known_patients} patients" in evaluation.headline
     assert "1/81 of its arithmetic and 1/37 of its size" in evaluation.headline
+
+
+@pytest.mark.parametrize("unnamed", ["all", "one"])
+def test_patients_are_counted_only_where_every_one_is_known(run, tmp_path, unnamed, make_dataset):
+    dataset = make_dataset()
+    rows = tuple(
+        dataclasses.replace(row, patient_id="") if unnamed == "all" or number == len(dataset.rows) - 1 else row
+        for number, row in enumerate(dataset.rows)
+    )
+    evaluation = run(FOUR, dataset=dataclasses.replace(dataset, rows=rows))
+    assert "on 60 test images (not every patient is known)" in evaluation.headline
+    assert evaluation.known_patients is None
+    table = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert table["data"]["test_patients"] is None
+    assert table["data"]["test_units"] == evaluation.units > 1
+    without = 60 if unnamed == "all" else 1
+    assert any(f"For {without} of 60 test images the data set names no patient" in one for one in evaluation.cautions)
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert not re.search(r"\d patients? in the test split|test images? of \d+ patient|\d images of \d+ patient", html)
 
 
 def test_temperature_is_fitted_only_where_the_model_brings_none(run):

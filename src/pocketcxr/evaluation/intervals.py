@@ -76,6 +76,12 @@ def clusters(rows: Sequence[IndexRow]) -> NDArray[np.int64]:
     return found
 
 
+def known_patients(rows: Sequence[IndexRow]) -> int | None:
+    """How many patients the images show; None where the data set does not name the patient of every image."""
+    names = {row.patient_id for row in rows}
+    return None if "" in names else len(names)
+
+
 def resamples(members: NDArray[np.int64], *, count: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """Weights of resampled patients, in blocks [at most a few hundred, n], `count` rows in all.
 
@@ -134,7 +140,7 @@ def interval(name: str, value: float, replicates: NDArray[np.float64], *, patien
     if math.isnan(value):
         return not_measurable("not defined on these images")
     if patients < FEWEST_PATIENTS:
-        found = "one patient only" if patients == 1 else f"{patients} patients are too few"
+        found = f"{patients} {'is' if patients == 1 else 'are'} too few patients, or images without a known one"
         return Estimate(value, why=f"no interval: {found}", skipped=skipped)
     if skipped > MOST_SKIPPED * len(replicates) or len(exist) == 0:
         return Estimate(

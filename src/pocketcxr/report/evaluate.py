@@ -16,7 +16,7 @@ import numpy as np
 from pocketcxr import roles
 from pocketcxr.errors import DataError
 from pocketcxr.evaluation.comparisons import Comparison, delong, mcnemar, paired_difference
-from pocketcxr.evaluation.intervals import clusters
+from pocketcxr.evaluation.intervals import clusters, known_patients
 from pocketcxr.evaluation.model_result import ModelResult, calibrate, model_results
 from pocketcxr.evaluation.scoring import calibration_positions, score
 from pocketcxr.report import summary
@@ -51,7 +51,8 @@ _RANK = {roles.BASELINE: -3, roles.TEACHER: -2, roles.DISTILLED: 1_000, roles.EX
 class Evaluation:
     """All results of one evaluation; `evaluation.json` and the report are written from it.
 
-    `counts` maps (split, source, label) to images; `members` numbers the patient of each test image; `shared_patients`
+    `counts` maps (split, source, label) to images; `members` numbers the patient of each test image (see
+    `intervals.clusters`), `known_patients` counts them where the data set names that of every image; `shared_patients`
     counts patients or near-duplicate groups on both sides of train and test, None where the data set holds no training
     images to check against.
     """
@@ -68,6 +69,7 @@ class Evaluation:
     costs: dict[str, Costs]
     counts: dict[tuple[str, str, str], int]
     members: np.ndarray
+    known_patients: int | None
     shared_patients: int | None
     config: EvaluationConfig
     fingerprint: str
@@ -80,8 +82,8 @@ class Evaluation:
         return summary.primary(self.models)
 
     @property
-    def patients(self) -> int:
-        """Number of patients in the test split."""
+    def units(self) -> int:
+        """Number of units that were resampled: patients, or what stands for one that is not named."""
         return int(self.members.max()) + 1
 
 
@@ -168,7 +170,7 @@ def evaluate_models(
     models, replicates = model_results(
         test, calibrations, task=task, config=config, members=members, sources=np.array(sources)
     )
-    patients, shared = int(members.max()) + 1, _shared(dataset)
+    patients, known, shared = int(members.max()) + 1, known_patients(rows), _shared(dataset)
     comparisons = compare(models, replicates, task=task, patients=patients)
     conclusions = draw_conclusions(models, comparisons, task)
     evaluation = Evaluation(
@@ -177,20 +179,22 @@ def evaluate_models(
         models=tuple(models),
         comparisons=comparisons,
         conclusions=conclusions,
-        headline=summary.headline(models, comparisons, costs or {}, task=task, patients=patients),
+        headline=summary.headline(models, comparisons, costs or {}, task=task, patients=known),
         key_figures=summary.key_figures(models, comparisons, task=task, config=config),
         next_steps=summary.next_steps(models, conclusions, task=task, shared_patients=shared),
         cautions=summary.cautions(
             models,
             task=task,
             sources=sources,
-            patients=patients,
-            without_patient=sum(not (row.patient_id or row.study_id) for row in rows),
+            units=patients,
+            known_patients=known,
+            without_patient=sum(not row.patient_id for row in rows),
             resamples=config.bootstrap,
         ),
         costs=dict(costs or {}),
         counts=_counts(dataset),
         members=members,
+        known_patients=known,
         shared_patients=shared,
         config=config,
         fingerprint=dataset.fingerprint,

@@ -57,13 +57,17 @@ def headline(
     costs: Mapping[str, Costs],
     *,
     task: Task,
-    patients: int,
+    patients: int | None,
 ) -> str:
-    """One sentence that says how good the small model is, on how many images, against what, and at what cost."""
+    """One sentence that says how good the small model is, on how many images, against what, and at what cost.
+
+    `patients` is None where the data set does not name the patient of every image: then none are counted.
+    """
     metric, best = headline_metric(task), primary(models)
     figure = best.figures[metric]
     what = metric_name(metric, task)
-    where = f"on {count(len(best.predictions.labels), 'test image')} of {count(patients, 'patient')}"
+    whose = " (not every patient is known)" if patients is None else f" of {count(patients, 'patient')}"
+    where = f"on {count(len(best.predictions.labels), 'test image')}{whose}"
     if figure.value is None:
         return f"The {best.name} cannot be rated by {what} {where}: {figure.why}."
     text = f"The {best.name} reaches {what} of {number(figure.value)} {bracket(figure)} {where}."
@@ -138,7 +142,8 @@ def cautions(
     *,
     task: Task,
     sources: Sequence[str],
-    patients: int,
+    units: int,
+    known_patients: int | None,
     without_patient: int,
     resamples: int,
 ) -> tuple[str, ...]:
@@ -148,8 +153,9 @@ def cautions(
         models: all models.
         task: classes.
         sources: source of every test image.
-        patients: number of clusters in the test split.
-        without_patient: test images whose data set names neither patient nor study.
+        units: that were resampled; see `evaluation.intervals.clusters`.
+        known_patients: in the test split; None where not every patient is known.
+        without_patient: test images whose data set names no patient.
         resamples: bootstrap resamples asked for.
     """
     truth = models[0].predictions.labels
@@ -164,12 +170,14 @@ def cautions(
     single = sorted({s for s in sources if len({int(t) for t, x in zip(truth, sources, strict=True) if x == s}) == 1})
     if single:
         found.append(f"Only one class comes from: {', '.join(single)}. Within these no AUROC exists.")
-    if patients < 30:  # noqa: PLR2004
-        found.append(f"{count(patients, 'patient')} in the test split: intervals from so few are rough.")
+    if units < 30:  # noqa: PLR2004
+        few = count(units, "resampled unit") if known_patients is None else count(known_patients, "patient")
+        found.append(f"{few} in the test split: intervals from so few are rough.")
     if without_patient:
         found.append(
-            f"For {without_patient} of {count(len(truth), 'test image')} the data set names no patient; each counts as "
-            "a patient of its own, so that intervals may be too narrow."
+            f"For {without_patient} of {count(len(truth), 'test image')} the data set names no patient: the study "
+            "stands for one, then the group of near duplicates, then the image itself. How many patients there are is "
+            "not known, and intervals may be too narrow."
         )
     skipped = max((figure.skipped for one in models for figure in one.figures.values()), default=0)
     if skipped:

@@ -93,7 +93,8 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "data": {
             "fingerprint": evaluation.fingerprint,
             "test_images": len(evaluation.members),
-            "test_patients": evaluation.patients,
+            "test_patients": evaluation.known_patients,
+            "test_units": evaluation.units,
             "patients_or_duplicates_in_train_and_test": evaluation.shared_patients,
             "counts": [
                 {"split": split, "source": source, "label": label, "images": images}

@@ -64,7 +64,7 @@ def reported(record: RunRecord) -> Reported | None:
             model=name,
             split="test",
             images=data.get("test_images"),
-            patients=data.get("test_patients"),
+            patients=data.get("test_units", data.get("test_patients")),
             figures=_figures(models[name].get("figures", {})),
             per_source={source: _figures(table) for source, table in models[name].get("per_source", {}).items()},
             interval=f"95 % bootstrap by patient{resamples}",
