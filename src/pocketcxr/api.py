@@ -45,7 +45,7 @@ def distill(
         experiment: experiment file (TOML); default: the settings that the run was started with.
         settings: single fields, such as ``{"student.epochs": 40}`` or ``["student.epochs=40"]``.
         columns: field of the index to column of a table of your own.
-        aliases: name of a class in the data to a finding of `labels.FINDINGS`.
+        aliases: name of a class in the data to a finding of `vocabulary.FINDINGS` or of your own.
         online: run the teacher in every step instead of caching its outputs.
         progress: show bars on stderr.
 

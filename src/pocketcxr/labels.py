@@ -1,50 +1,34 @@
-"""Findings, tasks and class names with their order: the only copy, from the index to the bundle.
+"""Tasks and class names with their order: the only copy, from the index to the bundle.
 
-A *finding* is what a data set says of an image, in one vocabulary (`FINDINGS`). A *task* maps findings to the classes
-of a classifier; findings it does not name are left out of that task. Write your own task as a TOML file::
-
-    name = "pneumonia-any"
-    labels = ["normal", "pneumonia"]
-    positive = "pneumonia"
-
-    [findings]
-    no_finding = "normal"
-    no_pneumonia = "normal"
-    covid19 = "pneumonia"
-    bacterial_pneumonia = "pneumonia"
+A *finding* is what a data set says of an image (`vocabulary`). A *task* maps findings to the classes of a classifier;
+findings it does not name are left out of that task. A task has a name of `TASKS`, stands on the command line as
+``normal,pneumothorax`` (one class per image) or ``atelectasis+edema`` (several findings per image), or in a TOML file
+whose fields are in `docs/reference/task-file.md`.
 """
 
 from __future__ import annotations
 
+import difflib
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from pocketcxr.errors import ConfigError
+from pocketcxr.errors import ConfigError, DataError
+from pocketcxr.vocabulary import SEPARATOR, finding_named, no_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-FINDINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "no_finding": "read as normal",
-        "no_pneumonia": "negative for pneumonia; other findings possible (SIIM)",
-        "covid19": "COVID-19 by the data set's own label (PCR or clinical)",
-        "typical_appearance": "appearance typical of COVID-19 (SIIM, RSNA consensus wording)",
-        "indeterminate_appearance": "appearance indeterminate for COVID-19 (SIIM)",
-        "atypical_appearance": "appearance atypical for COVID-19 (SIIM)",
-        "bacterial_pneumonia": "bacterial pneumonia",
-        "viral_pneumonia": "viral pneumonia other than COVID-19 (SARS and MERS included)",
-        "fungal_pneumonia": "fungal pneumonia (Pneumocystis included)",
-        "pneumonia": "pneumonia of unnamed or other cause",
-        "tuberculosis": "tuberculosis",
-        "lung_opacity": "lung opacity of unnamed cause (COVID-19 Radiography Database)",
-        "other": "another finding",
-    }
-)
-"""The vocabulary of findings with what each means."""
+NO_LABELS = frozenset({"uncertain", "refused", "error", "__proto__"})
+"""What a prediction says instead of a label, and a name that JavaScript objects cannot hold."""
+
+UNCERTAIN_POLICIES = ("ignore", "ones", "zeros")
+"""What training makes of a finding that a data set calls uncertain: nothing, present, absent (Irvin et al. 2019)."""
+
+UNMENTIONED = ("unknown", "absent")
+"""What a finding is of which a data set says nothing."""
 
 INPUT_KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -68,28 +52,69 @@ class Task:
     """What a classifier tells apart, and from which findings its classes are made.
 
     `labels` gives the order of the classes in every array of the project. `positive` is the class that sensitivity,
-    specificity and operating points speak of.
+    specificity and operating points speak of. `findings` maps findings to classes.
+
+    With `multilabel` an image has any number of the labels, each with a probability of its own. `positive` is then "",
+    and `findings` may map a finding to several labels; `uncertain` maps labels to one of `UNCERTAIN_POLICIES`
+    (``ignore`` where one is not named), `unmentioned` is one of `UNMENTIONED`.
     """
 
     name: str
     labels: tuple[str, ...]
     positive: str
-    findings: Mapping[str, str]
+    findings: Mapping[str, str | tuple[str, ...]]
+    multilabel: bool = False
+    uncertain: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    unmentioned: str = "unknown"
 
     def __post_init__(self) -> None:
         """Check the mapping once, here, so that the rest may trust it."""
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):  # noqa: PLR2004
             raise ConfigError(f"task {self.name}: expected at least two different labels, found {list(self.labels)}")
-        if self.positive not in self.labels:
+        for label in self.labels:
+            refused = f"it is one of {sorted(NO_LABELS)}" if label in NO_LABELS else no_name(label)
+            if refused:
+                raise ConfigError(f"task {self.name}: label {label!r} cannot be used: {refused}")
+        if self.multilabel:
+            self._check_several()
+        elif self.positive not in self.labels:
             raise ConfigError(f"task {self.name}: positive is {self.positive!r}, expected one of {list(self.labels)}")
-        for finding, label in self.findings.items():
-            if label not in self.labels:
+        elif self.uncertain or self.unmentioned != UNMENTIONED[0]:
+            raise ConfigError(
+                f"task {self.name}: uncertain and unmentioned are for multilabel = true; with one class per image, an "
+                "image without a certain finding of the task is left out"
+            )
+        self._check_findings()
+
+    def _check_findings(self) -> None:
+        used: set[str] = set()
+        for finding in self.findings:
+            labels = self.labels_of(finding)
+            unknown = [label for label in labels if label not in self.labels]
+            if unknown:
                 raise ConfigError(
-                    f"task {self.name}: finding {finding!r} maps to {label!r}, expected one of {list(self.labels)}"
+                    f"task {self.name}: finding {finding!r} maps to {unknown[0]!r}, expected one of {list(self.labels)}"
                 )
-        unused = [label for label in self.labels if label not in self.findings.values()]
+            if len(labels) > 1 and not self.multilabel:
+                raise ConfigError(f"task {self.name}: finding {finding!r} maps to {list(labels)}, expected one class")
+            used.update(labels)
+        unused = [label for label in self.labels if label not in used]
         if unused:
             raise ConfigError(f"task {self.name}: no finding maps to {unused}; add one under [findings]")
+
+    def _check_several(self) -> None:
+        if self.positive:
+            raise ConfigError(f"task {self.name}: several findings per image have no positive class; leave it out")
+        for label, policy in self.uncertain.items():
+            if label not in self.labels or policy not in UNCERTAIN_POLICIES:
+                raise ConfigError(
+                    f"task {self.name}: uncertain {label} = {policy!r}: expected a label of the task and one of "
+                    f"{', '.join(UNCERTAIN_POLICIES)}"
+                )
+        if self.unmentioned not in UNMENTIONED:
+            raise ConfigError(
+                f"task {self.name}: unmentioned is {self.unmentioned!r}, expected one of {', '.join(UNMENTIONED)}"
+            )
 
     @property
     def positive_index(self) -> int:
@@ -97,8 +122,25 @@ class Task:
         return self.labels.index(self.positive)
 
     def label_of(self, finding: str) -> str | None:
-        """Class of a finding, or None where the task leaves it out."""
-        return self.findings.get(finding)
+        """Class of an image's findings, None where the task leaves them out or they belong to several classes."""
+        found = {label for one in finding.split(SEPARATOR) for label in self.labels_of(one)}
+        return found.pop() if len(found) == 1 else None
+
+    def labels_of(self, finding: str) -> tuple[str, ...]:
+        """Labels of one finding."""
+        labels = self.findings.get(finding, ())
+        return (labels,) if isinstance(labels, str) else tuple(labels)
+
+    def refuse_several(self, what: str) -> None:
+        """Refuse a task with several findings per image where something is defined for one class per image only.
+
+        Raises:
+            ConfigError: naming what cannot be done.
+        """
+        if self.multilabel:
+            raise ConfigError(
+                f"{what} is defined for one class per image; task {self.name} gives an image any number of findings"
+            )
 
 
 _PNEUMONIAS = ("bacterial_pneumonia", "viral_pneumonia", "fungal_pneumonia", "pneumonia")
@@ -148,28 +190,105 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 
 
 def load_task(name_or_file: str | Path) -> Task:
-    """Return a task by name, or read one from a TOML file of your own.
+    """Return a task by name, from its classes in one line, or from a TOML file of your own.
 
     Raises:
         ConfigError: unknown name, unreadable file, or a mapping that contradicts itself.
     """
-    if str(name_or_file) in TASKS:
-        return TASKS[str(name_or_file)]
+    text = str(name_or_file)
+    if text in TASKS:
+        return TASKS[text]
     path = Path(name_or_file)
     if path.parts[:1] == ("experiments",) and not path.exists():  # as runs of before 0.2 name the project's own tasks
         path = Path("research", *path.parts[1:])
     if path.suffix != ".toml":
-        raise ConfigError(f"unknown task {str(name_or_file)!r}: expected one of {sorted(TASKS)} or a .toml file")
+        for sign in (",", "+"):
+            if sign in text:
+                return task_of_labels(text.split(sign), multilabel=sign == "+")
+        near = difflib.get_close_matches(text, TASKS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(
+            f"unknown task {text!r}{hint}: expected one of {sorted(TASKS)}, a .toml file, or classes such as "
+            "normal,pneumothorax"
+        )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        labels, findings = tuple(table["labels"]), dict(table["findings"])
-        return Task(
-            name=str(table.get("name", path.stem)),
-            labels=labels,
-            positive=str(table.get("positive", labels[-1])),
-            findings=MappingProxyType(findings),
-        )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot read task file {path}: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    try:
+        return _task_of_table(table, path)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ConfigError(f"task file {path}: expected labels = [...] and a [findings] table ({error})") from error
+    except DataError as error:
+        raise ConfigError(f"task file {path}: {error}") from error
+
+
+def task_of_labels(labels: Sequence[str], *, multilabel: bool = False) -> Task:
+    """A task whose labels are the findings of their own names; the last class is the positive one.
+
+    Args:
+        labels: as they stand in the data, in any case; ``normal`` is the finding `no_finding`, as everywhere.
+        multilabel: an image may have several of them.
+
+    Raises:
+        ConfigError: fewer than two labels, two for one finding, or a label that cannot be used.
+    """
+    names = tuple(label.strip() for label in labels)
+    text = ("+" if multilabel else ",").join(names)
+    findings = _findings_of_their_names(text, names)
+    return Task(text, names, "" if multilabel else names[-1], findings, multilabel=multilabel)
+
+
+def _findings_of_their_names(task: str, labels: Sequence[str]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for label in labels:
+        try:
+            finding = finding_named(label)
+        except DataError as error:
+            raise ConfigError(f"task {task}: {error}") from error
+        if not finding:
+            raise ConfigError(f"task {task}: {label!r} means unlabelled in tables; name a class otherwise")
+        if finding in found:
+            raise ConfigError(
+                f"task {task}: {found[finding]!r} and {label!r} are one finding, {finding}; leave one out"
+            )
+        found[finding] = label
+    return MappingProxyType(found)
+
+
+_FIELDS = ("name", "labels", "positive", "multilabel", "uncertain", "unmentioned", "findings")
+
+
+def _task_of_table(table: dict[str, Any], path: Path) -> Task:
+    for key in table:
+        if key not in _FIELDS:
+            near = difflib.get_close_matches(key, _FIELDS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"task file {path}: unknown field {key!r}{hint}: expected some of {', '.join(_FIELDS)}")
+    labels, name = _texts(table["labels"]), str(table.get("name", path.stem))
+    several: bool = table.get("multilabel", False)
+    if type(several) is not bool:
+        raise ConfigError(f"task file {path}: multilabel is {several!r}, expected true or false")
+    findings: Mapping[str, str | tuple[str, ...]] = dict(_findings_of_their_names(name, labels))
+    if "findings" in table:
+        findings = {
+            finding_named(finding): found if isinstance(found, str) else _texts(found)
+            for finding, found in table["findings"].items()
+        }
+    policy: Any = table.get("uncertain", {})
+    uncertain = dict.fromkeys(labels, policy) if isinstance(policy, str) else dict(policy)
+    return Task(
+        name=name,
+        labels=labels,
+        positive="" if several and "positive" not in table else str(table.get("positive", labels[-1])),
+        findings=MappingProxyType(findings),
+        multilabel=several,
+        uncertain=MappingProxyType(uncertain),
+        unmentioned=table.get("unmentioned", UNMENTIONED[0]),
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in cast("list[object]", value)):
+        raise TypeError(f"{value!r} is no list of texts")
+    return tuple(cast("list[str]", value))

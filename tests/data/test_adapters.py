@@ -8,9 +8,8 @@ import pytest
 
 from pocketcxr.data.adapters.file_listing import LayoutOptions
 from pocketcxr.data.adapters.recognise import list_source
-from pocketcxr.data.findings import finding_of
 from pocketcxr.errors import DataError
-from pocketcxr.labels import FINDINGS
+from pocketcxr.vocabulary import FINDINGS, checked_aliases, finding_named, finding_of
 
 SIIM_HEAD = "id,Negative for Pneumonia,Typical Appearance,Indeterminate Appearance,Atypical Appearance\n"
 
@@ -84,7 +83,7 @@ def test_ieee8023_keeps_ct_and_laterals_with_their_view_and_lists_what_its_table
         "3,F,,Pneumonia/Bacterial/E.Coli,Axial,CT,,images,c.png,",
         "4,F,,todo,AP,X-ray,,images,d.png,",
         "5,F,,Pneumonia/Lipoid,AP,X-ray,,images,e.png,",
-        "6,F,,Hernia,AP,X-ray,,images,f.png,",
+        "6,F,,Lipoma,AP,X-ray,,images,f.png,",
         "7,F,,No Finding,AP,X-ray,,images,gone.png,",
     ]
     (tmp_path / "metadata.csv").write_text("\n".join(table))
@@ -102,7 +101,7 @@ def test_ieee8023_keeps_ct_and_laterals_with_their_view_and_lists_what_its_table
     assert facts == ("ieee8023:2", "M", "65", "PA", "X-ray", "Hanoi", "CC BY")
     assert (rows["images/b.png"].view, rows["images/c.png"].modality) == ("L", "CT")
     assert set(rejected) == {"images/f.png", "images/gone.png", "images/g.png"}
-    assert "Hernia" in rejected["images/f.png"]
+    assert "Lipoma" in rejected["images/f.png"]
     assert listing.notes == (
         "1 files outside the folder images (annotations, masks) left out",
         "passed over 1 entry that is no image: 1 plain text",
@@ -161,26 +160,6 @@ def test_covidx_lists_keep_their_split_and_call_no_negative_normal(tmp_path):
         "test/c.png": ("covid19", "test", "covidx:p4"),
     }
     assert list(rejected) == ["train/x.png"]
-
-
-def test_nih_reads_patient_view_and_several_findings(tmp_path):
-    touch(
-        tmp_path, "images_001/images/00000001_000.png", "images_002/images/00000002_000.png", "images/00000003_000.png"
-    )
-    lines = [
-        "Image Index,Finding Labels,Patient ID,Patient Age,Patient Gender,View Position",
-        "00000001_000.png,No Finding,1,058Y,M,PA",
-        "00000002_000.png,Effusion|Pneumonia,2,31,F,AP",
-        "00000003_000.png,Effusion,3,31,F,AP",
-    ]
-    (tmp_path / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines))
-    name, rows, _, _ = the_one_set(tmp_path)
-    assert name == "nih"
-    assert [(row.finding, row.patient_id, row.age, row.view) for row in rows.values()] == [
-        ("no_finding", "nih:1", "58", "PA"),
-        ("pneumonia", "nih:2", "31", "AP"),
-        ("other", "nih:3", "31", "AP"),
-    ]
 
 
 def test_rsna_has_one_patient_an_image_and_a_line_per_box(tmp_path):
@@ -325,6 +304,67 @@ def test_words_of_the_sets_translate_into_the_vocabulary(name, finding):
     assert finding_of(name) == finding
 
 
+def test_a_word_of_a_table_that_the_vocabulary_does_not_know_is_a_finding_of_its_own(tmp_path):
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    rows, rejected = table(tmp_path, "path,diagnosis\na.png,Broken Leg\nb.png,pneumothorax\nc.png,Effusion\n")
+    assert {name: row.finding for name, row in rows.items()} == {
+        "a.png": "broken_leg",
+        "b.png": "pneumothorax",
+        "c.png": "pleural_effusion",
+    }
+    assert not rejected
+
+
+def test_a_table_says_several_findings_of_an_image_and_what_is_uncertain_or_absent(tmp_path):
+    touch(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    lines = [
+        "path,finding,uncertain,absent",
+        "a.png,edema|Pleural Effusion,fracture,mass; nodule",
+        "b.png,,pneumonia,*",
+        "c.png,edema,edema,",
+        "d.png,,,",
+    ]
+    rows, rejected = table(tmp_path, "\n".join(lines))
+    assert {name: (row.finding, row.uncertain, row.absent) for name, row in rows.items()} == {
+        "a.png": ("edema|pleural_effusion", "fracture", "mass|nodule"),
+        "b.png": ("", "pneumonia", "*"),
+        "d.png": ("", "", ""),
+    }
+    assert [name for name, row in rows.items() if row.is_unlabelled] == ["d.png"]
+    assert rejected == ["mine.csv line 4: edema is said to be two of present, uncertain and absent; keep the true one"]
+
+
+def test_a_table_with_a_column_per_finding_is_read_by_the_names_of_the_columns(tmp_path):
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    text = "path,Edema,Lung Mass,other\na.png,1,0,x\nb.png,-1.0,,x\nc.png,2,0,x\n"
+    rows, rejected = table(tmp_path, text, columns={"finding": "Edema,Lung Mass"}, aliases={"Lung Mass": "mass"})
+    assert {name: (row.finding, row.uncertain, row.absent) for name, row in rows.items()} == {
+        "a.png": ("edema", "", "mass"),
+        "b.png": ("", "edema", ""),
+    }
+    assert rejected == [
+        "mine.csv line 4: column Edema: expected 1 (present), 0 (absent), -1 (uncertain) or nothing, found '2'"
+    ]
+    with pytest.raises(DataError, match=r"column mapping names .'Fracture'."):
+        table(tmp_path, text, columns={"finding": "Edema,Fracture"})
+
+
+@pytest.mark.parametrize("name", ["a|b", "a=b", "*", "x" * 101, "line\nbreak"])
+def test_what_would_break_a_table_is_no_name_of_a_finding(name):
+    with pytest.raises(DataError, match=r"^finding "):
+        finding_named(name)
+
+
+def test_an_alias_may_name_a_finding_of_ones_own_but_no_misspelt_one():
+    assert checked_aliases({"Gesund": "no_finding", "knots": "Knots", "later": ""}) == {
+        "Gesund": "no_finding",
+        "knots": "knots",
+        "later": "",
+    }
+    with pytest.raises(DataError, match=r"sick=pneumonai: there is no such finding; did you mean pneumonia\?"):
+        checked_aliases({"sick": "pneumonai"})
+
+
 def table(root, text, **options):
     (root / "mine.csv").write_text(text)
     return the_one_set_of_table(root / "mine.csv", **options)
@@ -349,12 +389,14 @@ def test_a_table_of_ones_own_is_read_by_mapped_columns(tmp_path):
 
 def test_repeated_contradictory_and_unknown_lines_of_a_table_are_listed_one_by_one(tmp_path):
     touch(tmp_path, "a.png", "b.png", "c.png")
-    text = "path,label\na.png,normal\na.png,normal\nb.png,normal\nb.png,covid\nc.png,broken leg\ngone.png,normal\n"
+    text = (
+        "path,label\na.png,normal\na.png,normal\nb.png,normal\nb.png,covid\nc.png," + 101 * "x" + "\ngone.png,normal\n"
+    )
     rows, rejected = table(tmp_path, text)
     assert list(rows) == ["a.png"]
     assert rejected[0] == "mine.csv line 3 repeats line 2"
     assert rejected[1] == "mine.csv lines 4 and 5 contradict each other; keep the true one"
-    assert rejected[2].startswith("mine.csv line 6: finding 'broken leg' is not in the vocabulary")
+    assert rejected[2] == f"mine.csv line 6: finding {'x' * 100!r}: expected 1 to 100 visible characters"
     assert rejected[3] == "mine.csv line 7: there is no such file"
     assert len(rejected) == 4
 

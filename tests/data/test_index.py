@@ -125,9 +125,11 @@ def test_nothing_usable_is_one_clear_line(tmp_path, picture):
         build_index([tmp_path / "void"], progress=False)
 
 
-def test_an_alias_outside_the_vocabulary_is_refused(folders):
-    with pytest.raises(DataError, match="finding alias sick=broken: expected one of no_finding"):
-        build_index([folders], finding_aliases={"sick": "broken"}, progress=False)
+def test_a_misspelt_alias_is_refused(folders):
+    with pytest.raises(
+        DataError, match="finding alias sick=pneumonja: there is no such finding; did you mean pneumonia"
+    ):
+        build_index([folders], finding_aliases={"sick": "pneumonja"}, progress=False)
 
 
 def test_a_second_run_reads_only_what_changed(folders, tmp_path, picture, monkeypatch):

@@ -10,6 +10,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any, cast
 
 from pocketcxr.errors import BundleError
+from pocketcxr.labels import NO_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,9 +22,6 @@ LONGEST_MANIFEST = 4 * 2**20
 
 DEEPEST_MANIFEST = 32
 """Levels of tables and lists inside each other."""
-
-NO_LABELS = frozenset({"uncertain", "refused", "error", "__proto__"})
-"""What a prediction says instead of a label, and a name that JavaScript objects cannot hold."""
 
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # Unicode Annex 9
 _LONGEST_NAME, _LONGEST_TEXT, _MOST = 200, 100_000, 1000

@@ -72,13 +72,53 @@ def add_quiet_option(parser: argparse.ArgumentParser) -> None:
 def add_column_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--column`` and ``--alias``, which say what a table of your own means."""
     parser.add_argument("--column", action="append", default=[], metavar="FIELD=NAME", help="column of your own table")
+    parser.add_argument(
+        "--label-column",
+        action="append",
+        dest="column",
+        type=lambda name: f"finding={name}",
+        metavar="NAME",
+        help="column with the findings, or with commas between them a column per finding (1, 0, -1, or empty)",
+    )
     parser.add_argument("--alias", action="append", default=[], metavar="NAME=FINDING", help="what a class name means")
+
+
+def add_task_options(parser: argparse.ArgumentParser, *, default: str | None = None, unsaid: str = "") -> None:
+    """Add ``--task`` and its two short forms, of which one may be given; `unsaid` is what holds without them."""
+    group = parser.add_mutually_exclusive_group()
+    otherwise = f" (default: {unsaid or default})" if unsaid or default else ""
+    group.add_argument("--task", default=default, help=f"name, or a .toml file of your own{otherwise}")
+    group.add_argument(
+        "--classes",
+        dest="task",
+        type=lambda text: _labels(text, ","),
+        metavar="A,B",
+        help="classes instead of a task, one per image, named as in the data; the last one is the positive one",
+    )
+    group.add_argument(
+        "--findings",
+        dest="task",
+        type=lambda text: _labels(text, "+"),
+        metavar="A,B",
+        help="findings instead of a task, any number per image, named as in the data",
+    )
+
+
+def _labels(text: str, sign: str) -> str:
+    """Names with commas between them as `labels.load_task` takes them."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) < 2 or not all(names) or "+" in text:  # noqa: PLR2004
+        raise argparse.ArgumentTypeError(
+            f"expected two or more names with commas between them, found {text!r}; names with a comma or plus sign "
+            "need a task file"
+        )
+    return sign.join(names)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that works in a run's folder."""
     parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="RUN", help="the run's folder")
-    parser.add_argument("--task", help="name, or a .toml file of your own")
+    add_task_options(parser)
     parser.add_argument("--experiment", type=path_argument, metavar="FILE", help="experiment file (TOML)")
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.FIELD=VALUE", help="override one field")
     add_quiet_option(parser)

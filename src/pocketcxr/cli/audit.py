@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pocketcxr.cli.arguments import add_command, add_quiet_option, path_argument, say
+from pocketcxr.cli.arguments import add_command, add_quiet_option, add_task_options, path_argument, say
 
 if TYPE_CHECKING:
     import argparse
@@ -47,9 +47,7 @@ def add_commands(commands: Commands) -> None:
         metavar="RUN",
         help="run that the bundle, its teacher and its baseline student are from",
     )
-    parser.add_argument(
-        "--task", help="name, or a .toml file of your own (default: the run's, or what the table holds)"
-    )
+    add_task_options(parser, unsaid="the run's, or what the table holds")
     parser.add_argument(
         "-o", "--output", type=path_argument, metavar="DIR", help="folder of the report (default: RUN/audit)"
     )

@@ -9,6 +9,7 @@ from pocketcxr.cli.arguments import (
     add_column_options,
     add_command,
     add_quiet_option,
+    add_task_options,
     pairs,
     path_argument,
     say,
@@ -45,7 +46,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument(
         "-o", "--output", type=path_argument, required=True, metavar="FILE", help="the new bundle, ….onnx"
     )
-    parser.add_argument("--task", help="name, or a .toml file of your own (default: the bundle's)")
+    add_task_options(parser, unsaid="the bundle's")
     parser.add_argument(
         "--sensitivity", type=float, default=0.95, help="least sensitivity of the operating point screening"
     )

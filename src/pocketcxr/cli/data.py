@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.cli.arguments import add_column_options, add_command, add_quiet_option, pairs, path_argument, say
+from pocketcxr.cli.arguments import (
+    add_column_options,
+    add_command,
+    add_quiet_option,
+    add_task_options,
+    pairs,
+    path_argument,
+    say,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -30,6 +38,8 @@ def _add_index(commands: Commands) -> None:
         summary="list every image of one or more data sets with its metadata",
         examples="  pocketcxr index siim ieee8023 -o index.csv\n"
         "  pocketcxr index my.csv --layout table --column path=file --column finding=diagnosis -o index.csv\n"
+        "  pocketcxr index my.csv --layout table --label-column diagnosis -o index.csv\n"
+        "  pocketcxr index my.csv --layout table --label-column Edema,Fracture -o index.csv    a column per finding\n"
         "  pocketcxr index folders/ --alias Gesund=no_finding -o index.csv\n"
         "  pocketcxr index folders/ --patients patients.csv -o index.csv    columns image (or path) and patient",
     )
@@ -72,10 +82,11 @@ def _add_split(commands: Commands) -> None:
         summary="assign train, calibration and test by patient and near-duplicate group",
         examples="  pocketcxr split index.csv --task covid-3class -o splits.csv\n"
         "  pocketcxr split index.csv --task siim-appearance --folds 5 -o folds.csv\n"
+        "  pocketcxr split index.csv --classes normal,pneumothorax -o splits.csv\n"
         "  pocketcxr split siim.csv --as splits.csv -o siim_splits.csv    each image in the split it has in splits.csv",
     )
     parser.add_argument("index", type=path_argument)
-    parser.add_argument("--task", default="covid-3class", help="name, or a .toml file of your own")
+    add_task_options(parser, default="covid-3class")
     parser.add_argument("-o", "--output", type=path_argument, default=Path("splits.csv"))
     parser.add_argument("--fractions", nargs=3, type=float, default=(0.7, 0.1, 0.2), metavar=("TRAIN", "CAL", "TEST"))
     parser.add_argument("--folds", type=int, default=0, help="number of cross-validation folds instead of one split")

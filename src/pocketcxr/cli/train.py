@@ -91,6 +91,7 @@ def _add_distill(commands: Commands) -> None:
         summary="run every stage: index, split, teacher, cached views, students, evaluation, bundle, report",
         examples="  pocketcxr distill --data X-RAYS -o runs/mine\n"
         "  pocketcxr distill --data siim --task siim-appearance -o runs/siim --set data.image_size=160\n"
+        "  pocketcxr distill --data mine.csv --classes normal,pneumothorax --label-column diagnosis -o runs/own\n"
         "  pocketcxr distill --data X-RAYS --experiment research/siim_cpu.toml -o runs/siim\n"
         "  pocketcxr distill -o runs/mine            continue a run that was stopped",
     )

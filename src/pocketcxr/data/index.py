@@ -20,7 +20,6 @@ from pocketcxr.data.adapters.patients import with_patients
 from pocketcxr.data.adapters.recognise import list_source
 from pocketcxr.data.duplicates.grouping import with_duplicate_groups
 from pocketcxr.data.duplicates.hashing import perceptual_hash, thumbnail
-from pocketcxr.data.findings import UNLABELLED, check_aliases
 from pocketcxr.data.parallel import ordered_map
 from pocketcxr.data.pseudonyms import KEY_FILE, pseudonym, read_key
 from pocketcxr.data.rows import ACQUISITION
@@ -28,6 +27,7 @@ from pocketcxr.errors import DataError, InputError, require_extra
 from pocketcxr.files import cannot_write, open_private, write_text
 from pocketcxr.imaging.header_terms import known_start, known_term, quoted_term
 from pocketcxr.imaging.reading import read_image_bytes
+from pocketcxr.vocabulary import checked_aliases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,7 +74,7 @@ def build_index(
     Args:
         sources: folders, or CSV tables of your own.
         layout: a name in `adapters.recognise.LAYOUTS`; ``auto`` recognises each set.
-        finding_aliases: the set's own words to findings; an empty finding means unlabelled.
+        finding_aliases: the set's own words to findings, also of your own; an empty finding means unlabelled.
         columns: fields of `IndexRow` to the columns of a table of your own.
         patients: table that gives images their patients, see `adapters.patients`; it counts more than the set's own.
         memory: file that remembers what was read of each path, size and time of change; a run that was killed goes on
@@ -89,7 +89,7 @@ def build_index(
             or several, or no image could be used at all.
     """
     require_extra("evaluate", "scipy")  # for the search for copies, which comes last
-    check_aliases(finding_aliases)
+    finding_aliases = checked_aliases(finding_aliases)
     # Absolute, for a table may be written anywhere and its relative paths would start there.
     roots = [Path(source).absolute() for source in sources]
     secret = read_key(memory.with_name(KEY_FILE) if key is None and memory else key)
@@ -147,12 +147,13 @@ def _one_row_each(named: Mapping[str, Sequence[IndexRow]]) -> tuple[list[IndexRo
     kept: list[IndexRow] = []
     contradicted: list[Rejected] = []
     for rows in named.values():
-        findings = sorted({row.finding for row in rows if row.finding != UNLABELLED})
-        if len(findings) > 1:
+        told = {(row.finding, row.uncertain, row.absent) for row in rows if not row.is_unlabelled}
+        if len(told) > 1:
+            findings = sorted(finding or "no finding that is present" for finding, _, _ in told)
             reason = f"the same file is named as {' and as '.join(findings)}; keep the true one"
             contradicted += [Rejected(row.path, row.source, reason) for row in rows]
         else:
-            kept.append(next((row for row in rows if row.finding != UNLABELLED), rows[0]))
+            kept.append(next((row for row in rows if not row.is_unlabelled), rows[0]))
     return kept, contradicted
 
 
@@ -288,7 +289,7 @@ def _remembered(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _unlabelled_notes(rows: Iterable[IndexRow]) -> list[str]:
-    counts = Counter(row.source for row in rows if row.finding == UNLABELLED)
+    counts = Counter(row.source for row in rows if row.is_unlabelled)
     return [f"{source}: {count} images without a label, kept as unlabelled" for source, count in sorted(counts.items())]
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+ALL_OTHERS = "*"
+"""In `IndexRow.absent`: all findings that the source names anywhere and this row does not."""
+
 SPLITS = ("train", "calibration", "test")
 """Names of the splits: weights are fitted on the first, choices are made on the second, figures come from the third."""
 
@@ -31,11 +34,14 @@ class IndexRow:
 
     From `manufacturer` on: device and exposure, from the DICOM header (`imaging.dicom.acquisition`) or the set's own
     table; `station` from a header is a pseudonym. `kvp` in kilovolts, `exposure` in mAs, `pixel_spacing` in mm.
+
+    `finding` names what is present, `uncertain` what may be, `absent` what is not: names of `pocketcxr.vocabulary` with
+    ``|`` between several. ``*`` in `absent` is `ALL_OTHERS`.
     """
 
     path: str
     source: str
-    finding: str
+    finding: str = ""
     patient_id: str = ""
     study_id: str = ""
     view: str = ""
@@ -61,6 +67,13 @@ class IndexRow:
     kvp: str = ""
     exposure: str = ""
     pixel_spacing: str = ""
+    uncertain: str = ""
+    absent: str = ""
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether the data set says nothing of any finding."""
+        return not (self.finding or self.uncertain or self.absent)
 
 
 ACQUISITION = ("manufacturer", "device_model", "station", "software", "detector", "kvp", "exposure", "pixel_spacing")

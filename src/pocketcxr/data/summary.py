@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pocketcxr.data.rows import SPLITS, is_frontal_xray
 from pocketcxr.data.splits.leakage import IMAGE_FOLD
 from pocketcxr.plain_text import one_line
+from pocketcxr.vocabulary import SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,12 +21,18 @@ if TYPE_CHECKING:
 def describe_index(index: Index) -> str:
     """Counts per source and finding, the notes, and what was rejected, by reason."""
     counts = Counter(
-        (row.source, row.finding or "unlabelled", "" if is_frontal_xray(row) else "CT or lateral") for row in index.rows
+        (row.source, finding, "" if is_frontal_xray(row) else "CT or lateral")
+        for row in index.rows
+        for finding in _findings(row)
     )
     lines = _table(("source", "finding", "", "images"), [(*key, str(n)) for key, n in sorted(counts.items())])
     groups = Counter(row.duplicate_group for row in index.rows if row.duplicate_group)
     repeated = [n for n in groups.values() if n > 1]
+    several = sum(SEPARATOR in row.finding for row in index.rows)
+    uncertain = sum(bool(row.uncertain) for row in index.rows)
     lines += ["", f"{len(index.rows)} images, {len(index.rejected)} rejected"]
+    lines += [f"{several} images have several findings and count under each"] if several else []
+    lines += [f"{uncertain} images have findings that the set calls uncertain"] if uncertain else []
     lines += [f"{sum(repeated)} images stand in {len(repeated)} groups of near duplicates"] if repeated else []
     lines += [one_line(note) for note in (*index.notes, *_without_patient(index.rows))]
     reasons = Counter((line.source, line.reason) for line in index.rejected)
@@ -35,6 +42,12 @@ def describe_index(index: Index) -> str:
     ]
     hidden = len(reasons) - 20
     return "\n".join([*lines, f"… and {hidden} other reasons"] if hidden > 0 else lines)
+
+
+def _findings(row: IndexRow) -> list[str]:
+    if row.finding:
+        return row.finding.split(SEPARATOR)
+    return ["unlabelled" if row.is_unlabelled else "none present"]
 
 
 def left_out_of(index: Index) -> str:
@@ -84,7 +97,10 @@ def _left_out(rows: Sequence[IndexRow]) -> list[str]:
         if not is_frontal_xray(row):
             why["CT slices and laterals"] += 1
         elif row.finding:
-            why[f"{row.finding}: in no class of the task"] += 1
+            several = "in several classes, or in none" if SEPARATOR in row.finding else "in no class of the task"
+            why[f"{row.finding}: {several}"] += 1
+        elif not row.is_unlabelled:
+            why["in which no finding is certainly present"] += 1
         else:
             why["without a label"] += 1
     return [f"left out {n} {reason}" for reason, n in why.most_common()]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import itertools
 import logging
 import re
 import unicodedata
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOGGER = logging.getLogger(__name__)
+
+LARGEST_TABLE = 2**30
+"""Bytes of a table that is packed with gzip; the largest of the public sets have a third of it."""
 
 _SEPARATORS = ",;\t|"
 _LOOKED_AT = 50  # records from which the separator is told
@@ -114,7 +119,7 @@ def table_text(path: Path) -> str:
 def table_columns(path: Path) -> tuple[str, ...]:
     """Column names of a table; empty where there is none that can be read."""
     try:
-        return _parsed(_decoded(path.read_bytes(), path)[0], path, "", most=0).columns
+        return _parsed(_decoded(_bytes(path), path)[0], path, "", most=0).columns
     except (OSError, DataError, csv.Error):
         return ()
 
@@ -151,7 +156,7 @@ def rounded_numbers(values: Iterable[str]) -> str:
 def _read(path: Path) -> tuple[str, str]:
     """Text of a table, and what was supposed of its encoding, which is logged."""
     try:
-        data = path.read_bytes()
+        data = _bytes(path)
     except OSError as error:
         raise DataError(f"cannot read table {path}: {error.strerror}") from error
     text, supposed = _decoded(data, path)
@@ -159,6 +164,21 @@ def _read(path: Path) -> tuple[str, str]:
     if doubt:
         _LOGGER.warning("%s: %s where names with accents are not found", path, doubt)
     return text, doubt
+
+
+def _bytes(path: Path) -> bytes:
+    """Bytes of a table; those packed with gzip, as public sets ship large ones, are unpacked, up to `LARGEST_TABLE`."""
+    with path.open("rb") as stream:
+        if stream.read(2) != b"\x1f\x8b":
+            return path.read_bytes()
+    try:
+        with gzip.open(path) as unpacked:
+            data = unpacked.read(LARGEST_TABLE + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read table {path}: expected a whole gzip file ({error}); download it again") from error
+    if len(data) > LARGEST_TABLE:
+        raise DataError(f"cannot read table {path}: it unpacks to more than {LARGEST_TABLE:,} bytes")
+    return data
 
 
 def _decoded(data: bytes, path: Path) -> tuple[str, str]:

@@ -28,6 +28,7 @@ from pocketcxr.pipeline.run import Run, log_to, open_run
 from pocketcxr.pipeline.stages import student_stage, teacher_stage
 from pocketcxr.report.evaluate import evaluate_models
 from pocketcxr.run_folder import checkpoint
+from pocketcxr.vocabulary import known_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +110,8 @@ def _folded(
             if not sources and not run.index.is_file():
                 raise ConfigError(f"{run.folder} holds no run yet: name X-rays with --data or an index with --index")
             if sources:
-                index_sources(sources, run.index, layout=run.experiment.data.layout, progress=run.progress)
+                layout, words = run.experiment.data.layout, known_words(task.findings, {})
+                index_sources(sources, run.index, layout=layout, aliases=words, progress=run.progress)
             index = run.index
         data = run.experiment.data
         given, counted = read_table(index, adults_only=data.adults_only)

@@ -51,7 +51,7 @@ def run_distill(
         sources: folders or tables of X-rays; may be left out when the folder already holds a run.
         splits: a table with a ``split`` column, instead of sources.
         columns: field of the index to column of a table of your own.
-        aliases: name of a class as the data say it, to a finding of `labels.FINDINGS`.
+        aliases: name of a class as the data say it, to a finding of `vocabulary.FINDINGS` or of your own.
         online: run the teacher in every step instead of caching its outputs.
         progress: show progress bars on stderr.
     """

@@ -56,6 +56,7 @@ def check_experiment(experiment: Experiment, *, teacher: bool = True, online: bo
         CheckpointError, BundleError: a file of weights that cannot be read or does not fit.
     """
     task = load_task(experiment.data.task)
+    task.refuse_several("training")
     losses = experiment.student.losses if teacher else {"ce": 1.0}
     check_losses(losses, len(task.labels))
     if teacher and needs_teacher(losses):

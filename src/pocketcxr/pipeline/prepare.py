@@ -22,6 +22,7 @@ from pocketcxr.labels import load_task
 from pocketcxr.plain_text import one_line
 from pocketcxr.training.auxiliary.targets import BOXED, takes_part
 from pocketcxr.training.lung_boxes import lung_boxes
+from pocketcxr.vocabulary import known_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,7 +138,12 @@ def prepare(
             _LOGGER.info("%s", "\n".join(filter(None, (describe(rows, task), counted))))
         elif sources:
             index_sources(
-                sources, run.index, layout=config.layout, columns=columns, aliases=aliases, progress=run.progress
+                sources,
+                run.index,
+                layout=config.layout,
+                columns=columns,
+                aliases=known_words(task.findings, aliases or {}),
+                progress=run.progress,
             )
             summary = split_index(
                 run.index,

@@ -15,12 +15,13 @@ from pocketcxr.data.adapters.file_listing import (
     walk_images,
 )
 from pocketcxr.data.adapters.named_files import NamedFiles
-from pocketcxr.data.findings import UNLABELLED, finding_of, unknown_finding
+from pocketcxr.data.adapters.statements import of_cells, of_columns
 from pocketcxr.data.image_types import modality_and_view_of_folder
 from pocketcxr.data.rows import ACQUISITION, SPLITS, IndexRow
 from pocketcxr.data.tables import Table, damaged_age, damaged_number, read_table, rounded_numbers, table_columns
 from pocketcxr.errors import DataError
 from pocketcxr.imaging.folders import is_dicom, is_hidden, is_image
+from pocketcxr.vocabulary import UNLABELLED, finding_of, unknown_finding
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -47,9 +48,12 @@ TABLE_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "kvp": ("kvp",),
         "exposure": ("exposure", "exposure_mas"),
         "pixel_spacing": ("pixel_spacing", "imagerpixelspacing"),
+        "uncertain": ("uncertain",),
+        "absent": ("absent",),
     }
 )
-"""Fields of a table of your own with the column names tried for each, case aside; a mapping overrides them."""
+"""Fields of a table of your own with the column names tried for each, case aside; a mapping overrides them. A mapping
+of `finding` may name several columns with commas between them: one per finding, each 1, 0, -1 (uncertain) or empty."""
 
 TABLE_NAMES = ("images.csv", "labels.csv", "table.csv", "phantom.csv")
 """Names under which ``auto`` takes a CSV in a folder for the table of the images beside it."""
@@ -147,7 +151,7 @@ def list_table(place: Path, options: LayoutOptions) -> Listing:
     """
     path = (find_table(place) or place / TABLE_NAMES[0]) if place.is_dir() else place
     table = read_table(path)
-    columns = _columns(table, options)
+    columns, findings = _columns(table, options)
     files = NamedFiles()
     rows: list[IndexRow] = []
     rejected: list[Rejected] = []
@@ -156,7 +160,8 @@ def list_table(place: Path, options: LayoutOptions) -> Listing:
     for number, line in table.lines:
         values = {name: line[column] for name, column in columns.items()}
         source = values.get("source") or options.source or path.resolve().parent.name
-        row, reason = _table_row(values, table, source, options, files)
+        told = {column: line[column] for column in findings}
+        row, reason = _table_row(values, told, table, source=source, options=options, files=files)
         if reason:
             rejected.append(Rejected(row.path, source, f"{path.name} line {number}: {reason}"))
         elif row.path not in lines:
@@ -187,18 +192,32 @@ def _unnamed(
 
 
 def _table_row(
-    values: dict[str, str], table: Table, source: str, options: LayoutOptions, files: NamedFiles
+    values: dict[str, str],
+    findings: dict[str, str],
+    table: Table,
+    *,
+    source: str,
+    options: LayoutOptions,
+    files: NamedFiles,
 ) -> tuple[IndexRow, str]:
-    """One line as a row, and the reason to reject it ("" for none)."""
+    """One line as a row, and the reason to reject it ("" for none); `findings`: cells of a column per finding."""
     path, missing = files.find(values["path"], table.path.parent)
-    finding = finding_of(values["finding"], options.aliases)
+    statements: dict[str, Any] = {}
+    unnamed = ""
+    try:
+        statements = (
+            of_columns(findings, options.aliases)
+            if findings
+            else of_cells(values["finding"], values.get("uncertain", ""), values.get("absent", ""), options.aliases)
+        )
+    except DataError as error:
+        unnamed = str(error)
     split = values.get("split", "").lower()
     split = _SPLIT_NAMES.get(split, split)
     acquisition: dict[str, Any] = {name: values.get(name, "") for name in ACQUISITION}
     row = IndexRow(
         str(path),
         source,
-        finding or UNLABELLED,
         patient_id=prefixed(source, values.get("patient_id", "")),
         study_id=prefixed(source, values.get("study_id", "")),
         view=values.get("view", ""),
@@ -209,11 +228,12 @@ def _table_row(
         location=values.get("location", ""),
         split=split,
         **acquisition,
+        **statements,
     )
     if not values["path"]:
         return row, "no file is named"
-    if finding is None:
-        return row, unknown_finding(values["finding"])
+    if unnamed:
+        return row, unnamed
     if split and split not in SPLITS:
         return row, f"split {split!r}: expected one of {', '.join(SPLITS)} or nothing"
     damaged = damaged_age(values.get("age", "")) or next(
@@ -224,11 +244,15 @@ def _table_row(
     return row, damaged or missing
 
 
-def _columns(table: Table, options: LayoutOptions) -> dict[str, str]:
+def _columns(table: Table, options: LayoutOptions) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Field to column, and the columns that are a finding each where the user names several."""
     own = {name: unicodedata.normalize("NFC", column) for name, column in options.columns.items()}
     present = [column for column in table.columns if column]
+    findings: tuple[str, ...] = ()
+    if "," in own.get("finding", "") and own["finding"] not in present:
+        findings = tuple(column.strip() for column in own.pop("finding").split(","))
     unknown = [name for name in own if name not in TABLE_COLUMNS]
-    absent = [column for column in own.values() if column not in present]
+    absent = [column for column in (*own.values(), *findings) if column not in present]
     if unknown or absent:
         raise DataError(
             f"{table.path}: column mapping names {[*unknown, *absent]}; expected fields among {list(TABLE_COLUMNS)} "
@@ -237,17 +261,19 @@ def _columns(table: Table, options: LayoutOptions) -> dict[str, str]:
     lower = {column.lower(): column for column in reversed(present)}
     found = {name: lower[alias] for name, names in TABLE_COLUMNS.items() for alias in reversed(names) if alias in lower}
     found |= own
-    for name in ("path", "finding"):
+    if findings:
+        found = {name: column for name, column in found.items() if name not in {"finding", "uncertain", "absent"}}
+    for name in ("path",) if findings else ("path", "finding"):
         if name not in found:
             raise DataError(
                 f"{table.path}: no column for the {name}; found {present}; name it with a column mapping {name}=COLUMN"
             )
-    table.require(*found.values())
+    table.require(*found.values(), *findings)
     for name in _IDENTIFIERS:
         rounded = rounded_numbers(line[found[name]] for _, line in table.lines) if name in found else ""
         if rounded:
             raise DataError(f"{table.path}, column {found[name]}: {rounded}")
-    return found
+    return found, findings
 
 
 def find_table(root: Path) -> Path | None:

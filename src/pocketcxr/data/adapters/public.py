@@ -1,4 +1,4 @@
-"""Adapters for the public sets' own layouts: SIIM, ieee8023, COVID-19 Radiography, Kermany, COVIDx, NIH, RSNA.
+"""Adapters for public sets with one finding per image: SIIM, ieee8023, COVID-19 Radiography, Kermany, COVIDx, RSNA.
 
 Each takes the set's folder and returns its `Listing` without opening an image. Identifiers get the source in front.
 """
@@ -19,13 +19,13 @@ from pocketcxr.data.adapters.file_listing import (
 )
 from pocketcxr.data.adapters.named_files import NamedFiles
 from pocketcxr.data.adapters.own import list_class_folders
-from pocketcxr.data.findings import UNLABELLED, aliased, finding_of, unknown_finding
 from pocketcxr.data.rows import IndexRow
 from pocketcxr.data.tables import read_table, table_text
 from pocketcxr.imaging.folders import claims_image
+from pocketcxr.vocabulary import UNLABELLED, aliased, finding_of, unknown_finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 SIIM_APPEARANCES: Mapping[str, str] = MappingProxyType(
@@ -191,65 +191,47 @@ def list_covidx(root: Path, options: LayoutOptions) -> Listing:
         part = re.match(r"[a-z]+", table.name.lower())
         folder = part[0] if part else ""
         for line in table_text(table).splitlines():
-            fields = line.split()
-            if len(fields) < 3:  # noqa: PLR2004  # patient, file, class and, in later versions, origin
+            if len(line.split()) < 3:  # noqa: PLR2004
                 continue
-            path, missing = files.find(fields[1], root / folder)
+            patient, name, word = _covidx_fields(line, options)
+            path, missing = files.find(name, root / folder)
             named.add(path)
-            own = aliased(fields[2], options.aliases)
-            finding = COVIDX_CLASSES.get(fields[2].lower()) if own is None else own
+            own = aliased(word, options.aliases)
+            finding = COVIDX_CLASSES.get(word.lower()) if own is None else own
             if finding is None:
-                rejected.append(Rejected(str(path), source, unknown_finding(fields[2])))
+                rejected.append(Rejected(str(path), source, unknown_finding(word)))
             elif missing:
                 rejected.append(Rejected(str(path), source, f"in {table.name}, but {missing}"))
             else:
                 split = "calibration" if folder == "val" else folder
-                rows.append(IndexRow(str(path), source, finding, patient_id=prefixed(source, fields[0]), split=split))
+                rows.append(IndexRow(str(path), source, finding, patient_id=prefixed(source, patient), split=split))
     rejected += [Rejected(str(path), source, "not in the lists of COVIDx") for path in images if path not in named]
     return Listing(tuple(rows), tuple(rejected), notes)
 
 
+def _covidx_fields(line: str, options: LayoutOptions) -> tuple[str, str, str]:
+    """Patient, file and class of a line; later versions name the origin behind the class. A file may hold blanks."""
+    patient, *fields = line.split()
+    known = [i for i in (len(fields) - 1, len(fields) - 2) if i > 0 and _is_covidx_class(fields[i], options)]
+    end = known[0] if known else 1
+    return patient, " ".join(fields[:end]), fields[end]
+
+
+def _is_covidx_class(word: str, options: LayoutOptions) -> bool:
+    return word.lower() in COVIDX_CLASSES or aliased(word, options.aliases) is not None
+
+
 def covidx_lists(root: Path) -> list[Path]:
-    """COVIDx list files directly in a folder: their first line has an image in the second field."""
+    """COVIDx list files directly in a folder: their first line names an image behind the patient."""
     lists: list[Path] = []
     for path in sorted(root.glob("*.txt")):
         if not re.match(r"(train|val|test)", path.name, re.IGNORECASE):
             continue
         with path.open(encoding="utf-8", errors="replace") as stream:
             fields = stream.readline().split()
-        if len(fields) >= 3 and claims_image(root / fields[1]):  # noqa: PLR2004
+        if len(fields) >= 3 and any(claims_image(root / field) for field in fields[1:]):  # noqa: PLR2004
             lists.append(path)
     return lists
-
-
-def list_nih(root: Path, options: LayoutOptions) -> Listing:
-    """NIH ChestX-ray14: ``Data_Entry_2017*.csv``; several findings per image, of which pneumonia counts first."""
-    source = options.source or "nih"
-    table = next(iter(sorted(root.glob("Data_Entry_2017*.csv"))))
-    images, rejected, notes = walk_images(root)
-    files = by_key(images, lambda path: path.name, source, rejected)
-    rows: list[IndexRow] = []
-    for _, line in read_table(table, "Image Index", "Finding Labels", "Patient ID").lines:
-        path = files.pop(line["Image Index"], None)
-        if path is None:
-            rejected.append(Rejected(str(root / line["Image Index"]), source, f"in {table.name}, but no file"))
-            continue
-        told = line["Finding Labels"].split("|")
-        finding = "pneumonia" if "Pneumonia" in told else "no_finding" if told == ["No Finding"] else "other"
-        rows.append(
-            IndexRow(
-                str(path),
-                source,
-                finding,
-                patient_id=prefixed(source, line["Patient ID"]),
-                view=line.get("View Position", ""),
-                sex=line.get("Patient Gender", line.get("Patient Sex", "")),
-                age=line.get("Patient Age", "").rstrip("Y").lstrip("0"),
-                modality="X-ray",
-            )
-        )
-    rejected += [Rejected(str(path), source, f"not in {table.name}") for path in files.values()]
-    return Listing(tuple(rows), tuple(rejected), notes)
 
 
 def list_rsna(root: Path, options: LayoutOptions) -> Listing:
@@ -276,16 +258,3 @@ def list_rsna(root: Path, options: LayoutOptions) -> Listing:
         if name in findings
     ]
     return Listing(tuple(rows), tuple(sorted(rejected, key=lambda entry: entry.path)), notes)
-
-
-PUBLIC_LAYOUTS: Mapping[str, Callable[[Path, LayoutOptions], Listing]] = MappingProxyType(
-    {
-        "siim": list_siim,
-        "ieee8023": list_ieee8023,
-        "radiography": list_radiography,
-        "kermany": list_kermany,
-        "covidx": list_covidx,
-        "nih": list_nih,
-        "rsna": list_rsna,
-    }
-)

@@ -15,18 +15,49 @@ from pocketcxr.data.adapters.own import (
     list_table,
     list_unlabelled,
 )
-from pocketcxr.data.adapters.public import PUBLIC_LAYOUTS, RSNA_TABLE, covidx_lists
-from pocketcxr.data.findings import finding_of
+from pocketcxr.data.adapters.public import (
+    RSNA_TABLE,
+    covidx_lists,
+    list_covidx,
+    list_ieee8023,
+    list_kermany,
+    list_radiography,
+    list_rsna,
+    list_siim,
+)
+from pocketcxr.data.adapters.several import (
+    CHEXPERT_TABLES,
+    VINDR_BOXES,
+    VINDR_LABELS,
+    is_chexpert,
+    is_vindr_boxes,
+    list_chexpert,
+    list_mimic,
+    list_nih,
+    list_padchest,
+    list_vindr,
+)
 from pocketcxr.data.tables import table_columns
 from pocketcxr.errors import DataError
 from pocketcxr.imaging.folders import LinkedFolders
+from pocketcxr.vocabulary import finding_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LAYOUTS: Mapping[str, Callable[[Path, LayoutOptions], Listing]] = MappingProxyType(
     {
-        **PUBLIC_LAYOUTS,
+        "siim": list_siim,
+        "ieee8023": list_ieee8023,
+        "radiography": list_radiography,
+        "kermany": list_kermany,
+        "covidx": list_covidx,
+        "nih": list_nih,
+        "rsna": list_rsna,
+        "chexpert": list_chexpert,
+        "mimic-cxr": list_mimic,
+        "padchest": list_padchest,
+        "vindr": list_vindr,
         "folders": list_class_folders,
         "table": list_table,
         "dicom": list_dicom,
@@ -119,12 +150,20 @@ def _known(root: Path, options: LayoutOptions) -> str:
         ("rsna", lambda: {"patientId", "Target"} <= set(table_columns(root / RSNA_TABLE))),
         ("nih", lambda: any(root.glob("Data_Entry_2017*.csv"))),
         ("covidx", lambda: bool(covidx_lists(root))),
+        ("chexpert", lambda: any(is_chexpert(root / name) for name in CHEXPERT_TABLES)),
+        ("mimic-cxr", lambda: any(root.glob("mimic-cxr-*-chexpert.csv*"))),
+        ("padchest", lambda: any(root.glob("PADCHEST*.csv*"))),
+        ("vindr", lambda: any((root / name).is_file() for name in VINDR_LABELS) or _has_vindr_boxes(root)),
         ("table", lambda: find_table(root) is not None),
         ("kermany", lambda: _is_kermany(root)),
         ("radiography", lambda: any((child / "images").is_dir() for child in _class_folders(root, options))),
         ("folders", lambda: _names_class(root, options)),
     )
     return next((name for name, is_it in marks if is_it()), "")
+
+
+def _has_vindr_boxes(root: Path) -> bool:
+    return is_vindr_boxes(table_columns(root / VINDR_BOXES))
 
 
 def _is_kermany(root: Path) -> bool:

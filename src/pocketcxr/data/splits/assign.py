@@ -46,6 +46,7 @@ def label_rows(rows: Sequence[IndexRow], task: Task) -> list[IndexRow]:
 
     CT slices, laterals and findings without a class in the task get the label "".
     """
+    task.refuse_several("a split")
     rows = with_duplicate_groups(rows)
     labels = [task.label_of(row.finding) or "" if is_frontal_xray(row) else "" for row in rows]
     return [dataclasses.replace(row, label=label) for row, label in zip(rows, labels, strict=True)]

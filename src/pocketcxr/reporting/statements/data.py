@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pocketcxr.labels import FINDINGS
 from pocketcxr.reporting import cohort
 from pocketcxr.reporting.reported_metrics import classes
 from pocketcxr.reporting.statements.known import items, reasons
 from pocketcxr.reporting.statements.statement import Statement
+from pocketcxr.vocabulary import FINDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

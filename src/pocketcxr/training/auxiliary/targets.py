@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pocketcxr.errors import DataError
+from pocketcxr.vocabulary import SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -53,7 +54,12 @@ class AuxiliaryTargets:
 
 def takes_part(row: IndexRow, parts: Collection[str], boxed: Collection[str]) -> bool:
     """Whether a target of an image without a class is known: its finding, or its boxes (`boxed` are paths)."""
-    return ("findings" in parts and bool(row.finding)) or (not BOXED.isdisjoint(parts) and row.path in boxed)
+    return ("findings" in parts and bool(_one_finding(row))) or (not BOXED.isdisjoint(parts) and row.path in boxed)
+
+
+def _one_finding(row: IndexRow) -> str:
+    """The finding of an image that has exactly one, else ""."""
+    return "" if SEPARATOR in row.finding else row.finding
 
 
 def auxiliary_targets(dataset: Dataset, weights: Mapping[str, float]) -> AuxiliaryTargets | None:
@@ -69,7 +75,7 @@ def auxiliary_targets(dataset: Dataset, weights: Mapping[str, float]) -> Auxilia
         return None
     rows, boxed = dataset.rows, not BOXED.isdisjoint(active)
     train = [i for i, row in enumerate(rows) if row.split == "train"]
-    findings = sorted({rows[i].finding for i in train} - {""}) if "findings" in active else []
+    findings = sorted({_one_finding(rows[i]) for i in train} - {""}) if "findings" in active else []
     finding_of, opacity = (np.full(len(rows), -1, dtype=np.int64) for _ in range(2))
     boxes: dict[int, NDArray[np.float64]] = {}
     for i in train:
