@@ -11,6 +11,7 @@
     ├── ConfigError              an experiment or option that contradicts itself or names something unknown
     ├── ReleaseError                a student that failed its audit and is to be exported all the same
     ├── BundleError              a bundle that is damaged, modified or of another format
+    ├── ArchiveError             an image archive that cannot be reached, refuses, or answers with something else
     ├── TrainingError            a run that cannot go on
     │   ├── CheckpointError        a checkpoint that is damaged or belongs to another configuration
     │   ├── CacheError             a cache that is damaged or belongs to other data
@@ -34,6 +35,7 @@ _EVALUATE = ("huggingface_hub", "jinja2", "matplotlib", "scipy", "sklearn")
 EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "evaluate": _EVALUATE,
+        "pacs": ("highdicom", "requests"),
         "parquet": ("pyarrow",),
         "serve": ("fastapi", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"),
         "train": ("torch", "timm", "accelerate", "onnx", "onnxscript", "safetensors", *_EVALUATE),
@@ -93,6 +95,10 @@ class ReleaseError(PocketCxrError):
 
 class BundleError(PocketCxrError):
     """A bundle file that is damaged, was modified, or has another format version."""
+
+
+class ArchiveError(PocketCxrError):
+    """An image archive that cannot be reached, refuses, or answers with something else; no patient is named."""
 
 
 class TrainingError(PocketCxrError):

@@ -24,6 +24,7 @@ EXIT_OK, EXIT_SOME_FAILED, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1,
 _GROUPS = {
     "predict": ("predict", "doctor"),
     "serve": ("serve",),
+    "pacs": ("pacs",),
     "data": ("index", "split", "synthetic"),
     "train": (
         "distill",

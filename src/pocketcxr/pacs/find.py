@@ -1,0 +1,115 @@
+"""Finds radiographs that have no result by this bundle, by asking the archive.
+
+The query decides. Orthanc's feed of changes only tells sooner which studies to ask about: what it misses, the next
+sweep over all recent studies finds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pocketcxr.pacs.client import value_of
+from pocketcxr.pacs.results.identity import REPORT, Instance, result_uid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pocketcxr.pacs.client import Archive
+    from pocketcxr.pacs.settings import WorkSettings
+
+_DATE_DIGITS = 8
+_LONGEST_UID = 64
+
+
+@dataclass
+class Finder:
+    """Asks the archive what is missing. `since`: where the feed was read up to; a hint, not a state to keep."""
+
+    archive: Archive
+    work: WorkSettings
+    bundle_sha256: str
+    since: int | None = None
+    _complete: dict[str, str] = field(default_factory=dict)
+
+    def recent(self) -> Iterator[Instance]:
+        """What is missing in studies of the last days, the newest day included whatever this computer's clock says."""
+        yield from self.between(self._first_day(), "")
+
+    def between(self, first: str, last: str) -> Iterator[Instance]:
+        """What is missing in studies dated from `first` to `last` (YYYYMMDD, "" is open)."""
+        matching = {"StudyDate": f"{first}-{last}"} if first or last else {}
+        for row in self.archive.studies(**matching):
+            yield from self.missing_in(row)
+
+    def changed(self) -> Iterator[Instance]:
+        """What is missing in studies that the feed names since it was asked last.
+
+        Older studies than the last days are left to ``backfill``, also when they are received now.
+        """
+        if self.since is None:
+            self.since = int(self.archive.changes(None).get("Last", 0))
+            return
+        done = False
+        while not done:
+            page = self.archive.changes(self.since)
+            last, done = int(page.get("Last", 0)), bool(page.get("Done", True))
+            if last < self.since:  # another archive, or one that was emptied: the sweep finds what is there
+                self.since = last
+                return
+            new = [one.get("ID", "") for one in page.get("Changes", []) if one.get("ChangeType") == "NewInstance"]
+            for study_uid in dict.fromkeys(filter(None, map(self.archive.study_of, new))):
+                yield from self.study(study_uid, recent=True)
+            self.since = last
+
+    def study(self, study_uid: str, *, recent: bool = False) -> Iterator[Instance]:
+        """What is missing in one study."""
+        for row in self.archive.studies(StudyInstanceUID=study_uid):
+            if value_of(row, "StudyInstanceUID") == study_uid and not (recent and self._is_old(row)):
+                yield from self.missing_in(row)
+
+    def missing_in(self, row: dict[str, Any]) -> Iterator[Instance]:
+        """What is missing in the study of a row.
+
+        A study that was complete and holds as many instances as then is not asked about again.
+        """
+        study_uid, count = value_of(row, "StudyInstanceUID"), value_of(row, "InstanceCount")
+        stated = row.get("ModalitiesInStudy") or self.work.modalities
+        looked_at = [one for one in self.work.modalities if one in stated]
+        if not looked_at or not _is_uid(study_uid) or (count and self._complete.get(study_uid) == count):
+            return
+        stored = {value_of(one, "SOPInstanceUID") for one in self.archive.instances(study_uid, Modality="SR")}
+        missing = 0
+        for modality in looked_at:
+            for found in self.archive.instances(study_uid, Modality=modality):
+                instance = _instance(found, study_uid)
+                if instance and result_uid(instance.sop_instance_uid, self.bundle_sha256, REPORT) not in stored:
+                    missing += 1
+                    yield instance
+        if not missing:
+            self._complete[study_uid] = count
+
+    def forget_complete(self) -> None:
+        """Ask about every study again."""
+        self._complete.clear()
+
+    def _first_day(self) -> str:
+        return f"{datetime.now(tz=UTC) - timedelta(days=self.work.days):%Y%m%d}"
+
+    def _is_old(self, row: dict[str, Any]) -> bool:
+        """Whether a study is dated before the last days; one without a date is not."""
+        date = value_of(row, "StudyDate")
+        return len(date) == _DATE_DIGITS and date.isdigit() and date < self._first_day()
+
+
+def _instance(row: dict[str, Any], study_uid: str) -> Instance | None:
+    series, kind, uid = (value_of(row, name) for name in ("SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"))
+    if not (_is_uid(series) and _is_uid(uid)):
+        return None
+    return Instance(study_uid, series, kind, uid, value_of(row, "PatientID"))
+
+
+def _is_uid(text: str) -> bool:
+    """Whether this is a UID that may stand in an address; anything else was not put there by an archive's index."""
+    return 0 < len(text) <= _LONGEST_UID and all((one.isdecimal() and one.isascii()) or one == "." for one in text)

@@ -1,0 +1,1 @@
+"""Result objects: structured report, secondary capture and parametric map of one radiograph."""

@@ -1,0 +1,196 @@
+"""Settings of the worker: one TOML file, checked once; passwords come from files or the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+from urllib.parse import urlsplit
+
+from pocketcxr.errors import ConfigError
+from pocketcxr.imaging.radiograph import MAX_FILE_BYTES
+
+PASSWORD_VARIABLE = "POCKETCXR_PACS_PASSWORD"  # noqa: S105  # the variable's name
+MODALITIES = ("CR", "DX", "DR", "RG")
+_MEGABYTE = 2**20
+_MOST_PROCESSES = 64
+
+
+@dataclass(frozen=True)
+class ArchiveSettings:
+    """The archive. `url` is the root of its DICOMweb services.
+
+    `changes_url`: the REST interface of an Orthanc, whose feed of changes tells sooner what to look at; "" asks by
+    query alone. `user`, and the password from `password_file` or the variable POCKETCXR_PACS_PASSWORD. `ca_file`:
+    certificates to trust in place of the system's. `certificate_file`, `key_file`: of this worker, where the archive
+    wants one. An answer may take `timeout_s`, and have `largest_mb` where it is an image.
+    """
+
+    url: str = ""
+    changes_url: str = ""
+    user: str = ""
+    password_file: str = ""
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    timeout_s: float = 60.0
+    largest_mb: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work or would send images in clear."""
+        _expect(bool(self.url), "archive.url", "the address of the archive's DICOMweb services", self.url)
+        for name in ("url", "changes_url"):
+            _check_address(f"archive.{name}", getattr(self, name))
+        _expect(not self.key_file or bool(self.certificate_file), "archive.certificate_file", "one with the key", "")
+        _expect(0 < self.timeout_s <= 3600, "archive.timeout_s", "seconds, above 0 to 3600", self.timeout_s)  # noqa: PLR2004
+        most = MAX_FILE_BYTES // _MEGABYTE
+        _expect(1 <= self.largest_mb <= most, "archive.largest_mb", f"1 to {most}", self.largest_mb)
+
+    @property
+    def largest_bytes(self) -> int:
+        """`largest_mb` in bytes."""
+        return self.largest_mb * _MEGABYTE
+
+
+@dataclass(frozen=True)
+class WorkSettings:
+    """What is scored and how. `modalities`: of the series that are looked at, some of CR, DX, DR, RG.
+
+    `days`: studies dated within so many days, or not dated, are scored by `run` and `once`; older ones by `backfill`.
+    The feed of changes is asked every `poll_s`, all studies of those days every `sweep_s`. `processes` score at once;
+    0 takes one per processor. `calibration_site` stands in every report.
+    """
+
+    modalities: tuple[str, ...] = ("CR", "DX")
+    days: int = 30
+    poll_s: float = 0.5
+    sweep_s: float = 300.0
+    processes: int = 0
+    calibration_site: str = ""
+    bundle: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        known = bool(self.modalities) and set(self.modalities) <= set(MODALITIES)
+        _expect(known, "work.modalities", f"some of {', '.join(MODALITIES)}", list(self.modalities))
+        _expect(1 <= self.days <= 36500, "work.days", "1 to 36500", self.days)  # noqa: PLR2004
+        _expect(0.05 <= self.poll_s <= 3600, "work.poll_s", "0.05 to 3600 seconds", self.poll_s)  # noqa: PLR2004
+        _expect(1 <= self.sweep_s <= 86400, "work.sweep_s", "1 to 86400 seconds", self.sweep_s)  # noqa: PLR2004
+        _expect(0 <= self.processes <= _MOST_PROCESSES, "work.processes", f"0 to {_MOST_PROCESSES}", self.processes)
+
+
+@dataclass(frozen=True)
+class StatusSettings:
+    """The status page and metrics: `port` 0 serves none; `host` must be this computer."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what would show the page to others: it has no accounts."""
+        _expect(_is_loopback(self.host), "status.host", "this computer (127.0.0.1, ::1 or localhost)", self.host)
+        _expect(0 <= self.port <= 65535, "status.port", "0 to 65535", self.port)  # noqa: PLR2004
+
+
+@dataclass(frozen=True)
+class PacsSettings:
+    """All tables of the file."""
+
+    archive: ArchiveSettings
+    work: WorkSettings = field(default_factory=WorkSettings)
+    status: StatusSettings = field(default_factory=StatusSettings)
+
+
+def read_pacs_settings(path: Path) -> PacsSettings:
+    """Read and check the file; paths in it are relative to its folder.
+
+    Raises:
+        ConfigError: a missing file, no TOML, or a table or field that is missing, unknown or does not fit.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot be read as the worker's settings ({reason})") from None
+    kinds = get_type_hints(PacsSettings)
+    unknown = sorted(set(tables) - set(kinds))
+    if unknown:
+        raise ConfigError(f"{path}: unknown table [{unknown[0]}]; expected [{'], ['.join(kinds)}]")
+    try:
+        made = {name: _made(kind, name, tables.get(name, {}), path.parent) for name, kind in kinds.items()}
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return PacsSettings(**made)
+
+
+def read_password(settings: ArchiveSettings) -> str:
+    """The password from its file, else from the environment, else empty; never from the settings or a command line.
+
+    Raises:
+        ConfigError: the file cannot be read or is empty, or there is a user without a password.
+    """
+    password = os.environ.get(PASSWORD_VARIABLE, "")
+    if settings.password_file:
+        try:
+            password = Path(settings.password_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            name = type(error).__name__
+            raise ConfigError(f"archive.password_file: {settings.password_file} cannot be read ({name})") from None
+    if settings.user and not password:
+        raise ConfigError(f"archive.user: expected a password in archive.password_file or {PASSWORD_VARIABLE}")
+    return password
+
+
+def _made(kind: type, name: str, table: Any, folder: Path) -> Any:
+    _expect(isinstance(table, dict), name, "a table", table)
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        _expect(key in hints, f"{name}.{key}", f"one of {', '.join(hints)}", "an unknown field")
+        values[key] = _converted(f"{name}.{key}", value, hints[key])
+    for key in [key for key in values if key.endswith("_file") or key == "bundle"]:
+        values[key] = str(folder / values[key]) if values[key] else ""
+    return kind(**values)
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    if hint is float and type(value) in {int, float}:
+        return float(value)
+    if hint in {int, str}:
+        _expect(type(value) is hint, name, "a whole number" if hint is int else "text", value)
+        return value
+    texts = isinstance(value, list) and all(type(one) is str for one in value)
+    _expect(texts and hint is not float, name, "a number" if hint is float else "a list of texts", value)
+    return tuple(value)
+
+
+def _check_address(name: str, address: str) -> None:
+    if not address:
+        return
+    try:
+        parts = urlsplit(address)
+        host, usable = parts.hostname or "", parts.scheme in {"http", "https"} and parts.port != 0
+    except ValueError:
+        parts, host, usable = urlsplit(""), "", False
+    _expect(bool(host) and usable, name, "an address like https://archive.example:8042/dicom-web", address)
+    named = parts.username is None and parts.password is None and not parts.query
+    _expect(named, name, "an address without account and query; use archive.user and a password file", "one with them")
+    secure = parts.scheme == "https" or _is_loopback(host)
+    _expect(secure, name, "https beyond this computer: images must not travel in clear", address)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _expect(holds: bool, name: str, expected: str, found: object) -> None:
+    if not holds:
+        raise ConfigError(f"{name}: expected {expected}, found {found!r}")
