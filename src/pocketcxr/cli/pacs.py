@@ -29,8 +29,12 @@ def add_commands(commands: Commands) -> None:
         examples="  pocketcxr pacs check worker.toml                 are settings, bundle and archive usable?\n"
         "  pocketcxr pacs run worker.toml                   score what comes, until SIGTERM or Ctrl-C\n"
         "  pocketcxr pacs once worker.toml --study 1.2.3    what is missing in one study\n"
-        "  pocketcxr pacs backfill worker.toml --from 20200101 --to 20241231 --per-minute 60\n\n"
-        "exit status: 0 done, 1 some images have no result yet, 2 nothing could be done",
+        "  pocketcxr pacs backfill worker.toml --from 20200101 --to 20241231 --per-minute 60\n",
+        exits={
+            0: "done, or stopped by SIGTERM or Ctrl-C",
+            1: "some images have no result yet",
+            2: "nothing could be done",
+        },
     )
     parser.add_argument(
         "action",
