@@ -50,7 +50,7 @@ def test_what_cannot_work_or_is_unsafe_is_refused_by_its_name(tmp_path, text, ex
 
 def test_the_password_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
-    with pytest.raises(ConfigError, match="expected a password in archive.password_file or POCKETCXR_PACS_PASSWORD"):
+    with pytest.raises(ConfigError, match=r"expected a password in archive\.password_file or POCKETCXR_PACS_PASSWORD"):
         read_password(ArchiveSettings(url="https://a/", user="worker"))
     monkeypatch.setenv(PASSWORD_VARIABLE, "from the environment")
     assert read_password(ArchiveSettings(url="https://a/", user="worker")) == "from the environment"
