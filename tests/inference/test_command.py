@@ -112,9 +112,77 @@ def test_an_unreadable_file_is_said_once(tiny_bundle_path, mixed, caplog, stream
     assert written.getvalue().count("4.png: ") == 1
 
 
-def test_heatmaps_are_written_for_scored_pictures_only(run, mixed, tmp_path):
-    run(mixed, heatmaps=tmp_path / "maps")
-    assert sorted(path.name.split("-")[0] for path in (tmp_path / "maps").iterdir()) == ["1", "2"]
+def test_heatmaps_are_written_for_scored_pictures_only_and_records_name_them(run, mixed, tmp_path):
+    records = [json.loads(line) for line in run(mixed, heatmaps=tmp_path / "maps")[1].splitlines()]
+    written = sorted((tmp_path / "maps").iterdir())
+    assert [path.name.split("-")[0] for path in written] == ["1", "2"]
+    assert [record.get("heatmap_file") for record in records] == [*map(str, written), None, None]
+    assert "heatmap_file" not in records[2]
+    rows = list(csv.DictReader(io.StringIO(run(mixed, heatmaps=tmp_path / "maps", output_format="csv")[1])))
+    assert [row["heatmap_file"] for row in rows] == [*map(str, written), "", ""]
+    assert "heatmap_file" not in run(mixed, output_format="csv")[1]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_file_that_was_begun_without_heatmaps_goes_on_without(tiny_bundle_path, mixed, tmp_path, suffix):
+    def append(path, heatmaps):
+        return run_predict(
+            [path], bundle=tiny_bundle_path, output_format=None, heatmaps=heatmaps, stream=io.StringIO(), output=output
+        )
+
+    output = tmp_path / f"scores.{suffix}"
+    assert append(mixed / "1.png", None) == 0
+    if suffix == "csv":
+        with pytest.raises(ConfigError, match="was begun without --heatmaps"):
+            append(mixed / "2.png", tmp_path / "maps")
+        return
+    assert append(mixed / "2.png", tmp_path / "maps") == 0
+    first, second = map(json.loads, output.read_text().splitlines())
+    assert "heatmap_file" not in first
+    assert second["heatmap_file"].startswith(str(tmp_path / "maps"))
+
+
+def _command(bundle, *arguments, given, cwd):
+    command = [sys.executable, "-m", "pocketcxr.cli", "predict", "--bundle", str(bundle), "--format", "jsonl"]
+    done = subprocess.run([*command, *arguments], input=given, capture_output=True, check=False, cwd=cwd)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode()
+
+
+def test_an_image_comes_from_standard_input(tiny_bundle_path, mixed, tmp_path):
+    picture = (mixed / "1.png").read_bytes()
+    status, (record,), told = _command(
+        tiny_bundle_path, "-", "--heatmaps", "maps", "--workers", "2", given=picture, cwd=tmp_path
+    )
+    assert (status, told) == (0, "")
+    assert (record["path"], record["decision"]) == ("standard input", "bright")
+    (written,) = (tmp_path / "maps").iterdir()
+    assert record["heatmap_file"] == f"maps/{written.name}"
+    assert written.name.startswith("standard-input-")
+    for given, said in ((b"", "standard input: the file is empty"), (b"text", "standard input: expected DICOM")):
+        status, (record,), told = _command(tiny_bundle_path, "-", given=given, cwd=tmp_path)
+        assert status == 2
+        assert record["reasons"][0]["words"].startswith(said)
+    for more in (["a.png"], ["-o", "scores.csv"]):
+        status, records, told = _command(tiny_bundle_path, "-", *more, given=picture, cwd=tmp_path)
+        assert (status, records) == (2, [])
+        assert "leave out other paths, and -o" in told
+
+
+def test_paths_come_from_a_list(tiny_bundle_path, mixed, tmp_path):
+    odd = tmp_path / "two\nlines.png"
+    odd.write_bytes((mixed / "1.png").read_bytes())
+    names = [str(mixed / "2.png"), str(odd)]
+    status, records, _ = _command(
+        tiny_bundle_path, "--paths-from", "-", given="".join(f"{name}\0" for name in names).encode(), cwd=tmp_path
+    )
+    assert (status, [record["path"] for record in records]) == (0, names)
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + f"{mixed / '2.png'}\r\n\r\n{mixed / '3.png'}".encode())
+    status, records, _ = _command(tiny_bundle_path, str(odd), "--paths-from", "list.txt", given=b"", cwd=tmp_path)
+    assert [record["decision"] for record in records] == ["bright", "uncertain", "refused"]
+    for name, said in (("absent.txt", "absent.txt: cannot be read"), ("-", "standard input: expected paths")):
+        status, records, told = _command(tiny_bundle_path, "--paths-from", name, given=b"\n", cwd=tmp_path)
+        assert (status, records) == (2, [])
+        assert said in told
 
 
 def test_answers_are_written_as_they_come(tiny_bundle_path, mixed):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pocketcxr.imaging.reading import read_image
-from pocketcxr.inference.saliency import LONGEST_SIDE, draw_heatmap, evidence_map, shown_label, write_heatmap
+from pocketcxr.inference.heatmap_file import NARROWEST, RESEARCH_MARK, heatmap_png, write_heatmap
+from pocketcxr.inference.saliency import LONGEST_SIDE, draw_heatmap, evidence_map, evidence_of, shown_label
 
 
 def _saliency(*, row: int, column: int, height: float) -> np.ndarray:
@@ -90,9 +92,52 @@ def test_two_inputs_of_one_stem_get_two_files_with_stable_names(predictor, save_
     assert all(path.name.startswith("scan-") for path in written)
     with Image.open(written[0]) as image:
         assert image.mode == "RGB"
-        assert image.size == (160, 160)
         assert "bright" in image.text["Title"]
         assert str(tmp_path) not in "".join(image.text.values())
+
+
+@pytest.mark.parametrize("shape", [(160, 160), (400, 1000), (300, 200)])
+def test_file_shows_the_image_as_it_was_and_class_scale_and_mark_below(predictor, save_picture, tmp_path, shape):
+    """Words and colours below the image depend on the class and on what full colour means, and on nothing else."""
+    manifest = predictor.bundle.manifest
+    radiograph = read_image(save_picture(tmp_path / "x.png", brightness=0.8, shape=shape))
+    prediction = predictor.predict_image(radiograph, "x.png")
+
+    def shown(prediction):
+        with Image.open(io.BytesIO(heatmap_png(prediction, radiograph.pixels, manifest=manifest))) as image:
+            assert image.text["Disclaimer"] == RESEARCH_MARK
+            return np.asarray(image)
+
+    image = shown(prediction)
+    overlay = draw_heatmap(radiograph.pixels, evidence_of(prediction, manifest, "bright"))
+    rows, columns = overlay.shape[:2]
+    np.testing.assert_array_equal(image[:rows, :columns], overlay)
+    assert image.shape[1] == max(columns, NARROWEST)
+    assert not image[:rows, columns:].any()
+    legend = image[rows:].astype(int)
+    thirds = np.array_split(legend, 3)
+    assert all((third.max(axis=2) > 200).sum() > 100 for third in thirds)  # words in each line
+    coloured = legend.max(axis=2) - legend.min(axis=2) > 100
+    assert coloured.sum(axis=1).max() > image.shape[1] / 8  # the scale
+    np.testing.assert_array_equal(shown(dataclasses.replace(prediction, path="y.png"))[rows:], image[rows:])
+    other = shown(dataclasses.replace(prediction, decision="dark"))
+    assert (other[rows:] != image[rows:]).any()
+    stronger = shown(dataclasses.replace(prediction, saliency=prediction.saliency * 9))
+    changed = (stronger[rows:] != image[rows:]).any(axis=(1, 2))
+    assert changed.any()
+    assert not changed[: len(changed) // 4].any()  # the class is the same
+    assert not changed[-len(changed) // 4 :].any()  # the mark too
+
+
+def test_label_that_is_too_long_or_in_another_script_does_not_break_the_file(predictor, save_picture, tmp_path):
+    radiograph = read_image(save_picture(tmp_path / "x.png", brightness=0.8))
+    prediction = predictor.predict_image(radiograph, "x.png")
+    for label in ("very long " * 30, "ذات‌الریه"):
+        manifest = dataclasses.replace(predictor.bundle.manifest, labels=("dark", label), positive=label)
+        data = heatmap_png(dataclasses.replace(prediction, decision=label), radiograph.pixels, manifest=manifest)
+        with Image.open(io.BytesIO(data)) as image:
+            assert image.width == NARROWEST
+            assert label in image.text["Title"]
 
 
 def test_picture_that_was_not_scored_has_no_heatmap(predictor, save_picture, tmp_path):

@@ -29,6 +29,8 @@ def _add_predict(commands: Commands) -> None:
         summary="score X-rays with a bundle; needs no training framework",
         examples="  pocketcxr predict scan.dcm\n"
         "  pocketcxr predict studies/ --format jsonl > scores.jsonl\n"
+        "  curl https://pacs/scan.dcm | pocketcxr predict - --format json\n"
+        "  find studies -name '*.dcm' -print0 | pocketcxr predict --paths-from - -o scores.csv\n"
         "  pocketcxr predict *.png --heatmaps maps/ --bundle runs/mine/bundle/covid-3class.onnx\n"
         "  pocketcxr predict archive/ -o scores.csv      a million files; the same command continues after a stop",
         exits={
@@ -38,7 +40,17 @@ def _add_predict(commands: Commands) -> None:
         },
     )
     parser.add_argument(
-        "paths", nargs="+", type=path_argument, metavar="PATH", help="DICOM, PNG or JPEG file, or a folder"
+        "paths",
+        nargs="*",
+        type=path_argument,
+        metavar="PATH",
+        help="DICOM, PNG or JPEG file, or a folder; - is one image from standard input",
+    )
+    parser.add_argument(
+        "--paths-from",
+        type=path_argument,
+        metavar="LIST",
+        help="further paths, one a line or each with a NUL behind it; - is standard input",
     )
     add_bundle_option(parser)
     parser.add_argument(
@@ -50,7 +62,10 @@ def _add_predict(commands: Commands) -> None:
     )
     parser.add_argument("--format", choices=("table", "json", "jsonl", "csv"), help="on the screen (default: table)")
     parser.add_argument(
-        "--heatmaps", type=path_argument, metavar="DIR", help="write one heatmap (PNG) per scored image"
+        "--heatmaps",
+        type=path_argument,
+        metavar="DIR",
+        help="write one heatmap (PNG) per scored image, with class, scale and research mark",
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes (default: one per core, none for few files)"
@@ -61,9 +76,11 @@ def _add_predict(commands: Commands) -> None:
 def _predict(options: argparse.Namespace) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no matrices here, and NumPy starts faster without its threads
     from pocketcxr.inference.command import run_predict
+    from pocketcxr.inference.standard_input import listed_paths
 
+    listed = listed_paths(options.paths_from) if options.paths_from is not None else []
     return run_predict(
-        options.paths,
+        [*options.paths, *listed],
         bundle=options.bundle,
         output_format=options.format,
         heatmaps=options.heatmaps,

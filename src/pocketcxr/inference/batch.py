@@ -13,6 +13,7 @@ from pocketcxr.errors import InputError, UnreadableImageError
 from pocketcxr.imaging.folders import PassedOver, is_image, walk
 from pocketcxr.imaging.input_checks import Reason
 from pocketcxr.inference.prediction import ERROR, Prediction
+from pocketcxr.inference.standard_input import STANDARD_INPUT, STANDARD_INPUT_NAME, standard_input
 from pocketcxr.plain_text import path_text
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ def score(predictor: Predictor, path: Path) -> Predictions:
     """Score one file; one that cannot be read gives the decision ``error`` with the reason."""
     name = path_text(path)
     try:
+        if path == STANDARD_INPUT:
+            name = STANDARD_INPUT_NAME
+            return Predictions(*predictor.read_bytes_and_predict(standard_input(), name))
         if path.is_dir():
             raise UnreadableImageError(
                 f"{name}: expected pictures in this folder, found none that can be listed and read",

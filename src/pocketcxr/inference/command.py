@@ -14,6 +14,7 @@ from pocketcxr.files import check_output
 from pocketcxr.imaging.folders import PassedOver
 from pocketcxr.inference.batch import find_images, named_once, predict_files
 from pocketcxr.inference.prediction import ERROR
+from pocketcxr.inference.standard_input import STANDARD_INPUT
 from pocketcxr.inference.writers.formats import FORMATS, writer_for
 from pocketcxr.plain_text import one_line, path_text
 
@@ -63,7 +64,7 @@ def run_predict(
     """Score files and folders and write one prediction each, in the order of `find_images`.
 
     Args:
-        paths: files, and folders to be searched recursively.
+        paths: files, and folders to be searched recursively; ``-`` alone is an image from standard input.
         bundle: the bundle's file; None takes the one that comes with the package.
         output_format: one of `writers.formats.FORMATS`; None takes a table, or what `output` is named for.
         heatmaps: folder for one PNG per scored image, or None; see `pocketcxr.inference.saliency`.
@@ -90,6 +91,12 @@ def run_predict(
         raise ConfigError("expected files or folders to score, found none")
     if workers is not None and workers < 1:
         raise ConfigError(f"workers: expected at least 1, found {workers}")
+    if STANDARD_INPUT in paths:
+        if len(paths) > 1 or output is not None:
+            raise ConfigError(
+                "- is one image from standard input: leave out other paths, and -o, which could not tell it from others"
+            )
+        workers = None  # another process cannot read it
     if heatmaps is not None:
         check_output(heatmaps, folder=True)  # before the first image is scored, not after
     if output is not None:
@@ -99,7 +106,13 @@ def run_predict(
         return _into_file(paths, output, output_format, scoring)
     output_format = output_format or "table"
     passed_over = PassedOver() if output_format == "table" else None  # which ends with their number
-    writer = writer_for(output_format, stream, scoring.file.manifest.labels, passed_over=passed_over)
+    writer = writer_for(
+        output_format,
+        stream,
+        scoring.file.manifest.labels,
+        heatmaps=heatmaps is not None,
+        passed_over=passed_over,
+    )
     writer.begin()
     seen = output_format == "table" or stream.isatty()
     done = failed = 0
@@ -122,10 +135,11 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
 
         reopen_parquet(output, collected)
     paths, labels = named_once(paths), scoring.file.manifest.labels
-    stream, finished = scores_file.open_scores(collected, identity=scoring.file.identity, labels=labels)
+    drawn = scoring.heatmaps is not None
+    stream, finished = scores_file.open_scores(collected, identity=scoring.file.identity, labels=labels, heatmaps=drawn)
     done, failed = len(finished), finished.errors
     with stream:
-        writer = writer_for("csv" if output_format == "csv" else "jsonl", stream, labels)
+        writer = writer_for("csv" if output_format == "csv" else "jsonl", stream, labels, heatmaps=drawn)
         if stream.tell() == 0:
             writer.begin()
         missing = (path for path in find_images(paths) if path_text(path) not in finished)

@@ -41,7 +41,8 @@ class Prediction:
     `novelty` is 1.0 at the bundle's limit, None where the image was not scored. `reasons` hold stable codes and
     sentences. `saliency` float32 [classes, rows, columns] in logit units, None without probabilities. `accepted` is the
     input filter's probability that this is an image to score, None without such a filter or where the image was not
-    scored. `bundle` names the model. `origin` is there where the image can be read again, as `heatmap` does.
+    scored. `bundle` names the model. `heatmap_file` is the file that its heatmap was written to, if any. `origin` is
+    there where the image can be read again, as `heatmap` does.
     """
 
     path: str
@@ -53,6 +54,7 @@ class Prediction:
     saliency: NDArray[np.float32] | None = None
     accepted: float | None = None
     origin: Origin | None = None
+    heatmap_file: str | None = None
 
     @property
     def error(self) -> str | None:
@@ -121,8 +123,11 @@ class Prediction:
         return cls(**fields)
 
     def record(self) -> dict[str, Any]:
-        """Return the prediction as plain values for JSON; these keys are part of the public contract."""
-        return {
+        """Return the prediction as plain values for JSON; these keys are part of the public contract.
+
+        `heatmap_file` is among them only where one was written.
+        """
+        record = {
             "path": self.path,
             "decision": self.decision,
             "probabilities": self.probabilities,
@@ -130,3 +135,4 @@ class Prediction:
             "reasons": [{"code": reason.code, "words": reason.words} for reason in self.reasons],
             "bundle": self.bundle,
         }
+        return record if self.heatmap_file is None else {**record, "heatmap_file": self.heatmap_file}

@@ -1,14 +1,11 @@
-"""Class activation maps as heatmaps: an array, an overlay on the image, a PNG file."""
+"""Class activation maps as heatmaps: an array, an overlay on the image; `heatmap_file` writes files."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from pocketcxr.errors import ConfigError
 
@@ -26,7 +23,6 @@ FULL_COLOUR_LOGITS = 2.0
 """Evidence below this never reaches full colour: an image without evidence must not show a hot spot."""
 
 _OPACITY = 0.7
-_COMPRESSION = 2  # of 9: the default takes twice as long and saves 3 %
 # Eleven steps of matplotlib's "inferno" (CC0), red, green, blue: lightness grows with the value, colour-blind safe.
 _INFERNO = np.array(
     [
@@ -73,7 +69,7 @@ def draw_heatmap(
     columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
     image = np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BOX, reducing_gap=2.0))
     strength = _strength(evidence, rows, columns, aspect=aspect)
-    steps = _colour_steps()[np.round(strength * 255).astype(np.uint8)]  # [rows, columns, 4]: colour times opacity, rest
+    steps = colour_steps()[np.round(strength * 255).astype(np.uint8)]  # [rows, columns, 4]: colour times opacity, rest
     blended = steps[..., :3] + steps[..., 3:] * np.clip(image, 0, 1)[..., None]
     return np.round(blended * np.float32(255)).astype(np.uint8)
 
@@ -87,7 +83,7 @@ def heatmap_of(
         ConfigError: no label of the bundle.
     """
     size = radiograph.metadata.height, radiograph.metadata.width
-    return _strength(_evidence(prediction, manifest, label), *size, aspect=manifest.preprocessing.aspect)
+    return _strength(evidence_of(prediction, manifest, label), *size, aspect=manifest.preprocessing.aspect)
 
 
 def overlay_of(prediction: Prediction, radiograph: Radiograph, manifest: Manifest, label: str | None) -> Image.Image:
@@ -96,54 +92,21 @@ def overlay_of(prediction: Prediction, radiograph: Radiograph, manifest: Manifes
     Raises:
         ConfigError: no label of the bundle.
     """
-    evidence = _evidence(prediction, manifest, label)
+    evidence = evidence_of(prediction, manifest, label)
     return Image.fromarray(draw_heatmap(radiograph.pixels, evidence, aspect=manifest.preprocessing.aspect))
 
 
-def _evidence(prediction: Prediction, manifest: Manifest, label: str | None) -> NDArray[np.float32]:
+def evidence_of(prediction: Prediction, manifest: Manifest, label: str | None) -> NDArray[np.float32]:
+    """Evidence for a label (None: see `shown_label`) of a prediction that was scored; see `evidence_map`.
+
+    Raises:
+        ConfigError: no label of the bundle.
+    """
     label = shown_label(prediction, manifest) if label is None else label
     if label not in manifest.labels:
         raise ConfigError(f"label: expected one of {', '.join(manifest.labels)}, found {label!r}")
     assert prediction.saliency is not None
     return evidence_map(prediction.saliency, manifest.labels.index(label), temperature=manifest.temperature)
-
-
-def write_heatmap(folder: Path, prediction: Prediction, pixels: NDArray[np.float32], *, manifest: Manifest) -> Path:
-    """Write the heatmap of one prediction and return its path; the folder is made where it is missing.
-
-    The name is the input's stem and eight digits of a hash of its path: the same input always gets the same name, two
-    inputs of one stem never overwrite each other, and nothing else of the patient enters the name.
-
-    Raises:
-        ValueError: the prediction has no saliency (refused or not read).
-    """
-    png = heatmap_png(prediction, pixels, manifest=manifest)
-    source = Path(prediction.path)
-    digits = hashlib.sha256(str(source.absolute()).encode("utf-8", "backslashreplace")).hexdigest()[:8]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{source.stem}-{digits}.png"
-    path.write_bytes(png)
-    return path
-
-
-def heatmap_png(prediction: Prediction, pixels: NDArray[np.float32], *, manifest: Manifest) -> bytes:
-    """Return the heatmap of one prediction as a PNG; it holds nothing of the file but its pixels.
-
-    Raises:
-        ValueError: the prediction has no saliency (refused or not read).
-    """
-    if prediction.saliency is None:
-        raise ValueError(f"no heatmap for an image that was not scored (decision {prediction.decision})")
-    label = shown_label(prediction, manifest)
-    evidence = _evidence(prediction, manifest, label)
-    overlay = draw_heatmap(pixels, evidence, aspect=manifest.preprocessing.aspect)
-    text = PngImagePlugin.PngInfo()
-    text.add_text("Title", f"evidence for {label}, full colour at {max(float(evidence.max()), FULL_COLOUR_LOGITS):.2f}")
-    text.add_text("Software", prediction.bundle)
-    text.add_text("Disclaimer", "research use, not a medical device")
-    stream = io.BytesIO()
-    Image.fromarray(overlay).save(stream, "PNG", pnginfo=text, compress_level=_COMPRESSION)
-    return stream.getvalue()
 
 
 def _strength(evidence: NDArray[np.float32], rows: int, columns: int, *, aspect: str) -> NDArray[np.float32]:
@@ -163,7 +126,7 @@ def _over_image(strength: NDArray[np.float32], rows: int, columns: int, *, aspec
     return square[top : top + rows, left : left + columns]
 
 
-def _colour_steps() -> NDArray[np.float32]:
+def colour_steps() -> NDArray[np.float32]:
     """For 256 strengths: red, green, blue in [0, 1] times the opacity, and what is left to the image; [256, 4]."""
     strength, anchors = np.linspace(0, 1, 256), np.linspace(0, 1, len(_INFERNO))
     alpha = _OPACITY * strength

@@ -6,12 +6,14 @@ that crashes or is ended for its memory takes nothing else with it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.inference.batch import score
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.processes.process import run_worker
+from pocketcxr.plain_text import path_text
 
 if TYPE_CHECKING:
     from pocketcxr.inference.loading import LoadingBundle
@@ -46,12 +48,15 @@ def make_predictor(bundle: Bundle | LoadingBundle, *, exact: bool, heatmaps: Pat
 
 
 def score_and_draw(predictor: Predictor, path: Path, heatmaps: Path | None) -> Prediction:
-    """Score one file and write its heatmap where a folder for it is given and there is one; return the answer."""
+    """Score one file and write its heatmap where a folder for it is given and there is one; the answer names it."""
     scored = score(predictor, path)
     if heatmaps is not None and scored.radiograph is not None and scored.prediction.saliency is not None:
-        from pocketcxr.inference.saliency import write_heatmap
+        from pocketcxr.inference.heatmap_file import write_heatmap
 
-        write_heatmap(heatmaps, scored.prediction, scored.radiograph.pixels, manifest=predictor.bundle.manifest)
+        written = write_heatmap(
+            heatmaps, scored.prediction, scored.radiograph.pixels, manifest=predictor.bundle.manifest
+        )
+        return replace(scored.prediction, heatmap_file=path_text(written))
     return scored.prediction
 
 

@@ -65,7 +65,7 @@ def predictor_for(bundle: Bundle, *, heatmap: bool) -> Predictor:
 
 def score(predictor: Predictor, data: bytes, name: str, *, heatmap: bool, max_pixels: int | None = None) -> Answer:
     """Read and score one picture from memory; every failure becomes an answer."""
-    from pocketcxr.inference.saliency import heatmap_png
+    from pocketcxr.inference.heatmap_file import heatmap_png
 
     try:
         prediction, radiograph = predictor.read_bytes_and_predict(data, name, max_pixels=max_pixels)

@@ -38,7 +38,12 @@ class Writer(Protocol):
 
 
 def writer_for(
-    output_format: str, stream: TextIO, labels: Sequence[str], *, passed_over: PassedOver | None = None
+    output_format: str,
+    stream: TextIO,
+    labels: Sequence[str],
+    *,
+    heatmaps: bool = False,
+    passed_over: PassedOver | None = None,
 ) -> Writer:
     """Return the writer of a format in `FORMATS`.
 
@@ -46,19 +51,23 @@ def writer_for(
         output_format: its name.
         stream: where it writes.
         labels: in the bundle's order give the columns.
+        heatmaps: CSV has a column for their files.
         passed_over: what the walk of the folders leaves out, for the last lines of a table.
     """
     if output_format == "json":
         return _Json(stream)
     if output_format == "jsonl":
         return _JsonLines(stream)
-    return _Csv(stream, labels) if output_format == "csv" else _Table(stream, labels, passed_over)
+    if output_format == "csv":
+        return _Csv(stream, labels, heatmaps=heatmaps)
+    return _Table(stream, labels, passed_over)
 
 
-def csv_columns(labels: Sequence[str]) -> list[str]:
-    """Head of the table: one column per class in the bundle's order."""
+def csv_columns(labels: Sequence[str], *, heatmaps: bool) -> list[str]:
+    """Head of the table: one column per class in the bundle's order, one of `heatmaps` where these are written."""
     columns = [f"probability_{label}" for label in labels]
-    return ["path", "decision", *columns, "novelty", "reason_codes", "reasons", "bundle"]
+    files = ["heatmap_file"] if heatmaps else []
+    return ["path", "decision", *columns, "novelty", "reason_codes", "reasons", *files, "bundle"]
 
 
 class _JsonLines:
@@ -100,12 +109,12 @@ class _Json:
 class _Csv:
     """One row per prediction, one column per class; reasons joined by semicolons."""
 
-    def __init__(self, stream: TextIO, labels: Sequence[str]) -> None:
-        self._stream, self._labels = stream, labels
+    def __init__(self, stream: TextIO, labels: Sequence[str], *, heatmaps: bool) -> None:
+        self._stream, self._labels, self._heatmaps = stream, labels, heatmaps
         self._rows = csv.writer(stream, lineterminator="\n")
 
     def begin(self) -> None:
-        self._rows.writerow(csv_columns(self._labels))
+        self._rows.writerow(csv_columns(self._labels, heatmaps=self._heatmaps))
 
     def write(self, prediction: Prediction) -> None:
         probabilities = [_number(prediction.probabilities.get(label), 6) for label in self._labels]
@@ -113,7 +122,8 @@ class _Csv:
         words = "; ".join(one_line(reason.words) for reason in prediction.reasons)
         novelty = _number(prediction.novelty, 6)
         path = one_line(prediction.path) if self._stream.isatty() else prediction.path  # a file keeps it as it is
-        cells = (path, prediction.decision, *probabilities, novelty, codes, words, prediction.bundle)
+        files = [prediction.heatmap_file or ""] if self._heatmaps else []
+        cells = (path, prediction.decision, *probabilities, novelty, codes, words, *files, prediction.bundle)
         self._rows.writerow([table_cell(cell) for cell in cells])
         self._stream.flush()
 

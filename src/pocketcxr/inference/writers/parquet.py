@@ -25,7 +25,7 @@ def write_parquet(collected: Path, path: Path, labels: Sequence[str]) -> None:
     """Turn collected JSON lines into a Parquet file, which appears whole or not at all, in constant memory.
 
     Columns: ``path``, ``decision``, ``probability_<label>``, ``novelty``, ``reason_codes`` and ``reasons`` (lists of
-    text), ``bundle``.
+    text), ``heatmap_file``, ``bundle``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -38,6 +38,7 @@ def write_parquet(collected: Path, path: Path, labels: Sequence[str]) -> None:
             ("novelty", pa.float64()),
             ("reason_codes", pa.list_(pa.string())),
             ("reasons", pa.list_(pa.string())),
+            ("heatmap_file", pa.string()),
             ("bundle", pa.string()),
         ]
     )
@@ -79,6 +80,7 @@ def _row(record: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
         "novelty": record["novelty"],
         "reason_codes": [reason["code"] for reason in record["reasons"]],
         "reasons": [reason["words"] for reason in record["reasons"]],
+        "heatmap_file": record.get("heatmap_file"),
         "bundle": record["bundle"],
     }
 
@@ -92,4 +94,5 @@ def _record(row: dict[str, Any]) -> dict[str, Any]:
     }
     reasons = [{"code": code, "words": words} for code, words in zip(row["reason_codes"], row["reasons"], strict=True)]
     kept = {name: row[name] for name in ("path", "decision", "novelty", "bundle")}
-    return {**kept, "probabilities": probabilities, "reasons": reasons}
+    drawn = {"heatmap_file": row["heatmap_file"]} if row.get("heatmap_file") else {}
+    return {**kept, "probabilities": probabilities, "reasons": reasons, **drawn}
