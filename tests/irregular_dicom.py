@@ -251,6 +251,19 @@ def _encodings() -> Iterator[Irregular]:
     stored = zlib.compressobj(0, zlib.DEFLATED, -15)
     plain_blocks = stored.compress(inflated) + stored.flush()
     yield Irregular("deflated-in-stored-blocks.dcm", deflated[:head] + plain_blocks, plain=native)
+    padding = b"\xfc\xff\xfc\xffOB\0\0\x0a\0\0\0" + bytes(10)
+    padded = deflated[:head] + _deflate(inflated + padding)
+    yield Irregular("deflated-with-padding-behind.dcm", padded, plain=native)
+    random = np.random.default_rng(8).integers(1, 256, 999, dtype=np.uint8).tobytes()
+    followed = deflated[:head] + _deflate(inflated + random)
+    yield Irregular("deflated-with-bytes-behind.dcm", followed, code="damaged", words="deflated data set is damaged")
+    open_end = zlib.compressobj(9, zlib.DEFLATED, -15)
+    unended = deflated[:head] + open_end.compress(inflated) + open_end.flush(zlib.Z_SYNC_FLUSH)
+    yield Irregular("deflated-without-an-end.dcm", unended, code="damaged", words="deflated data set is damaged")
+    middle = len(deflated) // 2  # there is no checksum: what follows becomes other pixels, and more of them
+    for name, block in {"zeros": bytes(200), "ones": b"\xff" * 200}.items():
+        changed = deflated[:middle] + block + deflated[middle + 200 :]
+        yield Irregular(f"deflated-with-{name}-within.dcm", changed, code="damaged", words="ends early")
 
 
 def _deflate(data: bytes) -> bytes:
@@ -321,6 +334,12 @@ def _signs() -> Iterator[Irregular]:
                 yield Irregular(stem, bytes_of(file), plain=bytes_of(whole(values, **WINDOW)))
             else:
                 yield Irregular(stem, bytes_of(file), code="undefined-grey-scale", words="PixelRepresentation says")
+    # JPEG with losses is unsigned whatever the header says; eight bits have a range of their own for each sign
+    for name in ("jpeg", "jpeg-2000"):
+        file = dcmread(io.BytesIO(compressed(whole(picture(8) // 3), SYNTAXES[name])))
+        file.PixelRepresentation = 1
+        words = f"the {name.upper().replace('-', ' ')} codestream says unsigned ones"
+        yield Irregular(f"{name}-of-8-bits-called-signed.dcm", bytes_of(file), code="undefined-grey-scale", words=words)
 
 
 # --- grey scale ------------------------------------------------------------------------------------------------------
@@ -500,8 +519,9 @@ def _windows() -> Iterator[Irregular]:
         "nan": b"NaN",
         "word": b"AUTO",
         "inf": b"1e999",
+        "underscore": b"1_000",
     }.items():
-        shown = "another value" if name == "word" else f"'{value.decode()}'"
+        shown = "another value" if name in {"word", "underscore"} else f"'{value.decode()}'"
         yield text(f"centre-{name}", CENTRE, value, f"expected a number as WindowCenter, found {shown}")
         yield text(f"width-{name}", WIDTH, value, f"expected a number as WindowWidth, found {shown}")
         yield text(f"slope-{name}", SLOPE, value, f"expected a number as RescaleSlope, found {shown}")

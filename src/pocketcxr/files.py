@@ -124,15 +124,17 @@ def check_output(path: Path, *, folder: bool) -> None:
     Raises:
         ConfigError: naming what is in the way.
     """
+    place = path if folder else path.parent
+    trial = place / f".pocketcxr-{os.getpid()}.partial"
     try:
         if not folder and path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        place = path if folder else path.parent
         place.mkdir(parents=True, exist_ok=True)
-        trial = place / f".pocketcxr-{os.getpid()}.partial"
         trial.touch()
         trial.unlink()
     except OSError as error:
+        if error.filename == str(trial):
+            error.filename = str(place)
         raise ConfigError(cannot_write(path, error)) from error
 
 

@@ -65,6 +65,10 @@ def test_a_text_file_named_png_is_refused_as_what_it_is(tmp_path):
         (b"\x00\x00\x00\x18ftypheic" + bytes(40), "HEIC"),
         (b"\x93\x01\x02\x80" * 40, "something unknown"),
         (b"BM", "plain text"),
+        *(
+            ("file;label\r\nMüller.png;normal\r\n".encode(coding), "plain text")
+            for coding in ("utf-8-sig", "cp1252", "utf-16")
+        ),
     ],
 )
 def test_other_formats_are_named_in_the_refusal(data, words):

@@ -348,3 +348,30 @@ def test_jpeg_in_tiff_is_read_as_near_as_jpeg_is_and_refused_where_it_is_cut(mod
     cut = data[: offset + length // 2] + bytes(length - length // 2 - 2) + b"\xff\xd9" + data[offset + length :]
     with pytest.raises(UnreadableImageError):
         read(cut)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 32)])
+def test_deflated_pixels_that_were_changed_or_are_too_many_are_refused(tile):
+    """libtiff decodes them into another picture: it never looks at the checksum."""
+    grey = picture(8)
+    data = tiff_of(grey[..., None], compression=DEFLATE, tile=tile)
+    end, seen = struct.unpack_from("<I", data, 4)[0], 0
+    for at in range(16, end, 7):
+        changed = bytearray(data)
+        changed[at : min(at + 60, end)] = bytes(min(60, end - at))
+        if changed == data:
+            continue
+        seen += 1
+        with pytest.raises(UnreadableImageError) as caught:
+            read(bytes(changed))
+        assert caught.value.code == "damaged"
+    assert seen > 30
+
+
+def test_a_deflated_strip_may_be_filled_up_to_its_rows_and_no_further():
+    grey = picture(8)[..., None]
+    filled = tiff_of(grey, compression=DEFLATE, rows=HEIGHT, changed={257: (4, [HEIGHT - 3])})
+    np.testing.assert_allclose(read(filled).pixels, picture(8)[:-3] / 255, atol=1e-6)
+    many = tiff_of(grey, compression=DEFLATE, rows=HEIGHT, changed={257: (4, [30]), 278: (4, [30])})
+    with pytest.raises(UnreadableImageError, match="deflated strip or tile and its checksum or size differ"):
+        read(many)

@@ -24,6 +24,7 @@ _FOREIGN = (
     (b"<", "a web page or XML"),
 )
 
+_TEXT_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _FOREIGN_PICTURES = (b"GIF8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ", b"\x00\x00\x00\x0cJXL ")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1", b"avif", b"avis"})
 
@@ -92,6 +93,13 @@ def foreign_format(data: bytes) -> str:
         return "a HEIC, AVIF or video file"
     if not any(data[:1024]):
         return "nothing but zero bytes"
-    head = data[:1024].decode("utf-8", errors="replace")
-    printable = sum(character.isprintable() or character.isspace() for character in head)
-    return "plain text" if "\ufffd" not in head[:-4] and printable == len(head) else "something unknown"
+    return "plain text" if _is_text(data[:1024]) else "something unknown"
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the bytes are text: UTF-8, UTF-16 behind its mark, or Windows-1252, as spreadsheet programs write it."""
+    encoding = next((name for mark, name in _TEXT_MARKS if head.startswith(mark)), "utf-8")
+    text = head.decode(encoding, errors="replace")
+    if "\ufffd" in text[:-4]:  # the last character may be cut
+        text = head.decode("cp1252", errors="replace")
+    return "\ufffd" not in text[:-4] and all(character.isprintable() or character.isspace() for character in text)

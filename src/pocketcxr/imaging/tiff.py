@@ -10,6 +10,7 @@ Source: TIFF 6.0 and its technical notes; BigTIFF.
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -26,8 +27,8 @@ _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANES, _PREDICTOR = 2
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES, _EXTRA, _FORMAT, _JPEG_TABLES = 322, 323, 324, 325, 338, 339, 347
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
-_JPEG, _UNCOMPRESSED = 7, 1
-_COMPRESSIONS = {_UNCOMPRESSED, 5, _JPEG, 8, 32946, 32773}  # LZW, JPEG, deflate by two numbers, PackBits
+_JPEG, _UNCOMPRESSED, _DEFLATED = 7, 1, frozenset({8, 32946})
+_COMPRESSIONS = {_UNCOMPRESSED, 5, _JPEG, *_DEFLATED, 32773}  # 5 is LZW, 32773 PackBits
 _COMPRESSION_NAMES = {
     **dict.fromkeys((2, 3, 4), " (CCITT fax)"),
     6: " (JPEG of TIFF 6.0)",
@@ -79,7 +80,7 @@ def check_tiff(data: bytes, name: str, *, max_pixels: int | None = None) -> Tiff
     check_pixel_count(width, height, name, max_pixels=max_pixels)
     bits = _check_samples(tags, name)
     _check_layout(tags, bits, name)
-    _check_parts(tags, data, (width, height), name)
+    _check_parts(tags, data, (width, height), bits, name)
     return TiffHeader(bits[0], tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and bits == (_DEEPEST_BITS,))
 
 
@@ -164,8 +165,8 @@ def _check_layout(tags: dict[int, Any], bits: tuple[int, ...], name: str) -> Non
         raise _not_read(name, f"JPEG of {' + '.join(str(depth) for depth in bits)} bits")
 
 
-def _check_parts(tags: dict[int, Any], data: bytes, size: tuple[int, int], name: str) -> None:
-    """Strips or tiles: as many as the picture needs, no larger than it could use, all of them in the file."""
+def _check_parts(tags: dict[int, Any], data: bytes, size: tuple[int, int], bits: tuple[int, ...], name: str) -> None:
+    """Strips or tiles: as many as the picture needs, no larger than it could use, all in the file, none damaged."""
     width, height = size
     if _TILE_WIDTH in tags or _TILE_OFFSETS in tags:
         across, down = _number(tags, _TILE_WIDTH, 0), _number(tags, _TILE_HEIGHT, 0)
@@ -174,9 +175,12 @@ def _check_parts(tags: dict[int, Any], data: bytes, size: tuple[int, int], name:
                 f"{name}: tiles of {across} x {down} pixels in a picture of {width} x {height}; export it without them",
                 "too-many-pixels",
             )
+        most_rows = down
         offsets, lengths = _numbers(tags, _TILE_OFFSETS), _numbers(tags, _TILE_BYTES)
     else:
-        across, down = width, min(_number(tags, _ROWS_PER_STRIP, height) or height, height)
+        rows = _number(tags, _ROWS_PER_STRIP, height) or height
+        across, down = width, min(rows, height)
+        most_rows = min(rows, 2 * height)  # some writers fill up the last strip
         offsets, lengths = _numbers(tags, _STRIP_OFFSETS), _numbers(tags, _STRIP_BYTES)
     planes = _number(tags, _SAMPLES, 1) if _number(tags, _PLANES, 1) != 1 else 1
     needed = -(-width // across) * -(-height // down) * planes if across > 0 and down > 0 else 0
@@ -187,11 +191,26 @@ def _check_parts(tags: dict[int, Any], data: bytes, size: tuple[int, int], name:
     lengths = lengths or (0,) * needed
     if any(offset < 1 or offset + length > len(data) for offset, length in zip(offsets, lengths, strict=True)):
         raise UnreadableImageError(f"{name}: the TIFF ends early: a strip or tile is not in the file; copy it again")
-    if _number(tags, _COMPRESSION, _UNCOMPRESSED) == _JPEG:
+    row_bytes = -(-across * sum(bits[:1] if planes > 1 else bits) // 8)
+    for offset, length in zip(offsets, lengths, strict=True):
+        _check_damage(tags, data[offset : offset + length], row_bytes * most_rows, name)
+
+
+def _check_damage(tags: dict[int, Any], part: bytes, part_bytes: int, name: str) -> None:
+    """Decode a strip or tile that has end marks or a checksum: libtiff hides the damage that they show."""
+    compression = _number(tags, _COMPRESSION, _UNCOMPRESSED)
+    if compression == _JPEG:
         tables = bytes(tags.get(_JPEG_TABLES, b""))[:-2]  # without their end mark
-        for offset, length in zip(offsets, lengths, strict=True):
-            part = data[offset : offset + length]
-            decode_jpeg(tables + part[2:] if tables else part, name)  # libtiff hides damage, too
+        decode_jpeg(tables + part[2:] if tables else part, name)
+    elif compression in _DEFLATED and part:
+        try:
+            is_too_long = len(zlib.decompressobj().decompress(part, part_bytes + 1)) > part_bytes
+        except zlib.error:
+            is_too_long = True
+        if is_too_long:
+            raise UnreadableImageError(
+                f"{name}: the TIFF is damaged (a deflated strip or tile and its checksum or size differ); copy it again"
+            )
 
 
 def _not_read(name: str, variant: str) -> UnusableImageError:

@@ -133,6 +133,15 @@ def test_contrastive_agrees_with_infonce_in_numpy():
     assert parts.contrastive_loss(student, teacher).item() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("loss", [parts.contrastive_loss, parts.embedding_loss, parts.similarity_loss])
+def test_the_length_of_embeddings_does_not_matter(loss):
+    student, teacher = random_pair(columns=8)
+    expected = loss(student, teacher).item()
+    for scales in ((0.01, 1.0), (1.0, 0.01), (100.0, 0.05)):
+        scaled = loss(student * scales[0], teacher * scales[1]).item()
+        assert scaled == pytest.approx(expected, rel=1e-4), scales
+
+
 def test_contrastive_is_lowest_when_every_image_finds_itself():
     teacher = torch.eye(6)
     aligned = parts.contrastive_loss(teacher * 5, teacher).item()
@@ -167,6 +176,30 @@ def test_hand_computed_values():
     assert parts.similarity_loss(torch.eye(2), torch.ones(2, 3)).item() == pytest.approx(
         (2 * (1 - 0.5**0.5) ** 2 + 2 * 0.5) / 4
     )
+
+
+def test_binary_loss_by_hand_over_known_images_only():
+    logits = torch.tensor([math.log(3), -math.log(3), 50.0], requires_grad=True)  # 3/4, 1/4, nearly 1
+    targets, known = torch.tensor([1.0, 0.5, 0.0]), torch.tensor([True, True, False])
+    expected = (-math.log(0.75) - 0.5 * math.log(0.25) - 0.5 * math.log(0.75)) / 2
+    assert parts.binary_loss(logits, targets, known).item() == pytest.approx(expected)
+    nothing = parts.binary_loss(logits, targets, torch.zeros(3, dtype=torch.bool))
+    assert nothing.item() == 0
+    (gradient,) = torch.autograd.grad(nothing, logits)
+    assert torch.equal(gradient, torch.zeros(3))
+    assert parts.binary_loss(logits, targets + 7, known).item() == pytest.approx(
+        (-math.log(0.75) - math.log(0.25)) / 2  # targets above 1 count as 1
+    )
+
+
+def test_binary_loss_of_maps_is_the_mean_of_the_pixels_of_known_images():
+    generator = torch.Generator().manual_seed(5)
+    logits, targets = torch.randn(3, 1, 4, 5, generator=generator), torch.rand(3, 1, 4, 5, generator=generator)
+    p = 1 / (1 + np.exp(-logits.double().numpy()))
+    t = targets.double().numpy()
+    each = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+    found = parts.binary_loss(logits, targets, torch.tensor([True, False, True]))
+    assert found.item() == pytest.approx((each[0].mean() + each[2].mean()) / 2, rel=1e-5)
 
 
 def test_label_smoothing_mixes_in_the_uniform_distribution():

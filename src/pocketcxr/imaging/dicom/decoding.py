@@ -180,14 +180,14 @@ def _decode_rle(dataset: Dataset, pixels: PixelElement, name: str) -> tuple[NDAr
 
 
 def _decode_compressed(dataset: Dataset, found: Codestream, syntax: UID, name: str) -> tuple[NDArray[Any], str]:
-    """As `_decoded`; where header and codestream disagree on the sign, only values that both read alike are taken."""
+    """As `_decoded`, after header and codestream have been compared."""
     if process_of(syntax) != found.process:
         syntax = _SYNTAX_OF_PROCESS[found.process]
     if found.process == "dct":
         checked = decode_jpeg(found.plain, name)
         if found.samples == 1:
-            signed = bool(dataset.PixelRepresentation)
-            return checked.view(np.int8) if signed else checked, str(dataset.PhotometricInterpretation)
+            _check_sign(dataset, found, checked, name)
+            return checked, str(dataset.PhotometricInterpretation)
     options: dict[str, Any] = {"decoding_plugin": _PLUGINS[syntax], "correct_unused_bits": False}
     if _PLUGINS[syntax] == "gdcm":
         # GDCM aborts the process where the depth it is given is not the codestream's and the data is damaged
@@ -195,16 +195,26 @@ def _decode_compressed(dataset: Dataset, found: Codestream, syntax: UID, name: s
     samples, photometric = _decoded(encapsulate([found.plain]), dataset, syntax, name, **options)
     if found.process == "lossless" and not is_whole(found.plain, samples, found.bits):
         raise UnreadableImageError(f"{name}: the compressed pixel data ends early; send it again")
-    signed = bool(dataset.PixelRepresentation)
-    if found.process == "jpeg-2000" and found.signed != signed:
-        most = (1 << (found.bits - 1)) - 1
-        if samples.min() < 0 or samples.max() > most:
-            words = ("unsigned", "signed")
-            raise UnusableImageError(
-                f"{name}: PixelRepresentation says {words[signed]} values, the JPEG 2000 codestream says "
-                f"{words[found.signed]} ones, and the picture depends on it; export it again"
-            )
+    if found.process == "jpeg-2000":
+        _check_sign(dataset, found, samples, name)
     return samples, photometric
+
+
+def _check_sign(dataset: Dataset, found: Codestream, samples: NDArray[Any], name: str) -> None:
+    """Where header and codestream disagree on the sign, take only what both show alike.
+
+    JPEG by the discrete cosine transform is always unsigned (PS3.5 table 8.2.1-1); other processes but JPEG 2000 do not
+    say. Eight bits without a window are shown over their whole range, which the sign moves.
+    """
+    signed = bool(dataset.PixelRepresentation)
+    most = (1 << (found.bits - 1)) - 1 if found.bits > 8 else -1  # noqa: PLR2004
+    if found.signed != signed and (samples.min() < 0 or samples.max() > most):
+        words = ("unsigned", "signed")
+        stream = "JPEG 2000" if found.process == "jpeg-2000" else "JPEG"
+        raise UnusableImageError(
+            f"{name}: PixelRepresentation says {words[signed]} values, the {stream} codestream says "
+            f"{words[found.signed]} ones, and the picture depends on it; export it again"
+        )
 
 
 def _decoded(value: bytes, dataset: Dataset, syntax: UID, name: str, **options: Any) -> tuple[NDArray[Any], str]:

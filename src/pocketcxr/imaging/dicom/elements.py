@@ -32,7 +32,9 @@ def numbers(dataset: Dataset, keyword: str, name: str) -> list[float]:
             return []
         parts: list[Any] = list(value) if isinstance(value, list | tuple | MultiValue) else [value]  # pyright: ignore[reportUnknownArgumentType]
         found = [float(part) for part in parts]
-        if all(abs(number) < float("inf") for number in found):
+        # Python reads 1_000 as a thousand, which is no decimal string (PS3.5 6.2)
+        is_python_only = any("_" in str(getattr(part, "original_string", "")) for part in parts)
+        if not is_python_only and all(abs(number) < float("inf") for number in found):
             return found
     except Exception:  # noqa: BLE001  # pydicom's converters raise nearly everything on text that is no number
         found = []

@@ -151,7 +151,7 @@ def native_pixels(dataset: Dataset, pixels: PixelElement, name: str) -> bytes:
     """Uncompressed pixel data, after their length has been compared with the header's.
 
     Raises:
-        UnreadableImageError: too short, or compressed after all.
+        UnreadableImageError: too short, damaged, or compressed after all.
         UnusableImageError: twice as long or more, as of several images.
     """
     expected = get_expected_length(dataset, "bytes")
@@ -172,7 +172,7 @@ def native_pixels(dataset: Dataset, pixels: PixelElement, name: str) -> bytes:
             "picture",
             "several-frames",
         )
-    pixels.check_inflated_size(min(pixels.length, 2 * expected), name)
+    pixels.check_inflated(min(pixels.length, 2 * expected), name)
     return value
 
 

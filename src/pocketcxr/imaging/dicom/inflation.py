@@ -11,7 +11,7 @@ _MADE_AT_ONCE = 1 << 20
 class InflatedBytes:
     """What a raw deflate stream holds; nothing is kept, so that each look at it begins at its start again.
 
-    Where the stream is damaged it ends, as one that was cut short does.
+    Where the stream is damaged it ends, as one that was cut short does; `is_whole` tells them from one that is sound.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -33,6 +33,11 @@ class InflatedBytes:
         """Whether there are more than `size` bytes."""
         self._rewind()
         return self._pass_over(size + 1) > size
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last look went to the stream's own end."""
+        return self._inflater.eof
 
     def _rewind(self) -> None:
         self._inflater, self._fed, self._waiting = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""

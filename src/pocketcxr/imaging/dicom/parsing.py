@@ -27,6 +27,7 @@ from pocketcxr.imaging.file_type import VALUE_REPRESENTATIONS
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _HEADER_BYTES = 32 << 20  # more than any header with its icons and overlays, and more than follows the pixels
+_LOOKED_AT_BEHIND = 1 << 20  # bytes behind the pixels of a deflated file
 _MOST_READS = 200_000  # an element or item takes one to three; headers of pictures have some hundreds of them
 _SEQUENCES = ("ModalityLUTSequence", "VOILUTSequence", "ViewCodeSequence", "AnatomicRegionSequence")  # that are read
 _PIXEL_DATA = 0x7FE00010
@@ -73,15 +74,24 @@ class PixelElement:
         data = self.source if self.is_undefined_length else self.source[: self.start + self.length]
         return find_fragments(data, self.start, little=self.little, name=name)
 
-    def check_inflated_size(self, size: int, name: str) -> None:
-        """Refuse a deflated file that goes on behind `size` bytes of pixel data for longer than any sound one.
+    def check_inflated(self, size: int, name: str) -> None:
+        """Refuse a deflated file that goes on behind `size` bytes of pixel data in a way that no sound one does.
+
+        A deflated data set has no checksum. Damage within it makes other pixels, and nearly always more or fewer of
+        them, so that what follows the pixel data is neither padding nor an element.
 
         Raises:
-            UnreadableImageError: as said.
+            UnreadableImageError: too long, without its end, or followed by something else.
         """
+        if not isinstance(self.source, InflatedBytes):
+            return
         limit = self.start + size + _HEADER_BYTES
-        if isinstance(self.source, InflatedBytes) and self.source.is_longer_than(limit):
+        if self.source.is_longer_than(limit):
             raise _too_many_bytes(limit, name)
+        is_whole = self.source.is_whole
+        behind = self.source.read(self.start + self.length, _LOOKED_AT_BEHIND)
+        if not is_whole or (behind.strip(b"\0") and behind[4:6] not in VALUE_REPRESENTATIONS):
+            raise UnreadableImageError(f"{name}: the deflated data set is damaged or ends early; send it again")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 /** A parsed DICOM file: its elements as text and numbers, by keyword. */
 
 import { damaged, InputError } from "../errors";
-import { inflate } from "../codecs/inflate";
+import { inflate, type Inflated } from "../codecs/inflate";
 import { latin, VALUE_REPRESENTATIONS } from "../file-type";
 import { findFragments, joinFrame } from "./fragments";
 import { knownTerm } from "./header-terms";
@@ -10,6 +10,7 @@ import { dictionaryVr, TAGS, type Keyword } from "./tags";
 
 const DEFLATED = "1.2.840.10008.1.2.1.99";
 const HEADER_BYTES = 32 << 20; // more than any header, and more than follows the pixels
+const LOOKED_AT_BEHIND = 1 << 20; // bytes behind the pixels of a deflated file
 const FIRST_TAG = 0x00080000; // of a data set
 const PIXEL_DATA = TAGS.PixelData[0];
 const TEXT = new Set(["AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]);
@@ -153,10 +154,10 @@ export class Dataset {
   }
 }
 
-/** `float(text)` of Python. */
+/** `float(text)` of Python, without the underscores that it allows and decimal strings do not (PS3.5 6.2). */
 export function pythonFloat(text: string): number {
   const plain = text.trim();
-  if (/^[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d+)?$/i.test(plain)) return Number(plain.replaceAll("_", ""));
+  if (/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(plain)) return Number(plain);
   const special = /^([+-]?)(inf|infinity|nan)$/i.exec(plain);
   if (!special) throw damaged();
   return special[2]!.toLowerCase() === "nan" ? NaN : special[1] === "-" ? -Infinity : Infinity;
@@ -175,7 +176,7 @@ export interface PixelElement {
   little: boolean;
   data: Uint8Array;
   /** Inflates a deflated file up to so many bytes. */
-  inflated?: (size: number) => Promise<Uint8Array>;
+  inflated?: (size: number) => Promise<Inflated>;
 }
 
 export interface DicomFile {
@@ -195,8 +196,8 @@ export async function parseDicom(data: Uint8Array): Promise<DicomFile> {
     return { ...dataSet(reader, encodingOf(reader, transferSyntax)), transferSyntax };
   }
   const rest = data.subarray(reader.position);
-  const inflated = async (size: number): Promise<Uint8Array> => (await inflate([rest], size, "raw")).bytes;
-  const head = await inflated(HEADER_BYTES);
+  const inflated = (size: number): Promise<Inflated> => inflate([rest], size, "raw");
+  const head = (await inflated(HEADER_BYTES)).bytes;
   const full = head.length === HEADER_BYTES;
   try {
     const { dataset, pixels } = dataSet(new ElementReader(head, 0), explicit);
@@ -244,12 +245,18 @@ function behindThePixels(reader: ElementReader, encoding: Encoding): Elements["m
 export async function nativeBytes(pixels: PixelElement, expected: number): Promise<Uint8Array> {
   if (pixels.length === UNDEFINED_LENGTH) throw new InputError("header-mismatch");
   const limit = pixels.start + Math.min(pixels.length, 2 * expected) + HEADER_BYTES;
-  const data = pixels.inflated ? await pixels.inflated(limit + 1) : pixels.data;
+  const { bytes: data, fault } = (await pixels.inflated?.(limit + 1)) ?? { bytes: pixels.data, fault: false };
   const found = Math.min(pixels.length, data.length - pixels.start);
   if (found < expected) throw damaged();
   if (found >= 2 * expected) throw new InputError("several-frames", `${pixels.length} / ${expected}`);
   if (pixels.inflated && data.length > limit) throw tooManyBytes(limit);
+  if (fault || (pixels.inflated && !isSoundBehind(data.subarray(pixels.start + pixels.length)))) throw damaged();
   return data.subarray(pixels.start, pixels.start + expected + 1);
+}
+
+/** Whether padding or an element follows: damage, which deflated data have no checksum for, makes more or fewer pixels. */
+function isSoundBehind(behind: Uint8Array): boolean {
+  return VALUE_REPRESENTATIONS.has(latin(behind, 4, 6)) || behind.subarray(0, LOOKED_AT_BEHIND).every((byte) => !byte);
 }
 
 /** The frame of compressed pixel data. */

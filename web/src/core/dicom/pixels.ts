@@ -163,6 +163,8 @@ async function jpeg(dataset: Dataset, frame: Uint8Array, syntax: string): Promis
   const data = grey || marked ? frame : asStored(frame);
   const decoded = await decodeJpeg(data);
   const samples = typed(dataset, decoded.samples);
+  // such a codestream is always unsigned (PS3.5 table 8.2.1-1)
+  if (grey && dataset.need("PixelRepresentation") === 1) checkReadAlike(samples, 8);
   return grey ? { samples, photometric: photometricOf(dataset) } : toRgb(samples, jpegColour(dataset, frame));
 }
 
@@ -240,9 +242,9 @@ async function jpeg2000(dataset: Dataset, found: Codestream): Promise<Decoded> {
   return toRgb(samples, ["YBR_ICT", "YBR_RCT"].includes(photometric) ? "RGB" : photometric);
 }
 
-/** Where header and codestream disagree on the sign, only values that both read alike are taken. */
+/** Where header and codestream disagree on the sign, only what both show alike is taken. */
 function checkReadAlike(samples: Stored, bits: number): void {
-  const most = 2 ** (bits - 1) - 1;
+  const most = bits > 8 ? 2 ** (bits - 1) - 1 : -1; // eight bits may be shown over their whole range, which a sign moves
   if (samples.some((sample) => sample < 0 || sample > most)) {
     throw new InputError("undefined-grey-scale", "PixelRepresentation");
   }
