@@ -7,9 +7,9 @@ python research/distillation.py table                                          #
 python research/distillation.py table --open-test                              # leaves a line in test_split_opened.log
 
 Variants: a, common practice (common_practice.toml); b, as distillation.toml says, without a teacher; c, b taught by its
-own out-of-fold predictions; d, b taught by cross-fitted VGG19; e, b taught by the mean of both. Distillation's part is
-d - b and e - b. Narrow students are compared with the b of their width. Teachers are tables of out-of-fold logits in
-research/teachers/, those of images of patients that no teacher saw (indeterminate and atypical appearance, and images
+own out-of-fold predictions; d, b taught by cross-fitted VGG19; e, b taught by the mean of its own and those of
+EfficientNet-Lite2. Distillation's part is d - b and e - b. Narrow students are compared with the b of their width.
+Teachers are tables of out-of-fold logits in research/teachers/, those of images of patients that no teacher saw (indeterminate and atypical appearance, and images
 without a finding) the mean of the three.
 
 Each student that is done leaves its logits on the calibration and the test split in research/scores/, a few kilobytes
@@ -56,7 +56,7 @@ TEACHERS, SCORES = HERE / "teachers", HERE / "scores"
 RESULTS = HERE.parent / "docs" / "results"
 TASK = HERE / "siim_two.toml"
 REFERENCE = "b"
-TAUGHT_BY = {"c": ("own",), "d": ("vgg19",), "e": ("own", "vgg19")}
+TAUGHT_BY = {"c": ("own",), "d": ("vgg19",), "e": ("own", "lite2")}
 WIDE = "mobilenetv2_100"
 WIDTHS = ("100", "050", "035")
 UNTAUGHT_EPOCHS = 11  # without unlabelled images: as many steps as 8 epochs with them
@@ -69,6 +69,8 @@ CROSS_FITTED = {
     "own": [*COMMON, f'teacher.backbones=["{WIDE}"]', f"teacher.epochs={UNTAUGHT_EPOCHS}",
             "teacher.learning_rate=1e-3", "teacher.weight_decay=0.02", "teacher.ema_decay=0.995",
             "teacher.auxiliary={boxes=1.0}"],
+    "lite2": [*COMMON, 'teacher.backbones=["tf_efficientnet_lite2"]', "teacher.epochs=8", "teacher.learning_rate=1e-3",
+              "teacher.weight_decay=0.02", "teacher.ema_decay=0.995", "teacher.auxiliary={boxes=1.0}"],
 }  # fmt: skip
 
 

@@ -118,6 +118,18 @@ def test_a_file_of_another_network_is_refused_with_the_tensor_named(weight_file)
         load_weight_file("mobilenetv2_035", weight_file, image_size=SIZE)
 
 
+def test_a_file_without_counters_of_batches_gives_the_same_network(rgb, weight_file, tmp_path):
+    state = {name: one.contiguous() for name, one in rgb.state_dict().items() if "num_batches_tracked" not in name}
+    assert len(state) < len(rgb.state_dict())
+    save_file(state, tmp_path / "x.safetensors")
+    images = torch.rand(2, 1, SIZE, SIZE)
+    found, whole = (
+        load_weight_file(NAME, path, image_size=SIZE).eval() for path in (tmp_path / "x.safetensors", weight_file)
+    )
+    with torch.inference_mode():
+        assert torch.equal(found(images), whole(images))
+
+
 def test_a_tensor_of_another_shape_is_refused(rgb, tmp_path):
     state = dict(rgb.state_dict())
     name = next(name for name, tensor in state.items() if tensor.ndim == 4 and tensor.shape[1] > 3)

@@ -117,6 +117,8 @@ def load_weight_file(name: str, path: Path, *, image_size: int) -> Backbone:
         _log.info("%s starts from the strongest channels of the wider network in %s", name, path.name)
     adapted: dict[str, Tensor] = {}
     for key, expected in wanted.items():
+        if key not in state and key.endswith(".num_batches_tracked"):
+            state[key] = expected  # a counter that converted files lack; no layer here reads it
         if key not in state:
             raise CheckpointError(f"{path.name}: lacks {key}, which {name} needs; is it a timm state dict of {name}?")
         tensor = state[key].to(expected.dtype)
