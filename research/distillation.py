@@ -9,8 +9,8 @@ python research/distillation.py table --open-test                              #
 Variants: a, common practice (common_practice.toml); b, as distillation.toml says, without a teacher; c, b taught by its
 own out-of-fold predictions; d, b taught by cross-fitted VGG19; e, b taught by the mean of its own and those of
 EfficientNet-Lite2. Distillation's part is d - b and e - b. Narrow students are compared with the b of their width.
-Teachers are tables of out-of-fold logits in research/teachers/, those of images of patients that no teacher saw (indeterminate and atypical appearance, and images
-without a finding) the mean of the three.
+Teachers are tables of out-of-fold logits in research/teachers/, those of images of patients that no teacher saw
+(indeterminate and atypical appearance, and images without a finding) the mean of the three.
 
 Each student that is done leaves its logits on the calibration and the test split in research/scores/, a few kilobytes
 that are committed, so that seeds can be trained on different days and machines; no figure of the test split is computed
