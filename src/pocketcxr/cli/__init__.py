@@ -68,6 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names that a screen cannot show end no work
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for what could stand at its cursor
+        from pocketcxr.cli.completion import complete
+
+        complete()
     given = with_current_names(sys.argv[1:] if arguments is None else arguments)
     options = _parsed(given)
     _log_to_stderr(quiet=getattr(options, "quiet", False))
