@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pocketcxr.data.multilabel import is_known, training_targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +24,9 @@ class Dataset:
     """Images of one task at one size.
 
     `pixels` uint8 [n, size, size], memory-mapped, resized by the project's one specification; `labels` int64 [n],
-    position in ``task.labels``, -1 where unlabelled; `fingerprint` changes with any image, label, split or size.
+    position in ``task.labels``, -1 where unlabelled, or where an image may have several findings int64 [n, labels], 1
+    present, 0 absent, below 0 not known (`data.multilabel`); `fingerprint` changes with any image, label,
+    split or size.
     `boxes` are those that radiologists drew, by the path of the image, as shares of the square (`boxes.known_boxes`);
     empty unless a training asks for them, and no part of the fingerprint. `lungs` float32 [n, 4] likewise: edges of the
     lungs (`training.lung_boxes`).
@@ -35,11 +40,20 @@ class Dataset:
     boxes: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     lungs: NDArray[np.float32] | None = None
 
+    @cached_property
+    def targets(self) -> NDArray[np.int64]:
+        """Labels to train on, of the shape of `labels`: uncertain ones are what the task says, -1 takes no part."""
+        return training_targets(self.labels, self.task)
+
+    @cached_property
+    def has_target(self) -> NDArray[np.bool_]:
+        """Whether an image has a label to train on [n]."""
+        return is_known(self.targets)
+
     def positions(self, split: str) -> NDArray[np.int64]:
-        """Positions of the labelled images of a split, in row order."""
-        return np.array(
-            [i for i, row in enumerate(self.rows) if row.split == split and self.labels[i] >= 0], dtype=np.int64
-        )
+        """Positions of the images of a split of which a label is known, in row order."""
+        known = is_known(self.labels)
+        return np.array([i for i, row in enumerate(self.rows) if row.split == split and known[i]], dtype=np.int64)
 
     def images(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Images as a network takes them: float32 [n, 1, size, size] in [0, 1]."""

@@ -27,6 +27,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pocketcxr.data.dataset import Dataset
+from pocketcxr.data.multilabel import is_of_task, label_array
 from pocketcxr.data.parallel import ordered_map
 from pocketcxr.data.splits.assign import check_leakage
 from pocketcxr.errors import CacheError, DataError, InputError
@@ -87,13 +88,13 @@ def open_dataset(
         check_leakage(rows)
     placed = [row for row in rows if row.split or row.fold]
     others = set(also)
-    used = [row for row in placed if row.label in task.labels or (not row.label and (unlabelled or row.path in others))]
+    used = [
+        row for row in placed if is_of_task(row.label, task) or (not row.label and (unlabelled or row.path in others))
+    ]
     _check_used(used, task)
     used.sort(key=lambda row: (row.sha256, row.path))
     pixels = _open_store(used, size=size, aspect=aspect, cache=cache, workers=workers, progress=progress)
-    positions = {label: i for i, label in enumerate(task.labels)}
-    labels = np.array([positions.get(row.label, -1) for row in used], dtype=np.int64)
-    return Dataset(task, tuple(used), pixels, labels, _fingerprint(used, task, size, aspect))
+    return Dataset(task, tuple(used), pixels, label_array(used, task), _fingerprint(used, task, size, aspect))
 
 
 def _check_used(used: Sequence[IndexRow], task: Task) -> None:
@@ -109,6 +110,7 @@ def _check_used(used: Sequence[IndexRow], task: Task) -> None:
 def _fingerprint(rows: Sequence[IndexRow], task: Task, size: int, aspect: str) -> str:
     """Changes with any image, label, split, fold, size or aspect, not with folders."""
     lines = [f"{STORE_VERSION} {size} {aspect} {task.name} {list(task.labels)}"]
+    lines += [f"uncertain {sorted(task.uncertain.items())}"] if task.multilabel else []
     lines += [f"{row.sha256} {row.label} {row.split} {row.fold}" for row in rows]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

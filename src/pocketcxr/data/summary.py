@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from pocketcxr.data.multilabel import contradict, held
 from pocketcxr.data.rows import SPLITS, is_frontal_xray
 from pocketcxr.data.splits.leakage import IMAGE_FOLD
 from pocketcxr.plain_text import one_line
@@ -65,13 +66,17 @@ def describe(rows: Sequence[IndexRow], task: Task) -> str:
     parts = [part for part in SPLITS if any(row.split == part for row in rows)]
     use_folds = bool(folds) and not parts
     counts: Counter[tuple[str, str, str]] = Counter()
+    every = "all"
     for row in rows:
-        if row.label:
-            counts[row.label, row.source, row.fold if use_folds else row.split] += 1
+        for label in (*held(row.label), *([every] if row.label else [])):
+            counts[label, row.source, row.fold if use_folds else row.split] += 1
     columns = folds if use_folds else parts
-    pairs = sorted({(label, source) for label, source, _ in counts}, key=lambda p: (task.labels.index(p[0]), p[1]))
+    order = [one for label in task.labels for one in (label, f"no {label}", f"{label} uncertain")]
+    pairs = sorted(
+        {(label, source) for label, source, _ in counts if label != every}, key=lambda p: (order.index(p[0]), p[1])
+    )
     body = [(label, source, *_cells(counts, columns, [(label, source)])) for label, source in pairs]
-    body.append(("all", "", *_cells(counts, columns, pairs)))
+    body.append((every, "", *_cells(counts, columns, sorted({(every, source) for _, source, _ in counts}))))
     lines = _table(("class", "source", *columns, "images"), body)
     lines += ["", *_left_out(rows), *_contradictions(rows), *_without_patient([row for row in rows if row.label])]
     if any(fold.startswith(IMAGE_FOLD) for fold in folds):
@@ -112,7 +117,7 @@ def _contradictions(rows: Sequence[IndexRow]) -> list[str]:
     for row in rows:
         if row.label and row.duplicate_group:
             groups[row.duplicate_group].append(row)
-    mixed = [group for group in groups.values() if len({row.label for row in group}) > 1]
+    mixed = [group for group in groups.values() if contradict(row.label for row in group)]
     return [
         "near duplicates with different classes: "
         + ", ".join(f"{one_line(row.path)} ({row.label})" for row in group[:3])

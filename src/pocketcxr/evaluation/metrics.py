@@ -50,6 +50,21 @@ def macro_auroc(
     return np.mean([ranking(probabilities[:, i], truth == i, rows)[0] for i in kept], axis=0)
 
 
+def label_wise_auroc(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """Mean AUROC of labels that stand by themselves, each over the images of which it is known.
+
+    Args:
+        scores: [n, labels].
+        truth: int [n, labels], 1 present, 0 absent, below 0 not known.
+
+    Returns:
+        NaN where no label is known as present and as absent.
+    """
+    areas = [auroc(scores[known, i], truth[known, i] == 1) for i, known in enumerate((truth >= 0).T)]
+    found = [area for area in areas if not np.isnan(area)]
+    return float(np.mean(found)) if found else float("nan")
+
+
 def average_precision(scores: ArrayLike, is_positive: ArrayLike) -> float:
     """Average precision as scikit-learn has it (no interpolation); NaN without positives."""
     return float(ranking(np.asarray(scores), np.asarray(is_positive, dtype=bool))[1][0])

@@ -36,6 +36,7 @@ class NetworkSpec:
     `labels` in the order of the logits; `image_size` in pixels, square, of the images it is given; `inner_size` in
     pixels is what its backbones resize them to, 0 where they take them as they are (a student always does);
     `embedding_features` is the width of the teacher's fused embedding (a student's has the width of its backbone).
+    `multilabel` says that each logit is of a finding by itself and not of classes that exclude each other.
     """
 
     kind: str
@@ -46,10 +47,11 @@ class NetworkSpec:
     dropout: float = 0.0
     members: int = 1
     inner_size: int = 0
+    multilabel: bool = False
 
     def table(self) -> dict[str, Any]:
         """Plain table for records and identities; later fields only where they are used, as in earlier versions."""
-        later = {"members": 1, "inner_size": 0}
+        later = {"members": 1, "inner_size": 0, "multilabel": False}
         table = dataclasses.asdict(self)
         return {name: value for name, value in table.items() if name not in later or value != later[name]}
 

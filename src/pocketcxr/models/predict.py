@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.description import ModelDescription
 
 
-def as_predict(network: Network, *, temperature: float = 1.0, batch_size: int = 64) -> Predict:
+def as_predict(
+    network: Network, *, temperature: float = 1.0, batch_size: int = 64, multilabel: bool = False
+) -> Predict:
     """Wrap a network as `bundle.contract.Predict`; it runs where its weights are, in evaluation mode and float32.
 
     Args:
         network: teacher, student or a teacher's backbone. It is put into evaluation mode at each call.
         temperature: divides the logits before the softmax.
+        multilabel: a sigmoid for each logit by itself instead of the softmax.
         batch_size: images per forward pass; the output does not depend on it beyond rounding.
 
     Returns:
@@ -40,8 +43,11 @@ def as_predict(network: Network, *, temperature: float = 1.0, batch_size: int = 
             parts = [tuple(array[:0] for array in _score(network, np.zeros((1, *images.shape[1:]), np.float32)))]
         logits, embedding, *saliency = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         scaled = logits.astype(np.float64) / temperature
-        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        if multilabel:
+            probabilities = 0.5 + 0.5 * np.tanh(scaled / 2)  # the sigmoid, without overflow
+        else:
+            exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+            probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
         return ModelOutputs(probabilities.astype(np.float32), logits, embedding, saliency[0] if saliency else None)
 
     return predict

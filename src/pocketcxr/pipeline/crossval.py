@@ -89,9 +89,10 @@ def run_crossval(
         ConfigError: no X-rays named and none in the folder, or a folder that holds another protocol.
         DataError: a class with fewer patients than folds.
     """
+    task = load_task(experiment.data.task)
+    task.refuse_several("cross-validation")
     check_experiment(experiment)
     run = open_run(folder, experiment, progress=progress)
-    task = load_task(experiment.data.task)
     with log_to(run):
         rows = _folded(run, task, sources=sources, index=index, folds=folds, level=level)
         scores = []

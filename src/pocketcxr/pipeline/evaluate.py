@@ -14,7 +14,8 @@ from pocketcxr import roles
 from pocketcxr.errors import CheckpointError
 from pocketcxr.evaluation.costs import ONNX_PROGRAM, Costs, measure_latency, measure_peak_memory
 from pocketcxr.evaluation.intervals import clusters
-from pocketcxr.evaluation.metrics import macro_auroc
+from pocketcxr.evaluation.label_wise import score_labels
+from pocketcxr.evaluation.metrics import label_wise_auroc, macro_auroc
 from pocketcxr.evaluation.model_result import calibrate, model_results
 from pocketcxr.evaluation.scoring import calibration_positions, score
 from pocketcxr.export.export import export_student
@@ -29,6 +30,7 @@ from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.input_filter import fitted_input_filter
 from pocketcxr.pipeline.run import notes
 from pocketcxr.report.evaluate import evaluate_predictors
+from pocketcxr.report.label_wise import evaluate_labels
 from pocketcxr.run_folder import checkpoint
 from pocketcxr.training.losses.distillation import needs_teacher
 from pocketcxr.version import __version__
@@ -58,7 +60,12 @@ def compare_on_calibration(run: Run, dataset: Dataset) -> None:
     positions = dataset.positions("calibration")
     found: dict[str, float] = {}
     for name, folder in ((roles.TEACHER, run.teacher), (roles.BASELINE, run.student_baseline)):
-        scored = score(name, as_predict(load_network(checkpoint(folder))[0]), dataset, positions, progress=run.progress)
+        predict = _predict_of(folder)
+        if dataset.task.multilabel:
+            scores = score_labels(name, predict, dataset, positions, progress=run.progress)
+            found[name] = label_wise_auroc(scores.probabilities, dataset.labels[positions])
+            continue
+        scored = score(name, predict, dataset, positions, progress=run.progress)
         found[name] = float(macro_auroc(scored.probabilities, scored.labels)[0])
     teacher, baseline = found[roles.TEACHER], found[roles.BASELINE]
     write_json(
@@ -86,6 +93,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
         ReleaseError: the student failed its audit and is not exported by force.
         BundleError: its weights cannot be in half precision either, where `storage` is not ``float32``.
     """
+    dataset.task.refuse_several("a bundle")
     mark = audit_mark(run, force=force)
     network, spec, record = load_network(checkpoint(run.student_distilled))
     if not isinstance(network, Student):
@@ -134,7 +142,7 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
     costs: dict[str, Costs] = {}
     for name, folder in trained.items():
         network, spec, _ = load_network(checkpoint(folder))
-        predicts[name] = as_predict(network)
+        predicts[name] = as_predict(network, multilabel=spec.multilabel)
         counted = network_costs(network, image_size=spec.image_size)
         costs[name] = Costs(
             parameters=counted.parameters,
@@ -157,22 +165,33 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         )
     if not predicts:
         raise CheckpointError(f"{run.folder}: no trained network to evaluate; run  pocketcxr distill -o {run.folder}")
-    evaluation = evaluate_predictors(
-        predicts,
-        dataset,
-        config=run.experiment.evaluation,
-        costs=_with_latency(predicts, costs, dataset),
-        out=run.evaluation,
-        title=f"pocketcxr: {dataset.task.name}",
-        notes=notes(run),
-        curves=_curves(trained),
-        command=" ".join(["pocketcxr", *sys.argv[1:]]),
-        settings=dataclasses.asdict(run.experiment),
-        progress=run.progress,
-    )
-    lines = [evaluation.headline, *(f"{one.title}: {one.short.lower()}. {one.text}" for one in evaluation.conclusions)]
+    written: dict[str, Any] = {
+        "config": run.experiment.evaluation,
+        "costs": _with_latency(predicts, costs, dataset),
+        "out": run.evaluation,
+        "title": f"pocketcxr: {dataset.task.name}",
+        "notes": notes(run),
+        "curves": _curves(trained),
+        "command": " ".join(["pocketcxr", *sys.argv[1:]]),
+        "settings": dataclasses.asdict(run.experiment),
+        "progress": run.progress,
+    }
+    if dataset.task.multilabel:
+        evaluation = evaluate_labels(predicts, dataset, **written)
+        lines = [evaluation.headline]
+    else:
+        evaluation = evaluate_predictors(predicts, dataset, **written)
+        lines = [
+            evaluation.headline,
+            *(f"{one.title}: {one.short.lower()}. {one.text}" for one in evaluation.conclusions),
+        ]
     bundle = [f"bundle: {run.bundle}"] if run.bundle.is_file() else []
     return "\n".join([*lines, *bundle, f"report: {evaluation.report}"])
+
+
+def _predict_of(folder: Path) -> Predict:
+    network, spec, _ = load_network(checkpoint(folder))
+    return as_predict(network, multilabel=spec.multilabel)
 
 
 def _taught(run: Run) -> bool:

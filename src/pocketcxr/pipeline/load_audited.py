@@ -118,6 +118,7 @@ def label_table(rows: list[IndexRow], name: str | None, run: Run | None) -> tupl
     if name is None and run is not None:
         name = run.experiment.data.task
     task = load_task(name) if name else _guessed(rows)
+    task.refuse_several("the audit")
     has_labels = any(row.label for row in rows)
     if has_labels and {row.label for row in rows if row.label} <= set(task.labels):
         return task, rows

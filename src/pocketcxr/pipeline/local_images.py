@@ -101,6 +101,7 @@ def local_rows(
 def _task(name: str | None, manifest: Manifest) -> Task:
     try:
         task = load_task(name or manifest.task)
+        task.refuse_several("local calibration")
     except ConfigError as error:
         raise ConfigError(f"{error}; the bundle's classes are {', '.join(manifest.labels)}: give --task") from error
     if task.labels != manifest.labels:

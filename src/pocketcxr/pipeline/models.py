@@ -160,6 +160,7 @@ def _task(models: Sequence[Classifier], name: str | None) -> Task:
             f"no task known here has the classes {', '.join(models[0].labels)}: name one with task= (--task)"
         )
     task = load_task(name) if name is not None else known[0]
+    task.refuse_several("the evaluation of models that are not of a run")
     for model in models:
         if model.labels != task.labels:
             raise ConfigError(

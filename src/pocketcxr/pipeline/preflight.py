@@ -56,9 +56,9 @@ def check_experiment(experiment: Experiment, *, teacher: bool = True, online: bo
         CheckpointError, BundleError: a file of weights that cannot be read or does not fit.
     """
     task = load_task(experiment.data.task)
-    task.refuse_several("training")
     losses = experiment.student.losses if teacher else {"ce": 1.0}
-    check_losses(losses, len(task.labels))
+    check_losses(losses, len(task.labels), multilabel=task.multilabel)
+    _check_several(experiment, task)
     if teacher and needs_teacher(losses):
         check_teaching(experiment, online=online)
         _check_teacher(experiment, task)
@@ -66,6 +66,17 @@ def check_experiment(experiment: Experiment, *, teacher: bool = True, online: bo
     for folder in experiment.input_filter.ood:
         if not Path(folder).is_dir():
             raise ConfigError(f"input_filter.ood: expected folders of images, found no folder {folder}")
+
+
+def _check_several(experiment: Experiment, task: Task) -> None:
+    """Refuse settings that are defined for one class per image where the task gives an image several findings."""
+    for config in (experiment.teacher, experiment.student):
+        if "-source" in config.sampling:
+            task.refuse_several(f"sampling {config.sampling}")
+    if experiment.teacher.folds:
+        task.refuse_several("teacher.folds")
+    if experiment.teacher.outputs:
+        task.refuse_several("teacher.outputs")
 
 
 def check_teaching(experiment: Experiment, *, online: bool) -> None:
@@ -97,8 +108,11 @@ def announce(run: Run, dataset: Dataset, *, teacher: bool = True, online: bool =
     experiment = run.experiment
     if checkpoint(run.student_distilled if teacher else run.student_baseline).is_file():
         return
-    labelled = dataset.labels[training_positions(dataset)]
-    classes = ", ".join(f"{(labelled == i).sum()} {name}" for i, name in enumerate(dataset.task.labels))
+    labelled = dataset.targets[training_positions(dataset)]
+    classes = ", ".join(
+        f"{(labelled[:, i] == 1).sum() if dataset.task.multilabel else (labelled == i).sum()} {name}"
+        for i, name in enumerate(dataset.task.labels)
+    )
     _LOGGER.info(
         "training images: %d (%s); calibration: %d", len(labelled), classes, len(dataset.positions("calibration"))
     )
@@ -135,7 +149,7 @@ def _check_teacher(experiment: Experiment, task: Task) -> None:
         return
     if config.checkpoint:
         path = Path(config.checkpoint)
-        check_fits(path, load_network(path)[1], labels=task.labels, image_size=size)
+        check_fits(path, load_network(path)[1], labels=task.labels, image_size=size, multilabel=task.multilabel)
         return
     for name, weights in zip(config.backbones, config.weights, strict=True):
         _check_backbone(name, weights, size=config.image_size or size, frozen_blocks=config.frozen_blocks)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pocketcxr.evaluation.metrics import auroc
+from pocketcxr.evaluation.metrics import auroc, label_wise_auroc
+from pocketcxr.training.losses.parts import label_wise_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +42,18 @@ def evaluator(dataset: Dataset, engine: Engine) -> Callable[[nn.Module], dict[st
 def figures(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Macro one-against-rest AUROC over the classes present (NaN if only one is), cross-entropy, accuracy.
 
+    Where images may have several findings: the mean AUROC of the findings over the images of which each is known, and
+    the binary cross-entropy; there is no accuracy.
+
     Args:
         logits: float32 [n, classes].
-        labels: int64 [n].
+        labels: int64 [n], or [n, labels] with -1 or less where a label is not known.
     """
+    if labels.ndim == 2:  # noqa: PLR2004
+        return {
+            "auroc": label_wise_auroc(logits.double().sigmoid().numpy(), labels.numpy()),
+            "cross_entropy": float(label_wise_loss(logits, labels)),
+        }
     probabilities = logits.double().softmax(dim=1).numpy()
     truth = labels.numpy()
     areas = np.array([auroc(probabilities[:, label], truth == label) for label in range(logits.shape[1])])

@@ -29,7 +29,7 @@ def training_positions(dataset: Dataset, *, unlabelled: bool = False, also: Coll
         [
             i
             for i, row in enumerate(dataset.rows)
-            if row.split == "train" and (unlabelled or dataset.labels[i] >= 0 or i in others)
+            if row.split == "train" and (unlabelled or dataset.has_target[i] or i in others)
         ],
         dtype=np.int64,
     )
@@ -47,7 +47,8 @@ def epoch_plan(
     ``uniform`` shows each image once. ``class`` shows as many images, the classes equally often; ``class-source`` also
     the sources of a class; ``class-source-sqrt`` the sources of a class by the square root of their images, between
     their natural shares and equal ones, so that a handful of images is not shown hundreds of times. Within
-    its group every image is shown equally often (give or take one). Images without a label (unlabelled ones of a
+    its group every image is shown equally often (give or take one). Where images may have several findings, ``class``
+    shows each once too, and sampling by sources is refused. Images without a label (unlabelled ones of a
     distilled student, auxiliary ones) are a group that keeps its natural share: each is shown once an epoch.
 
     ``class-within-source`` shows the classes equally often within each source, so that the source tells nothing of the
@@ -68,6 +69,8 @@ def epoch_plan(
     Raises:
         DataError: ``class-within-source`` where every source has one class, or would leave out a class.
     """
+    if "-source" in config.sampling:
+        dataset.task.refuse_several(f"sampling {config.sampling}")
     generator = np.random.default_rng((config.seed, epoch))
     groups = _groups(dataset, positions, config.sampling)
     tempered = config.sampling == "class-source-sqrt"
@@ -92,7 +95,7 @@ def _groups(dataset: Dataset, positions: NDArray[np.int64], sampling: str) -> di
     members: dict[tuple[int, str], list[int]] = defaultdict(list)
     classes = _classes_by_source(dataset, positions) if sampling == "class-within-source" else {}
     for position in positions.tolist():
-        label = int(dataset.labels[position])
+        label = int(dataset.labels[position]) if dataset.labels.ndim == 1 else int(dataset.has_target[position]) - 1
         if sampling == "uniform":
             key = (0, "")
         else:

@@ -73,6 +73,9 @@ def check_training_images(dataset: Dataset, positions: NDArray[np.int64]) -> Non
     Raises:
         DataError: saying what is there.
     """
+    if dataset.task.multilabel:
+        _check_findings(dataset, positions)
+        return
     labels = dataset.labels[positions]
     present = sorted({dataset.task.labels[label] for label in labels[labels >= 0]})
     if len(present) < 2:  # noqa: PLR2004
@@ -80,3 +83,14 @@ def check_training_images(dataset: Dataset, positions: NDArray[np.int64]) -> Non
             f"split 'train' has {len(positions)} images of {present or 'no class'}; expected at least two of "
             f"{list(dataset.task.labels)}: check the index and its split"
         )
+
+
+def _check_findings(dataset: Dataset, positions: NDArray[np.int64]) -> None:
+    targets = dataset.targets[positions]
+    for i, label in enumerate(dataset.task.labels):
+        counts = [int((targets[:, i] == code).sum()) for code in (1, 0)]
+        if not all(counts):
+            raise DataError(
+                f"split 'train': {label} is present in {counts[0]} images and absent in {counts[1]}, expected both: "
+                "check the index, its split, and what the task says of uncertain and unmentioned findings"
+            )

@@ -86,7 +86,7 @@ def train_student(
         CacheError: views of other data, or incomplete.
         CheckpointError, NonFiniteLossError: see `loop.fit`.
     """
-    check_losses(config.losses, len(dataset.task.labels))
+    check_losses(config.losses, len(dataset.task.labels), multilabel=dataset.task.multilabel)
     distils = needs_teacher(config.losses)
     if distils and (views is None) == (teacher is None):
         raise ConfigError(
@@ -110,6 +110,7 @@ def train_student(
         labels=dataset.task.labels,
         image_size=dataset.pixels.shape[-1],
         dropout=config.dropout,
+        multilabel=dataset.task.multilabel,
     )
     backbone, weights = starting_backbone(
         config.backbone,
@@ -141,7 +142,7 @@ def train_student(
 
     def load(batch: NDArray[np.int64], chosen: NDArray[np.int64]) -> Batch:
         cached = views.lookup(batch, chosen) if views is not None and distils else (None, None)
-        labels = torch.from_numpy(dataset.labels[batch])
+        labels = torch.from_numpy(dataset.targets[batch])
         images, known = load_views(augmented, batch, chosen, auxiliary)
         return Batch(images, labels, torch.from_numpy(batch), *cached, **known)
 
@@ -201,7 +202,7 @@ def _teacher_outputs(
         return TeacherOutputs({"sha256": views.teacher_sha256, "answers": "cached"}, views.embedding_features)
     assert teacher is not None
     network, spec, _ = load_network(teacher)
-    if spec.labels != dataset.task.labels:
+    if (spec.labels, spec.multilabel) != (dataset.task.labels, dataset.task.multilabel):
         raise ConfigError(f"{teacher}: expected a teacher of {dataset.task.labels}, found one of {spec.labels}")
     network = network.to(engine.device, memory_format=torch.channels_last).eval().requires_grad_(requires_grad=False)  # pyright: ignore[reportCallIssue]
     return TeacherOutputs(

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr.data.duplicates.grouping import with_duplicate_groups
+from pocketcxr.data.multilabel import held, label_texts
 from pocketcxr.data.rows import SPLITS, is_frontal_xray
+from pocketcxr.data.splits.enough import check_classes, check_enough
 from pocketcxr.data.splits.leakage import IMAGE_FOLD, Component, check_leakage, components_of, some_paths
 from pocketcxr.errors import DataError
 
@@ -44,12 +46,11 @@ LEVELS = ("patient", "image")
 def label_rows(rows: Sequence[IndexRow], task: Task) -> list[IndexRow]:
     """Give every frontal radiograph its class, and every image its group of near duplicates where it is hashed.
 
-    CT slices, laterals and findings without a class in the task get the label "".
+    CT slices, laterals and findings without a class in the task get the label "". Labels of tasks with several findings
+    per image are those of `data.multilabel`.
     """
-    task.refuse_several("a split")
     rows = with_duplicate_groups(rows)
-    labels = [task.label_of(row.finding) or "" if is_frontal_xray(row) else "" for row in rows]
-    return [dataclasses.replace(row, label=label) for row, label in zip(rows, labels, strict=True)]
+    return [dataclasses.replace(row, label=label) for row, label in zip(rows, label_texts(rows, task), strict=True)]
 
 
 def assign_splits(
@@ -82,7 +83,7 @@ def assign_splits(
         parts = _kept_parts(labelled, task, shares, seed)
     else:
         components = components_of(labelled, [i for i, row in enumerate(labelled) if row.label])
-        _check_enough(labelled, components, task, parts=sum(share > 0 for share in shares), what="splits")
+        check_enough(labelled, components, task, parts=sum(share > 0 for share in shares), what="splits")
         parts = _assign(labelled, components, dict(zip(SPLITS, shares, strict=True)), seed)
     parts = with_unlabelled(labelled, parts)
     result = [dataclasses.replace(row, split=parts.get(i, "")) for i, row in enumerate(labelled)]
@@ -117,7 +118,7 @@ def assign_folds(
     labelled = [dataclasses.replace(row, split="", fold="") for row in label_rows(rows, task)]
     used = [i for i, row in enumerate(labelled) if row.label]
     components = components_of(labelled, used) if level == "patient" else [[i] for i in used]
-    _check_enough(labelled, components, task, parts=folds, what="folds", unit=level)
+    check_enough(labelled, components, task, parts=folds, what="folds", unit=level)
     mark = IMAGE_FOLD if level == "image" else ""
     names = _assign(labelled, components, {f"{mark}{fold}": 1 / folds for fold in range(folds)}, seed)
     return [dataclasses.replace(row, fold=names.get(i, "")) for i, row in enumerate(labelled)]
@@ -145,7 +146,7 @@ def assign_training_folds(
     trained = [i for i, row in enumerate(rows) if row.split == SPLITS[0]]
     others = set(also)
     components = components_of(rows, [i for i in trained if rows[i].label or i in others])
-    _check_enough(rows, components, task, parts=folds, what="teacher folds")
+    check_enough(rows, components, task, parts=folds, what="teacher folds")
     names = _assign(rows, components, {str(fold): 1 / folds for fold in range(folds)}, seed)
     result = [-1] * len(rows)
     for component in components_of(rows, trained):
@@ -193,8 +194,11 @@ def _assign(
     Returns:
         The part of each image, a key of `shares`, by the image's position in `rows`.
     """
-    groups = [row.label or row.finding for row in rows]  # without a class: auxiliary images of a teacher
-    strata = [(group, f"{group} {row.source}") for group, row in zip(groups, rows, strict=True)]
+    groups = [held(row.label) or (row.finding,) for row in rows]  # without a class: auxiliary images of a teacher
+    strata = [
+        tuple(name for group in own for name in (group, f"{group} {row.source}"))
+        for own, row in zip(groups, rows, strict=True)
+    ]
     total = Counter(name for component in components for i in component for name in strata[i])
     taken = {part: Counter[str]() for part, share in shares.items() if share > 0}
     keys = [min((rows[i].sha256, rows[i].path) for i in component) for component in components]
@@ -243,7 +247,7 @@ def _kept_parts(rows: Sequence[IndexRow], task: Task, shares: Sequence[float], s
     parts = {i: rows[i].split for i in used}
     if SPLITS[1] not in parts.values() and shares[1] > 0:
         components = components_of(rows, [i for i in used if parts[i] == SPLITS[0]])
-        _check_enough(rows, components, task, parts=2, what="splits")
+        check_enough(rows, components, task, parts=2, what="splits")
         parts |= _assign(rows, components, dict(zip(SPLITS[:2], shares, strict=False)), seed)
     return parts
 
@@ -256,43 +260,3 @@ def _checked_fractions(fractions: Sequence[float]) -> list[float]:
             f"fractions: expected three shares {'/'.join(SPLITS)} that add up to 1, train above 0, found {shares}"
         )
     return shares
-
-
-def check_classes(rows: Sequence[IndexRow], task: Task, parts: Sequence[str]) -> None:
-    """Refuse a split without some class: few large components, or splits that were kept."""
-    held = {(row.split, row.label) for row in rows}
-    absent = [f"{part} has no {label}" for part in parts for label in task.labels if (part, label) not in held]
-    if absent:
-        raise DataError(
-            f"task {task.name}: {', '.join(absent)}; add images, or change the fractions or the kept splits"
-        )
-
-
-def _check_enough(
-    rows: Sequence[IndexRow],
-    components: Sequence[Component],
-    task: Task,
-    *,
-    parts: int,
-    what: str,
-    unit: str = "patient",
-) -> None:
-    """Refuse a table that is too small for every part to have every class."""
-    units = Counter(label for component in components for label in {rows[i].label for i in component})
-    absent = [label for label in task.labels if not units[label]]
-    if absent:
-        found = ", ".join(f"{label} {units[label]}" for label in task.labels)
-        findings = Counter(row.finding or "unlabelled" for row in rows).most_common(5)
-        raise DataError(
-            f"task {task.name}: no frontal radiograph of class {', '.join(absent)} ({unit}s found: {found}); "
-            f"the table's findings are {', '.join(f'{name} {count}' for name, count in findings)}"
-        )
-    if len(components) == 1:
-        raise DataError(f"task {task.name}: all images belong to one {unit}; {what} need at least {parts}")
-    few = {label: units[label] for label in task.labels if units[label] < parts}
-    if few:
-        found = ", ".join(f"{label} {count}" for label, count in few.items())
-        raise DataError(
-            f"task {task.name}: every class needs at least {parts} separate {unit}s for {parts} {what}, found {found} "
-            f"(images that share a {unit}, study or image count once); add images or ask for fewer {what}"
-        )

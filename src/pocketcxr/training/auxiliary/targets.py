@@ -96,7 +96,7 @@ def auxiliary_targets(dataset: Dataset, weights: Mapping[str, float]) -> Auxilia
             f"{int((opacity == 1).sum())} with and {int((opacity == 0).sum())} without; leave it out, or name a table "
             "of boxes in data.boxes"
         )
-    also = [i for i in train if dataset.labels[i] < 0 and (finding_of[i] >= 0 or opacity[i] >= 0)]
+    also = [i for i in train if not dataset.has_target[i] and (finding_of[i] >= 0 or opacity[i] >= 0)]
     return AuxiliaryTargets(active, tuple(findings), finding_of, opacity, boxes, np.array(also, dtype=np.int64))
 
 

@@ -31,6 +31,8 @@ from pocketcxr.training.losses.parts import (
     decoupled_loss,
     embedding_loss,
     kd_loss,
+    label_wise_kd_loss,
+    label_wise_loss,
     multilevel_loss,
     similarity_loss,
     standardised_loss,
@@ -64,7 +66,15 @@ _TWO_CLASSES = {
 }
 
 
-def check_losses(losses: Mapping[str, float] | Iterable[str], classes: int) -> None:
+_EXCLUSIVE = {
+    "standardised": "it z-scores the logits of an image over classes, which several findings do not share out",
+    "dkd": "it sets one target class against the others",
+    "multilevel": "it compares probabilities that sum to 1 over the classes",
+    "dist": "it correlates probabilities that sum to 1 over the classes",
+}
+
+
+def check_losses(losses: Mapping[str, float] | Iterable[str], classes: int, *, multilabel: bool = False) -> None:
     """Refuse, before any work, names and combinations that cannot teach a classifier of so many classes.
 
     `multilevel` is allowed for two classes: its class-level term then aligns the first two moments of the predicted
@@ -74,19 +84,26 @@ def check_losses(losses: Mapping[str, float] | Iterable[str], classes: int) -> N
     Args:
         losses: names of parts, or names with their weights (parts of weight 0 are left out).
         classes: how many classes the task has.
+        multilabel: an image may have several of them.
 
     Raises:
         ConfigError: an unknown name, a weight that is negative or not finite, a part that degenerates for two classes
-            (with the reason and what to use instead), or no part that trains the classifier.
+            or needs classes that exclude each other (with the reason and what to use instead), or no part that trains
+            the classifier.
     """
     names = active_losses(losses)
     unknown = [name for name in names if name not in LOSSES]
     if unknown:
         raise ConfigError(f"losses: unknown part {unknown[0]!r}: expected some of {', '.join(LOSSES)}")
-    if classes == 2:  # noqa: PLR2004
-        for name in names:
-            if name in _TWO_CLASSES:
-                raise ConfigError(f"losses: {name!r} makes no sense for two classes: {_TWO_CLASSES[name]}")
+    senseless, where = ({}, "")
+    if multilabel:
+        senseless, where = _EXCLUSIVE, "for several findings per image"
+    elif classes == 2:  # noqa: PLR2004
+        senseless, where = _TWO_CLASSES, "for two classes"
+    for name in names:
+        if name in senseless:
+            instead = "; use kd" if multilabel else ""
+            raise ConfigError(f"losses: {name!r} makes no sense {where}: {senseless[name]}{instead}")
     if not _CLASSIFYING.intersection(names):
         raise ConfigError(
             f"losses: {', '.join(names) or 'nothing'} leaves the classifier untrained: "
@@ -158,10 +175,13 @@ def distillation_losses(
     """All parts of the loss by name, each a float32 scalar already times its weight; their sum is the loss.
 
     Teacher tensors may be None when no active part needs them, and `projection` when `needs_projection` says so.
-    `check_losses` is meant to have passed; a tensor that is missing here is a mistake of the caller (TypeError).
+    Labels [n, labels] are those of images that may have several findings (`label_wise_loss`): ``ce`` and ``kd`` are
+    then taken for each label by itself. `check_losses` is meant to have passed; a tensor that is missing here is a
+    mistake of the caller (TypeError).
     """
     active = active_losses(losses)
-    logits = student_logits
+    logits, several = student_logits, labels.ndim == 2  # noqa: PLR2004
+    ce, kd = (label_wise_loss, label_wise_kd_loss) if several else (cross_entropy_loss, kd_loss)
 
     def embedding() -> Tensor:
         return _given(student_embedding, "student_embedding")
@@ -180,8 +200,8 @@ def distillation_losses(
             return projection(embedding().float())
 
     parts: dict[str, Callable[[], Tensor]] = {
-        "ce": lambda: cross_entropy_loss(logits, labels, label_smoothing=label_smoothing),
-        "kd": lambda: kd_loss(logits, theirs(), temperature=temperature),
+        "ce": lambda: ce(logits, labels, label_smoothing=label_smoothing),
+        "kd": lambda: kd(logits, theirs(), temperature=temperature),
         "standardised": lambda: standardised_loss(logits, theirs(), temperature=temperature),
         "dkd": lambda: decoupled_loss(logits, theirs(), labels, temperature=temperature),
         "multilevel": lambda: multilevel_loss(logits, theirs()),

@@ -72,6 +72,33 @@ def kd_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
 
 
 @_in_float32
+def label_wise_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Binary cross-entropy of each label by itself, mean over the labels that are known; 0 where none is.
+
+    Args:
+        logits: [n, labels].
+        labels: int64 [n, labels], 1 present, 0 absent, below 0 not known.
+        label_smoothing: moves both targets towards one half.
+    """
+    known = labels >= 0
+    targets = labels.clamp(min=0).float() * (1 - label_smoothing) + label_smoothing / 2
+    each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return (each * known).sum() / known.sum().clamp(min=1)
+
+
+@_in_float32
+def label_wise_kd_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """`kd_loss` of each label by itself: KL divergence of the softened probabilities of present and absent, times T².
+
+    Mean over images and labels, of those too whose label is not known.
+    """
+    ours, theirs = student / temperature, teacher / temperature
+    present = theirs.sigmoid() * (functional.logsigmoid(theirs) - functional.logsigmoid(ours))
+    absent = (-theirs).sigmoid() * (functional.logsigmoid(-theirs) - functional.logsigmoid(-ours))
+    return (present + absent).mean() * temperature**2
+
+
+@_in_float32
 def standardised_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
     """Like `kd_loss` on z-scored logits: the student need not copy the range of the teacher's logits.
 

@@ -52,7 +52,8 @@ def fuse(task: TeacherTask, stages: list[Path]) -> Path:
         _pool(task.engine, whole, torch.from_numpy(task.dataset.images(calibration[start : start + BATCH])))
         for start in range(0, len(calibration), BATCH)
     ]
-    labels = torch.from_numpy(task.dataset.labels)
+    targets = torch.from_numpy(task.dataset.targets)
+    truth = torch.from_numpy(task.dataset.labels[calibration])
 
     def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         order, turns = task.plan(epoch, task.positions)
@@ -60,14 +61,14 @@ def fuse(task: TeacherTask, stages: list[Path]) -> Path:
 
     def load(positions: NDArray[np.int64], views: NDArray[np.int64]) -> Batch:
         pooled = store.arrays["pooled"][views, store.rows_of(positions)]
-        return Batch(torch.from_numpy(pooled), labels[torch.from_numpy(positions)], torch.from_numpy(positions))
+        return Batch(torch.from_numpy(pooled), targets[torch.from_numpy(positions)], torch.from_numpy(positions))
 
     def evaluate(head: nn.Module) -> dict[str, float]:
         if not features:
             return {}
         with torch.inference_mode():
             logits = torch.cat([head.eval()(task.engine.place(part)).logits.float().cpu() for part in features])
-        return figures(logits, labels[torch.from_numpy(calibration)])
+        return figures(logits, truth)
 
     def save(head: nn.Module, path: Path, notes: dict[str, Any]) -> None:
         whole.head.load_state_dict(head.state_dict())

@@ -88,7 +88,7 @@ class TeacherTask:
 
     def load(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> Batch:
         """Batch of augmented views with their labels and auxiliary targets."""
-        labels = torch.from_numpy(self.dataset.labels[positions])
+        labels = torch.from_numpy(self.dataset.targets[positions])
         images, known = load_views(self.views, positions, views, self.auxiliary)
         return Batch(images, labels, torch.from_numpy(positions), **known)
 

@@ -68,6 +68,7 @@ def train_teacher(
         inner_size=config.image_size,
         embedding_features=config.embedding_features,
         dropout=config.dropout,
+        multilabel=dataset.task.multilabel,
     )
     task = TeacherTask(dataset, config, augmentation, spec, Engine(config.precision), out, progress)
     for name in config.backbones if config.frozen_blocks else ():  # before the first of them is trained for hours

@@ -106,7 +106,13 @@ def cache_views(
     for path in teacher.teachers if isinstance(teacher, CrossFitted) else [teacher]:
         network, spec, _ = load_network(path)
         networks.append(network)
-        check_fits(path, spec, labels=dataset.task.labels, image_size=dataset.pixels.shape[-1])
+        check_fits(
+            path,
+            spec,
+            labels=dataset.task.labels,
+            image_size=dataset.pixels.shape[-1],
+            multilabel=dataset.task.multilabel,
+        )
     positions = training_positions(dataset, unlabelled=True)
     if not len(positions):
         raise DataError("no image in split 'train': nothing to cache")
@@ -165,7 +171,9 @@ def _cross_fitted_logits(
     return logits
 
 
-def check_fits(path: Path, spec: NetworkSpec, *, labels: tuple[str, ...], image_size: int) -> None:
+def check_fits(
+    path: Path, spec: NetworkSpec, *, labels: tuple[str, ...], image_size: int, multilabel: bool = False
+) -> None:
     """Refuse a trained network that cannot answer for the data.
 
     Raises:
@@ -176,6 +184,9 @@ def check_fits(path: Path, spec: NetworkSpec, *, labels: tuple[str, ...], image_
             f"{path} was trained for {spec.labels} at {spec.image_size} px, but the data are "
             f"{labels} at {image_size} px"
         )
+    if spec.multilabel != multilabel:
+        kinds = {True: "several findings per image", False: "one class per image"}
+        raise ConfigError(f"{path} was trained for {kinds[spec.multilabel]}, but the task has {kinds[multilabel]}")
 
 
 def views_key(teacher_sha256: str, dataset: Dataset, config: ViewsConfig, *, precision: str) -> str:
