@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from PIL import Image
 
 from pocketcxr import load_bundle
@@ -24,6 +25,7 @@ def main(folder: Path, bundle: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     draw_synthetic_xrays(folder / "synthetic", patients=6, size=320, seed=0)
     bad_files(folder)
+    spaced_files(folder)
     variants(bundle, folder)
     answers = {name: predict(folder, name) for name in ("covid-3class.onnx", "unsure.onnx")}
     (folder / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
@@ -38,6 +40,19 @@ def bad_files(folder: Path) -> None:
     (folder / "cut.png").write_bytes(drawn.read_bytes()[:-2000])
     (folder / "letter.txt").write_text("Dear colleague, please find the radiograph attached.\n", encoding="utf-8")
     (folder / "empty.dcm").write_bytes(b"")
+
+
+def spaced_files(folder: Path) -> None:
+    """The same DICOM file without pixel spacing, with that of the detector, and with a calibrated one too."""
+    drawn = min((folder / "synthetic" / "images").glob("*.dcm"))
+    dataset = pydicom.dcmread(drawn)
+    for name in ("PixelSpacing", "ImagerPixelSpacing"):
+        dataset.pop(name, None)
+    dataset.save_as(folder / "plain.dcm")
+    dataset.ImagerPixelSpacing = [0.2, 0.1]  # rows, columns
+    dataset.save_as(folder / "detector.dcm")
+    dataset.PixelSpacing = [0.16, 0.08]
+    dataset.save_as(folder / "calibrated.dcm")
 
 
 def variants(bundle: Path, folder: Path) -> None:

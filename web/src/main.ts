@@ -4,6 +4,7 @@ import { openEngine } from "./core/api";
 import { makePage } from "./page/page";
 import { applyTheme, remembered, themeOf } from "./page/settings";
 import { Store } from "./page/state";
+import { EVERYTHING } from "./page/worklist/order";
 import { bestLanguage, isLanguage, localeOf } from "./locales";
 
 const MODEL = "./model.onnx";
@@ -23,7 +24,10 @@ const store = new Store({
   selected: null,
   point: "",
   prevalence: 0.05,
-  heatmap: { shown: true, opacity: 0.5 },
+  heatmap: { shown: false, held: false, opacity: 0.5, label: null },
+  beside: null,
+  order: EVERYTHING,
+  removed: [],
   typed: { patient: "", notes: "", withName: false },
 });
 

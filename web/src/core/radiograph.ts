@@ -1,6 +1,7 @@
 /** The image that every reader returns, and the limits of its size (Python: `imaging.radiograph`). */
 
 import { InputError } from "./errors";
+import type { Spacing } from "./types";
 
 /** Most pixels that are decoded: 8000 x 8000, twice the largest digitised films. */
 export const MAX_PIXELS = 64_000_000;
@@ -29,11 +30,12 @@ export interface Window {
   inverted: boolean;
 }
 
-/** `pixels` [H, W] in [0, 1], MONOCHROME2; `values` and `window` are for display (see `types.Picture`). */
+/** `pixels` [H, W] in [0, 1], MONOCHROME2; `values`, `window` and `spacing` are for display (see `types.Picture`). */
 export interface Radiograph {
   pixels: Float32Array;
   values: Float32Array;
   window: Window;
+  spacing: Spacing | null;
   metadata: ImageMetadata;
 }
 

@@ -62,6 +62,16 @@ export interface Reason {
   detail?: string;
 }
 
+/** Millimetres from one pixel's centre to the next. */
+export interface Spacing {
+  /** Down, from row to row. */
+  row: number;
+  /** Across, from column to column. */
+  column: number;
+  /** Corrected for the magnification of the projection; where not, millimetres at the detector. */
+  calibrated: boolean;
+}
+
 /** A grey-scale picture as read, MONOCHROME2 polarity: air dark, bone bright. */
 export interface Picture {
   name: string;
@@ -77,6 +87,8 @@ export interface Picture {
    */
   window: { centre: number; width: number; inverted: boolean };
   format: "dicom" | "png" | "jpeg" | "bmp" | "webp";
+  /** Null where the file states none, or one that cannot be. */
+  spacing: Spacing | null;
   /** Metadata that identify nobody: modality, view position, body part, transfer syntax, bits, notes. */
   metadata: Record<string, string>;
 }

@@ -1,14 +1,7 @@
 /** The shape of every language's texts, which is that of the English ones; a missing text does not compile. */
 
 import type { en } from "./en";
-
-type Shape<T> = T extends string
-  ? string
-  : T extends (...values: infer Values) => string
-    ? (...values: Values) => string
-    : T extends readonly unknown[]
-      ? readonly string[]
-      : { readonly [Key in keyof T]: Shape<T[Key]> };
+import type { Shape } from "./shape";
 
 export type Texts = Omit<Shape<typeof en>, "direction"> & { readonly direction: "ltr" | "rtl" };
 

@@ -4,14 +4,15 @@ import { makeAbout, makeWarning } from "./panels/about";
 import { headline } from "./answers";
 import { h } from "./dom";
 import { makeHeader } from "./panels/header";
-import { makeFileInput } from "./panels/file-input";
-import { makeFileList } from "./panels/file-list";
+import { makeFileInput } from "./worklist/file-input";
+import { makeFileList } from "./worklist/file-list";
 import { makeOffline } from "./panels/offline";
 import { makeOperatingPoints } from "./panels/operating-points";
 import { startQueue } from "./queue";
 import { makeReport } from "./panels/report";
 import { makeResult } from "./panels/result";
 import { engineOf, type Store } from "./state";
+import { makeTabs } from "./panels/tabs";
 import { makeViewer } from "./viewer/viewer";
 
 /** @param open opens the model where it is not open. */
@@ -28,13 +29,6 @@ export function makePage(root: HTMLElement, store: Store, open: () => void): voi
   const viewer = makeViewer(store, queue);
   const report = makeReport(store, viewer);
 
-  function setLanguage(): void {
-    const { code, texts } = store.state.locale;
-    document.documentElement.lang = code === "zh" ? "zh-Hans" : code;
-    document.documentElement.dir = texts.direction;
-    document.title = `${texts.app.title}: ${texts.app.tagline}`;
-  }
-
   const told = new Set<number>();
   function tell(): void {
     const { entries, locale } = store.state;
@@ -45,23 +39,40 @@ export function makePage(root: HTMLElement, store: Store, open: () => void): voi
     }
   }
 
+  const [input, list, result, points] = [makeFileInput(store, queue, say), makeFileList(store, queue), makeResult(store), makeOperatingPoints(store)];
+  const about = makeAbout(store);
+  const tabs = makeTabs(store, {
+    result: [result], files: [input, list], display: [viewer.display], points: [points], report: [report.panel], about: [about],
+  });
+  const reading = h("div", { class: "column reading", role: "group", tabindex: 0 }, result, points, viewer.display, report.panel, about); // it scrolls
+  const main = h(
+    "main", {},
+    h("div", { class: "column worklist" }, input, list),
+    viewer.element, tabs, reading,
+  );
+  function setLanguage(): void {
+    const { code, texts } = store.state.locale;
+    document.documentElement.lang = code === "zh" ? "zh-Hans" : code;
+    document.documentElement.dir = texts.direction;
+    reading.setAttribute("aria-label", texts.tabs.heading);
+    document.title = `${texts.app.title}: ${texts.app.tagline}`;
+  }
+
   store.on(["locale"], setLanguage);
   store.on(["entries"], tell);
   setLanguage();
+  const empty = (): void => {
+    main.dataset["empty"] = String(store.state.entries.length === 0);
+  };
+  store.on(["entries"], empty);
+  empty();
   root.replaceChildren(
     h(
       "div", { class: "screen" },
       makeHeader(store, open),
       makeOffline(store, say),
-      h(
-        "main", {},
-        makeWarning(store),
-        h("div", { class: "column left" }, makeFileInput(store, queue, say), makeFileList(store, queue)),
-        h("div", { class: "column conclusion" }, makeResult(store)), // before the picture: a phone shows it first
-        h("div", { class: "column middle" }, viewer.element),
-        h("div", { class: "column meaning" }, makeOperatingPoints(store), report.panel),
-        makeAbout(store),
-      ),
+      makeWarning(store),
+      main,
       voice,
     ),
     report.sheet,

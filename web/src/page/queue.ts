@@ -2,15 +2,17 @@
 
 import { InputError, type Picture, type Reason } from "../core/api";
 import { engineOf, type Entry, type Store } from "./state";
+import { thumbnailOf } from "./worklist/thumbnail";
 
 const INTERNAL = "internal";
-const KEPT_PICTURES = 2; // a image of 3000 x 3000 takes 72 MB, a phone has little more
+const KEPT_PICTURES = 2; // an image of 3000 x 3000 takes 72 MB, a phone has little more
 
 export interface Queue {
   /** Put files at the end of the list and select the first of them. */
   add(files: readonly { name: string; blob: Blob }[]): void;
-  remove(id: number): void;
-  removeAll(): void;
+  /** Take files from the list; `undo` puts back what the last removal took. */
+  remove(ids: readonly number[]): void;
+  undo(): void;
   /** The pixels of a file that was answered; read again where they were let go. */
   picture(entry: Entry): Promise<Picture>;
 }
@@ -42,7 +44,7 @@ export function startQueue(store: Store, restart: () => void): Queue {
         const picture = await engine.read(entry.name, bytes);
         keep(entry.id, picture);
         const prediction = await engine.predict(picture);
-        store.update(entry.id, { state: "answered", prediction, sha256 });
+        store.update(entry.id, { state: "answered", prediction, thumbnail: thumbnailOf(picture), sha256 });
       } catch (error) {
         const failure = reasonOf(error);
         const again = failure.code === INTERNAL && !broken.has(entry.id);
@@ -64,21 +66,28 @@ export function startQueue(store: Store, restart: () => void): Queue {
       if (files.length === 0) return;
       const added = files.map(({ name, blob }): Entry => {
         const id = nextId++;
-        return { id, name, blob, state: "waiting", prediction: null, failure: null, sha256: null };
+        return { id, name, blob, state: "waiting", prediction: null, failure: null, thumbnail: null, sha256: null };
       });
       store.set({ entries: [...store.state.entries, ...added], selected: added[0]!.id });
     },
-    remove(id) {
-      const { entries, selected } = store.state;
-      const position = entries.findIndex((entry) => entry.id === id);
-      const left = entries.filter((entry) => entry.id !== id);
-      pictures.delete(id);
-      const neighbour = left[Math.min(position, left.length - 1)]?.id ?? null;
-      store.set({ entries: left, selected: selected === id ? neighbour : selected });
+    remove(ids) {
+      const { entries, selected, beside } = store.state;
+      const gone = new Set(ids);
+      const left = entries.filter((entry) => !gone.has(entry.id));
+      for (const id of ids) pictures.delete(id);
+      const position = entries.findIndex((entry) => entry.id === selected);
+      const neighbour = entries.slice(position).find((entry) => !gone.has(entry.id)) ?? left.at(-1);
+      store.set({
+        entries: left,
+        removed: entries.filter((entry) => gone.has(entry.id)),
+        selected: selected !== null && gone.has(selected) ? (neighbour?.id ?? null) : selected,
+        beside: beside !== null && gone.has(beside) ? null : beside,
+      });
     },
-    removeAll() {
-      pictures.clear();
-      store.set({ entries: [], selected: null });
+    undo() {
+      const back = store.state.removed.map((entry): Entry => (entry.state === "working" ? { ...entry, state: "waiting" } : entry));
+      const entries = [...back, ...store.state.entries].sort((a, b) => a.id - b.id);
+      store.set({ entries, removed: [], selected: store.state.selected ?? back[0]?.id ?? null });
     },
     async picture(entry) {
       const kept = pictures.get(entry.id);

@@ -11,6 +11,8 @@ export interface Entry {
   readonly state: "waiting" | "working" | "answered" | "failed";
   readonly prediction: Prediction | null;
   readonly failure: Reason | null;
+  /** A small copy of the picture; null until it is read. */
+  readonly thumbnail: ImageData | null;
   /** Of the file's bytes; null where the page is not in a secure context. */
   readonly sha256: string | null;
 }
@@ -19,6 +21,24 @@ export type ModelState =
   | { readonly kind: "loading"; readonly loaded: number; readonly total: number }
   | { readonly kind: "ready"; readonly engine: Engine }
   | { readonly kind: "failed"; readonly message: string };
+
+/** Off until it is asked for: `held` while a key or button is down, `shown` until it is switched off. */
+export interface Heatmap {
+  readonly shown: boolean;
+  readonly held: boolean;
+  readonly opacity: number;
+  /** The class that was chosen; null for the decided one. */
+  readonly label: string | null;
+}
+
+/** Sorting and filters of the worklist. */
+export interface Order {
+  readonly by: "added" | "name" | "result" | "highest" | "lowest";
+  /** A decision or `failed`; empty for all. */
+  readonly result: string;
+  /** Least probability of the positive class, 0 to 1. */
+  readonly least: number;
+}
 
 export interface State {
   readonly locale: Locale;
@@ -29,7 +49,12 @@ export interface State {
   readonly point: string;
   /** Share of patients who have the positive class, 0 to 1. */
   readonly prevalence: number;
-  readonly heatmap: { readonly shown: boolean; readonly opacity: number };
+  readonly heatmap: Heatmap;
+  /** The file whose image is shown beside that of the selected one. */
+  readonly beside: number | null;
+  readonly order: Order;
+  /** What the last removal took from the list; it can be put back. */
+  readonly removed: readonly Entry[];
   /** Typed for the report by the user. */
   readonly typed: { readonly patient: string; readonly notes: string; readonly withName: boolean };
 }

@@ -4,6 +4,7 @@ import type { Manifest } from "../../src/core/api";
 import { failedAudit } from "../../src/page/model-metadata";
 import { enlarge, explanationOf, filledPart, fullColour, heatPixels, inferno } from "../../src/page/viewer/explanation";
 import { drawWindowed, presetWindow, pyramidOf, quantilesOf } from "../../src/page/viewer/windowing";
+import { lengthOf, scaleOf } from "../../src/page/viewer/measure";
 import { FITTED, moved, placeOf, zoomed } from "../../src/page/viewer/viewport";
 
 describe("predictive values", () => {
@@ -152,5 +153,20 @@ describe("failed criteria", () => {
     expect(failedAudit(manifest(earlier))).toEqual({ criteria: ["AUROC of the class from the image border"] });
     expect(failedAudit(manifest({ failed_criteria: ["AUROC within one source"] }))).toEqual({ criteria: ["AUROC within one source"] });
     expect(failedAudit(manifest({ failed_criteria: [] }))).toBeNull();
+  });
+});
+
+describe("lengths", () => {
+  const line = { from: { x: 10, y: 20 }, to: { x: 40, y: 60 } };
+
+  it("are in pixels where no spacing is known, else in millimetres with that of rows and of columns", () => {
+    expect(lengthOf(line, null)).toBe(50);
+    expect(lengthOf(line, { row: 0.1, column: 0.2, calibrated: false })).toBeCloseTo(Math.hypot(30 * 0.2, 40 * 0.1), 10);
+  });
+
+  it("say whether they are corrected for magnification", () => {
+    expect(scaleOf(null)).toBe("pixels");
+    expect(scaleOf({ row: 0.1, column: 0.1, calibrated: false })).toBe("detector");
+    expect(scaleOf({ row: 0.1, column: 0.1, calibrated: true })).toBe("calibrated");
   });
 });

@@ -1,7 +1,7 @@
 /** Whatever is dropped is answered: files deep in folders, and what the browser cannot read. */
 
 import { expect, test } from "vitest";
-import { dropped } from "../../src/page/panels/dropped-files";
+import { dropped } from "../../src/page/worklist/dropped-files";
 
 function file(name: string, readable = true): FileSystemEntry {
   return {

@@ -33,7 +33,7 @@ export const test = base.extend<{ emptied: Page }, { site: Site; shared: Page }>
   ],
   emptied: async ({ shared }, use) => {
     await shared.locator("#language").selectOption("en");
-    const all = shared.locator(".files > button");
+    const all = shared.locator(".remove-all");
     if (await all.isVisible()) await all.click();
     await use(shared);
   },
@@ -65,8 +65,15 @@ export function answer(page: Page): Locator {
   return page.locator("#answer");
 }
 
+/** On a narrow screen, show a part of the page; wide ones show all. */
+export async function openTab(page: Page, name: "result" | "files" | "display" | "points" | "report" | "about"): Promise<void> {
+  const tab = page.locator(`#tab-${name}`);
+  if (await tab.isVisible()) await tab.click();
+}
+
 /** Choose a file of the list and wait for its answer. */
 export async function show(page: Page, name: string): Promise<void> {
+  await openTab(page, "files");
   await page.locator(".file", { hasText: name }).click();
   await expect(answer(page).locator(".for")).toHaveText(name);
   await expect(answer(page)).not.toHaveAttribute("data-tone", "waiting");

@@ -4,7 +4,7 @@ import { toGrey } from "../colour";
 import { InputError } from "../errors";
 import type { Radiograph } from "../radiograph";
 import { Dataset, parseDicom, type PixelElement } from "./dataset";
-import { readMetadata } from "./metadata";
+import { readMetadata, readSpacing } from "./metadata";
 import { applyGreyScale, type GreyScale, type Stored } from "./grey-scale";
 import { checkHeader, GREY } from "./header";
 import { decodePixels } from "./pixels";
@@ -26,7 +26,7 @@ export async function readDicom(data: Uint8Array): Promise<Radiograph> {
     transferSyntax: nameOf(syntax),
     notes: grey.notes,
   });
-  return { pixels: grey.pixels, values: grey.values, window: grey.window, metadata };
+  return { pixels: grey.pixels, values: grey.values, window: grey.window, spacing: readSpacing(dataset), metadata };
 }
 
 function greyOf(

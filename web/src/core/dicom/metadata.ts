@@ -1,6 +1,8 @@
 /** Reads an image's metadata from a DICOM header (Python: `imaging.dicom.metadata`). */
 
+import { InputError } from "../errors";
 import type { ImageMetadata } from "../radiograph";
+import type { Spacing } from "../types";
 import type { Dataset } from "./dataset";
 import type { Keyword } from "./tags";
 
@@ -52,4 +54,28 @@ function view(dataset: Dataset): string {
   const position = dataset.text("PatientPosition").toUpperCase();
   const stated = dataset.text("ViewPosition") || (FRONTAL_VIEW_CODES[value] ?? meaning);
   return stated || (RECUMBENT_POSITIONS.has(position) ? "" : position);
+}
+
+const LARGEST_SPACING_MM = 10; // no radiograph is so coarse
+
+/**
+ * How far apart the pixels are (PS3.3 10.7.1). Pixel Spacing counts as calibrated where the file says by what it was, or
+ * where it differs from the spacing at the detector; alone, or a copy of that, it is not corrected for magnification.
+ */
+export function readSpacing(dataset: Dataset): Spacing | null {
+  const [pixel, detector] = [pairOf(dataset, "PixelSpacing"), pairOf(dataset, "ImagerPixelSpacing")];
+  const [row, column] = pixel ?? detector ?? [];
+  if (row === undefined || column === undefined) return null;
+  const differs = pixel !== null && detector !== null && pixel.some((value, i) => value !== detector[i]);
+  return { row, column, calibrated: pixel !== null && (differs || dataset.has("PixelSpacingCalibrationType")) };
+}
+
+function pairOf(dataset: Dataset, keyword: "PixelSpacing" | "ImagerPixelSpacing"): number[] | null {
+  try {
+    const pair = dataset.numbers(keyword);
+    return pair?.length === 2 && pair.every((value) => value > 0 && value < LARGEST_SPACING_MM) ? pair : null;
+  } catch (error) {
+    if (error instanceof InputError) return null; // the image is read all the same, and lengths are in pixels
+    throw error;
+  }
 }

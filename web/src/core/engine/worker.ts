@@ -62,9 +62,10 @@ async function read(name: string, bytes: Uint8Array): Promise<[Result["read"], T
   const input = reasons.length ? null : resize(radiograph.pixels, width, height, manifest.preprocessing);
   const readMs = performance.now() - start;
   const prepared: Prepared = { answer: reasons.length ? refused(reasons) : null, input, readMs };
-  const { pixels, values, window } = radiograph;
+  const { pixels, values, window, spacing } = radiograph;
   const format = radiograph.metadata.format.toLowerCase() as Picture["format"];
-  const picture: Picture = { name, width, height, pixels, values, window, format, metadata: metadataOf(radiograph) };
+  const shown = { values, window, spacing, format, metadata: metadataOf(radiograph) };
+  const picture: Picture = { name, width, height, pixels, ...shown };
   return [{ picture, prepared }, [pixels.buffer, values.buffer]];
 }
 

@@ -53,6 +53,7 @@ function finish(
     pixels: turned.pixels,
     values,
     window: { centre: largest / 2, width: largest, inverted: false },
+    spacing: null,
     metadata: rasterMetadata(format, { width: turned.width, height: turned.height }, grey),
   };
 }

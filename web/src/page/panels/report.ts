@@ -8,6 +8,9 @@ import { outcomeOf } from "./operating-points";
 import { nameIn, recordOf } from "./record";
 import { probabilitiesOf, reasonList } from "./result";
 import { engineOf, selectedEntry, type Entry, type Store } from "../state";
+import { saveText } from "../save";
+import { heatImage, type HeatImage } from "../viewer/image";
+import { scaleOf } from "../viewer/measure";
 import type { Viewer } from "../viewer/viewer";
 import { FITTED } from "../viewer/viewport";
 
@@ -54,9 +57,7 @@ export function makeReport(store: Store, viewer: Viewer): { panel: HTMLElement; 
     if (!entry || !engine) return;
     const made = new Date();
     const text = JSON.stringify(recordOf(entry, engine, store.state, made), null, 2);
-    const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-    h("a", { href: url, download: `pocketcxr-${made.toISOString().slice(0, 19).replaceAll(":", "")}.json` }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    saveText(text, { kind: "json", made });
   }
 
   // Built when the browser is about to print, so that its own print command gives the report too.
@@ -77,12 +78,16 @@ function sheetOf(store: Store, viewer: Viewer, entry: Entry): Child {
   const engine = engineOf(state);
   if (!engine) return null;
   const { manifest } = engine;
-  const point = pointNamed(manifest, state.point);
+  const [point, failure] = [pointNamed(manifest, state.point), failedAudit(manifest)];
   const scored = entry.prediction && Object.keys(entry.prediction.probabilities).length > 0 ? entry.prediction : null;
   const line = (name: string, value: Child): Child => [h("dt", {}, name), h("dd", {}, value)];
   return [
     h("h1", {}, texts.report.title),
-    failedAudit(manifest) && h("p", { class: "sheet-warning" }, h("strong", {}, texts.audit.heading, ". "), texts.audit.body),
+    failure && h(
+      "div", { class: "sheet-warning" },
+      h("p", {}, h("strong", {}, texts.audit.heading, ". "), texts.audit.body),
+      failure.criteria.length > 0 && h("ul", { class: "failed-criteria" }, failure.criteria.map((name) => h("li", {}, original(name)))),
+    ),
     h(
       "dl", { class: "identity" },
       typed.patient && line(withoutAside(texts.report.patient), isolated(typed.patient)),
@@ -93,7 +98,7 @@ function sheetOf(store: Store, viewer: Viewer, entry: Entry): Child {
     ),
     h(
       "div", { class: "sheet-columns" },
-      pictureOf(viewer, entry, locale),
+      picturesOf(viewer, entry, locale),
       h(
         "div", {},
         h("p", { class: `decision ${toneOf(entry)}` }, `${texts.report.answer}: `, headline(entry, locale)),
@@ -113,22 +118,28 @@ function sheetOf(store: Store, viewer: Viewer, entry: Entry): Child {
   ];
 }
 
-function pictureOf(viewer: Viewer, entry: Entry, locale: Locale): Child {
-  const shown = viewer.shown();
-  if (shown?.entry.id !== entry.id) return null;
-  const { picture } = shown.image;
+/** The plain image, with the window and lengths of the screen, and beside it the same with the heatmap. */
+function picturesOf(viewer: Viewer, entry: Entry, { texts, label }: Locale): Child {
+  const pane = viewer.shown();
+  if (pane?.entry.id !== entry.id) return null;
+  const { picture } = pane.image;
   const scale = PRINTED_SIDE / Math.max(picture.width, picture.height);
   const size = { width: Math.round(picture.width * scale), height: Math.round(picture.height * scale) };
-  const painted = h("canvas", size);
-  shown.image.paint(painted, FITTED);
-  // printing draws the commands of a canvas again, and putImageData is not among those that it keeps
-  const canvas = h("canvas", size);
-  canvas.getContext("2d")?.drawImage(painted, 0, 0);
-  const { report } = locale.texts;
-  return h(
-    "figure", {}, canvas,
-    h("figcaption", {}, report.pictureCaption, shown.label && [" ", report.pictureWithMap(locale.label(shown.label))]),
-  );
+  const draw = (overlay: HeatImage | null): HTMLCanvasElement => {
+    const painted = h("canvas", size);
+    pane.image.paint(painted, FITTED, { overlay, dense: 2 });
+    // printing draws the commands of a canvas again, and putImageData is not among those that it keeps
+    const canvas = h("canvas", size);
+    canvas.getContext("2d")?.drawImage(painted, 0, 0);
+    return canvas;
+  };
+  const [name, overlay] = [pane.label(), pane.overlay()];
+  const { report, viewer: words } = texts;
+  const scales = pane.image.lines.length > 0 && ` ${words.scales[scaleOf(picture.spacing)]}`;
+  return [
+    h("figure", {}, draw(null), h("figcaption", {}, report.pictureCaption, scales)),
+    overlay && name !== null && h("figure", {}, draw(heatImage(overlay)), h("figcaption", {}, report.pictureWithMap(label(name)))),
+  ];
 }
 
 /** "Notes (optional)" is "Notes" where it is printed. */

@@ -2,17 +2,16 @@
 
 import type { Manifest } from "../../core/api";
 import { freshId, h, sentence } from "../dom";
-import type { Store } from "../state";
+import type { Heatmap, Store } from "../state";
+import type { Pane } from "./pane";
 
 export interface HeatmapControls {
   readonly element: HTMLElement;
-  /** Bring fields and picture in line with the state. */
+  /** Bring the fields in line with the state. */
   refresh(): void;
 }
 
-export function heatmapControls(
-  store: Store, manifest: Manifest, first: string, show: (label: string) => void,
-): HeatmapControls {
+export function heatmapControls(store: Store, manifest: Manifest, pane: Pane): HeatmapControls {
   const { locale } = store.state;
   const texts = locale.texts.heatmap;
   const [shownId, classId, opacityId] = [freshId("heat"), freshId("heat"), freshId("heat")];
@@ -21,7 +20,6 @@ export function heatmapControls(
     "select", { id: classId },
     manifest.labels.map((one) => h("option", { value: one }, locale.label(one))),
   );
-  label.value = first;
   const opacity = h("input", { id: opacityId, type: "range", min: 0, max: 100, step: 5 });
   const meaning = h("p", { class: "note" });
   const legend = h(
@@ -30,19 +28,18 @@ export function heatmapControls(
     h("span", { class: "scale", role: "presentation" }),
     h("span", { dir: locale.texts.direction }, texts.strong),
   );
-  const set = (patch: Partial<{ shown: boolean; opacity: number }>): void =>
-    store.set({ heatmap: { ...store.state.heatmap, ...patch } });
+  const set = (patch: Partial<Heatmap>): void => store.set({ heatmap: { ...store.state.heatmap, ...patch } });
   shown.addEventListener("change", () => set({ shown: shown.checked }));
   opacity.addEventListener("input", () => set({ opacity: Number(opacity.value) / 100 }));
-  label.addEventListener("change", () => refresh());
+  label.addEventListener("change", () => set({ label: label.value }));
 
   function refresh(): void {
     const { heatmap } = store.state;
     shown.checked = heatmap.shown;
+    label.value = pane.label() ?? "";
     opacity.value = String(Math.round(heatmap.opacity * 100));
     opacity.setAttribute("aria-valuetext", locale.percent(heatmap.opacity));
     meaning.replaceChildren(sentence(texts.meaning, locale.label(label.value)));
-    show(label.value);
   }
 
   const element = h(
