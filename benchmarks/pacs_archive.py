@@ -13,20 +13,23 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import requests
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ORTHANC = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-PACKAGES = ("orthanc", "orthanc-dicomweb", "dcmtk", "dicom3tools")
+PACKAGES = ("orthanc", "orthanc-dicomweb", "dcmtk", "dicom3tools", "stunnel4", "openssl")
 _START_S = 30.0
 
 
 def missing() -> str:
     """What of the archive and the tools around it is not installed; "" where all is there."""
-    absent = [name for name in ("storescu", "dciodvfy") if not shutil.which(name)]
+    absent = [name for name in ("storescu", "dciodvfy", "stunnel", "openssl") if not shutil.which(name)]
     absent += [str(path) for path in (Path(ORTHANC), PLUGIN) if not path.exists()]
     return ", ".join(absent)
 
@@ -47,6 +50,17 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+def wait_for(port: int, runs: Callable[[], bool] = lambda: True) -> None:
+    """Wait until somebody listens on a port of this computer, or the program that should no longer runs."""
+    ends = time.monotonic() + _START_S
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        if not runs() or time.monotonic() > ends:
+            raise RuntimeError(f"nobody listens on port {port}")
+        time.sleep(0.05)
 
 
 class Orthanc:
@@ -87,14 +101,8 @@ class Orthanc:
 
     def wait(self) -> None:
         """Wait until the ports are open."""
-        ends = time.monotonic() + _START_S
         for port in (self.http, self.dicom):
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                    break
-                if self.process.poll() is not None or time.monotonic() > ends:
-                    raise RuntimeError((self.folder / "orthanc.log").read_text()[-2000:])
-                time.sleep(0.05)
+            wait_for(port, lambda: self.process.poll() is None)
 
     def end(self, number: int = signal.SIGTERM) -> None:
         """End it, by SIGKILL as a power cut would."""

@@ -6,14 +6,14 @@ from pacs_archive import Orthanc, install
 
 
 @pytest.fixture(scope="session")
-def _installed():
+def installed():
     absent = install()
     if absent:
         pytest.skip(f"needs Orthanc and DCMTK, and cannot install them here: apt-get install orthanc dcmtk ({absent})")
 
 
 @pytest.fixture
-def orthanc(_installed, tmp_path):
+def orthanc(installed, tmp_path):
     archive = Orthanc(tmp_path / "orthanc").start()
     yield archive
     archive.end()

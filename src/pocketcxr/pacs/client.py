@@ -51,6 +51,10 @@ class Archive:
             pair = (settings.certificate_file, settings.key_file)
             self._session.cert = pair if settings.key_file else settings.certificate_file
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
     def studies(self, **matching: str) -> Iterator[dict[str, Any]]:
         """Rows of studies that match, page by page (QIDO-RS, PS3.18 10.6)."""
         return self._search("studies", {**matching, "includefield": "ModalitiesInStudy,NumberOfStudyRelatedInstances"})

@@ -142,6 +142,7 @@ class Worker:
                 self._handle(archive, scorer, instance)
         finally:
             scorer.stop()
+            archive.close()
 
     def _handle(self, archive: Archive, scorer: Scorer, instance: Instance) -> None:
         start, failure = time.monotonic(), ""

@@ -137,7 +137,7 @@ def _valid(header: Dataset, keyword: str, vr: str) -> Any:
             return ""
         if keyword in _FILING:
             return str(value)
-        if isinstance(value, MultiValue):
+        if isinstance(value, MultiValue) or not str(value).isprintable():
             return ""
         validate_value(vr, str(value), config.RAISE)
         return value if vr == "PN" else str(value)
