@@ -257,9 +257,6 @@ def _encodings() -> Iterator[Irregular]:
     random = np.random.default_rng(8).integers(1, 256, 999, dtype=np.uint8).tobytes()
     followed = deflated[:head] + _deflate(inflated + random)
     yield Irregular("deflated-with-bytes-behind.dcm", followed, code="damaged", words="deflated data set is damaged")
-    open_end = zlib.compressobj(9, zlib.DEFLATED, -15)
-    unended = deflated[:head] + open_end.compress(inflated) + open_end.flush(zlib.Z_SYNC_FLUSH)
-    yield Irregular("deflated-without-an-end.dcm", unended, code="damaged", words="deflated data set is damaged")
     middle = len(deflated) // 2  # there is no checksum: what follows becomes other pixels, and more of them
     for name, block in {"zeros": bytes(200), "ones": b"\xff" * 200}.items():
         changed = deflated[:middle] + block + deflated[middle + 200 :]
@@ -553,6 +550,9 @@ def _elements() -> Iterator[Irregular]:
     yield Irregular("two-rows.dcm", bytes_of(several), code="unsupported-header", words="expected one number as Rows")
     sign = whole(**WINDOW, PixelRepresentation=2)
     yield Irregular("sign-of-2.dcm", bytes_of(sign), code="unsupported-header", words="PixelRepresentation 0 or 1")
+    for keyword, term in {"PhotometricInterpretation": "MONOCHROME2", "VOILUTFunction": "SIGMOID"}.items():
+        padded = bytes_of(whole(**WINDOW, **{keyword: f" {term} "}))
+        yield Irregular(f"blanks-around-{keyword}.dcm", padded, plain=bytes_of(whole(**WINDOW, **{keyword: term})))
     palette = whole(picture(8), PhotometricInterpretation="PALETTE COLOR")
     yield Irregular("palette-without-tables.dcm", bytes_of(palette), code="undefined-grey-scale", words="PALETTE COLOR")
 

@@ -205,16 +205,28 @@ def test_an_empty_path_is_refused_and_never_means_the_working_folder(arguments, 
         (["audit", "dir.csv", "-o", "file"], "a file where a folder is needed"),
         (["calibrate", "--data", ".", "--site", "x", "-o", "file/x.onnx"], "a file where a folder is needed"),
         (["index", ".", "-o", "x" * 300], "the name is too long"),
+        (["index", ".", "-o", "i.csv"], "i.rejected.csv: Is a directory; it is a folder where a file is needed"),
+        *((line.split(), "a file where a folder is needed") for line in (
+            "demo -o file/run", "evaluate -o file", "export -o file/run", "train-input-filter -o file",
+            "leave-one-source-out -o file/run", "train-teacher -o file/run", "cache-views -o file/run",
+            "train-student -o file", "crossval --data . -o file", "distill -o file/run", "audit dir.csv -o file/report",
+            "predict a.png --heatmaps file/maps", "synthetic -o file/set",
+        )),
+        *((line.split(), "a folder where a file is needed") for line in (
+            "index . -o dir.csv", "split file -o dir.csv", "calibrate --data . --site x -o dir.csv",
+        )),
     ],
-)
+)  # fmt: skip
 def test_advice_fits_the_cause_where_an_output_cannot_be_written(arguments, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     (tmp_path / "dir.csv").mkdir()
+    (tmp_path / "i.rejected.csv").mkdir()
     assert main(arguments) == 2
     told = capsys.readouterr().err
     assert said in told
     assert "goes on" not in told
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["dir.csv", "file", "i.rejected.csv"]
     assert told.count("\n") == 1
 
 

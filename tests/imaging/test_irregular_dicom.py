@@ -1,10 +1,14 @@
 """Irregular DICOM files: what every viewer shows is read like its regular twin, anything else is named."""
 
+import zlib
+
 import numpy as np
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from irregular_dicom import GROUPS, files_of
-from pocketcxr.errors import InputError
+from dicom_files import bytes_of
+from irregular_dicom import GROUPS, files_of, whole
+from pocketcxr.errors import InputError, UnreadableImageError
 from pocketcxr.imaging.reading import read_image_bytes
 
 ROUNDED = 2e-4  # of entries that were stored with more bits
@@ -33,3 +37,16 @@ def test_an_irregular_file_is_read_like_its_regular_twin_or_named(group, side):
             faults.append(f"{file.name}: pixels differ by {np.abs(found.pixels - twin.pixels).max()}")
     assert len(files) > 2
     assert not faults, "\n".join(faults)
+
+
+def test_a_deflated_file_must_end_where_its_stream_does():
+    data = bytes_of(whole(syntax=DeflatedExplicitVRLittleEndian))
+    head = 144 + int.from_bytes(data[140:144], "little")
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    held = deflater.compress(zlib.decompress(data[head:], -15))
+    unended = data[:head] + held + deflater.flush(zlib.Z_SYNC_FLUSH)
+    with pytest.raises(UnreadableImageError, match="the deflated data set is damaged or ends early"):
+        read_image_bytes(unended, "radiograph")
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    ended = data[:head] + deflater.compress(zlib.decompress(data[head:], -15)) + deflater.flush()
+    np.testing.assert_array_equal(read_image_bytes(ended, "r").pixels, read_image_bytes(data, "r").pixels)

@@ -31,7 +31,7 @@ from dicom_files import bytes_of, compressed, dataset_of
 from irregular_dicom import irregular_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 JPEG_FILES = ("grey.jpg", "progressive.jpg")
 JPEG_LOSSLESS_SV1, JPEG_LS, JPEG_LS_LOSSY = "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"
@@ -356,6 +356,17 @@ def cut_and_ended(data: bytes, part: float) -> bytes:
     return bytes_of(dataset)
 
 
+def with_picture_data(png: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """A PNG of one IDAT chunk with other contents in it, under a checksum of the chunk that fits."""
+    at = png.index(b"IDAT")
+    end = at + 4 + int.from_bytes(png[at - 4 : at], "big")
+    body = change(png[at + 4 : end])
+    checked = b"IDAT" + body
+    return (
+        png[: at - 4] + struct.pack(">I", len(body)) + checked + struct.pack(">I", zlib.crc32(checked)) + png[end + 4 :]
+    )
+
+
 def _broken(folder: Path) -> Iterator[tuple[str, bytes]]:
     for name in ("grey8.png", "interlaced.png", "grey.jpg", "progressive.jpg", "explicit.dcm", "implicit.dcm",
                  "deflated.dcm", "rle-12.dcm", "jpeg2000-12.dcm", "jpeg-ls-8.dcm", "jpeg-lossless-12.dcm",
@@ -374,5 +385,10 @@ def _broken(folder: Path) -> Iterator[tuple[str, bytes]]:
         data = (folder / name).read_bytes()
         for part in (0.1, 0.5, 0.9, 0.99):
             yield f"ended-{part}-{name}", cut_and_ended(data, part)
+    sound = _png(_grey(), 8, 0)
+    yield "wrong-sum.png", with_picture_data(sound, lambda body: body[:-4] + b"sum!")
+    yield "no-sum.png", with_picture_data(sound, lambda body: body[:-4])
+    yield "bytes-behind-the-sum.png", with_picture_data(sound, lambda body: body + bytes(9))
+    yield "rows-behind.png", with_picture_data(sound, lambda body: zlib.compress(zlib.decompress(body) * 2))
     # rows are missing, yet all checksums fit
     yield "missing-rows.png", _png(_grey()[:200], 8, 0, declared=(300, 340))

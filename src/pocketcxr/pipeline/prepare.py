@@ -55,7 +55,9 @@ def index_sources(
         ConfigError: `output` cannot be written.
         DataError: see `build_index`.
     """
-    check_output(output, folder=False)
+    left_out = output.with_suffix(".rejected.csv")
+    for path in (output, left_out):
+        check_output(path, folder=False)
     index = build_index(
         sources,
         layout=layout,
@@ -67,7 +69,6 @@ def index_sources(
         progress=progress,
     )
     write_rows(index.rows, output)
-    left_out = output.with_suffix(".rejected.csv")
     rejected = ((one.path, one.source, one_line(one.reason)) for one in index.rejected)
     write_csv(left_out, ("path", "source", "reason"), rejected, private=True)
     _LOGGER.info("%s\nindex: %s; left out, with reasons: %s", describe_index(index), output, left_out)

@@ -26,6 +26,7 @@ from pydicom.uid import (
 
 from pocketcxr.errors import UnreadableImageError, UnusableImageError
 from pocketcxr.imaging.colour import GreyOfColour, to_grey
+from pocketcxr.imaging.dicom.elements import text
 from pocketcxr.imaging.dicom.fragments import join_frame
 from pocketcxr.imaging.dicom.grey_scale import apply_grey_scale, averages_commute, depends_on_all_pixels
 from pocketcxr.imaging.dicom.header import (
@@ -115,7 +116,7 @@ def _radiograph(samples: NDArray[Any], photometric: str, dataset: Dataset, facto
 
 def _decode_reduced(dataset: Dataset, codestream: Codestream, factor: int, name: str) -> Radiograph | None:
     """Let a lossy or wavelet decoder leave pixels out; None where only all pixels tell what the picture is."""
-    reducible = codestream.process in REDUCIBLE and str(dataset.PhotometricInterpretation) in GREY
+    reducible = codestream.process in REDUCIBLE and text(dataset, "PhotometricInterpretation") in GREY
     if not reducible or depends_on_all_pixels(dataset, name):
         return None
     if dataset.PixelRepresentation or codestream.signed or codestream.bits > int(dataset.BitsStored):
@@ -172,7 +173,7 @@ def _decode_rle(dataset: Dataset, pixels: PixelElement, name: str) -> tuple[NDAr
             f"{name}: the compressed pixel data ends early or is damaged; send it again"
         ) from None
     # a colour that stands for two pixels in uncompressed data stands for each one here
-    photometric = str(dataset.PhotometricInterpretation).removesuffix("_422")
+    photometric = text(dataset, "PhotometricInterpretation").removesuffix("_422")
     return _decoded(
         planes.tobytes(), dataset, ExplicitVRLittleEndian, name, decoding_plugin="", correct_unused_bits=False,
         planar_configuration=1, photometric_interpretation=photometric,
@@ -187,7 +188,7 @@ def _decode_compressed(dataset: Dataset, found: Codestream, syntax: UID, name: s
         checked = decode_jpeg(found.plain, name)
         if found.samples == 1:
             _check_sign(dataset, found, checked, name)
-            return checked, str(dataset.PhotometricInterpretation)
+            return checked, text(dataset, "PhotometricInterpretation")
     options: dict[str, Any] = {"decoding_plugin": _PLUGINS[syntax], "correct_unused_bits": False}
     if _PLUGINS[syntax] == "gdcm":
         # GDCM aborts the process where the depth it is given is not the codestream's and the data is damaged
@@ -224,7 +225,7 @@ def _decoded(value: bytes, dataset: Dataset, syntax: UID, name: str, **options: 
         "columns": int(dataset.Columns),
         "number_of_frames": 1,
         "samples_per_pixel": int(dataset.SamplesPerPixel),
-        "photometric_interpretation": str(dataset.PhotometricInterpretation),
+        "photometric_interpretation": text(dataset, "PhotometricInterpretation"),
         "pixel_representation": int(dataset.PixelRepresentation),
         "bits_allocated": int(dataset.BitsAllocated),
         "bits_stored": int(dataset.BitsStored),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
@@ -13,11 +13,23 @@ from pocketcxr.errors import UnusableImageError
 from pocketcxr.imaging.header_terms import quoted_term
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydicom.dataset import Dataset
 
 _SHOWN = 16  # characters of what was found
 _NUMBER_LIKE = re.compile(r"[0-9.,/\\eE+ -]*|nan|-?inf(inity)?", re.IGNORECASE)
 _SIXTEEN_BITS = 1 << 16
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """The text of an element without the blanks around it, which mean nothing (PS3.5 6.2); empty where it is absent."""
+    value = dataset.get(keyword)
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple | MultiValue):
+        return "\\".join(str(part).strip() for part in cast("Iterable[object]", value))
+    return str(value).strip()
 
 
 def numbers(dataset: Dataset, keyword: str, name: str) -> list[float]:
@@ -59,9 +71,9 @@ def shown(dataset: Dataset, keyword: str) -> str:
     """What stands in an element that should hold a number, where it can name nobody."""
     element = dataset.get_item(Tag(keyword))
     value = element.value if isinstance(element, RawDataElement) else dataset.get(keyword)
-    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    text = text.strip("\0 ")[:_SHOWN]
-    return repr(text) if _NUMBER_LIKE.fullmatch(text) else quoted_term(text)
+    found = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    found = found.strip("\0 ")[:_SHOWN]
+    return repr(found) if _NUMBER_LIKE.fullmatch(found) else quoted_term(found)
 
 
 def with_sign_of(value: int, low: float, high: float) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketcxr.errors import UnusableImageError
-from pocketcxr.imaging.dicom.elements import number, numbers, with_sign_of
+from pocketcxr.imaging.dicom.elements import number, numbers, text, with_sign_of
 from pocketcxr.imaging.dicom.lookup_tables import find_lookup_table, read_lookup_table
 from pocketcxr.imaging.header_terms import quoted_term
 from pocketcxr.imaging.scaled_decoding import sum_cells
@@ -146,7 +146,7 @@ def _padding(values: Table, dataset: Dataset, name: str) -> NDArray[np.bool_]:
 
 
 def _inverted(dataset: Dataset, name: str) -> bool:
-    photometric, shape = str(dataset.PhotometricInterpretation), str(dataset.get("PresentationLUTShape") or "")
+    photometric, shape = text(dataset, "PhotometricInterpretation"), text(dataset, "PresentationLUTShape")
     if shape not in {"", "IDENTITY", "INVERSE"}:
         raise UnusableImageError(f"{name}: PresentationLUTShape {quoted_term(shape)} is not read; export it again")
     inverted = photometric == "MONOCHROME1"
@@ -201,7 +201,7 @@ def _window(
     values: Table, centres: list[float], widths: list[float], dataset: Dataset, name: str
 ) -> tuple[Table, tuple[str, ...]]:
     """The first window, by the functions of C.11.2.1.2 and C.11.2.1.3."""
-    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    function = text(dataset, "VOILUTFunction") or "LINEAR"
     smallest = 1 if function == "LINEAR" else 0
     if len(centres) != len(widths):
         raise UnusableImageError(

@@ -19,7 +19,7 @@ from pydicom.uid import (
 
 from pocketcxr.errors import UnreadableImageError, UnusableImageError
 from pocketcxr.imaging.dicom.codestream import Codestream, read_codestream
-from pocketcxr.imaging.dicom.elements import number
+from pocketcxr.imaging.dicom.elements import number, text
 from pocketcxr.imaging.dicom.fragments import join_frame
 from pocketcxr.imaging.header_terms import quoted_term
 from pocketcxr.imaging.radiograph import check_pixel_count
@@ -55,7 +55,7 @@ def check_header(dataset: Dataset, name: str, max_pixels: int | None) -> None:
         UnusableImageError: several frames, elements that are missing, contradictory or not supported.
     """
     missing = [keyword for keyword in _NEEDED if whole_number(dataset, keyword, name) is None]
-    if not dataset.get("PhotometricInterpretation"):
+    if not text(dataset, "PhotometricInterpretation"):
         missing.append("PhotometricInterpretation")
     if missing:
         raise UnusableImageError(
@@ -111,7 +111,7 @@ def _check_samples(dataset: Dataset, name: str) -> None:
             f"{name}: expected PixelRepresentation 0 or 1, found {int(dataset.PixelRepresentation)}; export it again",
             "unsupported-header",
         )
-    photometric, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
+    photometric, samples = text(dataset, "PhotometricInterpretation"), int(dataset.SamplesPerPixel)
     if photometric not in GREY | _COLOURS | {"PALETTE COLOR"}:
         raise UnusableImageError(
             f"{name}: PhotometricInterpretation {quoted_term(photometric)} is not read", "unsupported-header"

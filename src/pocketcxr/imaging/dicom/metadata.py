@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
-from pydicom.multival import MultiValue
+from typing import TYPE_CHECKING
 
 from pocketcxr.imaging.dicom.acquisition import read_acquisition
+from pocketcxr.imaging.dicom.elements import text
 from pocketcxr.imaging.radiograph import ImageMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pydicom.dataset import Dataset
 
 # PS3.16 CID 4010 (DX View), SNOMED CT and the retired SRT codes; all others keep their meaning as text
@@ -34,37 +31,28 @@ def read_metadata(dataset: Dataset, shape: tuple[int, ...], *, colour: bool, not
         height=shape[0],
         bits=int(dataset.BitsStored),
         colour=colour,
-        modality=_text(dataset, "Modality"),
+        modality=text(dataset, "Modality"),
         body_part=_body_part(dataset),
         view=_view(dataset),
-        orientation=_text(dataset, "PatientOrientation"),
-        patient_id=_text(dataset, "PatientID"),
-        study_id=_text(dataset, "StudyInstanceUID"),
-        sex=_text(dataset, "PatientSex"),
-        age=_age(_text(dataset, "PatientAge")),
+        orientation=text(dataset, "PatientOrientation"),
+        patient_id=text(dataset, "PatientID"),
+        study_id=text(dataset, "StudyInstanceUID"),
+        sex=text(dataset, "PatientSex"),
+        age=_age(text(dataset, "PatientAge")),
         notes=notes,
         acquisition=tuple(read_acquisition(dataset).items()),
     )
 
 
-def _text(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword)
-    if value is None:
-        return ""
-    if isinstance(value, list | tuple | MultiValue):
-        return "\\".join(str(part).strip() for part in cast("Iterable[object]", value))
-    return str(value).strip()
-
-
 def _code(dataset: Dataset, keyword: str) -> tuple[str, str]:
     """Value and meaning of the first code of a sequence."""
     sequence = dataset.get(keyword)
-    return (_text(sequence[0], "CodeValue"), _text(sequence[0], "CodeMeaning")) if sequence else ("", "")
+    return (text(sequence[0], "CodeValue"), text(sequence[0], "CodeMeaning")) if sequence else ("", "")
 
 
 def _body_part(dataset: Dataset) -> str:
     value, meaning = _code(dataset, "AnatomicRegionSequence")
-    return _text(dataset, "BodyPartExamined") or ("CHEST" if value in _CHEST_CODES else meaning)
+    return text(dataset, "BodyPartExamined") or ("CHEST" if value in _CHEST_CODES else meaning)
 
 
 def _view(dataset: Dataset) -> str:
@@ -74,13 +62,13 @@ def _view(dataset: Dataset) -> str:
     standard does not know there is taken for what it was meant to be.
     """
     value, meaning = _code(dataset, "ViewCodeSequence")
-    position = _text(dataset, "PatientPosition").upper()
-    stated = _text(dataset, "ViewPosition") or _FRONTAL_VIEW_CODES.get(value, meaning)
+    position = text(dataset, "PatientPosition").upper()
+    stated = text(dataset, "ViewPosition") or _FRONTAL_VIEW_CODES.get(value, meaning)
     return stated or ("" if position in _RECUMBENT_POSITIONS else position)
 
 
-def _age(text: str) -> str:
+def _age(stated: str) -> str:
     """Years of an age string (PS3.5 AS: three digits and a unit); other forms give no age."""
-    if len(text) != 4 or not text[:3].isdigit() or text[3] not in _YEARS_PER_UNIT:  # noqa: PLR2004
+    if len(stated) != 4 or not stated[:3].isdigit() or stated[3] not in _YEARS_PER_UNIT:  # noqa: PLR2004
         return ""
-    return f"{int(text[:3]) * _YEARS_PER_UNIT[text[3]]:.3g}"
+    return f"{int(stated[:3]) * _YEARS_PER_UNIT[stated[3]]:.3g}"

@@ -11,6 +11,7 @@ import { latin } from "../file-type";
 import { inflate } from "../codecs/inflate";
 
 const OVERHEAD = 12; // length, type and checksum of a chunk
+const TAIL = 64; // bytes at the end of the picture data among which its checksum stands
 const SAMPLES: Record<number, number> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 }; // by colour type, table 8
 const DEPTHS: Record<number, number[]> = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16] };
 const ADAM7 = [
@@ -49,8 +50,11 @@ export async function decodePng(data: Uint8Array): Promise<Png> {
   const channels = SAMPLES[colourType]!;
   const passes = interlace ? ADAM7 : ([[0, 0, 1, 1]] as const);
   const expected = filteredBytes(width, height, { bits: bits * channels, passes });
-  const { bytes, fault } = await inflate(chunks.picture, expected, "zlib");
+  let { bytes, fault } = await inflate(chunks.picture, expected + 1, "zlib");
+  const isUnended = fault; // all rows may be there, and the checksum behind them missing
+  if (isUnended) ({ bytes, fault } = await inflate(chunks.picture, expected, "zlib"));
   if (fault || bytes.length < expected) throw damaged();
+  if (!isUnended && bytes.length === expected && !endsWith(chunks.picture, adler32(bytes))) throw damaged();
   const samples = bits === 16 ? new Uint16Array(width * height * channels) : new Uint8Array(width * height * channels);
   let at = 0;
   for (const [left, top, across, down] of passes) {
@@ -73,6 +77,24 @@ export async function decodePng(data: Uint8Array): Promise<Png> {
     exif: chunks.others.get("eXIf") ?? null,
     xmp: chunks.xmp,
   };
+}
+
+/** Checksum of what a zlib stream holds (RFC 1950), which fflate does not compare. */
+function adler32(bytes: Uint8Array): Uint8Array {
+  let [low, high] = [1, 0];
+  for (let at = 0; at < bytes.length; ) {
+    for (const end = Math.min(at + 2048, bytes.length); at < end; at++) high += low += bytes[at]!;
+    low %= 65521;
+    high %= 65521;
+  }
+  return Uint8Array.of(high >> 8, high & 255, low >> 8, low & 255);
+}
+
+/** Whether parts that belong together end with these bytes, or with a few others behind them, which decoders ignore. */
+function endsWith(parts: Uint8Array[], wanted: Uint8Array): boolean {
+  let tail: number[] = [];
+  for (let part = parts.length - 1; part >= 0 && tail.length < TAIL; part--) tail = [...parts[part]!.slice(-TAIL), ...tail];
+  return tail.some((_, at) => wanted.every((byte, index) => tail[at + index] === byte));
 }
 
 function walk(data: Uint8Array): Chunks {
