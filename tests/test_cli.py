@@ -129,6 +129,7 @@ def test_an_error_is_one_line_that_names_the_cause(arguments, said, capsys, tmp_
         (["predcit", "x.png"], "did you mean predict?"),
         (["predict", "x.png", "--heatmap-folder", "y"], "unrecognized arguments: --heatmap-folder y"),
         (["audit", "x", "--critera", "y"], "did you mean --criteria?"),
+        (["distill", "--data", "x", "--ouput", "y"], "did you mean --output?"),  # not that -o is missing
     ],
 )
 def test_unknown_command_or_option_exits_with_two_and_names_the_nearest(arguments, said):

@@ -156,7 +156,7 @@ def audit(
         task: name, or a TOML file of your own; default: the run's, or the one whose classes the table has.
         output: folder of the report; default ``RUN/audit``, or ``NAME-audit`` beside the table.
         criteria: criteria of your own, as ``audit/criteria.toml``.
-        ood: folders of out-of-distribution images, which a model must refuse, a folder per kind.
+        ood: folders of out-of-distribution images, which a model must refuse, a folder per kind; default: the run's.
         boxes: table of boxes around findings, beside those of the sets' own tables.
         quick: fewer images and resamples: wider intervals, sooner done.
         data_only: leave the model out.

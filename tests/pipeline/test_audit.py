@@ -1,6 +1,7 @@
 """The audit as a command: what it finds to audit, what it writes, its exit status; and the check before export."""
 
 import json
+import logging
 import re
 
 import pytest
@@ -14,6 +15,7 @@ from pocketcxr.errors import ConfigError, ReleaseError
 from pocketcxr.export.release_check import audit_mark
 from pocketcxr.pipeline.audit import run_audit
 from pocketcxr.pipeline.distill import run_distill
+from pocketcxr.pipeline.load_audited import ood_of_run
 from pocketcxr.pipeline.run import Run
 from pocketcxr.pipeline.stages import run_export
 from pocketcxr.run_folder import student_sha256
@@ -47,6 +49,39 @@ def finished(films, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     run_distill(folder, load_experiment(None, TINY), sources=[films], progress=False)
     return folder
+
+
+def test_the_audit_takes_the_out_of_distribution_images_that_the_run_was_given(tmp_path, caplog):
+    (tmp_path / "ood").mkdir()
+    named = json.dumps([str(tmp_path / "ood"), str(tmp_path / "gone")])
+    run = Run(tmp_path, load_experiment(None, [f"input_filter.ood={named}"]))
+    with caplog.at_level(logging.INFO, logger="pocketcxr"):
+        assert ood_of_run(run) == (tmp_path / "ood",)
+    assert "gone: these out-of-distribution images of the run are gone: name them with --ood" in caplog.text
+    assert ood_of_run(None) == ()
+
+
+@pytest.mark.parametrize(
+    "task, name",
+    [
+        ("covid-binary", "covid-binary.onnx"),
+        ("normal,pneumothorax", "normal-pneumothorax.onnx"),
+        ("{folder}/own.toml", "effusion_or_not.onnx"),
+        ("{folder}/absent.toml", "absent.onnx"),
+    ],
+)
+def test_a_bundle_is_named_after_its_task_and_one_that_is_there_keeps_its_name(tmp_path, task, name):
+    (tmp_path / "own.toml").write_text(
+        'name = "effusion_or_not"\nlabels = ["normal", "effusion"]\npositive = "effusion"\n'
+        '[findings]\nno_finding = "normal"\npleural_effusion = "effusion"\n'
+    )
+    task = task.format(folder=tmp_path)
+    run = Run(tmp_path / "run", load_experiment(None, [f"data.task={json.dumps(task)}"]))
+    assert run.bundle == tmp_path / "run" / "bundle" / name
+    former = run.bundle.with_name(f"{task.replace('/', '-')}.onnx")
+    former.parent.mkdir(parents=True)
+    former.touch()
+    assert run.bundle == former
 
 
 def test_a_folder_of_films_is_indexed_and_audited_by_one_command(films, tmp_path, capsys):

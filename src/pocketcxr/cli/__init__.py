@@ -144,11 +144,26 @@ def _parsed(given: list[str]) -> argparse.Namespace:
     command = given[0] if given else ""
     if command and not command.startswith("-") and command not in known:
         sys.exit(_fail(f"no command {command!r}{_nearest(command, known)}; pocketcxr --help lists all"))
-    options, unknown = build_parser(command).parse_known_args(given)
+    parser = build_parser(command)
+    if command in known:
+        _check_options(parser, given)
+    options, unknown = parser.parse_known_args(given)
     if unknown:
-        hint = _nearest(unknown[0], options.parser._option_string_actions)  # noqa: SLF001  # argparse has no public list
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return options
+
+
+def _check_options(parser: argparse.ArgumentParser, given: list[str]) -> None:
+    """End the program at the first unknown option, before argparse complains of what is missing because of it."""
+    commands = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction))  # noqa: SLF001
+    chosen: argparse.ArgumentParser = commands.choices[given[0]]
+    there = chosen._option_string_actions  # noqa: SLF001  # argparse has no public list
+    for word in given[1:]:
+        if word == "--":
+            return
+        name = word.partition("=")[0]
+        if name.startswith("--") and not any(one.startswith(name) for one in there):
+            chosen.error(f"unrecognized arguments: {name}{_nearest(name, list(there))}")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -65,7 +65,7 @@ def add_commands(commands: Commands) -> None:
         type=path_argument,
         default=[],
         metavar="DIR",
-        help="out-of-distribution images, which a model must refuse, a folder per kind",
+        help="out-of-distribution images, which a model must refuse, a folder per kind (default: the run's)",
     )
     parser.add_argument(
         "--boxes",

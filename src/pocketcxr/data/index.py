@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from tqdm import tqdm
-
 from pocketcxr.data.adapters.file_listing import LayoutOptions, Rejected, prefixed
 from pocketcxr.data.adapters.patients import with_patients
 from pocketcxr.data.adapters.recognise import list_source
@@ -27,6 +25,7 @@ from pocketcxr.errors import DataError, InputError, require_extra
 from pocketcxr.files import cannot_write, open_private, write_text
 from pocketcxr.imaging.header_terms import known_start, known_term, quoted_term
 from pocketcxr.imaging.reading import read_image_bytes
+from pocketcxr.progress import Bar
 from pocketcxr.vocabulary import checked_aliases
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def build_index(
             else:
                 kept.append(_with_reading(row, metadata))
         if progress and kept:
-            tqdm.write("comparing the images for copies, cropped and mirrored ones too", file=sys.stderr)
+            Bar.write("comparing the images for copies, cropped and mirrored ones too", file=sys.stderr)
         kept = remembered.grouped(kept, progress=progress)
     if not kept:
         files = [line.reason for line in rejected if not line.reason.startswith("a link to a folder")]
@@ -294,4 +293,4 @@ def _unlabelled_notes(rows: Iterable[IndexRow]) -> list[str]:
 
 
 def _bar(items: Iterable[dict[str, Any]], total: int, shown: bool) -> Iterable[dict[str, Any]]:
-    return tqdm(items, desc="index", total=total, unit="image", disable=not shown, mininterval=0.5)
+    return Bar(items, desc="index", total=total, unit="image", disable=not shown, mininterval=0.5)

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.multilabel import is_of_task, label_array
@@ -34,6 +33,7 @@ from pocketcxr.errors import CacheError, DataError, InputError
 from pocketcxr.files import write_json
 from pocketcxr.imaging.reading import read_image_bytes
 from pocketcxr.imaging.resize import resize
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -178,7 +178,7 @@ def _fill(
     if not missing:
         return
     size = shape[1]
-    bar = tqdm(total=len(rows), initial=len(rows) - len(missing), desc="decode", unit="image", disable=not progress)
+    bar = Bar(total=len(rows), initial=len(rows) - len(missing), desc="decode", unit="image", disable=not progress)
     decoding = closing(ordered_map(lambda i: _decode(rows[i], size, aspect), missing, workers=workers))
     starts = [len(_npy_header(np.dtype(np.uint8), shape)), len(_npy_header(np.dtype(np.uint32), shape[:1]))]
     with (

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.errors import DataError
 from pocketcxr.evaluation.calibration import softmax
 from pocketcxr.plain_text import one_line
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ def score(
     maps: dict[int, NDArray[np.float16]] = {}
     as_is = False
     starts = range(0, len(positions), batch_size)
-    for start in tqdm(starts, desc=f"scoring with {one_line(name)}", unit="batch", disable=not progress, leave=False):
+    for start in Bar(starts, desc=f"scoring with {one_line(name)}", unit="batch", disable=not progress, leave=False):
         batch = positions[start : start + batch_size]
         answer = predict(dataset.images(batch))
         as_is = as_is or not isinstance(answer, ModelOutputs)

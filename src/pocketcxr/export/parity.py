@@ -50,11 +50,11 @@ class GraphRun:
 
     def __call__(self, dataset: Dataset, positions: NDArray[np.int64], *, progress: bool, what: str) -> ModelOutputs:
         """Logits and embedding of images of a dataset, in the order of `positions`; probabilities stay uncalibrated."""
-        from tqdm import tqdm
+        from pocketcxr.progress import Bar
 
         logits: list[NDArray[np.float32]] = []
         embedding: list[NDArray[np.float32]] = []
-        for start in tqdm(range(0, len(positions), _BATCH), desc=what, unit="batch", disable=not progress, leave=False):
+        for start in Bar(range(0, len(positions), _BATCH), desc=what, unit="batch", disable=not progress, leave=False):
             images = dataset.images(positions[start : start + _BATCH])
             found: list[Any] = list(self._session.run(["logits", "embedding"], {INPUT_NAME: images}))
             logits.append(found[0])

@@ -45,6 +45,7 @@ from pocketcxr.pipeline.load_audited import (
     load_rivals,
     model_name,
     model_of,
+    ood_of_run,
     open_images,
 )
 from pocketcxr.pipeline.run import notes
@@ -112,7 +113,8 @@ def run_audit(
         criteria: a file of your own criteria.
         quick: fewer images for the model.
         data_only: leave the model out.
-        ood: folders of out-of-distribution images, which a model must refuse, a folder per kind.
+        ood: folders of out-of-distribution images, which a model must refuse, a folder per kind; default: those that
+            the run was given (``input_filter.ood``).
         boxes: a table of boxes around findings (`data.boxes.read_boxes`), beside those of the sets' own tables.
         seed: of everything random.
         progress: show bars on stderr.
@@ -136,6 +138,7 @@ def run_audit(
             f"the {loaded.name} knows the classes {', '.join(loaded.labels)}, the task {chosen.name} has "
             f"{', '.join(chosen.labels)}: name another with --task"
         )
+    ood = ood or (ood_of_run(found.run) if loaded else ())
     drawn = read_boxes(rows, boxes) if loaded else {}
     clock = [time.perf_counter()]
     options: dict[str, Any] = {"cache": found.cache, "progress": progress}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.data.dataset import evenly
 from pocketcxr.data.image_types import image_type_of, input_filter_groups, input_filter_splits
@@ -21,6 +20,7 @@ from pocketcxr.former_names import with_former_names
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
 from pocketcxr.models.input_filter import load_input_filter, save_input_filter
+from pocketcxr.progress import Bar
 from pocketcxr.training.input_filter.batches import MADE, VIEWS_VERSION, KnownPictures, make
 from pocketcxr.training.input_filter.fit import fit_input_filter, kinds_of, refusal_table
 from pocketcxr.training.run.identity import fingerprint
@@ -110,7 +110,7 @@ def load_known(
         wanted += evenly(np.array(frontal, dtype=np.int64), most_frontal).tolist()
     kept: list[int] = []
     pixels: list[np.ndarray] = []
-    for i in tqdm(wanted, desc="reading for the input filter", unit="picture", disable=not progress, leave=False):
+    for i in Bar(wanted, desc="reading for the input filter", unit="picture", disable=not progress, leave=False):
         try:
             picture = resize(read_image(Path(rows[i].path)).pixels, size=size, aspect=aspect)
         except PocketCxrError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr import roles
@@ -22,7 +24,6 @@ from pocketcxr.run_folder import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     from pocketcxr.bundle.contract import ModelOutputs, Predict
     from pocketcxr.data.dataset import Dataset
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pocketcxr.inference.prediction import Prediction
     from pocketcxr.labels import Task
 
+_LOGGER = logging.getLogger("pocketcxr")
 _SIZE = 224  # of the images that a function takes, unless it says otherwise
 
 
@@ -189,6 +191,18 @@ def model_of(model: Any, *, task: Task, labels: Sequence[str] | None, image_size
 def model_name(model: Any) -> str:
     """What a model that is none of ours is called: its own name, or "model"."""
     return str(getattr(model, "name", None) or "model")
+
+
+def ood_of_run(run: Run | None) -> tuple[Path, ...]:
+    """Folders of out-of-distribution images that a run was given; one that is gone is said and left out."""
+    named = [] if run is None else [Path(folder) for folder in run.experiment.input_filter.ood]
+    there = tuple(folder for folder in named if folder.is_dir())
+    for folder in named:
+        if folder in there:
+            _LOGGER.info("out-of-distribution images of the run: %s", folder)
+        else:
+            _LOGGER.warning("%s: these out-of-distribution images of the run are gone: name them with --ood", folder)
+    return there
 
 
 def load_rivals(run: Run | None, name: str) -> dict[str, Predict]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.data.index import build_index
 from pocketcxr.data.rows import is_frontal_xray, read_rows
@@ -22,6 +21,7 @@ from pocketcxr.imaging.reading import read_image
 from pocketcxr.inference.prediction import REFUSED
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.labels import Task, load_task
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,7 +141,7 @@ def score_local(bundle: Bundle, rows: Sequence[IndexRow], left_out: dict[str, in
     outputs: list[ModelOutputs] = []
     reasons: Counter[str] = Counter()
     refused: Counter[str] = Counter()
-    for row in tqdm(rows, desc="local images", unit="image", disable=not progress, mininterval=0.5):
+    for row in Bar(rows, desc="local images", unit="image", disable=not progress, mininterval=0.5):
         try:
             prediction, found = predictor.score_image(read_image(Path(row.path)), "")
         except InputError as error:

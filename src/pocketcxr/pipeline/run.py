@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.files import check_output, write_json
+from pocketcxr.labels import load_task
 from pocketcxr.plain_text import PlainFormatter
 from pocketcxr.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pocketcxr.training.config import Experiment
 
@@ -32,8 +34,15 @@ class Run(RunFolder):
 
     @property
     def bundle(self) -> Path:
-        """The exported file."""
-        return self.folder / "bundle" / f"{self.experiment.data.task.replace('/', '-')}.onnx"
+        """The exported file, named after the task; a run that has one under its name of before keeps it."""
+        task = self.experiment.data.task
+        former = self.folder / "bundle" / f"{task.replace('/', '-')}.onnx"
+        try:
+            name = load_task(task).name
+        except ConfigError:  # its file is gone
+            name = Path(task).stem
+        plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+        return former if former.is_file() else former.with_name(f"{plain}.onnx")
 
 
 def open_run(folder: Path, experiment: Experiment, *, progress: bool = True, record: bool = True) -> Run:

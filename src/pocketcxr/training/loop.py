@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pocketcxr.errors import ConfigError, DataError, NonFiniteLossError
 from pocketcxr.files import write_json
+from pocketcxr.progress import Bar
 from pocketcxr.training.optimisation import learning_rate, make_optimiser, seed_step, update_average
 from pocketcxr.training.run import record
 from pocketcxr.training.run.identity import recorded
@@ -132,8 +132,8 @@ def fit(stage: Stage, config: OptimisationConfig, *, engine: Engine, out: Path, 
     planned = 0
 
     total = config.epochs * per_epoch
-    bar = tqdm(total=total * config.batch_size, initial=state.step * config.batch_size, desc=stage.title, unit="image",
-               disable=not progress or not engine.main)  # fmt: skip
+    bar = Bar(total=total * config.batch_size, initial=state.step * config.batch_size, desc=stage.title, unit="image",
+              disable=not progress or not engine.main)  # fmt: skip
     with bar, stop_requests() as stop:
         while state.step < total and not state.stopped:
             started = time.perf_counter()

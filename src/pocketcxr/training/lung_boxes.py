@@ -7,10 +7,10 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.audit.model.lungs import WEIGHTS, find_lungs, load_segmenter
 from pocketcxr.files import write_bytes
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def lung_boxes(dataset: Dataset, *, cache: Path, progress: bool = True) -> NDArr
     found = np.tile(np.array(WHOLE, dtype=np.float32), (len(dataset.rows), 1))
     train = np.array([i for i, row in enumerate(dataset.rows) if row.split == "train"], dtype=np.int64)
     segment = load_segmenter()
-    for start in tqdm(range(0, len(train), _BATCH), desc="lungs", unit="batch", disable=not progress):
+    for start in Bar(range(0, len(train), _BATCH), desc="lungs", unit="batch", disable=not progress):
         batch = train[start : start + _BATCH]
         lungs = find_lungs(dataset.images(batch), segment)
         for position, mask, trusted in zip(batch, lungs.masks, lungs.trusted, strict=True):

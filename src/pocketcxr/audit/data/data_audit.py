@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.audit.data import confounding, duplicates, label_noise, leaks, scope, shortcut_section, split_sources
 from pocketcxr.audit.data.duplicates import Copies
@@ -22,6 +21,7 @@ from pocketcxr.data.rows import SPLITS
 from pocketcxr.data.splits.leakage import components_of
 from pocketcxr.errors import DataError
 from pocketcxr.evaluation.intervals import clusters
+from pocketcxr.progress import Bar
 from pocketcxr.report.types import Table
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def audit_data(
         "scope": lambda: scope.describe(files.full_size, files.lines),
     }
     wanted = [make for name, make in makers.items() if not only or name in only]
-    return tuple(make() for make in tqdm(wanted, desc="data audit", unit="section", disable=not progress))
+    return tuple(make() for make in Bar(wanted, desc="data audit", unit="section", disable=not progress))
 
 
 class _Files:

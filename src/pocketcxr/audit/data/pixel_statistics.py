@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.data.parallel import ordered_map
 from pocketcxr.errors import InputError
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ def read_pixel_statistics(rows: Sequence[IndexRow], *, seed: int, progress: bool
     smaller: dict[int, NDArray[np.float16]] = {}
     chosen = _evenly(rows, seed)
     reading = ordered_map(lambda i: _measure(Path(rows[i].path)), chosen)
-    for i, one in zip(chosen, tqdm(reading, "full size", len(chosen), disable=not progress, unit="image"), strict=True):
+    for i, one in zip(chosen, Bar(reading, "full size", len(chosen), disable=not progress, unit="image"), strict=True):
         if one is not None:
             levels[i], sharpness[i], spectrum[i], smaller[i] = one
     return PixelStatistics(levels, sharpness, spectrum, smaller)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.audit.describing import NotMeasurable
 from pocketcxr.bundle.contract import ModelOutputs
@@ -17,6 +16,7 @@ from pocketcxr.evaluation.intervals import bootstrap, clusters, interval
 from pocketcxr.evaluation.model_result import Calibration, calibrate
 from pocketcxr.evaluation.scoring import Predictions
 from pocketcxr.plain_text import one_line
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -141,7 +141,7 @@ class AuditedModel:
 
     def _starts(self, count: int, what: str) -> Iterable[int]:
         blocks = range(0, count, self.config.batch_size)
-        return tqdm(blocks, desc=one_line(what), unit="batch", disable=not self.progress, leave=False)
+        return Bar(blocks, desc=one_line(what), unit="batch", disable=not self.progress, leave=False)
 
 
 def make_audited_model(
@@ -175,7 +175,7 @@ def make_audited_model(
     for split in splits:
         positions = dataset.positions(split)
         blocks = range(0, len(positions), config.batch_size)
-        starts = tqdm(blocks, desc=one_line(f"{name}: {split}"), unit="batch", disable=not progress, leave=False)
+        starts = Bar(blocks, desc=one_line(f"{name}: {split}"), unit="batch", disable=not progress, leave=False)
         outputs = run_model(predict, dataset, positions, batch_size=config.batch_size, starts=starts)
         _check(name, outputs, len(positions), len(dataset.task.labels))
         raw.append((positions, outputs))

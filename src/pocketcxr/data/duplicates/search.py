@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from pocketcxr.data.duplicates.alignment import aligned, details
 from pocketcxr.data.duplicates.hashing import (
@@ -26,6 +25,7 @@ from pocketcxr.data.duplicates.hashing import (
     perceptual_hash,
 )
 from pocketcxr.errors import ConfigError
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -178,7 +178,7 @@ def find_pairs(
     spectra = _Spectra(pixels)
     plain = _details(pixels, VERSIONS[""])
     hashes = np.stack([np.frombuffer(bytes.fromhex(perceptual_hash(_floats(image))), np.uint8) for image in pixels])
-    for name, version in tqdm(VERSIONS.items(), desc="duplicates", unit="version", disable=not progress):
+    for name, version in Bar(VERSIONS.items(), desc="duplicates", unit="version", disable=not progress):
         changed = plain if not name else None
         for sign in version.signs:
             straight = not name and sign > 0

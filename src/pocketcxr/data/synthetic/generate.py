@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from pocketcxr.data.synthetic.anatomy import draw_shadows
 from pocketcxr.data.synthetic.canvas import Canvas, Pose
@@ -21,6 +20,7 @@ from pocketcxr.data.synthetic.hospital import DRAWING, HOSPITALS, Hospital, deve
 from pocketcxr.data.synthetic.patient import sample_anatomy
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.files import check_output, write_csv
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +112,7 @@ def draw_synthetic_xrays(
         (out / folder).mkdir(parents=True, exist_ok=True)
     (out / "README.txt").write_text(_README, encoding="utf-8")
     rows: list[_Row] = []
-    for number in tqdm(range(patients), desc="drawing patients", unit="patient", disable=None if progress else True):
+    for number in Bar(range(patients), desc="drawing patients", unit="patient", disable=not progress):
         patient = _sample_patient(number, seed=seed, hospitals=hospitals, confounded=confounded)
         for image in range(patient.images):
             rows += _draw_image(out, patient, image, size=size, masks=masks, stages=stages)

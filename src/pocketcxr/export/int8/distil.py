@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.errors import BundleError
@@ -30,6 +29,7 @@ from pocketcxr.export.int8.rounding import (
     is_depthwise,
     within_pairs,
 )
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +82,7 @@ def distil_rounding(
     )
     generator = np.random.default_rng(seed)
     order = np.concatenate([generator.permutation(len(pictures)) for _ in range(-(-steps * BATCH // len(pictures)))])
-    for step in tqdm(range(steps), desc="int8 distillation", unit="step", disable=not progress, leave=False):
+    for step in Bar(range(steps), desc="int8 distillation", unit="step", disable=not progress, leave=False):
         batch = _parts(pictures[order[step * BATCH : (step + 1) * BATCH]], generator)
         images = torch.from_numpy(batch[:, None].astype(np.float32) / 255)
         images = (images.flip(-1) if step % 2 else images).contiguous(memory_format=torch.channels_last)

@@ -8,12 +8,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.bundle.contract import INPUT_NAME
 from pocketcxr.export.int8.candidate import Candidate, Limits, Search, summary_line
 from pocketcxr.export.int8.core import session
 from pocketcxr.export.int8.recipe import Recipe, layers_in_float
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def search(bench: Bench, limits: Limits, *, quick: bool = False, progress: bool 
         progress: show a bar on stderr.
     """
     tried: list[Candidate] = []
-    bar = tqdm(desc="int8 search", unit="recipe", disable=not progress, leave=False)
+    bar = Bar(desc="int8 search", unit="recipe", disable=not progress, leave=False)
 
     def measure(recipe: Recipe) -> Candidate:
         candidate = bench.measure(recipe, limits)

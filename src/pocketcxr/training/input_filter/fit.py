@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from pocketcxr.errors import DataError
 from pocketcxr.labels import INPUT_KINDS
 from pocketcxr.models.input_filter import InputKindNetwork, InputKindSpec, seen_side
+from pocketcxr.progress import Bar
 from pocketcxr.training.environment import multiplies_bf16
 from pocketcxr.training.input_filter.batches import MADE, Batches, KnownPictures, with_drawn
 
@@ -132,7 +132,7 @@ def _fitted(
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, config.steps))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
-    bar = tqdm(range(config.steps), desc="input filter", unit="step", disable=not progress, mininterval=1, leave=False)
+    bar = Bar(range(config.steps), desc="input filter", unit="step", disable=not progress, mininterval=1, leave=False)
     for _ in bar:
         pictures, kinds = batches.draw(config.batch_size)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=quick):

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.errors import CacheError
 from pocketcxr.files import write_json
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -122,7 +122,7 @@ def fill_store(
     """
     views, images = store.done.shape
     batches = [(view, start) for view in range(views) for start in range(0, images, batch_size)][shard[0] :: shard[1]]
-    with tqdm(total=len(batches) * batch_size, desc=title, unit="image", disable=not progress) as bar:
+    with Bar(total=len(batches) * batch_size, desc=title, unit="image", disable=not progress) as bar:
         for view, start in batches:
             rows = start + np.flatnonzero(store.done[view, start : start + batch_size] == 0)
             if len(rows):

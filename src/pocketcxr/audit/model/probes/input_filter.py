@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.audit.describing import NotMeasurable, interval_bars, measured, section
 from pocketcxr.audit.model.probes.refusals_by_class import Decision, class_measures, refusal_rate
@@ -22,6 +21,7 @@ from pocketcxr.data.image_types import image_type_of
 from pocketcxr.errors import PocketCxrError
 from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph
 from pocketcxr.imaging.reading import read_image
+from pocketcxr.progress import Bar
 from pocketcxr.report.formatting import percent
 from pocketcxr.report.types import Table
 
@@ -102,7 +102,7 @@ def measure(
     chosen = _evenly(radiographs, 2 * most)
     rows = [*(("frontal", row) for row in chosen), *_chosen(ood, most)]
     by_kind: dict[str, list[Decision]] = defaultdict(list)
-    for kind, row in tqdm(rows, desc="whole decision", unit="image", disable=not progress, leave=False):
+    for kind, row in Bar(rows, desc="whole decision", unit="image", disable=not progress, leave=False):
         try:
             answer, outputs = decide(read_image(Path(row.path)))
             one = _decision(kind, row.source, answer)
@@ -114,7 +114,7 @@ def measure(
     frontal = zip(by_kind["frontal"], chosen, strict=True)
     by_kind["frontal"] = [_with_facts(one, row, boxes or {}) for one, row in frontal]
     some = _evenly(chosen, max(_FEWEST, most // 4))
-    for row in tqdm(some, desc="altered radiographs", unit="image", disable=not progress, leave=False):
+    for row in Bar(some, desc="altered radiographs", unit="image", disable=not progress, leave=False):
         try:
             pixels = read_image(Path(row.path)).pixels
         except PocketCxrError:
