@@ -62,7 +62,7 @@ web-test: setup ## types, unit tests and Chromium tests of the browser client
 .PHONY: web-test-all
 web-test-all: web/node_modules/.ready
 	cd web && npm run --silent types && npm run --silent unit
-	cd web && CHROMIUM="$$(scripts/chromium.sh)" && export CHROMIUM PYTHON="$(abspath $(BIN)/python)" && npm run --silent browser && npm run --silent page
+	cd web && CHROMIUM="$$(scripts/browser.sh chromium)" && FIREFOX="$$(scripts/browser.sh firefox)" && WEBKIT="$$(scripts/browser.sh webkit)" && export CHROMIUM FIREFOX WEBKIT PYTHON="$(abspath $(BIN)/python)" && npm run --silent browser && npm run --silent page
 
 test-slow: setup ## the minutes-long tests too
 	OMP_NUM_THREADS=1 $(PYTEST) -m "slow and not gpu"

@@ -31,7 +31,10 @@ const keyOf = (file: KeptFile): string => `${self.registration.scope}${file.path
 self.addEventListener("install", (event) => event.waitUntil(fetchMissing()));
 
 self.addEventListener("activate", (event) => {
-  event.waitUntil(dropOld().then(() => self.clients.claim()));
+  event.waitUntil(dropOld());
+  // Not waited for: in Firefox the promise of a cross-origin isolated page is kept only after activation, and the two
+  // would wait for each other until the browser ends the worker after a minute, with every other tab's requests.
+  void self.clients.claim();
 });
 
 self.addEventListener("message", (event) => {
