@@ -1,7 +1,10 @@
 /** The page from `pocketcxr serve` in Firefox and in WebKit, Safari's engine: offline copy, a second tab, one answer. */
 
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import puppeteer, { type Browser, type ElementHandle, type Page } from "puppeteer-core";
 import { decided, drawn, drawnWith, expect, test } from "./opened";
+import { BUILT } from "./prepare";
 import { packed, service } from "./service";
 import { WebKit } from "./webkit";
 
@@ -82,4 +85,13 @@ test("WebKit saves the page, opens it in a second tab, and answers", async () =>
     await browser.close();
     server.kill();
   }
+});
+
+test("no file of the build imports the first file of the worker, which WebKit would then run twice", () => {
+  const assets = join(BUILT, "assets");
+  const scripts = readdirSync(assets).filter((name) => /\.m?js$/.test(name));
+  const [worker, ...others] = scripts.filter((name) => name.startsWith("worker-"));
+  expect([worker !== undefined, others]).toEqual([true, []]);
+  const importers = scripts.filter((name) => new RegExp(`(from|import)\\s*\\(?["'\`]\\./${worker}`).test(readFileSync(join(assets, name), "utf8")));
+  expect(importers).toEqual([]);
 });
