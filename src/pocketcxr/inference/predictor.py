@@ -229,12 +229,11 @@ def decide(probabilities: dict[str, float], manifest: Manifest) -> tuple[str, tu
     possible = [label for label, probability in probabilities.items() if probability >= needed]
     if len(possible) == 1:
         return possible[0], ()
-    coverage = f"{manifest.conformal_coverage:.0%}"
+    line = f"{needed:.2f}, the line that the true class reaches {manifest.conformal_coverage:.0%} of the time"
     if possible:
-        words = f"cannot choose between {' and '.join(possible)} and still be right {coverage} of the time"
-        return UNCERTAIN, (Reason("several-classes", words),)
-    words = f"no class is probable enough: {needed:.2f} is needed to be right {coverage} of the time"
-    return UNCERTAIN, (Reason("no-class", words),)
+        shares = " and ".join(f"{label} {probabilities[label]:.2f}" for label in possible)
+        return UNCERTAIN, (Reason("several-classes", f"more than one class stays possible: {shares} reach {line}"),)
+    return UNCERTAIN, (Reason("no-class", f"no class is probable enough: none reaches {line}"),)
 
 
 def _novelty_reason(novelty: float | None) -> Reason:

@@ -35,6 +35,8 @@ export interface Locale {
   /** Per cent with one decimal: a probability just below a threshold must not look equal to it. */
   precise(share: number): string;
   date(moment: Date): string;
+  /** Names in a row, "A and B". */
+  list(names: readonly string[]): string;
   label(label: string): string;
   point(name: string): string;
 }
@@ -58,6 +60,7 @@ export function localeOf(code: Language): Locale {
     precise: (share) =>
       new Intl.NumberFormat(locale, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(share),
     date: (moment) => new Intl.DateTimeFormat(locale, { dateStyle: "long", timeStyle: "short" }).format(moment),
+    list: (names) => new Intl.ListFormat(locale, { type: "conjunction" }).format(names),
     label: (label) => (Object.hasOwn(texts.labels, label) ? texts.labels[label]! : label),
     point: (name) => (Object.hasOwn(texts.operatingPoints.names, name) ? texts.operatingPoints.names[name]! : name),
   };

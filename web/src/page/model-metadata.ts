@@ -16,6 +16,24 @@ export function calibrationOf(manifest: Manifest): Calibration | null {
   return value === null || images === null ? null : { points: 100 * value, images };
 }
 
+/**
+ * Share of the positive class in the test data, for which the probabilities hold; null where the manifest does not tell.
+ *
+ * A predictive value is a sensitivity and a specificity at a prevalence: the three that were measured there give it.
+ */
+export function testPrevalence(manifest: Manifest): number | null {
+  for (const { name, label } of manifest.operating_points) {
+    const [ppv, sensitivity, specificity] = ["ppv", "sensitivity", "specificity"].map((measure) =>
+      numberAt(manifest.metrics, "overall", `${measure}@${name}`, "value"),
+    );
+    if (label !== manifest.positive || ppv == null || sensitivity == null || specificity == null) continue;
+    const ill = ppv * (1 - specificity);
+    const share = ill / (ill + (1 - ppv) * sensitivity);
+    if (share > 0 && share < 1) return share;
+  }
+  return null;
+}
+
 export interface Failure {
   readonly criteria: readonly string[];
 }

@@ -32,6 +32,13 @@ export function predictiveValues(prevalence: number, sensitivity: number, specif
   };
 }
 
+/** A probability that holds where the disease has one prevalence, at another: Bayes' rule on the odds. All 0 to 1. */
+export function atPrevalence(probability: number, from: number, to: number): number {
+  const ill = probability * (to / from);
+  const others = (1 - probability) * ((1 - to) / (1 - from));
+  return ill / (ill + others);
+}
+
 const LOWEST = 0.001;
 const HIGHEST = 0.9;
 export const PREVALENCE_STEPS = 100;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { PREVALENCE_STEPS, predictiveValues, prevalenceAt, stepOf } from "../../src/page/predictive-values";
+import { PREVALENCE_STEPS, atPrevalence, predictiveValues, prevalenceAt, stepOf } from "../../src/page/predictive-values";
 import type { Manifest } from "../../src/core/api";
-import { failedAudit } from "../../src/page/model-metadata";
+import { failedAudit, testPrevalence } from "../../src/page/model-metadata";
 import { enlarge, explanationOf, filledPart, fullColour, heatPixels, inferno } from "../../src/page/viewer/explanation";
 import { drawWindowed, presetWindow, pyramidOf, quantilesOf } from "../../src/page/viewer/windowing";
 import { lengthOf, scaleOf } from "../../src/page/viewer/measure";
@@ -27,6 +27,24 @@ describe("predictive values", () => {
       expect(found + missed).toBe(ill);
       expect(missed).toBeGreaterThanOrEqual(0);
     }
+  });
+});
+
+describe("probability at another prevalence", () => {
+  it("is the same at the same prevalence, and follows the odds", () => {
+    expect(atPrevalence(0.78, 0.36, 0.36)).toBeCloseTo(0.78, 12);
+    // odds 4, of which 1 from 50 %: at 20 % the odds before are 1/4, so 1 after
+    expect(atPrevalence(0.8, 0.5, 0.2)).toBeCloseTo(0.5, 12);
+    expect([atPrevalence(0, 0.4, 0.9), atPrevalence(1, 0.4, 0.01)]).toEqual([0, 1]);
+  });
+
+  it("takes the test data's prevalence from the measured predictive values", () => {
+    // 40 of 100 ill: 36 found of them, 6 others called; the manifest states shares only
+    const overall = { "ppv@screening": { value: 36 / 42 }, "sensitivity@screening": { value: 0.9 }, "specificity@screening": { value: 0.9 } };
+    const manifest = { positive: "covid19", operating_points: [{ name: "screening", label: "covid19" }], metrics: { overall } };
+    expect(testPrevalence(manifest as unknown as Manifest)).toBeCloseTo(0.4, 12);
+    expect(testPrevalence({ ...manifest, metrics: {} } as unknown as Manifest)).toBeNull();
+    expect(testPrevalence({ ...manifest, positive: "normal" } as unknown as Manifest)).toBeNull();
   });
 });
 

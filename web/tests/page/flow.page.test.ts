@@ -20,8 +20,11 @@ test("every file gets Python's decision and codes; an unreadable one affects no 
     const { decision, probabilities } = python()[name]!;
     const words = decision === "uncertain" ? en.answer.uncertain : en.labels[decision]!;
     await expect(answer(page).locator(".decision")).toContainText(words);
-    const shown = await answer(page).locator(".bar .value").allTextContents();
-    Object.values(probabilities).forEach((p, i) => expect(Math.abs(parseFloat(shown[i]!) - 100 * p)).toBeLessThan(1.1));
+    const shown = await answer(page).locator(".bar").evaluateAll((bars) => bars.map((bar) => Number((bar as HTMLElement).dataset["share"])));
+    Object.values(probabilities).forEach((p, i) => expect(Math.abs(shown[i]! - p)).toBeLessThan(0.011));
+    const possible = await answer(page).locator(".bar.possible dt").allTextContents();
+    expect(possible.length === 1 ? possible[0] : en.answer.uncertain).toBe(words); // the bars show the rule that decided
+    await expect(answer(page).locator(".number")).toHaveCount(1);
     await expect(page.locator(".stage canvas")).toBeVisible();
   }
   for (const name of bad) {
@@ -104,18 +107,21 @@ test("two fingers zoom", async ({ browser, site }) => {
   await context.close();
 });
 
-test("operating point and prevalence change the predictive values", async ({ emptied: page }) => {
+test("the one number follows the prevalence, and the folded figures follow the operating point", async ({ emptied: page }) => {
   await add(page, drawn(drawnWith(decided)));
-  const first = page.locator(".figures dd").first();
-  await expect(page.locator(".outcome")).toContainText("calibration");
-  await page.getByRole("radio", { name: /Screening/ }).check();
+  const number = answer(page).locator(".number strong");
   await page.getByLabel(en.operatingPoints.prevalence).focus();
   await page.keyboard.press("Home");
   await expect(page.locator("output[for=prevalence]")).toHaveText("0.1%");
-  const before = await first.textContent();
+  const low = Number(await number.getAttribute("data-share"));
   await page.keyboard.press("End");
   await expect(page.locator("output[for=prevalence]")).toHaveText("90%");
-  await expect(first).not.toHaveText(before!);
+  await expect(async () => expect(Number(await number.getAttribute("data-share"))).toBeGreaterThan(low)).toPass();
+  await expect(answer(page).locator(".number")).toContainText("90%");
+  await expect(page.locator(".figures")).toBeHidden();
+  await page.locator(".points summary").click();
+  await expect(page.locator(".outcome")).toContainText("calibration");
+  await page.getByRole("radio", { name: /Screening/ }).check();
   const screening = await page.locator(".figures").textContent();
   await page.getByRole("radio", { name: /Confirming/ }).check();
   await expect(page.locator(".figures")).not.toHaveText(screening!);

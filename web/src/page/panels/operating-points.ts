@@ -1,8 +1,8 @@
-/** Operating point and prevalence: predictive values among the user's own patients. */
+/** Operating points: how good a threshold is among patients like the reader's; folded, for it is not of this image. */
 
 import type { Manifest, OperatingPoint } from "../../core/api";
 import type { Locale } from "../../locales";
-import { PREVALENCE_STEPS, predictiveValues, prevalenceAt, stepOf } from "../predictive-values";
+import { predictiveValues } from "../predictive-values";
 import { fill, h, original, sentence, type Child } from "../dom";
 import { pointNamed } from "../model-metadata";
 import { engineOf, selectedEntry, type Entry, type Store } from "../state";
@@ -21,7 +21,7 @@ export function makeOperatingPoints(store: Store): HTMLElement {
     const texts = locale.texts.operatingPoints;
     const heading = h("h2", { id: "points-heading" }, texts.heading);
     if (manifest.operating_points.length === 0) return fill(element, heading, h("p", { class: "note" }, texts.absent));
-    fill(element, heading, choices(manifest), prevalenceField(), outcome);
+    fill(element, h("details", {}, h("summary", {}, heading), choices(manifest), outcome));
     refresh();
   }
 
@@ -38,29 +38,6 @@ export function makeOperatingPoints(store: Store): HTMLElement {
         const explained = Object.hasOwn(texts.explained, one.name) ? ` (${texts.explained[one.name]})` : "";
         return h("div", { class: "field check" }, input, h("label", { for: id }, h("strong", {}, locale.point(one.name)), explained));
       }),
-    );
-  }
-
-  function prevalenceField(): HTMLElement {
-    const texts = store.state.locale.texts.operatingPoints;
-    const id = "prevalence";
-    const value = h("output", { for: id, class: "value" });
-    const input = h("input", { id, type: "range", min: 0, max: PREVALENCE_STEPS, step: 1 });
-    input.value = String(stepOf(store.state.prevalence));
-    const tell = (): void => {
-      const { prevalence, locale } = store.state;
-      value.textContent = locale.percent(prevalence);
-      input.setAttribute("aria-valuetext", locale.percent(prevalence));
-    };
-    input.addEventListener("input", () => {
-      store.set({ prevalence: prevalenceAt(Number(input.value)) });
-      tell();
-    });
-    tell();
-    return h(
-      "div", { class: "field prevalence" },
-      h("label", { for: id }, texts.prevalence), input,
-      h("span", { class: "note" }, `${texts.prevalenceHelp}: `, value),
     );
   }
 

@@ -5,6 +5,7 @@ import { LANGUAGES } from "../../locales";
 import { reasonsOf, textOf } from "../answers";
 import { predictiveValues } from "../predictive-values";
 import { failedAudit, pointNamed } from "../model-metadata";
+import { positiveProbability } from "./prevalence";
 import type { Entry, State } from "../state";
 
 /** How a file is called where its name is left out: names of files often hold names of people. */
@@ -33,6 +34,7 @@ export function recordOf(entry: Entry, engine: Engine, state: State, made: Date)
     operating_point: scored ? point : null,
     called: scored && point ? (prediction.probabilities[point.label] ?? 0) >= point.threshold : null,
     prevalence: scored ? state.prevalence : null,
+    probability_at_prevalence: scored ? positiveProbability(prediction, manifest, state.prevalence) : null,
     predictive_values: scored && point ? predictive(state.prevalence, point.sensitivity, point.specificity) : null,
     model: {
       name: manifest.name,

@@ -6,7 +6,8 @@ import { fill, freshId, h, isolated, original, type Child } from "../dom";
 import { failedAudit, pointNamed } from "../model-metadata";
 import { outcomeOf } from "./operating-points";
 import { nameIn, recordOf } from "./record";
-import { probabilitiesOf, reasonList } from "./result";
+import { probabilitiesOf } from "./probabilities";
+import { reasonList, whyOf } from "./result";
 import { engineOf, selectedEntry, type Entry, type Store } from "../state";
 import { saveText } from "../save";
 import { heatImage, type HeatImage } from "../viewer/image";
@@ -103,7 +104,7 @@ function sheetOf(store: Store, viewer: Viewer, entry: Entry): Child {
         "div", {},
         h("p", { class: `decision ${toneOf(entry)}` }, `${texts.report.answer}: `, headline(entry, locale)),
         reasonList(reasonsOf(entry), locale),
-        scored && probabilitiesOf(scored, manifest, locale),
+        scored && [h("p", { class: "why" }, whyOf(scored, manifest, locale)), probabilitiesOf(scored, manifest, state.prevalence, locale)],
       ),
     ),
     scored && point && [

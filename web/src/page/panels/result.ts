@@ -1,10 +1,12 @@
-/** The answer panel: the decision in large locale, why, and the probabilities with what they mean. */
+/** The answer panel: the decision in large letters, why, and the probability at the reader's prevalence. */
 
 import type { Manifest, Prediction, Reason } from "../../core/api";
 import type { Locale } from "../../locales";
 import { SIGNS, headline, textOf, toneOf } from "../answers";
 import { fill, h, isolated, original, sentence, type Child } from "../dom";
-import { calibrationOf, neededProbability, possibleLabels } from "../model-metadata";
+import { possibleLabels } from "../model-metadata";
+import { prevalenceField } from "./prevalence";
+import { probabilitiesOf } from "./probabilities";
 import { engineOf, selectedEntry, type Entry, type Store } from "../state";
 
 export function makeResult(store: Store): HTMLElement {
@@ -31,7 +33,7 @@ export function makeResult(store: Store): HTMLElement {
         "p", { class: `decision ${tone}` },
         h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[tone]), " ", headline(entry, locale),
       ),
-      bodyOf(entry, manifest, locale),
+      bodyOf(entry, manifest, store),
     );
   }
 
@@ -46,34 +48,29 @@ export function makeResult(store: Store): HTMLElement {
   return element;
 }
 
-function bodyOf(entry: Entry, manifest: Manifest | null, locale: Locale): Child {
+function bodyOf(entry: Entry, manifest: Manifest | null, store: Store): Child {
+  const { locale } = store.state;
   const texts = locale.texts.answer;
   if (entry.failure) return [reasonList([entry.failure], locale), h("p", { class: "note" }, texts.failedHelp)];
   const { prediction } = entry;
   if (!prediction || !manifest) return null;
-  const time = h(
-    "p", { class: "note" },
-    texts.milliseconds(locale.number(Math.round(prediction.milliseconds.read)), locale.number(Math.round(prediction.milliseconds.predict))),
-  );
-  switch (toneOf(entry)) {
-    case "refused":
-      return [h("p", {}, texts.refusedHelp), reasonList(prediction.reasons, locale)];
-    case "uncertain":
-      return [
-        h("p", {}, texts.uncertainHelp),
-        uncertaintyOf(prediction, manifest, locale),
-        reasonList(prediction.reasons, locale),
-        probabilitiesOf(prediction, manifest, locale),
-        time,
-      ];
-    default:
-      return [
-        h("p", {}, texts.decidedHelp(locale.percent(manifest.conformal_coverage))),
-        reasonList(prediction.reasons, locale),
-        probabilitiesOf(prediction, manifest, locale),
-        time,
-      ];
-  }
+  if (toneOf(entry) === "refused") return [h("p", {}, texts.refusedHelp), reasonList(prediction.reasons, locale)];
+  const { read, predict } = prediction.milliseconds;
+  return [
+    h("p", { class: "why" }, whyOf(prediction, manifest, locale)),
+    probabilitiesOf(prediction, manifest, store.state.prevalence, locale, prevalenceField(store, manifest)),
+    toneOf(entry) === "uncertain" && [h("h3", {}, texts.needed), h("ul", { class: "needed" }, texts.neededElse.map((text) => h("li", {}, text)))],
+    h("p", { class: "note" }, texts.milliseconds(locale.number(Math.round(read)), locale.number(Math.round(predict)))),
+  ];
+}
+
+/** One sentence: which classes reach the line. */
+export function whyOf(prediction: Prediction, manifest: Manifest, locale: Locale): Child {
+  const texts = locale.texts.answer;
+  const possible = possibleLabels(prediction.probabilities, manifest).map((label) => locale.label(label));
+  if (possible.length === 0) return texts.whyNone;
+  if (possible.length === 1) return sentence(texts.whyDecided, possible[0]!);
+  return texts.whySeveral(locale.list(possible.map((name) => `“${name}”`)));
 }
 
 /** Reasons in the language of the page, with their values. */
@@ -87,52 +84,4 @@ export function reasonList(reasons: readonly Reason[], locale: Locale): Child {
     ),
   );
   return [h("h3", {}, locale.texts.answer.reasons), h("ul", { class: "reasons" }, items)];
-}
-
-function uncertaintyOf(prediction: Prediction, manifest: Manifest, locale: Locale): Child {
-  const texts = locale.texts.answer;
-  const possible = possibleLabels(prediction.probabilities, manifest);
-  const needed = locale.percent(neededProbability(manifest));
-  return [
-    possible.length > 0
-      ? h("p", {}, `${texts.stillPossible}: `, possible.map((label, i) => [i > 0 && ", ", h("strong", {}, isolated(locale.label(label)))]))
-      : h("p", {}, texts.nonePossible),
-    h("h3", {}, texts.needed),
-    h(
-      "ul", { class: "needed" },
-      h("li", {}, texts.neededProbability(needed, locale.percent(manifest.conformal_coverage))),
-      texts.neededElse.map((text) => h("li", {}, text)),
-    ),
-  ];
-}
-
-/** Bars in the bundle's order, the leading class with its calibration in locale. */
-export function probabilitiesOf(prediction: Prediction, manifest: Manifest, locale: Locale): Child {
-  const texts = locale.texts.probabilities;
-  const shares = manifest.labels.map((label) => [label, prediction.probabilities[label] ?? 0] as const);
-  const [leading, share] = shares.reduce((most, one) => (one[1] > most[1] ? one : most));
-  const calibration = calibrationOf(manifest);
-  const bars = shares.map(([label, probability]) =>
-    h(
-      "div", { class: label === leading ? "bar leading" : "bar" },
-      h("dt", {}, isolated(locale.label(label))),
-      h(
-        "dd", {},
-        h("span", { class: "value" }, locale.percent(probability)),
-        h("meter", { min: 0, max: 1, value: probability, "aria-hidden": "true" }),
-      ),
-    ),
-  );
-  return [
-    h("h3", {}, texts.heading),
-    h("dl", { class: "bars" }, bars),
-    calibration
-      ? h(
-          "p", { class: "calibration" },
-          sentence((name) => texts.of100(locale.number(Math.round(100 * share)), name), locale.label(leading)), " ",
-          texts.measured(locale.number(calibration.points, 1), locale.number(calibration.images)),
-        )
-      : h("p", { class: "calibration" }, texts.notMeasured),
-    h("p", { class: "note" }, calibration && [texts.onlyAlike, " "], texts.sum),
-  ];
 }
