@@ -9,6 +9,7 @@ from pocketcxr.audit.conclusions import draw_conclusions
 from pocketcxr.audit.criteria import FAILED, NOT_MEASURABLE, PASSED, Criterion, evaluate_criteria, failed, load_criteria
 from pocketcxr.audit.record import read_outcome
 from pocketcxr.audit.stored_record import read_audit
+from pocketcxr.bundle.failures import MEANINGS
 from pocketcxr.errors import ConfigError
 from pocketcxr.report.types import Measure, Section
 from pocketcxr.roles import canonical
@@ -144,7 +145,7 @@ def test_the_criteria_that_come_with_the_program_are_valid_and_say_why():
     assert {"leaks.patients", "leaks.near_duplicates", "confounding.source", "cues.corners"} <= {
         one.key for one in criteria
     }
-    assert all(criterion.why and criterion.fault for criterion in criteria)
+    assert all(criterion.why and criterion.fault and criterion.meaning in MEANINGS for criterion in criteria)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +158,7 @@ def test_the_criteria_that_come_with_the_program_are_valid_and_say_why():
         ('[[criterion]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = "1"', "at_most or at_least"),
         ('[[criterion]]\nkey = "a"\ntitle = "t"\nscope = "people"\nat_most = 1', "scope"),
         ('[[criterion]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = 1\nat_best = 2', "at_best"),
+        ('[[criterion]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = 1\nmeaning = "death"', "meaning"),
         ('[[criterion]]\nkey = "a"\ntitle = "t"\nscope = "data"\nat_most = 1\n' * 2, "two criteria for a"),
     ],
 )
@@ -241,7 +243,7 @@ def test_records_of_this_and_of_earlier_versions_are_read(criteria, conclusions,
     }
     path = tmp_path / "audit.json"
     path.write_text(json.dumps(table))
-    assert read_outcome(path).failed("model") == ["Drop"]
+    assert [one["title"] for one in read_outcome(path).failed("model")] == ["Drop"]
     (section,) = read_audit(path).sections
     assert section.summary == "One failed. Criteria: 0 passed, 1 failed, 0 not measurable."
     assert section.tables[0].rows == (("Drop", "failed", "3, limit at most 1"),)

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pocketcxr.bundle.failures import MEANINGS, failure_lines
 from pocketcxr.audit.criteria import CRITERIA_FILE
 from pocketcxr.bundle.format import read_bundle, read_manifest
 from pocketcxr.cli import main
@@ -171,7 +172,8 @@ def test_a_teacher_is_audited_by_its_checkpoint_into_a_folder_of_its_own(finishe
 
 def _leave_audit(folder, *, outcome, student=None):
     run = Run(folder, load_experiment(folder / "experiment.json", []), progress=False)
-    gate = {"scope": "model", "title": "Sees no source", "outcome": outcome}
+    gate = {"scope": "model", "title": "Sees no source", "outcome": outcome, "meaning": "shortcut"}
+    gate |= {"fault": "it sees the source", "words": "0.9, limit at most 0.7", "value": 0.9, "at_most": 0.7}
     subject = {"student_sha256": student_sha256(run) if student is None else student}
     (folder / "audit").mkdir(exist_ok=True)
     table = {"subject": subject, "created": "2026-01-01", "gates": [gate]}
@@ -181,13 +183,16 @@ def _leave_audit(folder, *, outcome, student=None):
 
 def test_a_student_that_failed_is_refused_and_by_force_marked(finished):
     run = _leave_audit(finished, outcome="failed")
-    with pytest.raises(ReleaseError, match="Sees no source"):
+    with pytest.raises(ReleaseError, match=r"it sees the source \(0.9, limit at most 0.7\)"):
         run_export(finished, run.experiment, progress=False)
     run_export(finished, run.experiment, force=True, progress=False)
     manifest = read_manifest(read_bundle(run.bundle), "bundle")
     assert "FAILED ITS AUDIT" in manifest.name  # which every prediction carries
-    assert "Sees no source" in manifest.limits[0]
-    assert manifest.run["audit"]["failed_gates"] == ["Sees no source"]
+    assert "it sees the source (0.9, limit at most 0.7)" in manifest.limits[0]
+    (failure,) = manifest.run["audit"]["failures"]
+    assert (failure["title"], failure["value"], failure["at_most"]) == ("Sees no source", 0.9, 0.7)
+    (line,) = failure_lines(manifest)
+    assert line == f"It sees the source: 0.9, limit at most 0.7. {MEANINGS['shortcut']}"
 
 
 def test_a_student_that_passed_carries_the_outcome(finished):

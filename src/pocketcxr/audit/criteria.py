@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pocketcxr.bundle.failures import MEANINGS
 from pocketcxr.errors import ConfigError
 from pocketcxr.report.formatting import in_unit, with_interval
 from pocketcxr.roles import canonical
@@ -27,7 +28,7 @@ Scope = Literal["data", "model"]
 _SIGNS = {PASSED: "PASS", FAILED: "FAIL", NOT_MEASURABLE: "NOT MEASURABLE"}
 _SCOPES = ("data", "model")
 _ENDS = ("favourable", "value", "unfavourable")
-_KEYS = frozenset({"key", "title", "fault", "why", "scope", "at_most", "at_least", "evaluated_on"})
+_KEYS = frozenset({"key", "title", "fault", "meaning", "why", "scope", "at_most", "at_least", "evaluated_on"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Criterion:
 
     `scope` is ``data`` (the images and their table) or ``model`` (what ``pocketcxr export`` checks). `evaluated_on` is
     ``favourable`` (the end of the interval that speaks for passing), ``value`` or ``unfavourable``. `fault` says
-    in plain words what is wrong where it fails.
+    in plain words what is wrong where it fails, `meaning` is the kind of what follows for an image (`MEANINGS`).
     """
 
     key: str
@@ -47,6 +48,7 @@ class Criterion:
     at_least: float | None = None
     evaluated_on: str = "favourable"
     fault: str = ""
+    meaning: str = ""
 
     @property
     def broken(self) -> str:
@@ -71,6 +73,11 @@ class CriterionResult:
     def line(self) -> str:
         """Quantity, value (interval), limit and outcome in one line."""
         return criterion_line(self.criterion.title, self.words, self.outcome)
+
+    @property
+    def meaning(self) -> str:
+        """What follows for an image that the model answers, in a sentence; empty where the criterion does not say."""
+        return MEANINGS.get(self.criterion.meaning, "")
 
 
 def criterion_line(title: str, words: str, outcome: str) -> str:
@@ -160,7 +167,11 @@ def _criterion(table: dict[str, Any], where: str) -> Criterion:
             f"{where} ({table['key']}): expected scope in {_SCOPES} and evaluated_on in {_ENDS}, "
             f"found {scope!r} and {evaluated_on!r}"
         )
-    texts = {name: str(table.get(name, "")) for name in ("why", "fault")}
+    texts = {name: str(table.get(name, "")) for name in ("why", "fault", "meaning")}
+    if texts["meaning"] and texts["meaning"] not in MEANINGS:
+        raise ConfigError(
+            f"{where} ({table['key']}): expected meaning in {', '.join(MEANINGS)}, found {texts['meaning']!r}"
+        )
     return Criterion(
         key=canonical(table["key"]), title=table["title"], scope=scope, evaluated_on=evaluated_on, **texts, **limits
     )

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pocketcxr.report.types import Section
 
 FORMAT_VERSION = 1
+_FAILURE = (
+    "key", "title", "fault", "meaning", "scope", "words", "value", "low", "high", "unit", "at_most", "at_least",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,20 @@ def as_json(record: AuditRecord) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of an audit on file: what was audited, when, and each criterion's scope, title and outcome."""
+    """Outcome of an audit on file: what was audited, when, and the criteria as they stand in ``audit.json``."""
 
     subject: dict[str, Any]
     created: str
-    criteria: tuple[tuple[str, str, str], ...]
+    criteria: tuple[dict[str, Any], ...]
 
-    def failed(self, scope: str) -> list[str]:
-        """Titles of the criteria of a scope that failed."""
-        return [title for of, title, outcome in self.criteria if of == scope and outcome == FAILED]
+    def failed(self, scope: str) -> list[dict[str, Any]]:
+        """The criteria of a scope that failed: what a bundle says of them."""
+        bad = [one for one in self.criteria if one["scope"] == scope and one["outcome"] == FAILED]
+        return [{key: one[key] for key in _FAILURE if one.get(key) is not None} for one in bad]
 
     def measured(self, scope: str) -> int:
         """Number of the criteria of a scope that passed or failed."""
-        return sum(of == scope and outcome != NOT_MEASURABLE for of, _, outcome in self.criteria)
+        return sum(one["scope"] == scope and one["outcome"] != NOT_MEASURABLE for one in self.criteria)
 
 
 def read_outcome(path: Path) -> Outcome:
@@ -91,15 +95,18 @@ def read_outcome(path: Path) -> Outcome:
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        criteria = tuple((one["scope"], one["title"], one["outcome"]) for one in criteria_tables(table))
+        criteria = tuple(dict(one) for one in criteria_tables(table))
+        if any(not isinstance(one[key], str) for one in criteria for key in ("scope", "title", "outcome")):
+            raise ValueError("a criterion without scope, title or outcome")
         return Outcome(dict(table["subject"]), str(table["created"]), criteria)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"cannot read audit {path} ({error}): run  pocketcxr audit  again, or remove it") from error
 
 
 def _criterion_json(result: CriterionResult) -> dict[str, Any]:
-    value = result.measure.value if result.measure else None
-    more = {"outcome": result.outcome, "value": value, "compared": result.compared, "words": result.words}
+    measure = result.measure
+    figures = {name: getattr(measure, name, None) for name in ("value", "low", "high", "unit")}
+    more = {"outcome": result.outcome, **figures, "compared": result.compared, "words": result.words}
     return dataclasses.asdict(result.criterion) | more
 
 

@@ -54,19 +54,18 @@ def audit_mark(run: RunFolder, *, force: bool) -> Mark:
     if failed and not force:
         raise ReleaseError(
             f"{run.folder}: the student failed {len(failed)} of {outcome.measured('model')} criteria of its audit: "
-            f"{'; '.join(failed)}; see {path.with_name('report.html')}; --force exports it all the same, marked"
+            f"{_named(failed)}; see {path.with_name('report.html')}; --force exports it all the same, marked"
         )
     entry = {
         "outcome": "failed, exported by force" if failed else "passed",
-        "failed_gates": failed,
-        "failed_data_gates": outcome.failed("data"),
+        "failures": [*failed, *outcome.failed("data")],
         "gates_measured": outcome.measured("model"),
         "created": outcome.created,
         "audit_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     if not failed:
         return Mark(entry, _data_limits(outcome.failed("data")))
-    limit = f"FAILED ITS AUDIT and was exported by force; criteria that failed: {'; '.join(failed)}."
+    limit = f"FAILED ITS AUDIT and was exported by force: {_named(failed)}."
     return Mark(entry, (limit, *_data_limits(outcome.failed("data"))), " (FAILED ITS AUDIT)")
 
 
@@ -76,5 +75,12 @@ def _not_audited(run: RunFolder, why: str) -> Mark:
     return Mark({"outcome": "not audited", "why": why}, (limit,))
 
 
-def _data_limits(failed: list[str]) -> tuple[str, ...]:
-    return (f"The data it learnt from failed these criteria of the audit: {'; '.join(failed)}.",) if failed else ()
+def _data_limits(failed: list[dict[str, Any]]) -> tuple[str, ...]:
+    return (f"The data it learnt from failed their audit: {_named(failed)}.",) if failed else ()
+
+
+def _named(failed: list[dict[str, Any]]) -> str:
+    """What is wrong, with value and limit in brackets; "; " between failures."""
+    return "; ".join(
+        f"{one.get('fault') or one['title']}{' (' + one['words'] + ')' if one.get('words') else ''}" for one in failed
+    )

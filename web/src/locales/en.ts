@@ -18,8 +18,11 @@ export const en = {
   audit: {
     heading: "This model failed its audit",
     body: "Its results are for testing the program only. Do not rely on them and do not act on them.",
-    details: "Failed criteria",
-    failed: "failed",
+    details: "What failed, and by how much",
+    failed: "failed; this bundle does not say by how much",
+    interval: (value: string, low: string, high: string) => `${value} (95% interval ${low} to ${high})`,
+    atMost: (value: string, limit: string) => `${value}; allowed is at most ${limit}`,
+    atLeast: (value: string, limit: string) => `${value}; required is at least ${limit}`,
   },
   model: {
     loading: "Loading the model",

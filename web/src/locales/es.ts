@@ -18,8 +18,11 @@ export const es: Texts = {
   audit: {
     heading: "Este modelo no superó su auditoría",
     body: "Sus resultados solo sirven para probar el programa. No se base en ellos ni actúe según ellos.",
-    details: "Criterios no cumplidos",
-    failed: "no cumplido",
+    details: "Qué falló y por cuánto",
+    failed: "no superado; este modelo no dice por cuánto",
+    interval: (value, low, high) => `${value} (intervalo del 95 %: de ${low} a ${high})`,
+    atMost: (value, limit) => `${value}; se permite como máximo ${limit}`,
+    atLeast: (value, limit) => `${value}; se exige como mínimo ${limit}`,
   },
   model: {
     loading: "Cargando el modelo",

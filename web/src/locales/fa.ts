@@ -18,8 +18,11 @@ export const fa: Texts = {
   audit: {
     heading: "این مدل در ممیزی خود رد شده است",
     body: "نتیجه‌های آن فقط برای آزمودن برنامه است. به آن‌ها تکیه نکنید و بر پایهٔ آن‌ها اقدامی نکنید.",
-    details: "معیارهای ردشده",
-    failed: "رد شد",
+    details: "چه چیزی رد شد و به چه اندازه",
+    failed: "رد شد؛ این مدل اندازه‌اش را نمی‌گوید",
+    interval: (value, low, high) => `${value} (بازهٔ ۹۵٪: ${low} تا ${high})`,
+    atMost: (value, limit) => `${value}؛ حداکثر مجاز ${limit}`,
+    atLeast: (value, limit) => `${value}؛ حداقل لازم ${limit}`,
   },
   model: {
     loading: "در حال بارگیری مدل",

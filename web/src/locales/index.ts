@@ -5,9 +5,16 @@ import { en } from "./en";
 import { es } from "./es";
 import { fa } from "./fa";
 import { zh } from "./zh";
+import { en as criteriaEn, type CriterionTexts } from "./criteria/en";
+import { es as criteriaEs } from "./criteria/es";
+import { fa as criteriaFa } from "./criteria/fa";
+import { zh as criteriaZh } from "./criteria/zh";
 
 export const LANGUAGES = { en, es, fa, zh } as const satisfies Record<string, Texts>;
 export type Language = keyof typeof LANGUAGES;
+
+/** What is wrong where a criterion of the audit fails, and what it means for an image. */
+export const CRITERIA: Readonly<Record<Language, CriterionTexts>> = { en: criteriaEn, es: criteriaEs, fa: criteriaFa, zh: criteriaZh };
 
 const LOCALES: Record<Language, string> = { en: "en", es: "es", fa: "fa-u-nu-arabext", zh: "zh-Hans" };
 
@@ -28,6 +35,7 @@ export function bestLanguage(wanted: readonly string[]): Language {
 export interface Locale {
   readonly code: Language;
   readonly texts: Texts;
+  readonly criteria: CriterionTexts;
   /** A whole number, or with so many decimals. */
   number(value: number, decimals?: number): string;
   /** A share of one as per cent: whole numbers, one decimal below 1 % and above 99 %; never a false 0 % or 100 %. */
@@ -51,6 +59,7 @@ export function localeOf(code: Language): Locale {
   return {
     code,
     texts,
+    criteria: CRITERIA[code],
     number,
     percent(share) {
       if (share > 0 && share < 0.001) return `<${percentFormat(1).format(0.001)}`;

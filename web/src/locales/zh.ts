@@ -18,8 +18,11 @@ export const zh: Texts = {
   audit: {
     heading: "该模型未通过审查",
     body: "其结果只用于测试本程序。请勿依赖，也请勿据此采取行动。",
-    details: "未通过的标准",
-    failed: "未通过",
+    details: "哪些未通过，差多少",
+    failed: "未通过；此模型未说明差多少",
+    interval: (value, low, high) => `${value}（95% 区间 ${low} 至 ${high}）`,
+    atMost: (value, limit) => `${value}；允许最多 ${limit}`,
+    atLeast: (value, limit) => `${value}；要求至少 ${limit}`,
   },
   model: {
     loading: "正在加载模型",

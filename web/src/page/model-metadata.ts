@@ -34,20 +34,41 @@ export function testPrevalence(manifest: Manifest): number | null {
   return null;
 }
 
-export interface Failure {
-  readonly criteria: readonly string[];
+/** A criterion that the audit failed; of bundles of earlier versions only the title is known. */
+export interface FailedCriterion {
+  readonly title: string;
+  readonly key: string;
+  /** Kind of what follows for an image. */
+  readonly meaning: string;
+  readonly unit: string;
+  readonly value: number | null;
+  readonly low: number | null;
+  readonly high: number | null;
+  readonly limit: { readonly bound: "most" | "least"; readonly value: number } | null;
 }
 
-/** The audit that this model failed, as its name, its record or its limits say; null where it passed. */
-export function failedAudit(manifest: Manifest): Failure | null {
+/** The criteria of the audit that this model failed, as its name, its record or its limits say; null where it passed. */
+export function failedAudit(manifest: Manifest): readonly FailedCriterion[] | null {
   const audit = manifest.run["audit"];
   const record = isTable(audit) ? audit : {};
-  const criteria = ["failed_criteria", "failed_data_criteria", "failed_gates", "failed_data_gates"] // of now, of earlier
-    .flatMap((key) => (Array.isArray(record[key]) ? (record[key] as unknown[]) : []))
+  const list = (key: string): unknown[] => (Array.isArray(record[key]) ? (record[key] as unknown[]) : []);
+  const found = list("failures").filter(isTable).map(criterionOf);
+  const titles = ["failed_criteria", "failed_data_criteria", "failed_gates", "failed_data_gates"] // of earlier versions
+    .flatMap(list)
     .filter((name): name is string => typeof name === "string")
-    .map(quantityOf);
+    .map((name) => criterionOf({ title: quantityOf(name) }));
   const said = [manifest.name, ...manifest.limits].some((text) => /FAILED ITS AUDIT/i.test(text));
-  return said || criteria.length > 0 ? { criteria } : null;
+  const criteria = [...found, ...titles];
+  return said || criteria.length > 0 ? criteria : null;
+}
+
+function criterionOf(table: Record<string, unknown>): FailedCriterion {
+  const text = (key: string): string => (typeof table[key] === "string" ? (table[key] as string) : "");
+  const number = (key: string): number | null => numberAt(table, key);
+  const [most, least] = [number("at_most"), number("at_least")];
+  const limit = most !== null ? ({ bound: "most", value: most } as const) : least !== null ? ({ bound: "least", value: least } as const) : null;
+  const [key, meaning, title, unit] = ["key", "meaning", "title", "unit"].map(text) as [string, string, string, string];
+  return { key, meaning, title, unit, value: number("value"), low: number("low"), high: number("high"), limit };
 }
 
 /** Least probability at which a class stays in the conformal set. */

@@ -1,13 +1,14 @@
 /** The panels of the page, in reading order, and the voice that tells a screen reader of answers. */
 
-import { makeAbout, makeWarning } from "./panels/about";
+import { makeAbout } from "./panels/about";
+import { makeWarning } from "./panels/failures";
 import { headline } from "./answers";
 import { h } from "./dom";
 import { makeHeader } from "./panels/header";
 import { makeFileInput } from "./worklist/file-input";
 import { makeFileList } from "./worklist/file-list";
 import { makeOffline } from "./panels/offline";
-import { makeOperatingPoints } from "./panels/operating-points";
+import { makeOperatingPoints } from "./probability/operating-points";
 import { startQueue } from "./queue";
 import { makeReport } from "./panels/report";
 import { makeResult } from "./panels/result";

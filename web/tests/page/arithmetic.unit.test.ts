@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { PREVALENCE_STEPS, atPrevalence, predictiveValues, prevalenceAt, stepOf } from "../../src/page/predictive-values";
+import { PREVALENCE_STEPS, atPrevalence, predictiveValues, prevalenceAt, stepOf } from "../../src/page/probability/predictive-values";
 import type { Manifest } from "../../src/core/api";
 import { failedAudit, testPrevalence } from "../../src/page/model-metadata";
 import { enlarge, explanationOf, filledPart, fullColour, heatPixels, inferno } from "../../src/page/viewer/explanation";
@@ -166,11 +166,20 @@ describe("heatmap", () => {
 describe("failed criteria", () => {
   const manifest = (audit: object): Manifest => ({ name: "", limits: [], run: { audit } }) as unknown as Manifest;
 
+  it("are read with value, interval and limit, and what is no number is left out", () => {
+    const failure = { key: "unseen.accuracy_drop", title: "Accuracy drop", meaning: "elsewhere", unit: "share", value: 0.225, low: 0.198, high: 0.253, at_most: 0.1 };
+    const [one, other] = failedAudit(manifest({ failures: [failure, { ...failure, value: "much", at_most: null, at_least: 0.85 }] }))!;
+    expect(one).toMatchObject({ key: "unseen.accuracy_drop", value: 0.225, low: 0.198, limit: { bound: "most", value: 0.1 } });
+    expect(other).toMatchObject({ value: null, limit: { bound: "least", value: 0.85 } });
+  });
+
+
   it("are named by their quantities, also in bundles of earlier versions", () => {
     const earlier = { failed_gates: ["The border does not give the class away"], failed_data_gates: [] };
-    expect(failedAudit(manifest(earlier))).toEqual({ criteria: ["AUROC of the class from the image border"] });
-    expect(failedAudit(manifest({ failed_criteria: ["AUROC within one source"] }))).toEqual({ criteria: ["AUROC within one source"] });
-    expect(failedAudit(manifest({ failed_criteria: [] }))).toBeNull();
+    const titles = (audit: object): string[] | undefined => failedAudit(manifest(audit))?.map(({ title }) => title);
+    expect(titles(earlier)).toEqual(["AUROC of the class from the image border"]);
+    expect(titles({ failed_criteria: ["AUROC within one source"] })).toEqual(["AUROC within one source"]);
+    expect(failedAudit(manifest({ failed_criteria: [], failures: [] }))).toBeNull();
   });
 });
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { LANGUAGES, bestLanguage, localeOf, type Language } from "../../src/locales";
+import { CRITERIA, LANGUAGES, bestLanguage, localeOf, type Language } from "../../src/locales";
 import { CAUSES } from "../../src/core/errors";
 import { LABELS, REASON_CODES } from "../../src/locales/catalogue";
 
@@ -51,8 +51,27 @@ describe.each(codes)("texts in %s", (code) => {
   });
 });
 
+const source = (path: string): string => readFileSync(join(import.meta.dirname, "../../../src/pocketcxr", path), "utf8");
+
+describe("failed criteria", () => {
+  it("are named in English as in Python's criteria and reports, and every one has a meaning for an image", () => {
+    const criteria = source("audit/criteria.toml").split("[[criterion]]").slice(1);
+    const field = (text: string, name: string): string => new RegExp(`^${name} = "(.*)"$`, "m").exec(text)![1]!;
+    expect(Object.fromEntries(criteria.map((text) => [field(text, "key"), field(text, "fault")]))).toEqual(CRITERIA.en.faults);
+    const meanings = source("bundle/failures.py").split("MEANINGS: ")[1]!.split("\n)\n")[0]!.replace(/"\n\s*"/g, "");
+    const said = [...meanings.matchAll(/"(\w+)": \(?\s*"(.*)"/g)].map(([, kind, text]) => [kind, text]);
+    expect(Object.fromEntries(said)).toEqual(CRITERIA.en.meanings);
+    for (const text of criteria) expect(Object.keys(CRITERIA.en.meanings)).toContain(field(text, "meaning"));
+  });
+
+  it.each(codes)("are translated, every one: %s", (code) => {
+    const [own, english_] = [flatten(CRITERIA[code]), flatten(CRITERIA.en)];
+    expect([...own.keys()]).toEqual([...english_.keys()]);
+    expect([...own].filter(([key, text]) => text.trim() === "" || (code !== "en" && text === english_.get(key)))).toEqual([]);
+  });
+});
+
 describe("reason codes", () => {
-  const source = (path: string): string => readFileSync(join(import.meta.dirname, "../../../src/pocketcxr", path), "utf8");
 
   it("are those that Python gives, and those of the learned input filter's kinds", () => {
     const given = ["imaging/input_checks.py", "inference/predictor.py"].flatMap((path) =>

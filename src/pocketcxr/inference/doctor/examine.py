@@ -7,6 +7,7 @@ import platform
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pocketcxr.bundle.failures import failure_lines
 from pocketcxr.errors import BundleError, PocketCxrError
 from pocketcxr.inference.doctor import machine
 from pocketcxr.plain_text import one_line
@@ -193,7 +194,9 @@ def _audit(manifest: Manifest) -> Check:
     if outcome.startswith("passed"):
         return Check("audit", "ok", "the bundle passed the criteria of its audit")
     found = (
-        "the bundle failed its audit" if outcome.startswith("failed") else "nothing says that the bundle was audited"
+        " ".join(("the bundle failed its audit.", *failure_lines(manifest)))
+        if outcome.startswith("failed")
+        else "nothing says that the bundle was audited"
     )
     return Check("audit", "note", found, "trust none of its predictions: pocketcxr audit")
 

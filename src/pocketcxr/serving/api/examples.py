@@ -27,8 +27,10 @@ UNCERTAIN: dict[str, Any] = {
     "reasons": [
         {
             "code": "several-classes",
-            "words": "more than one class stays possible: normal 0.46 and covid19 0.45 reach 0.35, the line that the true "
-            "class reaches 90% of the time",
+            "words": (
+                "more than one class stays possible: normal 0.46 and covid19 0.45 reach 0.35, the line that the true "
+                "class reaches 90% of the time"
+            ),
         }
     ],
 }

@@ -1,31 +1,8 @@
-/** Model documentation: intended use, limits, licence, privacy; and the warning of a failed audit. */
+/** Model documentation: intended use, limits, licence, privacy. */
 
 import type { Engine, Manifest } from "../../core/api";
 import { fill, h, original, type Child } from "../dom";
-import { failedAudit } from "../model-metadata";
 import { engineOf, type Store } from "../state";
-
-/** Warning of a failed audit at the top of the page; hidden where the model passed. */
-export function makeWarning(store: Store): HTMLElement {
-  const element = h("section", { class: "warning", "aria-labelledby": "warning-heading" });
-  function build(): void {
-    const { texts } = store.state.locale;
-    const manifest = engineOf(store.state)?.manifest;
-    const failure = manifest ? failedAudit(manifest) : null;
-    element.hidden = !failure;
-    if (!failure) return fill(element);
-    fill(
-      element,
-      h("h2", { id: "warning-heading" }, texts.audit.heading),
-      h("p", {}, texts.audit.body),
-      failure.criteria.length > 0 &&
-        h("details", {}, h("summary", {}, texts.audit.details), h("ul", {}, failure.criteria.map((name) => h("li", {}, original(name), ": ", texts.audit.failed)))),
-    );
-  }
-  store.on(["locale", "model"], build);
-  build();
-  return element;
-}
 
 export function makeAbout(store: Store): HTMLElement {
   const element = h("section", { class: "panel about", "aria-labelledby": "about-heading" });

@@ -3,9 +3,9 @@
 import type { Engine } from "../../core/api";
 import { LANGUAGES } from "../../locales";
 import { reasonsOf, textOf } from "../answers";
-import { predictiveValues } from "../predictive-values";
+import { predictiveValues } from "../probability/predictive-values";
 import { failedAudit, pointNamed } from "../model-metadata";
-import { positiveProbability } from "./prevalence";
+import { positiveProbability } from "../probability/prevalence";
 import type { Entry, State } from "../state";
 
 /** How a file is called where its name is left out: names of files often hold names of people. */

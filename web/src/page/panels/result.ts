@@ -5,8 +5,8 @@ import type { Locale } from "../../locales";
 import { SIGNS, headline, textOf, toneOf } from "../answers";
 import { fill, h, isolated, original, sentence, type Child } from "../dom";
 import { possibleLabels } from "../model-metadata";
-import { prevalenceField } from "./prevalence";
-import { probabilitiesOf } from "./probabilities";
+import { prevalenceField } from "../probability/prevalence";
+import { probabilitiesOf } from "../probability/probabilities";
 import { engineOf, selectedEntry, type Entry, type Store } from "../state";
 
 export function makeResult(store: Store): HTMLElement {

@@ -4,7 +4,7 @@ import type { Manifest, Prediction } from "../../core/api";
 import type { Locale } from "../../locales";
 import { fill, h, sentence, type Child } from "../dom";
 import { testPrevalence } from "../model-metadata";
-import { PREVALENCE_STEPS, atPrevalence, prevalenceAt, stepOf } from "../predictive-values";
+import { PREVALENCE_STEPS, atPrevalence, prevalenceAt, stepOf } from "./predictive-values";
 import type { Store } from "../state";
 
 /** Probability of the positive class at a prevalence; as the model gives it where the test data's prevalence is unknown. */

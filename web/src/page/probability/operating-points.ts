@@ -2,7 +2,7 @@
 
 import type { Manifest, OperatingPoint } from "../../core/api";
 import type { Locale } from "../../locales";
-import { predictiveValues } from "../predictive-values";
+import { predictiveValues } from "./predictive-values";
 import { fill, h, original, sentence, type Child } from "../dom";
 import { pointNamed } from "../model-metadata";
 import { engineOf, selectedEntry, type Entry, type Store } from "../state";
