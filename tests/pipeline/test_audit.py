@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from pocketcxr.bundle.failures import MEANINGS, failure_lines
 from pocketcxr.audit.criteria import CRITERIA_FILE
+from pocketcxr.bundle.failures import MEANINGS, failure_lines
 from pocketcxr.bundle.format import read_bundle, read_manifest
 from pocketcxr.cli import main
 from pocketcxr.data.rows import read_rows
@@ -183,12 +183,12 @@ def _leave_audit(folder, *, outcome, student=None):
 
 def test_a_student_that_failed_is_refused_and_by_force_marked(finished):
     run = _leave_audit(finished, outcome="failed")
-    with pytest.raises(ReleaseError, match=r"it sees the source \(0.9, limit at most 0.7\)"):
+    with pytest.raises(ReleaseError, match=re.escape("it sees the source: 0.9, limit at most 0.7")):
         run_export(finished, run.experiment, progress=False)
     run_export(finished, run.experiment, force=True, progress=False)
     manifest = read_manifest(read_bundle(run.bundle), "bundle")
     assert "FAILED ITS AUDIT" in manifest.name  # which every prediction carries
-    assert "it sees the source (0.9, limit at most 0.7)" in manifest.limits[0]
+    assert "it sees the source: 0.9, limit at most 0.7" in manifest.limits[0]
     (failure,) = manifest.run["audit"]["failures"]
     assert (failure["title"], failure["value"], failure["at_most"]) == ("Sees no source", 0.9, 0.7)
     (line,) = failure_lines(manifest)

@@ -45,7 +45,7 @@ def failure_line(failure: Mapping[str, Any]) -> str:
 
 
 def failure_lines(manifest: Manifest) -> tuple[str, ...]:
-    """One line for each failed criterion; none where the bundle passed, or is of a version that kept only their names."""
+    """One line for each failed criterion; none where the bundle passed, or is of a version that kept names only."""
     audit: Mapping[str, Any] = manifest.run.get("audit") or {}
     failures = audit.get("failures")
     if not isinstance(failures, list):

@@ -65,7 +65,7 @@ def audit_mark(run: RunFolder, *, force: bool) -> Mark:
     }
     if not failed:
         return Mark(entry, _data_limits(outcome.failed("data")))
-    limit = f"FAILED ITS AUDIT and was exported by force: {_named(failed)}."
+    limit = f"FAILED ITS AUDIT and was exported by force. {_named(failed)}."
     return Mark(entry, (limit, *_data_limits(outcome.failed("data"))), " (FAILED ITS AUDIT)")
 
 
@@ -76,11 +76,9 @@ def _not_audited(run: RunFolder, why: str) -> Mark:
 
 
 def _data_limits(failed: list[dict[str, Any]]) -> tuple[str, ...]:
-    return (f"The data it learnt from failed their audit: {_named(failed)}.",) if failed else ()
+    return (f"The training data failed their audit. {_named(failed)}.",) if failed else ()
 
 
 def _named(failed: list[dict[str, Any]]) -> str:
-    """What is wrong, with value and limit in brackets; "; " between failures."""
-    return "; ".join(
-        f"{one.get('fault') or one['title']}{' (' + one['words'] + ')' if one.get('words') else ''}" for one in failed
-    )
+    """What is wrong, with value and limit; "; " between failures."""
+    return "; ".join(": ".join(filter(None, (one.get("fault") or one["title"], one.get("words")))) for one in failed)

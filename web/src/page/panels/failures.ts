@@ -51,6 +51,7 @@ function figuresOf({ unit, value, low, high, limit }: FailedCriterion, locale: L
   if (value === null || limit === null) return `: ${texts.failed}`;
   const write = (figure: number): string =>
     unit === "share" ? locale.precise(figure) : locale.number(figure, unit === "count" ? 0 : 2);
+  const name = unit === "share" || unit === "count" || unit === "" ? "" : unit === "auroc" ? "AUROC" : unit;
   const measured = low === null || high === null ? write(value) : texts.interval(write(value), write(low), write(high));
-  return `: ${texts[limit.bound === "most" ? "atMost" : "atLeast"](measured, write(limit.value))}`;
+  return [": ", name && [original(name), " "], texts[limit.bound === "most" ? "atMost" : "atLeast"](measured, write(limit.value))];
 }
