@@ -2,6 +2,7 @@
 
 import { chromium } from "@playwright/test";
 import { add, answer, decided, drawn, drawnWith, expect, open, test } from "./opened";
+import { BUILT } from "./prepare";
 import { packed, service } from "./service";
 
 test("pocketcxr serve gives the same page, with threads at once, and is asked for no prediction", async ({ page }) => {
