@@ -47,7 +47,5 @@ def failure_line(failure: Mapping[str, Any]) -> str:
 def failure_lines(manifest: Manifest) -> tuple[str, ...]:
     """One line for each failed criterion; none where the bundle passed, or is of a version that kept names only."""
     audit: Mapping[str, Any] = manifest.run.get("audit") or {}
-    failures = audit.get("failures")
-    if not isinstance(failures, list):
-        return ()
-    return tuple(failure_line(one) for one in failures if isinstance(one, dict))
+    failures: list[dict[str, Any]] = audit.get("failures") or []
+    return tuple(map(failure_line, failures))

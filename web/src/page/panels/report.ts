@@ -3,6 +3,7 @@
 import type { Locale } from "../../locales";
 import { headline, reasonsOf, toneOf } from "../answers";
 import { fill, freshId, h, isolated, original, type Child } from "../dom";
+import { failuresOf, meaningsOf } from "./failures";
 import { failedAudit, pointNamed } from "../model-metadata";
 import { outcomeOf } from "../probability/operating-points";
 import { nameIn, recordOf } from "./record";
@@ -87,7 +88,7 @@ function sheetOf(store: Store, viewer: Viewer, entry: Entry): Child {
     failure && h(
       "div", { class: "sheet-warning" },
       h("p", {}, h("strong", {}, texts.audit.heading, ". "), texts.audit.body),
-      failure.criteria.length > 0 && h("ul", { class: "failed-criteria" }, failure.criteria.map((name) => h("li", {}, original(name)))),
+      meaningsOf(failure, locale), failure.length > 0 && failuresOf(failure, locale),
     ),
     h(
       "dl", { class: "identity" },
