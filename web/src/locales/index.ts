@@ -16,7 +16,12 @@ export type Language = keyof typeof LANGUAGES;
 /** What is wrong where a criterion of the audit fails, and what it means for an image. */
 export const CRITERIA: Readonly<Record<Language, CriterionTexts>> = { en: criteriaEn, es: criteriaEs, fa: criteriaFa, zh: criteriaZh };
 
-const LOCALES: Record<Language, string> = { en: "en", es: "es", fa: "fa-u-nu-arabext", zh: "zh-Hans" };
+/** How a language writes numbers and dates: in the user's country, where the browser names one; Chinese as its texts are. */
+function formatOf(code: Language, wanted: readonly string[]): string {
+  if (code === "zh") return "zh-Hans";
+  const tag = wanted.find((one) => one.toLowerCase().split("-")[0] === code) ?? code;
+  return code === "fa" ? `${tag.split("-u-")[0]}-u-nu-arabext` : tag;
+}
 
 export function isLanguage(code: string): code is Language {
   return Object.hasOwn(LANGUAGES, code);
@@ -49,9 +54,9 @@ export interface Locale {
   point(name: string): string;
 }
 
-export function localeOf(code: Language): Locale {
+export function localeOf(code: Language, wanted: readonly string[] = globalThis.navigator?.languages ?? []): Locale {
   const texts: Texts = LANGUAGES[code];
-  const locale = LOCALES[code];
+  const locale = formatOf(code, wanted);
   const number = (value: number, decimals = 0): string =>
     new Intl.NumberFormat(locale, { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).format(value);
   const percentFormat = (decimals: number): Intl.NumberFormat =>

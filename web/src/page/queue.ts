@@ -35,7 +35,8 @@ export function startQueue(store: Store, restart: () => void): Queue {
     busy = true;
     for (;;) {
       const engine = engineOf(store.state);
-      const entry = store.state.entries.find((one) => one.state === "waiting");
+      const { entries, selected } = store.state; // what the user looks at comes first
+      const entry = entries.find((one) => one.state === "waiting" && one.id === selected) ?? entries.find((one) => one.state === "waiting");
       if (!engine || !entry) break;
       store.update(entry.id, { state: "working" });
       try {

@@ -110,6 +110,15 @@ describe("numbers", () => {
     expect(localeOf("fa").number(1820)).not.toMatch(/[0-9]/);
   });
 
+  it("and dates are written as in the user's country", () => {
+    const moment = new Date(2026, 10, 29, 13, 5);
+    expect(localeOf("en", ["fr-FR", "en-GB"]).date(moment)).toMatch(/^29 November 2026.*13:05$/);
+    expect(localeOf("en", ["en-US"]).date(moment)).toMatch(/^November 29, 2026.*1:05\sPM$/);
+    expect(localeOf("es", ["es-MX"]).number(1234.5, 1)).toBe("1,234.5");
+    expect(localeOf("es", ["es-ES"]).number(12345.5, 1)).toBe("12.345,5");
+    expect(localeOf("fa", ["fa-IR"]).number(1820)).not.toMatch(/[0-9]/);
+  });
+
   it("shows a label that it does not know as the bundle writes it", () => {
     expect(localeOf("es").label("constructor")).toBe("constructor");
   });

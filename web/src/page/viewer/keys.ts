@@ -16,7 +16,7 @@ export type Command =
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   "+": { do: "zoomIn" }, "=": { do: "zoomIn" }, "-": { do: "zoomOut" }, "_": { do: "zoomOut" },
-  "0": { do: "fit" }, "۰": { do: "fit" }, "i": { do: "invert" }, "r": { do: "reset" }, "f": { do: "fullScreen" },
+  "0": { do: "fit" }, "i": { do: "invert" }, "r": { do: "reset" }, "f": { do: "fullScreen" },
   "?": { do: "shortcuts" }, "؟": { do: "shortcuts" },
   "w": { do: "mode", mode: "window" }, "v": { do: "mode", mode: "move" }, "m": { do: "mode", mode: "measure" },
   "enter": { do: "line" }, "delete": { do: "erase" }, "backspace": { do: "erase" },
@@ -28,9 +28,14 @@ const ARROWS: Readonly<Record<string, readonly [number, number]>> = {
   ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
 };
 
+/** The key as it is written, or, on keyboards of other scripts, the Latin letter or digit that stands there. */
+function nameOf({ key, code }: KeyboardEvent): string {
+  const latin = key.length === 1 && key > "\u007f" ? /^(?:Key|Digit)(.)$/.exec(code)?.[1] : null;
+  return (latin ?? key).toLowerCase();
+}
+
 /** Pressed keys become commands; `hold` hears of H while it is down. */
 export function listenToKeys(element: HTMLElement, run: (command: Command) => void, hold: (held: boolean) => void): void {
-  const isHeat = (event: KeyboardEvent): boolean => event.key.toLowerCase() === "h" || event.code === "KeyH";
   element.addEventListener("keydown", (event) => {
     const target = event.target as HTMLElement;
     if (event.ctrlKey || event.metaKey || event.altKey || target.closest("select, input, dialog")) return;
@@ -38,13 +43,13 @@ export function listenToKeys(element: HTMLElement, run: (command: Command) => vo
     const arrow = ARROWS[event.key];
     const command = arrow
       ? ({ do: "arrow", dx: arrow[0], dy: arrow[1], shift: event.shiftKey } as const)
-      : COMMANDS[event.key.toLowerCase()];
-    if (!command && !isHeat(event)) return;
+      : COMMANDS[nameOf(event)];
+    if (!command && nameOf(event) !== "h") return;
     event.preventDefault();
     if (command) run(command);
     else hold(true);
   });
-  element.addEventListener("keyup", (event) => isHeat(event) && hold(false));
+  element.addEventListener("keyup", (event) => nameOf(event) === "h" && hold(false));
   element.addEventListener("focusout", () => hold(false));
   globalThis.addEventListener("blur", () => hold(false)); // the key may be let go in another window
 }

@@ -60,7 +60,7 @@ export function makeViewer(store: Store, queue: Queue): Viewer {
     const other = store.state.entries.find((one) => one.id === store.state.beside && one.id !== entry?.id);
     element.dataset["empty"] = String(!entry);
     if (entry?.state !== "answered") {
-      const text = !entry ? texts.viewer.empty : entry.state === "failed" ? texts.answer.failed : texts.viewer.loading;
+      const text = !entry ? texts.fileInput.drop : entry.state === "failed" ? texts.answer.failed : texts.viewer.loading;
       return put([], h("p", { class: "empty" }, text));
     }
     const wanted = [entry, ...(other ? [other] : [])];

@@ -134,7 +134,7 @@ export function makeFileList(store: Store, queue: Queue): HTMLElement {
 }
 
 function thumbnailOf({ thumbnail }: Entry): HTMLElement {
-  const canvas = h("canvas", { class: "thumbnail", "aria-hidden": "true", width: thumbnail?.width ?? 1, height: thumbnail?.height ?? 1 });
+  const canvas = h("canvas", { class: thumbnail ? "thumbnail" : "thumbnail none", "aria-hidden": "true", width: thumbnail?.width ?? 1, height: thumbnail?.height ?? 1 });
   if (thumbnail) canvas.getContext("2d")?.putImageData(thumbnail, 0, 0);
   return canvas;
 }
