@@ -1,5 +1,8 @@
 """Fields of an experiment: unknown names get the nearest one, values of another type one line."""
 
+import dataclasses
+import json
+
 import pytest
 
 from pocketcxr.errors import ConfigError
@@ -27,3 +30,11 @@ def test_what_is_wrong_is_named(setting, message):
 
 def test_whole_numbers_stand_for_fractions():
     assert load_experiment(None, ["data.fractions=[1, 0.0, 0]"]).data.fractions == (1, 0.0, 0)
+
+
+def test_a_configuration_reads_what_it_wrote(tmp_path):
+    written = load_experiment(None, ["teacher.progressive_sizes=[96, 128]", "data.image_size=160", "teacher.epochs=3"])
+    (tmp_path / "experiment.json").write_text(json.dumps(dataclasses.asdict(written)))
+    assert load_experiment(tmp_path / "experiment.json", []) == written
+    (tmp_path / "experiment.json").write_text(json.dumps(dataclasses.asdict(load_experiment(None, []))))
+    assert load_experiment(tmp_path / "experiment.json", []) == load_experiment(None, [])

@@ -60,7 +60,7 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         return build(hint, value, place)
     text = str(hint)
     if text.startswith("tuple") and isinstance(value, list):
-        kinds = {"str": str, "float": (int, float)}[text.removeprefix("tuple[").partition(",")[0]]
+        kinds = {"str": str, "int": int, "float": (int, float)}[text.removeprefix("tuple[").partition(",")[0]]
         if not all(isinstance(one, kinds) and not isinstance(one, bool) for one in value):
             raise ConfigError(f"{place}: expected a list of {'names' if kinds is str else 'numbers'}, found {value!r}")
         return tuple(value)
