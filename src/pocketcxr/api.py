@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.files import named_path
+from pocketcxr.own_parts import name_in_python
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from pocketcxr.bundle.description import ModelDescription
     from pocketcxr.pipeline.audit import AuditResult
     from pocketcxr.pipeline.distill import RunResult
     from pocketcxr.pipeline.models import EvaluationResult
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 Model: TypeAlias = "AnyPath | Callable[..., Any]"
 Settings: TypeAlias = "Mapping[str, Any] | Sequence[str]"
+Teacher: TypeAlias = "AnyPath | nn.Module | tuple[nn.Module, ModelDescription]"
 
 
 def distill(
@@ -33,6 +38,7 @@ def distill(
     columns: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
     online: bool = False,
+    teacher: Teacher | None = None,
     progress: bool = True,
 ) -> RunResult:
     """Train a teacher, distil a student, evaluate both and export a bundle; called again, it continues.
@@ -43,10 +49,14 @@ def distill(
         splits: a table that `pocketcxr split` wrote, instead of `data`.
         task: name, or a TOML file of your own; default ``covid-3class``, or the run's.
         experiment: experiment file (TOML); default: the settings that the run was started with.
-        settings: single fields, such as ``{"student.epochs": 40}`` or ``["student.epochs=40"]``.
+        settings: single fields, such as ``{"student.epochs": 40}`` or ``["student.epochs=40"]``. A loss of your own, a
+            function or class of modules, may stand for its name in ``student.losses``, a class of networks in
+            ``student.backbone``.
         columns: field of the index to column of a table of your own.
         aliases: name of a class in the data to a finding of `vocabulary.FINDINGS` or of your own.
         online: run the teacher in every step instead of caching its outputs.
+        teacher: what teaches instead of a network that is trained here: what ``teacher.checkpoint`` may name, a network
+            of torchxrayvision, or any module with its `pocketcxr.bundle.description.ModelDescription`.
         progress: show bars on stderr.
 
     Returns:
@@ -66,6 +76,7 @@ def distill(
         columns=columns,
         aliases=aliases,
         online=online,
+        teacher=str(teacher) if isinstance(teacher, os.PathLike) else teacher,
         progress=progress,
     )
 
@@ -231,8 +242,11 @@ def paths_of(given: AnyPath | Sequence[AnyPath] | None) -> list[Path] | None:
 
 
 def _toml(value: Any) -> str:
+    """A value as TOML; a function or class by the name that finds it again."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(one)}" for name, one in value.items()) + "}"
+        return "{" + ", ".join(f"{_toml(name)} = {_toml(one)}" for name, one in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if callable(value):
+        return json.dumps(name_in_python(value))
     return json.dumps(str(value) if isinstance(value, os.PathLike) else value)

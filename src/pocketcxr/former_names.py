@@ -20,7 +20,7 @@ FORMER_NAMES = MappingProxyType(
 )
 """Tables, fields and losses of an experiment, and columns of its metrics, to their present names."""
 
-_FREE_NAMES = frozenset({"source_weights"})  # fields whose keys are chosen by the user
+_FREE_NAMES = frozenset({"source_weights", "classes"})  # fields whose keys are chosen by the user
 
 
 def current_name(name: str) -> str:

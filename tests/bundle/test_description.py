@@ -41,6 +41,8 @@ def test_images_get_range_channels_mean_and_layout():
         ({"activation": "sigmoid", "column": 2}, [[9.0, 9.0, np.log(3)]], [[0.25, 0.75]]),
         ({"activation": "none", "column": 0}, [[0.9, 0.8, 0.7]], [[0.1, 0.9]]),
         ({"labels": ("a", "b", "covid19")}, [[0.0, 0.0, np.log(2)]], [[0.25, 0.25, 0.5]]),
+        ({"labels": ("a", "b", "c"), "positive": "", "activation": "sigmoid"}, [[0, np.log(3), 0]], [[0.5, 0.75, 0.5]]),
+        ({"labels": ("a", "b", "covid19"), "activation": "independent"}, [[0.5, 0.9, 0.2]], [[0.5, 0.9, 0.2]]),
     ],
 )
 def test_outputs_become_probabilities(fields, output, expected):
@@ -78,7 +80,8 @@ def test_other_outputs_are_refused(fields, output, said):
         ({"std": (0.0,)}, "std: expected numbers other than zero"),
         ({"layout": "CHW"}, "layout"),
         ({"activation": "relu"}, "activation: expected one of softmax, sigmoid, none"),
-        ({"labels": ("a", "b", "covid19"), "activation": "sigmoid"}, "activation"),
+        ({"embedding": 3}, "embedding: expected the name of an output"),
+        ({"positive": ""}, "positive"),
         ({"column": 1}, "activation: expected sigmoid or none where a column is named"),
         ({"labels": ("a", "b", "covid19"), "column": 1, "activation": "none"}, "column"),
     ],
@@ -93,7 +96,8 @@ def test_a_file_is_read_and_its_faults_are_named(tmp_path):
     path.write_text('labels = ["normal", "covid19"]\npositive = "covid19"\nimage_size = 4\nstd = [0.5]\n')
     assert read_description(path) == _description(std=(0.5,))
     for text, said in (
-        ('labels = ["a", "b"]\n', "no field positive, image_size"),
+        ('labels = ["a", "b"]\n', "no field image_size"),
+        (path.read_text().replace('positive = "covid19"', ""), "positive: expected one of normal, covid19"),
         (path.read_text() + "size = 4\n", "unknown field size"),
         (path.read_text().replace("[0.5]", "0.5"), "x.toml"),
         ("labels = [", "cannot be read as the description"),

@@ -10,7 +10,8 @@ Beside an ONNX file, the description is a TOML file of the same name::
     std = [0.229, 0.224, 0.225]
     layout = "NCHW"                    # or NHWC
     output = "logits"                  # name of the output; default: the first one
-    activation = "softmax"             # makes probabilities of the output: softmax, sigmoid or none
+    activation = "softmax"             # makes probabilities of the output: softmax, sigmoid, none or independent
+    embedding = "features"             # name of an output that a student may learn from too; default: there is none
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_CHOICES = {"channels": (1, 3), "layout": ("NCHW", "NHWC"), "activation": ("softmax", "sigmoid", "none")}
+_CHOICES = {"channels": (1, 3), "layout": ("NCHW", "NHWC"), "activation": ("softmax", "sigmoid", "none", "independent")}
 _TWO = 2
 _LARGEST_IMAGE = 4096
 _LARGEST_NUMBER = 1e30
@@ -39,20 +40,23 @@ _LARGEST_NUMBER = 1e30
 class ModelDescription:
     """A network that was not made here.
 
-    `labels` in the order of its output, two or more, `positive` one of them. `image_size` in pixels (square).
+    `labels` in the order of its output, two or more, `positive` one of them ("" is allowed for more than two).
+    `image_size` in pixels (square).
     `channels` 1 or 3 (the grey image three times). The image in [0, 1] is mapped to `input_range`, then `mean` is
     subtracted and the result divided by `std` (one value each, or one per channel). `layout` of the input: ``NCHW`` or
     ``NHWC``. `output` names the output, "" takes the first. `activation` makes probabilities of it: ``softmax`` of one
-    column per label, ``sigmoid`` of one column for the positive class of two, ``none`` for probabilities. `column`
-    takes one column of an output that has others, such as one finding of many; needs two labels.
+    column per label; ``sigmoid`` of one column for the positive class of two, or of one column for each of more labels,
+    which may then occur together; ``none`` for probabilities that sum to 1, or of the positive class of two;
+    ``independent`` for probabilities of each label on its own. `column` takes one column of an output that has others,
+    such as one finding of many; needs two labels. `embedding` names an output [n, d] of an ONNX file.
 
     Raises:
         ConfigError: naming the field that does not fit.
     """
 
     labels: tuple[str, ...]
-    positive: str
     image_size: int
+    positive: str = ""
     channels: int = 1
     input_range: tuple[float, float] = (0.0, 1.0)
     mean: tuple[float, ...] = (0.0,)
@@ -61,12 +65,14 @@ class ModelDescription:
     output: str = ""
     activation: str = "softmax"
     column: int | None = None
+    embedding: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a description that contradicts itself."""
         names = _all(self.labels, str) and len(set(self.labels)) == len(self.labels) > 1
         _expect(names, "labels", "two or more different names", self)
-        _expect(self.positive in self.labels, "positive", f"one of {', '.join(self.labels)}", self)
+        named = self.positive in self.labels or (not self.positive and len(self.labels) > _TWO)
+        _expect(named, "positive", f"one of {', '.join(self.labels)}", self)
         whole = type(self.image_size) is int and 0 < self.image_size <= _LARGEST_IMAGE
         _expect(whole, "image_size", f"whole pixels, 1 to {_LARGEST_IMAGE}", self)
         for name, allowed in _CHOICES.items():
@@ -77,7 +83,8 @@ class ModelDescription:
                 f"one of {', '.join(map(str, allowed))}",
                 self,
             )
-        _expect(type(self.output) is str, "output", "the name of an output", self)
+        for name in ("output", "embedding"):
+            _expect(type(getattr(self, name)) is str, name, "the name of an output", self)
         ordered = (
             _numbers(self.input_range) and len(self.input_range) == _TWO and self.input_range[0] < self.input_range[1]
         )
@@ -89,7 +96,6 @@ class ModelDescription:
         binary = len(self.labels) == _TWO
         column = type(self.column) is int and binary and self.column >= 0
         _expect(self.column is None or column, "column", "a column, and two labels", self)
-        _expect(self.activation != "sigmoid" or binary, "activation", "softmax or none for more than two labels", self)
         softmax_of_one = self.activation == "softmax" and self.column is not None
         _expect(not softmax_of_one, "activation", "sigmoid or none where a column is named", self)
 
@@ -112,7 +118,8 @@ class ModelDescription:
         values = values[:, None] if values.ndim == 1 else values
         if self.column is not None and values.ndim == _TWO and self.column < values.shape[1]:
             values = values[:, [self.column]]
-        columns = {1} if self.column is not None or self.activation == "sigmoid" else {len(self.labels)}
+        single = self.column is not None or (self.activation == "sigmoid" and len(self.labels) == _TWO)
+        columns = {1} if single else {len(self.labels)}
         if self.activation == "none" and len(self.labels) == _TWO:
             columns.add(1)
         if values.ndim != _TWO or values.shape[1] not in columns:

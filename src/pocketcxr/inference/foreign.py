@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,21 +48,37 @@ class ForeignModel:
         Raises:
             DataError: the network does not take such images, or its output is not what the description says.
         """
-        node, output = self.session.get_inputs()[0], self.description.output or self.session.get_outputs()[0].name
-        fixed = node.shape[0] if isinstance(node.shape[0], int) else 0  # a batch size that the graph insists on
-        per_pass = fixed or _IMAGES_PER_PASS
         parts: list[NDArray[np.float32]] = [np.zeros((0, len(self.labels)), np.float32)]
-        for start in range(0, len(images), per_pass):
-            block = self.description.prepare(images[start : start + per_pass])
+        for start in range(0, len(images), _IMAGES_PER_PASS):
+            (found,) = self.run(self.description.prepare(images[start : start + _IMAGES_PER_PASS]), self.output)
+            parts.append(self.description.probabilities(found, str(self.path)))
+        return np.concatenate(parts)
+
+    @property
+    def output(self) -> str:
+        """Name of the output that tells the classes."""
+        return self.description.output or self.session.get_outputs()[0].name
+
+    def run(self, prepared: NDArray[np.float32], *outputs: str) -> list[NDArray[Any]]:
+        """Raw outputs, by name, of images as `description.prepare` gives them.
+
+        Raises:
+            DataError: the network does not take such images.
+        """
+        node = self.session.get_inputs()[0]
+        fixed = node.shape[0] if isinstance(node.shape[0], int) else 0  # a batch size that the graph insists on
+        parts: list[list[NDArray[Any]]] = []
+        for start in range(0, len(prepared), fixed or len(prepared)):
+            block = prepared[start : start + (fixed or len(prepared))]
             count = len(block)
             if count < fixed:
                 block = np.concatenate([block, np.zeros((fixed - count, *block.shape[1:]), np.float32)])
             try:
-                (found,) = self.session.run([output], {node.name: block})
+                found = self.session.run(list(outputs), {node.name: block})
             except RUNTIME_ERRORS as error:
                 raise DataError(f"{self.path}: {first_line(error)}") from error
-            parts.append(self.description.probabilities(np.asarray(found)[:count], str(self.path)))
-        return np.concatenate(parts)
+            parts.append([np.asarray(one)[:count] for one in found])
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     predict = __call__
 
@@ -94,6 +110,7 @@ def load_foreign_model(path: Path, *, threads: int | None = None) -> ForeignMode
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         found = ", ".join(f"{node.name} {node.type}" for node in inputs)
         raise ConfigError(f"{path}: expected one input of float32 images, found {found}")
-    if description.output and description.output not in outputs:
-        raise ConfigError(f"{path}: expected the output {description.output!r}, found {', '.join(outputs)}")
+    for name in filter(None, (description.output, description.embedding)):
+        if name not in outputs:
+            raise ConfigError(f"{path}: expected the output {name!r}, found {', '.join(outputs)}")
     return ForeignModel(path, description, session)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.own_parts import STUDENTS, argument_names, installed, is_python, load_part, provenance
 
 _HALF_RANGE = (0.5, 0.5)
 """Mean and standard deviation that take [0, 1] to [-1, 1]."""
@@ -127,6 +128,8 @@ def build_trunk(name: str, *, image_size: int, **timm_options: Any) -> nn.Module
     Raises:
         ConfigError: timm has no network of that name (near names are suggested), or it cannot take one channel.
     """
+    if is_own(name):
+        return OwnTrunk(name, image_size=image_size)
     check_name(name)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": 1, **timm_options}
     if timm.get_pretrained_cfg_value(name, "fixed_input_size"):
@@ -140,6 +143,57 @@ def build_trunk(name: str, *, image_size: int, **timm_options: Any) -> nn.Module
     if name.startswith("vgg"):
         trunk.pre_logits = nn.Identity()
     return trunk
+
+
+class OwnTrunk(nn.Module):
+    """A network of one's own as timm's: what it gives is the last feature map.
+
+    It is made by a class or function of an entry point ``pocketcxr.students``, or by a class given in Python, called
+    with `image_size` where it names that argument. It takes images [n, 1, s, s] in [0, 1] and gives a feature map
+    [n, c, h, w]; pooling and the linear classifier, which make activation maps a matrix product, come after it.
+
+    Raises:
+        ConfigError: it cannot be made, or gives no such map.
+    """
+
+    def __init__(self, name: str, *, image_size: int) -> None:
+        super().__init__()
+        made = load_part(STUDENTS, name)
+        if is_python(name) and not (isinstance(made, type) and issubclass(made, nn.Module)):
+            raise ConfigError(f"student {name}: expected a class of torch.nn.Module, found {made!r}")
+        try:
+            options = {"image_size": image_size} if argument_names(made, ("image_size",), f"student {name}") else {}
+            self.network: nn.Module = made(**options)
+            self.pretrained_cfg = {"mean": (0.0,), "std": (1.0,)}  # it takes [0, 1]
+            was_training = self.network.training
+            with torch.no_grad():
+                maps = self.network.eval()(torch.zeros(2, 1, image_size, image_size))
+            self.network.train(was_training)
+        except ConfigError:
+            raise
+        except Exception as error:  # a part of others may raise anything
+            raise ConfigError(f"student {name} cannot be built for {image_size} px: {error}") from error
+        if not isinstance(maps, Tensor) or maps.ndim != 4 or len(maps) != 2:  # noqa: PLR2004
+            found = list(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+            raise ConfigError(
+                f"student {name}: expected a feature map [2, c, h, w] of two images, found {found}; leave out pooling "
+                "and classifier: they are added, and heatmaps, which every bundle has, are made of the map"
+            )
+        self.num_features = maps.shape[1]
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Feature map [n, c, h, w] of images [n, 1, s, s] in [0, 1]."""
+        return self.network(images)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a network of one's own and of none of timm's."""
+    return is_python(name) or (not timm.is_model(name) and name in installed(STUDENTS))
+
+
+def own_backbone_record(name: str) -> dict[str, dict[str, str]]:
+    """Where a network of one's own comes from, by its name; {} for one of timm's."""
+    return {name: provenance(load_part(STUDENTS, name))} if is_own(name) else {}
 
 
 def blocks_of(trunk: nn.Module) -> list[list[nn.Module]]:
@@ -190,7 +244,7 @@ def check_name(name: str) -> None:
         ConfigError: timm has no network of that name.
     """
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        near = difflib.get_close_matches(name, [*installed(STUDENTS), *timm.list_models()], n=3)
         raise ConfigError(
             f"backbone {name!r} is unknown to timm {timm.__version__}; "
             + (f"nearest names: {', '.join(near)}" if near else "see timm.list_models()")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pocketcxr.bundle.contract import ModelOutputs, Predict
-from pocketcxr.models.networks import Network, Student
+from pocketcxr.models.networks import NetworkOutputs, Student
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 
 def as_predict(
-    network: Network, *, temperature: float = 1.0, batch_size: int = 64, multilabel: bool = False
+    network: nn.Module, *, temperature: float = 1.0, batch_size: int = 64, multilabel: bool = False
 ) -> Predict:
     """Wrap a network as `bundle.contract.Predict`; it runs where its weights are, in evaluation mode and float32.
 
     Args:
-        network: teacher, student or a teacher's backbone. It is put into evaluation mode at each call.
+        network: teacher, student, a teacher's backbone, or any module that gives `NetworkOutputs`. It is put into
+            evaluation mode at each call.
         temperature: divides the logits before the softmax.
         multilabel: a sigmoid for each logit by itself instead of the softmax.
         batch_size: images per forward pass; the output does not depend on it beyond rounding.
@@ -83,9 +84,9 @@ def as_classifier(
 
 
 @torch.inference_mode()
-def _score(network: Network, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    device = next(network.parameters()).device
-    outputs = network(torch.from_numpy(np.ascontiguousarray(images)).to(device))
+def _score(network: nn.Module, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    device = next(network.parameters(), torch.zeros(0)).device
+    outputs: NetworkOutputs = network(torch.from_numpy(np.ascontiguousarray(images)).to(device))
     tensors = [outputs.logits, outputs.embedding]
     if isinstance(network, Student):
         tensors.append(network.saliency(outputs.features))

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from pocketcxr.bundle.format import default_bundle_path
 from pocketcxr.errors import CheckpointError, ConfigError
-from pocketcxr.models.backbones import Backbone, build_backbone, build_trunk, check_name
+from pocketcxr.models.backbones import Backbone, build_backbone, build_trunk, check_name, is_own
 from pocketcxr.models.bundle_weights import load_bundle_backbone
 from pocketcxr.models.width_pruning import FAMILY, is_wider, prune_width
 
@@ -65,6 +65,8 @@ def prepare_backbone(name: str, weights: str, *, image_size: int) -> tuple[Backb
     """
     if weights == "scratch":
         return build_backbone(name, image_size=image_size), WeightsRecord(name, weights, "scratch")
+    if is_own(name) and weights == "pretrained":  # as its constructor made it, with whatever weights
+        return build_backbone(name, image_size=image_size), WeightsRecord(name, weights, "its own constructor")
     if PINNED.fullmatch(weights):
         return _from_hub(name, weights, image_size=image_size)
     if weights != "pretrained":

@@ -26,6 +26,7 @@ from pocketcxr.pipeline.preflight import check_experiment
 from pocketcxr.pipeline.prepare import index_sources, open_images, read_table
 from pocketcxr.pipeline.run import Run, log_to, open_run
 from pocketcxr.pipeline.stages import student_stage, teacher_stage
+from pocketcxr.pipeline.teachers import teacher_predict
 from pocketcxr.report.evaluate import evaluate_models
 from pocketcxr.run_folder import checkpoint
 from pocketcxr.vocabulary import known_words
@@ -91,8 +92,8 @@ def run_crossval(
     """
     task = load_task(experiment.data.task)
     task.refuse_several("cross-validation")
-    check_experiment(experiment)
-    run = open_run(folder, experiment, progress=progress)
+    given = check_experiment(experiment)
+    run = open_run(folder, experiment, progress=progress, given=given)
     with log_to(run):
         rows = _folded(run, task, sources=sources, index=index, folds=folds, level=level)
         scores = []
@@ -127,7 +128,7 @@ def _folded(
 
 
 def _run_fold(run: Run, rows: list[IndexRow], task: Task, fold: int, models: Sequence[str]) -> _FoldScores:
-    place = Run(run.folder / f"fold-{fold}", run.experiment, run.progress)
+    place = Run(run.folder / f"fold-{fold}", run.experiment, run.progress, run.given)
     split = fold_splits(rows, fold, seed=run.experiment.data.seed)
     write_rows(split, place.splits)
     dataset = open_images(run, split, task)
@@ -136,11 +137,13 @@ def _run_fold(run: Run, rows: list[IndexRow], task: Task, fold: int, models: Seq
         "student": lambda: student_stage(place, dataset, teacher=False),
         "distilled": lambda: student_stage(place, dataset),
     }
-    folders = {"teacher": place.teacher, "student": place.student_baseline, "distilled": place.student_distilled}
+    students = {"student": place.student_baseline, "distilled": place.student_distilled}
     scores = _FoldScores({}, {})
     for word in models:
         stages[word]()
-        predict = as_predict(load_network(checkpoint(folders[word]))[0])
+        predict = (
+            teacher_predict(place) if word == "teacher" else as_predict(load_network(checkpoint(students[word]))[0])
+        )
         for split_name, kept in (("calibration", scores.calibration), ("test", scores.test)):
             kept[word] = score(MODELS[word], predict, dataset, dataset.positions(split_name), progress=run.progress)
     return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,12 +13,14 @@ from pocketcxr.pipeline.preflight import announce, check_experiment
 from pocketcxr.pipeline.prepare import prepare
 from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.pipeline.stages import student_stage, teacher_stage, views_stage
+from pocketcxr.training.teacher.sources import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pocketcxr.training.config import Experiment
+    from pocketcxr.training.teacher.sources import Source
 
 _LOGGER = logging.getLogger("pocketcxr")
 _STAGES = 8
@@ -41,6 +44,7 @@ def run_distill(
     columns: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
     online: bool = False,
+    teacher: Source | None = None,
     progress: bool = True,
 ) -> RunResult:
     """Do everything, from X-rays to a bundle and a report; called again, it goes on where it stopped.
@@ -53,16 +57,20 @@ def run_distill(
         columns: field of the index to column of a table of your own.
         aliases: name of a class as the data say it, to a finding of `vocabulary.FINDINGS` or of your own.
         online: run the teacher in every step instead of caching its outputs.
+        teacher: a network that teaches instead of one that is trained here, given in Python.
         progress: show progress bars on stderr.
     """
-    check_experiment(experiment, online=online)
-    tables = experiment.teacher.outputs
-    run = open_run(folder, experiment, progress=progress)
+    if teacher is not None:
+        named = dataclasses.replace(experiment.teacher, checkpoint=name_of(teacher))
+        experiment = dataclasses.replace(experiment, teacher=named)
+    given = check_experiment(experiment, online=online, network=teacher)
+    config, tables = experiment.teacher, experiment.teacher.outputs
+    run = open_run(folder, experiment, progress=progress, given=given)
     with log_to(run):
         _say(1, "images, patients, splits")
         dataset = prepare(run, sources=sources, splits=splits, columns=columns, aliases=aliases)
         announce(run, dataset, online=online)
-        _say(2, f"teacher: {' ‖ '.join(tables or experiment.teacher.backbones)}")
+        _say(2, f"teacher: {config.checkpoint or ' ‖ '.join(tables or config.backbones)}")
         if not tables:
             teacher_stage(run, dataset)
         _say(3, f"baseline student: {experiment.student.backbone}, labels only")

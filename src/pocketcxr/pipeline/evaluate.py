@@ -27,8 +27,10 @@ from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.costs import CHECKPOINT_PROGRAM, network_costs
 from pocketcxr.models.networks import Student
 from pocketcxr.models.predict import as_predict
+from pocketcxr.own_parts import is_python
 from pocketcxr.pipeline.input_filter import fitted_input_filter
 from pocketcxr.pipeline.run import notes
+from pocketcxr.pipeline.teachers import given_costs, open_again, teacher_predict, teacher_record
 from pocketcxr.report.evaluate import evaluate_predictors
 from pocketcxr.report.label_wise import evaluate_labels
 from pocketcxr.run_folder import checkpoint
@@ -59,8 +61,7 @@ def compare_on_calibration(run: Run, dataset: Dataset) -> None:
     """
     positions = dataset.positions("calibration")
     found: dict[str, float] = {}
-    for name, folder in ((roles.TEACHER, run.teacher), (roles.BASELINE, run.student_baseline)):
-        predict = _predict_of(folder)
+    for name, predict in ((roles.TEACHER, teacher_predict(run)), (roles.BASELINE, _predict_of(run.student_baseline))):
         if dataset.task.multilabel:
             scores = score_labels(name, predict, dataset, positions, progress=run.progress)
             found[name] = label_wise_auroc(scores.probabilities, dataset.labels[positions])
@@ -100,7 +101,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
         raise CheckpointError(f"{checkpoint(run.student_distilled)}: expected a student, found a {spec.kind}")
     records = {
         "data": {"fingerprint": dataset.fingerprint, "sources": sorted({row.source for row in dataset.rows})},
-        "teacher": {"backbones": list(run.experiment.teacher.backbones)} if _taught(run) else {},
+        "teacher": teacher_record(run),
         "run": {
             "experiment": dataclasses.asdict(run.experiment),
             "student": record,
@@ -140,6 +141,10 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
     trained = {name: folder for name, folder in folders.items() if checkpoint(folder).is_file()}
     predicts: dict[str, Predict] = {}
     costs: dict[str, Costs] = {}
+    given = open_again(run)
+    if given is not None:
+        predicts[roles.TEACHER] = teacher_predict(dataclasses.replace(run, given=given))
+        costs[roles.TEACHER] = given_costs(given, image_size=dataset.pixels.shape[1])
     for name, folder in trained.items():
         network, spec, _ = load_network(checkpoint(folder))
         predicts[name] = as_predict(network, multilabel=spec.multilabel)
@@ -148,7 +153,10 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
             parameters=counted.parameters,
             macs=counted.macs,
             bytes=checkpoint(folder).stat().st_size,
-            peak_memory_bytes=measure_peak_memory(CHECKPOINT_PROGRAM, [str(checkpoint(folder))]),
+            # a student given in Python is unknown to a fresh process
+            peak_memory_bytes=None
+            if any(map(is_python, spec.backbones))
+            else measure_peak_memory(CHECKPOINT_PROGRAM, [str(checkpoint(folder))]),
             runtime=f"PyTorch {torch.__version__.partition('+')[0]}",
         )
     if run.bundle.is_file():

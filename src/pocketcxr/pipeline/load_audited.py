@@ -212,9 +212,12 @@ def load_rivals(run: Run | None, name: str) -> dict[str, Predict]:
     require_extra("train", "torch", "timm")
     from pocketcxr.models.checkpoints import load_network
     from pocketcxr.models.predict import as_predict
+    from pocketcxr.pipeline.teachers import open_again, teacher_predict
 
     folders = {roles.TEACHER: run.teacher, roles.BASELINE: run.student_baseline}
-    return {
+    given = open_again(run)
+    found = {} if given is None else {roles.TEACHER: teacher_predict(dataclasses.replace(run, given=given))}
+    return found | {
         rival: as_predict(load_network(checkpoint(folder))[0])
         for rival, folder in folders.items()
         if rival != name and checkpoint(folder).is_file()

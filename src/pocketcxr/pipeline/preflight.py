@@ -15,11 +15,19 @@ from pocketcxr.errors import ConfigError
 from pocketcxr.labels import load_task
 from pocketcxr.models.backbones import build_backbone, check_blocks
 from pocketcxr.models.checkpoints import load_network
-from pocketcxr.models.networks import NetworkSpec, assemble
+from pocketcxr.models.networks import NetworkSpec, Student, assemble
 from pocketcxr.models.weights import prepare_backbone
+from pocketcxr.pipeline.teachers import open_given
 from pocketcxr.run_folder import checkpoint
 from pocketcxr.training.engine import Engine
-from pocketcxr.training.losses.distillation import check_losses, check_without_embedding, needs_teacher
+from pocketcxr.training.losses.distillation import (
+    check_losses,
+    check_without_embedding,
+    needs_teacher,
+    own_losses,
+    trains_classifier,
+)
+from pocketcxr.training.losses.own import check_own
 from pocketcxr.training.sampling import training_positions
 from pocketcxr.training.teacher.views import check_fits
 
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
     from pocketcxr.models.backbones import Backbone
     from pocketcxr.pipeline.run import Run
     from pocketcxr.training.config import Experiment, OptimisationConfig
+    from pocketcxr.training.teacher.given import GivenTeacher
+    from pocketcxr.training.teacher.sources import Source
 
 _LOGGER = logging.getLogger("pocketcxr")
 _NEEDS_NO_FILE = ("scratch", "pretrained", "bundled")
@@ -39,7 +49,9 @@ _BYTES_A_PARAMETER = 20  # float32 weights, their average, two moments, and a co
 _SPARE = 200e6  # bytes: report, bundle, logs
 
 
-def check_experiment(experiment: Experiment, *, teacher: bool = True, online: bool = False) -> None:
+def check_experiment(
+    experiment: Experiment, *, teacher: bool = True, online: bool = False, network: Source | None = None
+) -> GivenTeacher | None:
     """Refuse, before anything is written or trained, a configuration that would fail in the middle of its work.
 
     Every network is built once with weights of files that are named, so that an unknown name, a size that a network
@@ -50,6 +62,10 @@ def check_experiment(experiment: Experiment, *, teacher: bool = True, online: bo
         teacher: False for a training without a teacher, whose settings are then not looked at; nor are they where no
             loss needs one.
         online: the teacher is to run in every step.
+        network: a teacher given in Python.
+
+    Returns:
+        The teacher that was not trained here and must be adapted, opened and tried out; see `teachers.open_given`.
 
     Raises:
         ConfigError: a task, loss, network, weight file, folder or combination that cannot be used, naming the field.
@@ -59,13 +75,30 @@ def check_experiment(experiment: Experiment, *, teacher: bool = True, online: bo
     losses = experiment.student.losses if teacher else {"ce": 1.0}
     check_losses(losses, len(task.labels), multilabel=task.multilabel)
     _check_several(experiment, task)
+    given = None
     if teacher and needs_teacher(losses):
         check_teaching(experiment, online=online)
-        _check_teacher(experiment, task)
-    _check_student(experiment, task)
+        given = open_given(experiment, network)
+        if given is None:
+            _check_teacher(experiment, task)
+        elif not given.embedding_features:
+            check_without_embedding(losses)
+    student = _check_student(experiment, task)
+    own = own_losses(losses)
+    if own:
+        width = given.embedding_features if given else experiment.teacher.embedding_features
+        check_own(
+            own,
+            student,
+            image_size=experiment.data.image_size,
+            teacher_features=width,
+            classified=trains_classifier(losses),
+            multilabel=task.multilabel,
+        )
     for folder in experiment.input_filter.ood:
         if not Path(folder).is_dir():
             raise ConfigError(f"input_filter.ood: expected folders of images, found no folder {folder}")
+    return given
 
 
 def _check_several(experiment: Experiment, task: Task) -> None:
@@ -155,11 +188,13 @@ def _check_teacher(experiment: Experiment, task: Task) -> None:
         _check_backbone(name, weights, size=config.image_size or size, frozen_blocks=config.frozen_blocks)
 
 
-def _check_student(experiment: Experiment, task: Task) -> None:
+def _check_student(experiment: Experiment, task: Task) -> Student:
     config, size = experiment.student, experiment.data.image_size
     backbone = _check_backbone(config.backbone, config.weights, size=size, frozen_blocks=config.frozen_blocks)
     spec = NetworkSpec(kind="student", backbones=(config.backbone,), labels=task.labels, image_size=size)
-    assemble(spec, [backbone])
+    student = assemble(spec, [backbone])
+    assert isinstance(student, Student)
+    return student
 
 
 def _check_backbone(name: str, weights: str, *, size: int, frozen_blocks: int) -> Backbone:

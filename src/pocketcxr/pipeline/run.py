@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pocketcxr.training.config import Experiment
+    from pocketcxr.training.teacher.given import GivenTeacher
 
 _LOGGER = logging.getLogger("pocketcxr")
 
 
 @dataclass(frozen=True)
 class Run(RunFolder):
-    """One run: its folder, its configuration, and whether it shows progress bars."""
+    """One run: its folder, its configuration, whether it shows progress bars, and a teacher of another make."""
 
     experiment: Experiment
     progress: bool = True
+    given: GivenTeacher | None = None
 
     @property
     def bundle(self) -> Path:
@@ -45,13 +47,21 @@ class Run(RunFolder):
         return former if former.is_file() else former.with_name(f"{plain}.onnx")
 
 
-def open_run(folder: Path, experiment: Experiment, *, progress: bool = True, record: bool = True) -> Run:
+def open_run(
+    folder: Path,
+    experiment: Experiment,
+    *,
+    progress: bool = True,
+    record: bool = True,
+    given: GivenTeacher | None = None,
+) -> Run:
     """Create or reopen a run's folder and save the effective configuration in it.
 
     Args:
         folder: the run's.
         experiment: all settings, those of today included.
         progress: show progress bars.
+        given: a teacher that was not trained here (`preflight.open_given`).
         record: False leaves the configuration of a run that is there as it was: for what is made beside its student.
 
     Raises:
@@ -70,7 +80,7 @@ def open_run(folder: Path, experiment: Experiment, *, progress: bool = True, rec
                 )
     if record or not saved.is_file():
         write_json(saved, dataclasses.asdict(experiment))
-    return Run(folder, experiment, progress)
+    return Run(folder, experiment, progress, given)
 
 
 def notes(run: Run) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.pipeline.run import Run
     from pocketcxr.training.config import Experiment
+    from pocketcxr.training.teacher.given import GivenTeacher
     from pocketcxr.training.teacher.views import TeacherViews
 
 
@@ -39,10 +40,14 @@ def run_train_teacher(
     folder: Path, experiment: Experiment, *, splits: Path | None = None, progress: bool = True
 ) -> Path:
     """Train the teacher of a run; return its checkpoint."""
-    check_experiment(experiment)
+    given = check_experiment(experiment)
+    if given is not None:
+        raise ConfigError(f"teacher.checkpoint: {given.about['name']} teaches as it is, there is no teacher to train")
     with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
         announce(run, dataset)
-        return teacher_stage(run, dataset)
+        trained = teacher_stage(run, dataset)
+        assert isinstance(trained, Path)
+        return trained
 
 
 def run_cache_views(
@@ -62,10 +67,10 @@ def run_cache_views(
         save: keep all logits in this one file, for ``teacher.outputs`` of another run.
         progress: show progress bars on stderr.
     """
-    check_experiment(experiment)
+    given = check_experiment(experiment)
     if save is not None:
         check_output(save, folder=False)
-    with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
+    with _opened(folder, experiment, splits=splits, progress=progress, given=given) as (run, dataset):
         views = views_stage(run, dataset)
         if save is None:
             return run.views
@@ -92,8 +97,8 @@ def run_train_student(
         online: run the teacher in every step instead of caching its outputs.
         progress: show progress bars on stderr.
     """
-    check_experiment(experiment, teacher=teacher, online=online)
-    with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
+    given = check_experiment(experiment, teacher=teacher, online=online)
+    with _opened(folder, experiment, splits=splits, progress=progress, given=given) as (run, dataset):
         announce(run, dataset, teacher=teacher, online=online)
         return student_stage(run, dataset, teacher=teacher, online=online)
 
@@ -148,15 +153,23 @@ def run_evaluate(folder: Path, experiment: Experiment, *, splits: Path | None = 
 
 @contextmanager
 def _opened(
-    folder: Path, experiment: Experiment, *, splits: Path | None, progress: bool, record: bool = True
+    folder: Path,
+    experiment: Experiment,
+    *,
+    splits: Path | None,
+    progress: bool,
+    record: bool = True,
+    given: GivenTeacher | None = None,
 ) -> Iterator[tuple[Run, Dataset]]:
-    run = open_run(folder, experiment, progress=progress, record=record)
+    run = open_run(folder, experiment, progress=progress, record=record, given=given)
     with log_to(run):
         yield run, prepare(run, splits=splits)
 
 
-def teacher_stage(run: Run, dataset: Dataset) -> Path:
+def teacher_stage(run: Run, dataset: Dataset) -> Path | GivenTeacher:
     """Train the teacher of a run, or copy the one that was named; return its checkpoint when that is done.
+
+    A teacher of another make is returned as it is.
 
     Raises:
         ConfigError: a table of outputs teaches, so that there is no teacher to train or to run.
@@ -167,6 +180,8 @@ def teacher_stage(run: Run, dataset: Dataset) -> Path:
             f"teacher.outputs: a table ({', '.join(config.teacher.outputs)}) teaches, there is no teacher to train or "
             "to run; leave out --online, and go on with train-student or distill"
         )
+    if run.given is not None:
+        return run.given
     if config.teacher.folds:
         return _cross_fitted(run, dataset).mean
     if config.teacher.checkpoint:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.models.backbones import own_backbone_record
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, save_network
-from pocketcxr.models.networks import Network, NetworkOutputs, NetworkSpec, Student, assemble, embedding_width
+from pocketcxr.models.networks import NetworkOutputs, NetworkSpec, Student, assemble, embedding_width
 from pocketcxr.run_folder import STUDENT_FILE
 from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews, augmentation_identity
 from pocketcxr.training.auxiliary.heads import auxiliary_losses, with_heads, without_heads
@@ -26,10 +27,13 @@ from pocketcxr.training.losses.distillation import (
     distillation_losses,
     needs_projection,
     needs_teacher,
+    own_losses,
 )
+from pocketcxr.training.losses.own import build_own, own_record
 from pocketcxr.training.run.identity import recorded
 from pocketcxr.training.sampling import epoch_plan, training_positions
 from pocketcxr.training.starting import check_training_images, starting_backbone
+from pocketcxr.training.teacher.given import GivenTeacher
 from pocketcxr.training.teacher.views import TeacherViews, check_views
 
 if TYPE_CHECKING:
@@ -43,12 +47,13 @@ if TYPE_CHECKING:
 
 
 class Distilled(nn.Module):
-    """A student with the projection that is trained beside it and never exported."""
+    """A student with what is trained beside it and never exported: a projection, losses of one's own."""
 
-    def __init__(self, student: Student, projection: nn.Module | None) -> None:
+    def __init__(self, student: Student, projection: nn.Module | None, own: nn.ModuleDict | None = None) -> None:
         super().__init__()
         self.student = student
         self.projection = projection
+        self.own = own
 
     def forward(self, images: Tensor) -> NetworkOutputs:
         """Outputs of the student."""
@@ -62,7 +67,7 @@ def train_student(
     out: Path,
     views_config: ViewsConfig,
     views: TeacherViews | None = None,
-    teacher: Path | None = None,
+    teacher: Path | GivenTeacher | None = None,
     progress: bool = True,
 ) -> Path:
     """Train a student; resumable, and returned at once when done.
@@ -75,7 +80,8 @@ def train_student(
         out: the run's folder.
         views_config: which augmented views there are.
         views: the teacher's cached outputs for those views.
-        teacher: instead of `views`, a teacher's checkpoint, run in every step on the same pixels.
+        teacher: instead of `views`, a teacher's checkpoint or a teacher of another make, run in every step on the same
+            pixels.
         progress: show a bar.
 
     Returns:
@@ -125,7 +131,15 @@ def train_student(
     projection = None
     if targets is not None and needs_projection(config.losses):
         projection = build_projection(math.prod(student.classifier.weight.shape[1:]), targets.embedding_features)
-    network = with_heads(Distilled(student, projection), [student.backbone], auxiliary, seed=config.seed)
+    own = own_losses(config.losses)
+    built = build_own(
+        own,
+        student_features=student.classifier.in_features,
+        teacher_features=targets.embedding_features if targets else 0,
+        classes=len(spec.labels),
+    )
+    network = Distilled(student, projection, built if own else None)
+    network = with_heads(network, [student.backbone], auxiliary, seed=config.seed)
     identity = {
         "network": spec.table(),
         "data": dataset.fingerprint,
@@ -134,6 +148,7 @@ def train_student(
         "teacher": targets.identity if targets else None,
         "precision": engine.precision,
         **({"auxiliary": auxiliary.identity} if auxiliary else {}),
+        **({"own": found} if (found := own_record(own) | own_backbone_record(config.backbone)) else {}),
     }
 
     def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -163,6 +178,7 @@ def train_student(
             image_ids=batch.image_ids,
             temperature=config.temperature,
             label_smoothing=config.label_smoothing,
+            own=built.values(),  # pyright: ignore[reportArgumentType]
         )
         return {**parts, **auxiliary_losses(network, outputs, batch, auxiliary)}
 
@@ -191,16 +207,24 @@ class TeacherOutputs:
 
     identity: dict[str, Any]
     embedding_features: int
-    network: Network | None = None
+    network: nn.Module | None = None
 
 
 def _teacher_outputs(
-    dataset: Dataset, config: ViewsConfig, engine: Engine, *, views: TeacherViews | None, teacher: Path | None
+    dataset: Dataset,
+    config: ViewsConfig,
+    engine: Engine,
+    *,
+    views: TeacherViews | None,
+    teacher: Path | GivenTeacher | None,
 ) -> TeacherOutputs:
     if views is not None:
         check_views(views, dataset, config)
         return TeacherOutputs({"sha256": views.teacher_sha256, "answers": "cached"}, views.embedding_features)
     assert teacher is not None
+    if isinstance(teacher, GivenTeacher):
+        network = teacher.network.to(engine.device).eval().requires_grad_(requires_grad=False)
+        return TeacherOutputs({"sha256": teacher.sha256, "answers": "online"}, teacher.embedding_features, network)
     network, spec, _ = load_network(teacher)
     if (spec.labels, spec.multilabel) != (dataset.task.labels, dataset.task.multilabel):
         raise ConfigError(f"{teacher}: expected a teacher of {dataset.task.labels}, found one of {spec.labels}")

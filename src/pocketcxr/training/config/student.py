@@ -12,11 +12,12 @@ from pocketcxr.training.config.optimisation import OptimisationConfig
 class StudentConfig(OptimisationConfig):
     """The student and what it learns from.
 
-    `weights` as a teacher's; also ``bundled`` (the student that comes with pocketcxr) or a bundle's file. `losses` maps
-    a part's name to its weight; see `training.losses`. ``ce`` is cross-entropy on the labels; ``kd`` the teacher's
-    softened predictions (Hinton 2015); ``embedding`` cosine to the teacher's fused embedding through a projection.
-    With ``ce`` alone no teacher is needed. With a teacher, training images without a label take part too, if
-    `unlabelled`.
+    `backbone` is a network of timm or an entry point ``pocketcxr.students`` of an installed package. `weights` as a
+    teacher's; also ``bundled`` (the student that comes with pocketcxr) or a bundle's file. `losses` maps a part's name
+    to its weight; see `training.losses`; an entry point ``pocketcxr.losses`` adds a part. ``ce`` is cross-entropy on
+    the labels; ``kd`` the teacher's softened predictions (Hinton 2015); ``embedding`` cosine to the teacher's fused
+    embedding through a projection. With ``ce`` alone no teacher is needed. With a teacher, training images without a
+    label take part too, if `unlabelled`.
     """
 
     backbone: str = "mobilenetv2_100"

@@ -66,6 +66,10 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
         return tuple(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if text.startswith("dict[str, str]") and isinstance(value, dict):
+        if not all(isinstance(name, str) for name in value.values()):
+            raise ConfigError(f"{place}: expected names, found {value!r}")
+        return dict(value)
     if text.startswith("dict") and isinstance(value, dict):
         if not all(isinstance(weight, (int, float)) and not isinstance(weight, bool) for weight in value.values()):
             raise ConfigError(f"{place}: expected numbers, found {value!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pocketcxr.training.config.checks import expect
 from pocketcxr.training.config.optimisation import OptimisationConfig
@@ -31,9 +31,12 @@ class TeacherConfig(OptimisationConfig):
     `folds` above 0 cross-fits: so many teachers, each trained without one fold of the patients of the training split;
     what a student learns of a training image comes from the teacher that never saw its patient.
 
-    `checkpoint` names a trained network (teacher or student, same classes and image size) that teaches instead;
-    `outputs` a table of some teacher's outputs, from ``cache-views --save`` or any other program, or several tables,
-    whose logits are averaged.
+    `checkpoint` names a trained network that teaches instead: a checkpoint or bundle of this project, another ONNX file
+    with its description beside it, a folder with an image classifier of Hugging Face, or an entry point
+    ``pocketcxr.teachers`` of an installed package. `classes` maps labels of the task to the names that the network has
+    for them, where they differ; an empty name is "none of the others", of a network whose classes have a sigmoid each.
+    `outputs` names a table of some teacher's outputs, from ``cache-views --save`` or any other program, or several
+    tables, whose logits are averaged.
 
     `auxiliary` outputs are trained where backbones are, each with heads of its own; the fusion is fitted on the task
     alone.
@@ -49,6 +52,7 @@ class TeacherConfig(OptimisationConfig):
     finetune_backbones: bool = False
     frozen_backbones: bool = False
     checkpoint: str = ""
+    classes: dict[str, str] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     folds: int = 0
     image_size: int = 0

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.training.losses.own import BuiltLoss, OwnLoss, own_loss
 from pocketcxr.training.losses.parts import (
     contrastive_loss,
     correlation_loss,
@@ -89,12 +90,10 @@ def check_losses(losses: Mapping[str, float] | Iterable[str], classes: int, *, m
     Raises:
         ConfigError: an unknown name, a weight that is negative or not finite, a part that degenerates for two classes
             or needs classes that exclude each other (with the reason and what to use instead), or no part that trains
-            the classifier.
+            the classifier (losses of one's own are tried out by `own.check_own`).
     """
     names = active_losses(losses)
-    unknown = [name for name in names if name not in LOSSES]
-    if unknown:
-        raise ConfigError(f"losses: unknown part {unknown[0]!r}: expected some of {', '.join(LOSSES)}")
+    own = own_losses(losses)
     senseless, where = ({}, "")
     if multilabel:
         senseless, where = _EXCLUSIVE, "for several findings per image"
@@ -104,7 +103,7 @@ def check_losses(losses: Mapping[str, float] | Iterable[str], classes: int, *, m
         if name in senseless:
             instead = "; use kd" if multilabel else ""
             raise ConfigError(f"losses: {name!r} makes no sense {where}: {senseless[name]}{instead}")
-    if not _CLASSIFYING.intersection(names):
+    if not own and not trains_classifier(names):
         raise ConfigError(
             f"losses: {', '.join(names) or 'nothing'} leaves the classifier untrained: "
             f"add one of {', '.join(name for name in LOSSES if name in _CLASSIFYING)}"
@@ -125,9 +124,24 @@ def active_losses(losses: Mapping[str, float] | Iterable[str]) -> tuple[str, ...
     return tuple(name for name, weight in losses.items() if weight > 0)
 
 
+def own_losses(losses: Mapping[str, float] | Iterable[str]) -> tuple[OwnLoss, ...]:
+    """Those parts that do not come with the program: of installed packages, or given in Python.
+
+    Raises:
+        ConfigError: an unknown name, or a loss that takes what cannot be given.
+    """
+    return tuple(own_loss(name, known=LOSSES) for name in active_losses(losses) if name not in LOSSES)
+
+
+def trains_classifier(losses: Mapping[str, float] | Iterable[str]) -> bool:
+    """Whether one of our own parts trains the classifier."""
+    return not _CLASSIFYING.isdisjoint(active_losses(losses))
+
+
 def needs_teacher(losses: Mapping[str, float] | Iterable[str]) -> bool:
     """Whether any part compares with a teacher; `ce` alone does not."""
-    return any(name != "ce" for name in active_losses(losses))
+    named = any(name != "ce" for name in active_losses(losses) if name in LOSSES)
+    return named or any(one.needs_teacher for one in own_losses(losses))
 
 
 def needs_projection(losses: Mapping[str, float] | Iterable[str]) -> bool:
@@ -136,17 +150,18 @@ def needs_projection(losses: Mapping[str, float] | Iterable[str]) -> bool:
 
 
 def check_without_embedding(losses: Mapping[str, float] | Iterable[str]) -> None:
-    """Refuse parts that compare embeddings, which a cross-fitted teacher has of several kinds and a table not at all.
+    """Refuse parts that compare embeddings, for a teacher that has none to compare.
 
     Raises:
         ConfigError: naming the part and those to use instead.
     """
-    name = next((name for name in active_losses(losses) if name in _EMBEDDED), None)
+    own = [one.name for one in own_losses(losses) if "teacher_embedding" in one.takes]
+    name = next((name for name in active_losses(losses) if name in _EMBEDDED or name in own), None)
     if name is not None:
         raise ConfigError(
-            f"losses: {name!r} cannot be used with teacher.folds or teacher.outputs: each fold's teacher has an "
-            "embedding of its own, and embeddings of different networks cannot be compared; a table of outputs holds "
-            "logits only; use parts that compare predictions, "
+            f"losses: {name!r} cannot be used with teacher.folds or teacher.outputs, nor with a teacher that gives no "
+            "embedding: each fold's teacher has an embedding of its own, and embeddings of different networks cannot "
+            "be compared; a table of outputs holds logits only; use parts that compare predictions, "
             "such as student.losses={ce=0.5, kd=1.0}"
         )
 
@@ -171,10 +186,12 @@ def distillation_losses(
     image_ids: Tensor | None = None,
     temperature: float = 4.0,
     label_smoothing: float = 0.0,
+    own: Iterable[BuiltLoss] = (),
 ) -> dict[str, Tensor]:
     """All parts of the loss by name, each a float32 scalar already times its weight; their sum is the loss.
 
-    Teacher tensors may be None when no active part needs them, and `projection` when `needs_projection` says so.
+    Teacher tensors may be None when no active part needs them, and `projection` when `needs_projection` says so; `own`
+    are the losses of one's own among the parts (`own.build_own`).
     Labels [n, labels] are those of images that may have several findings (`label_wise_loss`): ``ce`` and ``kd`` are
     then taken for each label by itself. `check_losses` is meant to have passed; a tensor that is missing here is a
     mistake of the caller (TypeError).
@@ -210,6 +227,16 @@ def distillation_losses(
         "similarity": lambda: similarity_loss(embedding(), their_embedding()),
         "contrastive": lambda: contrastive_loss(projected(), their_embedding(), image_ids),
     }
+    offered = {
+        "student_logits": logits,
+        "labels": labels,
+        "student_embedding": student_embedding,
+        "teacher_logits": None if teacher_logits is None else teacher_logits.detach(),
+        "teacher_embedding": None if teacher_embedding is None else teacher_embedding.detach(),
+        "image_ids": image_ids,
+        "temperature": temperature,
+    }
+    parts |= {one.own.name: functools.partial(one, offered) for one in own}
     return {name: parts[name]() * losses[name] for name in active}
 
 

@@ -18,6 +18,7 @@ _LATER_FIELDS = {
     "image_size": 0,
     "progressive_sizes": (),
     "auxiliary": {},
+    "classes": {},
     **dict.fromkeys(FOR_UNSEEN_SOURCES, 0.0),
 }
 """Fields that came after runs had been recorded, with the value that means what was done before."""

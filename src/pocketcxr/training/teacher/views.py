@@ -21,16 +21,17 @@ from pocketcxr.training.run.identity import fingerprint
 from pocketcxr.training.run.interruption import stop_requests
 from pocketcxr.training.sampling import training_positions
 from pocketcxr.training.teacher.crossfit import CrossFitted
+from pocketcxr.training.teacher.given import GivenTeacher
 from pocketcxr.training.teacher.view_store import ViewStore, fill_store, open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from pocketcxr.data.dataset import Dataset
-    from pocketcxr.models.networks import Network, NetworkSpec
+    from pocketcxr.models.networks import NetworkSpec
     from pocketcxr.training.config import ViewsConfig
 
 
@@ -39,7 +40,7 @@ class TeacherViews:
     """Cached outputs of one teacher: `logits` float32 and `embedding` float16 for every view of every training image.
 
     Images of the training split without a label are in it too. A cross-fitted teacher has no `embedding`, and
-    `teacher_sha256` is then a hash over all its teachers and folds.
+    `teacher_sha256` is then a hash over all its teachers and folds; a teacher of another make may have none either.
     """
 
     store: ViewStore
@@ -54,13 +55,13 @@ class TeacherViews:
 
     @property
     def embedding_features(self) -> int:
-        """Width of the teacher's embedding; 0 for a cross-fitted teacher."""
+        """Width of the teacher's embedding; 0 where there is none."""
         return self.store.arrays["embedding"].shape[-1] if "embedding" in self.store.arrays else 0
 
     def lookup(self, positions: NDArray[np.int64], views: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
         """Logits [n, classes] and embedding [n, d], float32, of views (from 0, below `config.count`) of images.
 
-        The embedding is None for a cross-fitted teacher.
+        The embedding is None where the teacher has none.
 
         Raises:
             CacheError: an image that is not in the cache.
@@ -74,7 +75,7 @@ class TeacherViews:
 
 def cache_views(
     dataset: Dataset,
-    teacher: Path | CrossFitted,
+    teacher: Path | CrossFitted | GivenTeacher,
     config: ViewsConfig,
     *,
     out: Path,
@@ -88,9 +89,9 @@ def cache_views(
 
     Args:
         dataset: its split ``train`` is covered, with images that have no label.
-        teacher: checkpoint of any trained network: a teacher, or a student that teaches a larger one; or a
-            cross-fitted teacher, whose networks each give the logits of the images in their own fold, and the mean of
-            their logits those of images in no fold.
+        teacher: checkpoint of any trained network: a teacher, or a student that teaches a larger one; a teacher of
+            another make; or a cross-fitted teacher, whose networks each give the logits of the images in their own
+            fold, and the mean of their logits those of images in no fold.
         config: number of views, seed, augmentation, batch size (which is no part of the key).
         out: folder of all caches of a run.
         progress: show a bar.
@@ -102,26 +103,15 @@ def cache_views(
         CacheError: no space.
     """
     crossed = teacher if isinstance(teacher, CrossFitted) else None
-    networks: list[Network] = []
-    for path in teacher.teachers if isinstance(teacher, CrossFitted) else [teacher]:
-        network, spec, _ = load_network(path)
-        networks.append(network)
-        check_fits(
-            path,
-            spec,
-            labels=dataset.task.labels,
-            image_size=dataset.pixels.shape[-1],
-            multilabel=dataset.task.multilabel,
-        )
+    networks, width, digest = _opened(teacher, dataset)
     positions = training_positions(dataset, unlabelled=True)
     if not len(positions):
         raise DataError("no image in split 'train': nothing to cache")
-    digest = teacher.sha256 if isinstance(teacher, CrossFitted) else checkpoint_sha256(teacher)
     engine = Engine(config.precision)
     key = views_key(digest, dataset, config, precision=engine.precision)
     shapes: dict[str, tuple[type, tuple[int, ...]]] = {"logits": (np.float32, (len(dataset.task.labels),))}
-    if crossed is None:
-        shapes["embedding"] = (np.float16, (embedding_width(networks[0]),))
+    if width:
+        shapes["embedding"] = (np.float16, (width,))
     store = open_store(
         out,
         key,
@@ -140,7 +130,8 @@ def cache_views(
             if crossed is not None:
                 return {"logits": _cross_fitted_logits(engine, networks, images, crossed.fold_of[batch])}
             outputs = engine.infer(networks[0], images)
-            return {"logits": outputs.logits.numpy(), "embedding": outputs.embedding.numpy()}
+            found = {"logits": outputs.logits.numpy(), "embedding": outputs.embedding.numpy()}
+            return {name: found[name] for name in shapes}
 
         with stop_requests() as stop:
             fill_store(
@@ -154,8 +145,30 @@ def cache_views(
     return views
 
 
+def _opened(teacher: Path | CrossFitted | GivenTeacher, dataset: Dataset) -> tuple[list[nn.Module], int, str]:
+    """Networks of a teacher, the width of its embedding (0 without one), and the hash that names it."""
+    if isinstance(teacher, GivenTeacher):
+        return [teacher.network], teacher.embedding_features, teacher.sha256
+    networks: list[nn.Module] = []
+    width = 0
+    for path in teacher.teachers if isinstance(teacher, CrossFitted) else [teacher]:
+        network, spec, _ = load_network(path)
+        networks.append(network)
+        width = embedding_width(network)
+        check_fits(
+            path,
+            spec,
+            labels=dataset.task.labels,
+            image_size=dataset.pixels.shape[-1],
+            multilabel=dataset.task.multilabel,
+        )
+    if isinstance(teacher, CrossFitted):
+        return networks, 0, teacher.sha256
+    return networks, width, checkpoint_sha256(teacher)
+
+
 def _cross_fitted_logits(
-    engine: Engine, networks: list[Network], images: Tensor, folds: NDArray[np.int64]
+    engine: Engine, networks: list[nn.Module], images: Tensor, folds: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Logits [n, classes]: of the network whose fold an image is in, else (-1) the mean over the networks."""
     logits = None
