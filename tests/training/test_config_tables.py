@@ -38,3 +38,6 @@ def test_a_configuration_reads_what_it_wrote(tmp_path):
     assert load_experiment(tmp_path / "experiment.json", []) == written
     (tmp_path / "experiment.json").write_text(json.dumps(dataclasses.asdict(load_experiment(None, []))))
     assert load_experiment(tmp_path / "experiment.json", []) == load_experiment(None, [])
+    given = load_experiment(None, ['teacher.checkpoint="a.onnx"', 'teacher.classes={normal="", covid19="COVID-19"}'])
+    (tmp_path / "experiment.json").write_text(json.dumps(dataclasses.asdict(given)))
+    assert load_experiment(tmp_path / "experiment.json", []).teacher.classes == {"normal": "", "covid19": "COVID-19"}
