@@ -144,14 +144,14 @@ def settings_file(folder: Path, archive: Orthanc, bundle: Path, *, feed: bool = 
     return path
 
 
-def xray(path: Path, number: int, *, side: int = 160, **elements: Any) -> Path:
+def xray(path: Path, number: int, *, side: int = 160, pixels: Any = None, **elements: Any) -> Path:
     """Write a drawn CR image: study, series, instance and patient are numbered."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from dicom_files import dataset_of
 
     rng = np.random.default_rng(number)
     ramp = np.linspace(0, 1, side)[None, :] * np.linspace(0.4, 1, side)[:, None]
-    pixels = (4095 * (0.8 * ramp + 0.2 * rng.random((side, side)))).astype(np.uint16)
+    drawn = (4095 * (0.8 * ramp + 0.2 * rng.random((side, side)))).astype(np.uint16)
     uid = elements.pop("SOPInstanceUID", f"1.2.3.{number}.1.1")
     values = {
         "BitsStored": 12, "SOPInstanceUID": uid, "StudyInstanceUID": f"1.2.3.{number}", "PatientID": f"PAT{number}",
@@ -161,7 +161,7 @@ def xray(path: Path, number: int, *, side: int = 160, **elements: Any) -> Path:
         "Manufacturer": "ACME", "ManufacturerModelName": "Ray 1", "ReferringPhysicianName": "",
         "PatientOrientation": ["L", "F"], "ImagerPixelSpacing": [0.2, 0.2], **elements,
     }  # fmt: skip
-    dataset = dataset_of(pixels, **values)
+    dataset = dataset_of(drawn if pixels is None else pixels, **values)
     dataset.file_meta.MediaStorageSOPInstanceUID = uid
     dataset.save_as(path, enforce_file_format=True)
     return path

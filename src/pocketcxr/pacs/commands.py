@@ -14,6 +14,7 @@ from pocketcxr.bundle.verified import read_verified
 from pocketcxr.errors import ConfigError
 from pocketcxr.pacs.client import Archive
 from pocketcxr.pacs.settings import PASSWORD_VARIABLE, read_pacs_settings, read_password
+from pocketcxr.pacs.status import served
 from pocketcxr.pacs.worker import Worker, run
 
 if TYPE_CHECKING:
@@ -59,8 +60,11 @@ def run_for_ever(path: Path) -> int:
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
-    with _started(settings, bundle, password) as worker:
-        _LOGGER.info("%s: waiting for images", bundle.identity)
+    with (
+        _started(settings, bundle, password) as worker,
+        served(settings.status, worker.progress, bundle.identity) as address,
+    ):
+        _LOGGER.info("%s: waiting for images%s", bundle.identity, f"; {address}" if address else "")
         run(worker, settings, stopped=asked_to_stop.is_set)
     return EXIT_DONE
 
@@ -85,9 +89,7 @@ def backfill(path: Path, *, first: str, last: str, per_minute: float, quiet: boo
     Raises:
         PocketCxrError: a date that is none, or settings, bundle or archive cannot be used.
     """
-    for name, date in (("from", first), ("to", last)):
-        if date and not (len(date) == _DATE_DIGITS and date.isdigit()):
-            raise ConfigError(f"--{name}: expected a date as YYYYMMDD, found {date!r}")
+    _check_dates(first, last)
     if per_minute < 0:
         raise ConfigError(f"--per-minute: expected a number above 0, found {per_minute:g}")
     settings, bundle, password = _read(path)
@@ -95,6 +97,33 @@ def backfill(path: Path, *, first: str, last: str, per_minute: float, quiet: boo
         worker.take(_shown(worker.finder().between(first, last), quiet=quiet), per_minute=per_minute)
         worker.wait()
         return _outcome(worker)
+
+
+def drift(path: Path, *, first: str, last: str) -> tuple[int, list[str]]:
+    """Compare each device's weeks with its earlier ones; returns status 1 where one differs, and lines of a table.
+
+    Raises:
+        PocketCxrError: a date that is none, or settings, bundle or archive cannot be used.
+    """
+    from pocketcxr.pacs.drift import changes, reported
+
+    _check_dates(first, last)
+    settings, bundle, password = _read(path)
+    with closing(Archive(settings.archive, password)) as archive:
+        found = changes(list(reported(archive, bundle.sha256, first=first, last=last)))
+    lines = [
+        f"{'ALARM ' if one.alarm else ''}{one.device}  {one.week}  {one.name}: {one.value:.3f} of {one.images} images"
+        + ("" if one.before is None else f", before {one.before:.3f}")
+        + (", too few to compare" if one.errors is None else f", {one.errors:+.1f} standard errors")
+        for one in found
+    ]
+    return (EXIT_SOME_FAILED if any(one.alarm for one in found) else EXIT_DONE), lines or ["no results by this bundle"]
+
+
+def _check_dates(first: str, last: str) -> None:
+    for name, date in (("from", first), ("to", last)):
+        if date and not (len(date) == _DATE_DIGITS and date.isdigit()):
+            raise ConfigError(f"--{name}: expected a date as YYYYMMDD, found {date!r}")
 
 
 def _read(path: Path) -> tuple[PacsSettings, VerifiedFile, str]:
