@@ -7,6 +7,7 @@ import re
 import pytest
 
 from pocketcxr.serving.api.docs_page import DOCS_HEADERS
+from pocketcxr.serving.command import _greeting
 
 FILES = {
     "/v1/docs": "text/html; charset=utf-8",
@@ -43,3 +44,18 @@ def test_the_page_needs_no_token_and_other_addresses_below_it_are_none(start):
     assert guarded.client.get("/v1/model").status_code == 401
     for address in ("/v1/docs/index.html", "/v1/docs/../docs_page.py", "/v1/docs/"):
         assert guarded.client.get(address).json()["code"] == "not-found"
+
+
+def test_a_person_at_the_terminal_is_told_where_the_page_and_the_interface_are():
+    told = _greeting("http://127.0.0.1:8000", page=True)
+    assert told.splitlines()[:2] == [
+        "The page: http://127.0.0.1:8000",
+        "The interface for programs: http://127.0.0.1:8000/v1/docs",
+    ]
+    assert "pocketcxr doctor" in _greeting("http://127.0.0.1:8000", page=False)
+
+
+def test_the_log_says_whether_the_page_is_there_and_a_pipe_gets_no_greeting(service):
+    (line,) = [line for line in service.lines() if line["event"] == "listening"]
+    assert line["page"] in {True, False}
+    assert "The page" not in service.log.read_text()

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.errors import DataError
 from pocketcxr.evaluation.intervals import bootstrap, interval
@@ -20,6 +19,7 @@ from pocketcxr.evaluation.metrics import ranking
 from pocketcxr.evaluation.scoring import Predictions
 from pocketcxr.labels import Task
 from pocketcxr.plain_text import one_line
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +58,7 @@ def score_labels(
     shape = (len(positions), len(dataset.task.labels))
     logits, probabilities = np.zeros(shape), np.zeros(shape)
     starts = range(0, len(positions), 32)
-    for start in tqdm(starts, desc=f"scoring with {one_line(name)}", unit="batch", disable=not progress, leave=False):
+    for start in Bar(starts, desc=f"scoring with {one_line(name)}", unit="batch", disable=not progress, leave=False):
         outputs = predict(dataset.images(positions[start : start + 32]))
         for table, part in ((logits, outputs.logits), (probabilities, outputs.probabilities)):
             if part.shape[1:] != shape[1:] or not np.isfinite(part).all():

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -84,8 +85,12 @@ class _Server(uvicorn.Server):
             "sha256": self._service.sha256,
             "workers": settings.workers,
             "token": bool(settings.token),
+            "page": settings.page is not None,
         }
         _LOGGER.info("listening", extra={"fields": fields})
+        if sys.stdout.isatty():
+            sys.stdout.write(_greeting(fields["url"], page=fields["page"]))
+            sys.stdout.flush()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _LOGGER.info("stopping", extra={"fields": {"pictures": self._service.backpressure.pictures}})
@@ -93,6 +98,12 @@ class _Server(uvicorn.Server):
             server.close()
         await asyncio.sleep(_SETTLE_S)
         await super().shutdown(sockets)
+
+
+def _greeting(url: str, *, page: bool) -> str:
+    """What a person at the terminal is told, beside the log."""
+    shown = f"The page: {url}" if page else "The page is not part of this copy: see  pocketcxr doctor"
+    return f"{shown}\nThe interface for programs: {url}/v1/docs\nCtrl-C ends the service.\n"
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:
