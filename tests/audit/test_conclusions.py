@@ -70,3 +70,12 @@ def test_a_criterion_that_could_not_be_measured_is_counted_beside_those_that_pas
     )
     assert found.sections[2].outcome == "No criterion is set on these figures."
     assert found.conclusions.headline.endswith("failed; 1 criterion could not be measured.")
+
+
+def test_headline_and_section_name_what_the_figure_is_of():
+    strongest = Measure("a.worst", "Strongest: grey levels used", 0.9, "means", "mend it", worst="grey levels used")
+    section = Section("a", "a", "Figures.", (strongest, Measure("a.other", "Other", 0.9, "means", "mend that")))
+    criteria = [Criterion(key, key, "", "data", at_most=0.5, fault=f"<{key}>") for key in ("a.worst", "a.other")]
+    found = conclude([section], criteria, with_model=False)
+    assert found.conclusions.headline.endswith("Do not rely on the data: <a.worst> (grey levels used) and <a.other>.")
+    assert "<a.worst> (grey levels used): 90.0 %, limit at most 50.0 %; <a.other>: 90.0 %" in found.sections[0].outcome

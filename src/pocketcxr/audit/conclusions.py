@@ -62,7 +62,7 @@ def _outcome_of(section: Section, results: Sequence[CriterionResult]) -> str:
     if not own:
         return "No criterion is set on these figures." if keys else ""
     if bad:
-        faults = "; ".join(f"{r.criterion.broken} ({r.words})" for r in bad)
+        faults = "; ".join(f"{r.fault}: {r.words}" for r in bad)
         return f"FAIL: {len(bad)} of {_criteria(len(own))} of this section: {faults}."
     open_ = [r for r in own if r.outcome == NOT_MEASURABLE]
     rest = f"; {len(open_)} could not be measured" if open_ else ""
@@ -99,7 +99,7 @@ def _headline(
     rest = f"; {_criteria(len(open_))} could not be measured" if open_ else ""
     if bad:
         what = " and ".join(dict.fromkeys(f"the {r.criterion.scope}" for r in bad))
-        faults = [r.criterion.broken for r in bad[:_NAMED]]
+        faults = [r.fault for r in bad[:_NAMED]]
         more = f", and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         of = _criteria(len(bad) + len(good), "measured ")
         return f"FAIL: {len(bad)} of {of}{rest}. Do not rely on {what}: {listed(faults)}{more}."

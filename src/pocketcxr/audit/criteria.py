@@ -70,6 +70,12 @@ class CriterionResult:
     measure: Measure | None = None
 
     @property
+    def fault(self) -> str:
+        """What is wrong where it fails, and of what."""
+        worst = self.measure.worst if self.measure else ""
+        return f"{self.criterion.broken} ({worst})" if worst else self.criterion.broken
+
+    @property
     def line(self) -> str:
         """Quantity, value (interval), limit and outcome in one line."""
         return criterion_line(self.criterion.title, self.words, self.outcome)

@@ -60,6 +60,7 @@ def measured(key: str, figure: Estimate | float | None, *, images: int | None = 
         one.high,
         images,
         one.why if one.value is None else "",
+        worst,
     )
 
 

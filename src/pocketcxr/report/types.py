@@ -20,7 +20,8 @@ class Measure:
     `key` is its name for criteria and JSON, dotted and lower case (``duplicates.across_splits``). `value` is None where
     it cannot be measured on these data, and `why` says the reason. `low`, `high` bound the 95 % interval, None where
     there is none. `images` is how many images it rests on. `unit` is ``share`` (0 to 1), ``count``, ``auroc`` (0.5 is a
-    guess) or another word that the report may print.
+    guess) or another word that the report may print. `worst` names which of several things the figure is of, such as
+    the property that goes with the class most; empty where there is one only.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Measure:
     high: float | None = None
     images: int | None = None
     why: str = ""
+    worst: str = ""
 
 
 @dataclass(frozen=True)

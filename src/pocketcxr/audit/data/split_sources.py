@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _TRAIN, _, _TEST = SPLITS
 _RESAMPLES = 500
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def measure(rows: Sequence[IndexRow], members: NDArray[np.int64], *, seed: int) 
 def describe(found: SplitSources) -> Section:
     """Counts of every source in every split, by class."""
     own = (
-        measured("splits.untrained", found.untrained, images=found.test_images),
+        measured("splits.untrained", found.untrained, images=found.test_images, worst=_missing(found)),
         measured("splits.source", found.association),
     )
     summary = (
@@ -88,3 +89,12 @@ def describe(found: SplitSources) -> Section:
     note = f"In the test split and not in training: {missing}." if missing else ""
     tables = (Table("Images by source, class and split", ("source", "class", *parts), body, note),) if body else ()
     return section("splits", summary, own, tables)
+
+
+def _missing(found: SplitSources) -> str:
+    """Sources that training lacks, or has without a class; the first three, and how many more."""
+    trained = {source for source, split, _ in found.counts if split == _TRAIN}
+    names = [source if source not in trained else f"{label} of {source}" for source, label in found.missing]
+    names = list(dict.fromkeys(names))
+    more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return listed([*names[:_NAMED], *more])
