@@ -260,6 +260,28 @@ def test_parts_are_named_weighted_scalars_and_zero_weights_are_left_out():
     assert all(part.shape == () and part.dtype == torch.float32 for part in full.values())
 
 
+def test_the_defaults_are_a_temperature_of_four_and_no_smoothing():
+    student, teacher = random_pair()
+    found = whole(student, teacher, LABELS)
+    s, t = student.double().numpy(), teacher.double().numpy()
+    assert found["kd"].item() == pytest.approx(numpy_kd(s, t, 4.0), rel=1e-5)
+    assert found["ce"].item() == pytest.approx(-np.log(softmax(s))[range(6), LABELS].mean(), rel=1e-5)
+    changed = whole(student, teacher, LABELS, temperature=T, label_smoothing=0.2)
+    assert changed["kd"].item() == pytest.approx(numpy_kd(s, t), rel=1e-5)
+    smoothed = -(0.8 * np.log(softmax(s))[range(6), LABELS] + 0.2 * np.log(softmax(s)).mean(axis=1)).mean()
+    assert changed["ce"].item() == pytest.approx(smoothed, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["embedding", "contrastive"])
+def test_the_projection_is_computed_in_float32_under_autocast(name):
+    student, teacher = random_pair()
+    embeddings = {"student_embedding": torch.randn(6, 10), "teacher_embedding": torch.randn(6, 5)}
+    exact = whole(student, teacher, LABELS, {name: 1.0}, **embeddings)[name].item()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = whole(student, teacher, LABELS, {name: 1.0}, **embeddings)[name].item()
+    assert found == pytest.approx(exact, rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
 def test_gradients_are_finite_and_parts_float32_in_any_precision_and_under_autocast(kind):
     student, teacher = (x.to(kind) for x in random_pair())
@@ -373,10 +395,11 @@ def test_multilevel_teaches_two_classes():
     "losses, words",
     [
         ({"ce": 1.0, "kdd": 1.0}, "unknown part 'kdd'"),
+        (["first", "ce", "second"], "unknown part 'first'"),
         ({"ce": -1.0}, "'ce', found -1.0"),
         ({"ce": math.nan}, "'ce', found nan"),
-        ({"embedding": 1.0, "contrastive": 1.0}, "leaves the classifier untrained"),
-        ({"ce": 0.0}, "leaves the classifier untrained"),
+        ({"embedding": 1.0, "contrastive": 1.0}, "losses: embedding, contrastive leaves the classifier untrained"),
+        ({"ce": 0.0}, "losses: nothing leaves the classifier untrained"),
     ],
 )
 def test_wrong_configurations_are_refused(losses, words):
