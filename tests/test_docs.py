@@ -74,6 +74,11 @@ def test_the_reference_of_errors_names_every_exit_code_and_exception(reference):
     for name, value in vars(cli).items():
         if name.startswith("EXIT_"):
             assert f"| `{value}` |" in codes
+    commands = next(one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction))
+    for one in commands._choices_actions:
+        exits = commands.choices[one.dest].get_default("exits")
+        cells = " | ".join(exits.get(code, "–") for code in (0, 1, 2))
+        assert f"| [`{one.dest}`](commands.md#pocketcxr-{one.dest}) | {cells} |" in codes
     for value in vars(errors).values():
         if isinstance(value, type) and issubclass(value, errors.PocketCxrError):
             assert f"`{value.__name__}`" in tree

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from pocketcxr.inference.writers import progress as progress_module
 from pocketcxr.inference.writers.progress import Progress, duration
 
 
@@ -74,3 +76,15 @@ def test_nothing_done_is_nothing_said():
     log = io.StringIO()
     Progress(lambda: 0, stream=log).end()
     assert log.getvalue() == ""
+
+
+def test_a_log_gets_ever_fewer_lines(monkeypatch):
+    now, log = SimpleNamespace(s=0.0), io.StringIO()
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: now.s))
+    progress = Progress(lambda: 10**6, stream=log)
+    for _ in range(3600):  # ten hours
+        now.s += 10
+        progress.step()
+    lines = log.getvalue().splitlines()
+    assert 60 < len(lines) < 130
+    assert lines[0].startswith("3 ")

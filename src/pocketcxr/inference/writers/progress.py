@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _EVERY_S = 0.2
 _EVERY_S_IN_A_LOG = 30.0
+_SHARE_IN_A_LOG = 0.05  # of the time that has passed, at least between two lines: a night leaves about a hundred
 
 
 class Progress:
@@ -41,7 +42,8 @@ class Progress:
         if not self._done:  # from here on the rate counts: what came before was loading
             self._first = now
         self._done += 1
-        if self._cleared or now - self._told >= self._every_s:
+        share = 0.0 if self._rewrites else _SHARE_IN_A_LOG
+        if self._cleared or now - self._told >= max(self._every_s, share * (now - self._started)):
             self._told, self._cleared = now, False
             self._write(self.line(now - self._first))
 
