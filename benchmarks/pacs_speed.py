@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COLUMNS, ROWS = 2000, 2400
-_PATIENCE_S = 120.0
+_PATIENCE_S = 600.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -61,23 +61,25 @@ def measure(folder: Path, images: Path, bundle: Path, count: int) -> dict[str, A
     archive = Orthanc(folder / "beside").start()
     settings = settings_file(folder, archive, bundle, processes=1)
     worker = subprocess.Popen(worker_command("run", settings), stderr=subprocess.DEVNULL)
-    _latency(archive, files[0], 1)  # the scoring process starts with the first image
-    tree = [worker.pid, *_children(worker.pid)]
-    before, archive_before = sum(map(_processor_s, tree)), _processor_s(archive.process.pid)
-    latencies = sorted(_latency(archive, path, number) for number, path in enumerate(files[1:], 2))
-    seconds = sum(map(_processor_s, tree)) - before
-    figures |= {
-        "c_store_to_report_s_median": statistics.median(latencies),
-        "c_store_to_report_s_p95": latencies[int(0.95 * (len(latencies) - 1))],
-        "worker_processor_s_per_image": seconds / len(latencies),
-        "orthanc_beside_worker_processor_s_per_image": (_processor_s(archive.process.pid) - archive_before)
-        / len(latencies),
-        "worker_memory_peak_mb": sum(map(_peak_mb, tree)),
-        "objects": archive.get("/statistics")["CountInstances"],
-    }
-    worker.terminate()
-    worker.wait(60)
-    archive.end()
+    try:
+        _latency(archive, files[0], 1)  # the scoring process starts with the first image
+        tree = [worker.pid, *_children(worker.pid)]
+        before, archive_before = sum(map(_processor_s, tree)), _processor_s(archive.process.pid)
+        latencies = sorted(_latency(archive, path, number) for number, path in enumerate(files[1:], 2))
+        seconds = sum(map(_processor_s, tree)) - before
+        figures |= {
+            "c_store_to_report_s_median": statistics.median(latencies),
+            "c_store_to_report_s_p95": latencies[int(0.95 * (len(latencies) - 1))],
+            "worker_processor_s_per_image": seconds / len(latencies),
+            "orthanc_beside_worker_processor_s_per_image": (_processor_s(archive.process.pid) - archive_before)
+            / len(latencies),
+            "worker_memory_peak_mb": sum(map(_peak_mb, tree)),
+            "objects": archive.get("/statistics")["CountInstances"],
+        }
+    finally:
+        worker.terminate()
+        worker.wait()
+        archive.end()
     return figures
 
 

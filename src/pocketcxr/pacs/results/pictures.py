@@ -148,7 +148,7 @@ def _evidence(prediction: Prediction, manifest: Manifest) -> NDArray[np.float32]
 def _lines(prediction: Prediction, manifest: Manifest) -> list[str]:
     shown = shown_label(prediction, manifest)
     numbers = "   ".join(f"{label} {value:.1%}" for label, value in prediction.probabilities.items())
-    return [_MARK, f"{prediction.decision}:   {numbers}", f"colour: evidence for {shown}", prediction.bundle]
+    return [_MARK, f"decision: {prediction.decision}   {numbers}", f"colour: evidence for {shown}", prediction.bundle]
 
 
 def _with_text(drawn: NDArray[np.uint8], lines: list[str]) -> NDArray[np.uint8]:
