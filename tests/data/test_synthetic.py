@@ -20,10 +20,11 @@ from pocketcxr.data.synthetic.anatomy import draw_shadows
 from pocketcxr.data.synthetic.canvas import Canvas, Pose, mirrored, spline
 from pocketcxr.data.synthetic.disease import draw_disease, sample_disease
 from pocketcxr.data.synthetic.generate import COLUMNS, _sample_patient, draw_synthetic_xrays, synthetic_lung_mask
-from pocketcxr.data.synthetic.hospital import DRAWING, HOSPITALS
+from pocketcxr.data.synthetic.hospital import HOSPITALS
 from pocketcxr.data.synthetic.patient import sample_anatomy
 from pocketcxr.errors import ConfigError, DataError
-from pocketcxr.imaging.reading import read_image
+from pocketcxr.imaging.radiograph import DRAWING
+from pocketcxr.imaging.reading import read_image, read_reduced
 from pocketcxr.labels import load_task
 
 
@@ -70,9 +71,11 @@ def test_every_file_says_that_it_is_a_drawing(drawn):
     out, _ = drawn
     photometric = Counter()
     for path in (out / "images").iterdir():
+        assert read_image(path).metadata.synthetic
+        assert read_reduced(path, side=32).metadata.synthetic
         if path.suffix == ".dcm":
             dicom = pydicom.dcmread(path)
-            assert dicom.ImageComments == DRAWING
+            assert (dicom.ImageComments, dicom.SyntheticData) == (DRAWING, "YES")
             assert dicom.BitsStored == 12
             assert pydicom.uid.UID(dicom.SOPInstanceUID).is_valid
             photometric[dicom.PhotometricInterpretation] += 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pocketcxr.data.synthetic.hospital import write_8bit
 from pocketcxr.errors import UnreadableImageError
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.inference.predictor import decide
@@ -201,3 +202,14 @@ def test_colour_photograph_is_refused(predictor, tmp_path):
     pixels[..., 2] = np.linspace(255, 0, 128)[:, None]
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     assert predictor.predict_file(tmp_path / "photo.png").decision == "refused"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_drawing_is_told_beside_its_decision_and_a_copy_without_the_mark_is_not(predictor, tmp_path, suffix):
+    image = Image.fromarray(np.linspace(150, 255, 300 * 300).reshape(300, 300).astype(np.uint8))
+    write_8bit(image, tmp_path / f"drawn{suffix}")
+    image.save(tmp_path / f"plain{suffix}")
+    drawn, plain = (predictor.predict_file(tmp_path / f"{name}{suffix}") for name in ("drawn", "plain"))
+    assert drawn.decision == plain.decision
+    assert [reason.code for reason in drawn.reasons] == [*(reason.code for reason in plain.reasons), "synthetic"]
+    assert "synthetic" in repr(drawn)

@@ -12,6 +12,9 @@ from pocketcxr.errors import UnreadableImageError
 
 _EIGHT_BITS = 255
 
+DRAWING = "drawn by pocketcxr phantom; not a patient"
+"""Mark of a synthetic image: the comment of a PNG (tEXt) or JPEG (COM). DICOM has SyntheticData, (0008,001C)."""
+
 Region = tuple[float, float, float, float]
 """Left, top, right and bottom edge in pixels; the first pixel lies between 0 and 1."""
 
@@ -30,7 +33,7 @@ class ImageMetadata:
     `bits` per sample as stored. `colour`: the channels really differ, so this is no plain radiograph. `patient_id`,
     `study_id` identify a person: for grouping only, never for messages or file names. `age` is in years. `orientation`
     is DICOM's PatientOrientation with its backslash. `notes` tell what was done to the pixels. `acquisition`: device
-    and exposure by name, see `dicom.acquisition`.
+    and exposure by name, see `dicom.acquisition`. `synthetic`: the file says that it shows no patient.
     """
 
     format: str
@@ -48,6 +51,7 @@ class ImageMetadata:
     age: str = ""
     notes: tuple[str, ...] = ()
     acquisition: tuple[tuple[str, str], ...] = ()
+    synthetic: bool = False
 
 
 Samples = NDArray[np.float32 | np.uint8]

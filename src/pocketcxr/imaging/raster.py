@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from pocketcxr.imaging.bmp import check_bmp
 from pocketcxr.imaging.colour import grey_of_strips, to_grey
 from pocketcxr.imaging.jpeg import decode_jpeg
 from pocketcxr.imaging.png import check_png, check_png_rows
-from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph, Samples, check_pixel_count
+from pocketcxr.imaging.radiograph import DRAWING, ImageMetadata, Radiograph, Samples, check_pixel_count
 from pocketcxr.imaging.scaled_decoding import InDoubtError, factor_for, power_of_two, region_of
 from pocketcxr.imaging.tiff import as_black_is_zero, check_tiff
 
@@ -61,6 +61,7 @@ class _Decoded:
     height: int
     orientation: int
     factor: int
+    synthetic: bool
 
 
 def read_raster(
@@ -89,6 +90,7 @@ def read_raster(
         samples, notes = _upright(samples, orientation), (*notes, f"EXIF orientation {orientation} turned upright")
         height, width = samples.shape
     metadata = ImageMetadata(picture_format, width, height, grey.bits, colour=grey.colour, notes=notes)
+    metadata = replace(metadata, synthetic=decoded.synthetic)
     return Radiograph(samples, metadata, region_of(width, height, decoded.factor))
 
 
@@ -109,7 +111,7 @@ def _read_jpeg(data: bytes, picture_format: str, name: str, side: int | None, ma
             samples = np.asarray(inks.convert("RGB"))
         luminance = to_grey(samples, largest=_EIGHT_BITS)
         grey = _Grey(luminance.pixels, luminance.is_coloured, 8, in_doubt=luminance.in_doubt)
-    return _Decoded(grey, image.width, image.height, orientation, factor)
+    return _Decoded(grey, image.width, image.height, orientation, factor, _is_synthetic(image))
 
 
 def _read_by_pillow(data: bytes, picture_format: str, name: str, side: int | None, max_pixels: int | None) -> _Decoded:
@@ -140,8 +142,15 @@ def _read_by_pillow(data: bytes, picture_format: str, name: str, side: int | Non
     width, height = image.size  # Pillow has turned TIFF by now
     if picture_format == "BMP" and image.mode == "RGBA" and not image.getchannel("A").getextrema()[1]:
         image = image.convert("RGB")  # no alpha anywhere: the program that wrote it knew none, as browsers take it
+    synthetic = _is_synthetic(image)
     image, factor = _reduced(image, factor_for(width, height, side))
-    return _Decoded(_grey(image, stored, name), width, height, orientation, factor)
+    return _Decoded(_grey(image, stored, name), width, height, orientation, factor, synthetic)
+
+
+def _is_synthetic(image: Image) -> bool:
+    """Whether a PNG's or JPEG's comment is the mark of a drawing."""
+    comment = image.info.get("Comment") if image.format == "PNG" else image.info.get("comment")
+    return comment in {DRAWING, DRAWING.encode()}
 
 
 @contextmanager

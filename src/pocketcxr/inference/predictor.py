@@ -39,6 +39,9 @@ _NOVELTY_TOLERANCE = 0.05
 _FILTER_TOLERANCE = 0.05  # of the input filter's probability, which is steep where images are doubtful
 _NOVELTY_CUT_OFF = 1.0  # the graph divides by the bundle's cut-off
 
+_SYNTHETIC = Reason("synthetic", "synthetic image: the file says that it shows no patient; the result means nothing")
+"""Beside any decision: the mark of a drawing (`ImageMetadata.synthetic`)."""
+
 
 class Predictor:
     """Reads, checks, scores and decides with one bundle; holds nothing that changes, so threads may share it."""
@@ -170,6 +173,12 @@ class Predictor:
 
     def score_image(self, radiograph: Radiograph, name: str) -> tuple[Prediction, ModelOutputs | None]:
         """As `predict_image`, with the network's outputs for one image; None where the input checks refused it."""
+        prediction, outputs = self._scored(radiograph, name)
+        if radiograph.metadata.synthetic:
+            prediction = replace(prediction, reasons=(*prediction.reasons, _SYNTHETIC))
+        return prediction, outputs
+
+    def _scored(self, radiograph: Radiograph, name: str) -> tuple[Prediction, ModelOutputs | None]:
         refusals = refusal_reasons(radiograph)
         if refusals:
             return Prediction(name, REFUSED, {}, None, refusals, self.bundle.identity), None

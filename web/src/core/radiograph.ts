@@ -22,7 +22,12 @@ export interface ImageMetadata {
   orientation: string;
   transferSyntax: string;
   notes: string[];
+  /** The file says that it shows no patient. */
+  synthetic: boolean;
 }
+
+/** Mark of a synthetic PNG or JPEG: the text of its comment; DICOM has SyntheticData (Python: `imaging.radiograph`). */
+export const DRAWING = "drawn by pocketcxr phantom; not a patient";
 
 export interface Window {
   centre: number;
@@ -43,9 +48,10 @@ export function rasterMetadata(
   format: ImageMetadata["format"],
   size: { width: number; height: number },
   grey: { bits: number; colour: boolean; notes: string[] },
+  comment = "",
 ): ImageMetadata {
   const header = { modality: "", bodyPart: "", view: "", orientation: "", transferSyntax: "" };
-  return { format, ...size, bits: grey.bits, colour: grey.colour, ...header, notes: grey.notes };
+  return { format, ...size, bits: grey.bits, colour: grey.colour, ...header, notes: grey.notes, synthetic: comment === DRAWING };
 }
 
 /** Refuse a picture by the size its header gives, before anything is decoded. */

@@ -35,8 +35,16 @@ const QUALITY = new Set(["too-small", "aspect", "blank", "low-contrast", "orient
 
 function refusal(reasons: readonly Reason[], locale: Locale): string {
   const { answer } = locale.texts;
+  reasons = reasons.filter(({ code }) => code !== SYNTHETIC);
   if (reasons.every(({ code }) => code === "novel")) return answer.refusedNovel;
   return reasons.every(({ code }) => QUALITY.has(code)) ? answer.refusedQuality : answer.refusedKind;
+}
+
+const SYNTHETIC = "synthetic";
+
+/** Whether the file says that it shows no patient. */
+export function isSynthetic({ prediction }: Entry): boolean {
+  return prediction?.reasons.some(({ code }) => code === SYNTHETIC) ?? false;
 }
 
 /** Why an image is not scored, has no single class, or could not be read. */
@@ -58,7 +66,8 @@ export function shortAnswer(entry: Entry, locale: Locale): string {
   if (entry.state === "working") return files.working;
   if (entry.state === "failed") return files.unreadable;
   const decision = entry.prediction!.decision;
-  return decision === "uncertain" ? answer.uncertain : decision === "refused" ? answer.refused : locale.label(decision);
+  const short = decision === "uncertain" ? answer.uncertain : decision === "refused" ? answer.refused : locale.label(decision);
+  return isSynthetic(entry) ? `${short} (${answer.synthetic})` : short;
 }
 
 /** A sign beside the colour, for people who cannot tell colours apart. */

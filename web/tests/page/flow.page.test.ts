@@ -141,7 +141,10 @@ test("pasted, dropped and synthetic images are scored too", async ({ emptied: pa
   for (const name of [en.files.pasted("1"), "dropped.png", en.files.drawing]) {
     await show(page, name);
     await expect(answer(page).locator(".bars")).toBeVisible();
+    await expect(answer(page).locator(".synthetic")).toContainText(en.reasons.synthetic); // all three are drawings
   }
+  await expect(answer(page)).toHaveAttribute("data-tone", "uncertain"); // the example shows two bars at the line
+  await expect(answer(page).locator(".bar.possible")).toHaveCount(2);
   await page.getByRole("button", { name: en.files.remove("dropped.png") }).click();
   await expect(page.locator(".file")).toHaveCount(2);
   await page.getByRole("button", { name: en.files.removeAll }).click();

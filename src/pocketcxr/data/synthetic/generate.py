@@ -16,10 +16,11 @@ from PIL import Image
 from pocketcxr.data.synthetic.anatomy import draw_shadows
 from pocketcxr.data.synthetic.canvas import Canvas, Pose
 from pocketcxr.data.synthetic.disease import DISEASES, draw_disease, draw_harmless, sample_disease
-from pocketcxr.data.synthetic.hospital import DRAWING, HOSPITALS, Hospital, develop, write_8bit, write_xray
+from pocketcxr.data.synthetic.hospital import HOSPITALS, Hospital, develop, write_8bit, write_xray
 from pocketcxr.data.synthetic.patient import sample_anatomy
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.files import check_output, write_csv
+from pocketcxr.imaging.radiograph import DRAWING
 from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from pocketcxr.data.synthetic.canvas import blurred
+from pocketcxr.imaging.radiograph import DRAWING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.data.synthetic.canvas import Layer
-
-DRAWING = "drawn by pocketcxr phantom; not a patient"
-"""The words that every file carries: PNG text, JPEG comment, DICOM image comment."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def _write_dicom(pixels: Layer, path: Path, row: dict[str, str], rng: np.random.
     dicom.Modality, dicom.BodyPartExamined, dicom.ViewPosition = "DX", "CHEST", row["view"]
     dicom.Manufacturer, dicom.InstitutionName = "pocketcxr phantom", row["source"]
     dicom.ImageType = ["DERIVED", "SECONDARY"]
-    dicom.ImageComments, dicom.BurnedInAnnotation = DRAWING, "YES"
+    dicom.ImageComments, dicom.BurnedInAnnotation, dicom.SyntheticData = DRAWING, "YES", "YES"
     dicom.Rows, dicom.Columns, dicom.SamplesPerPixel = *stored.shape, 1
     dicom.PhotometricInterpretation = "MONOCHROME1" if inverse else "MONOCHROME2"
     dicom.PresentationLUTShape = "INVERSE" if inverse else "IDENTITY"

@@ -41,6 +41,7 @@ def read_metadata(dataset: Dataset, shape: tuple[int, ...], *, colour: bool, not
         age=_age(text(dataset, "PatientAge")),
         notes=notes,
         acquisition=tuple(read_acquisition(dataset).items()),
+        synthetic=text(dataset, "SyntheticData") == "YES",  # PS3.3 C.12.1, SOP Common
     )
 
 

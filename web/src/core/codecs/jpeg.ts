@@ -23,6 +23,7 @@ export interface JpegHeader {
   components: number;
   exif: Uint8Array | null;
   xmp: string;
+  comment: string;
 }
 
 const EXIF = "Exif\0\0";
@@ -31,7 +32,7 @@ const XMP = "http://ns.adobe.com/xap/1.0/\0";
 /** Follow the segments to the first scan as Pillow does, which passes over much that is odd. */
 export function readJpegHeader(data: Uint8Array): JpegHeader {
   const header: JpegHeader = {
-    width: 0, height: 0, components: 0, exif: null, xmp: "",
+    width: 0, height: 0, components: 0, exif: null, xmp: "", comment: "",
   };
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   for (let position = 2; ; ) {
@@ -75,6 +76,8 @@ function readSegment(header: JpegHeader, marker: number, content: Uint8Array): v
       const length = 1 + 64 * (content[at]! < 16 ? 1 : 2);
       if (at + length > content.length) throw damaged();
     }
+  } else if (marker === 0xfe) {
+    header.comment ||= latin(content, 0, content.length);
   } else if (marker === 0xe1) {
     if (latin(content, 0, EXIF.length) === EXIF) header.exif ??= content.subarray(EXIF.length);
     if (latin(content, 0, XMP.length) === XMP) {

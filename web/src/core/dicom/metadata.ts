@@ -28,6 +28,7 @@ export function readMetadata(
     bodyPart: bodyPart(dataset),
     view: view(dataset),
     orientation: dataset.text("PatientOrientation"),
+    synthetic: dataset.text("SyntheticData") === "YES", // PS3.3 C.12.1, SOP Common
     ...picture,
   };
 }

@@ -3,6 +3,7 @@
 export const TAGS = {
   TransferSyntaxUID: [0x00020010, "UI"],
   SpecificCharacterSet: [0x00080005, "CS"],
+  SyntheticData: [0x0008001c, "CS"],
   SOPClassUID: [0x00080016, "UI"],
   Modality: [0x00080060, "CS"],
   CodeValue: [0x00080100, "SH"],

@@ -55,7 +55,7 @@ async function read(name: string, bytes: Uint8Array): Promise<[Result["read"], T
   const { width, height } = radiograph.metadata;
   const input = reasons.length ? null : resize(radiograph.pixels, width, height, manifest.preprocessing);
   const readMs = performance.now() - start;
-  const prepared: Prepared = { answer: reasons.length ? refused(reasons) : null, input, readMs };
+  const prepared: Prepared = { answer: reasons.length ? refused(reasons) : null, input, readMs, synthetic: radiograph.metadata.synthetic };
   const { pixels, values, window, spacing } = radiograph;
   const format = radiograph.metadata.format.toLowerCase() as Picture["format"];
   const shown = { values, window, spacing, format, metadata: metadataOf(radiograph) };

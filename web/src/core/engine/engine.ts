@@ -89,7 +89,8 @@ function engineOf(worker: WorkerLine, { manifest, sha256 }: Verified, threads: n
         ? await worker.ask({ kind: "predict", input: prepared.input })
         : { answer: prepared.answer!, milliseconds: 0 };
       const took = { read: prepared.readMs, predict: milliseconds };
-      return { path: picture.name, bundle: identity, ...answer, milliseconds: took };
+      const reasons = prepared.synthetic ? [...answer.reasons, { code: "synthetic" }] : answer.reasons;
+      return { path: picture.name, bundle: identity, ...answer, reasons, milliseconds: took };
     },
     close: () => worker.close(),
   };

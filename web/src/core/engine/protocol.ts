@@ -9,6 +9,8 @@ export interface Prepared {
   answer: Answer | null;
   input: Float32Array | null;
   readMs: number;
+  /** The file says that it shows no patient. */
+  synthetic: boolean;
 }
 
 export type Call =

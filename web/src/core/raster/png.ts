@@ -30,6 +30,7 @@ export interface Png {
   transparency: Uint8Array | null; // tRNS as stored
   exif: Uint8Array | null;
   xmp: string;
+  comment: string; // of a tEXt chunk
 }
 
 interface Chunks {
@@ -37,6 +38,7 @@ interface Chunks {
   picture: Uint8Array[];
   others: Map<string, Uint8Array>;
   xmp: string;
+  comment: string;
 }
 
 export async function decodePng(data: Uint8Array): Promise<Png> {
@@ -76,6 +78,7 @@ export async function decodePng(data: Uint8Array): Promise<Png> {
     transparency: chunks.others.get("tRNS") ?? null,
     exif: chunks.others.get("eXIf") ?? null,
     xmp: chunks.xmp,
+    comment: chunks.comment,
   };
 }
 
@@ -99,7 +102,7 @@ function endsWith(parts: Uint8Array[], wanted: Uint8Array): boolean {
 
 function walk(data: Uint8Array): Chunks {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  const chunks: Chunks = { header: new Uint8Array(), picture: [], others: new Map(), xmp: "" };
+  const chunks: Chunks = { header: new Uint8Array(), picture: [], others: new Map(), xmp: "", comment: "" };
   for (let position = 8; ; ) {
     if (position + OVERHEAD > data.length) throw damaged();
     const end = position + OVERHEAD + view.getUint32(position);
@@ -110,6 +113,7 @@ function walk(data: Uint8Array): Chunks {
     else if (kind === "IDAT") chunks.picture.push(content);
     else if (kind === "IEND") return chunks;
     else if (kind === "iTXt") chunks.xmp ||= xmpOf(content);
+    else if (kind === "tEXt") chunks.comment ||= commentOf(content);
     else if (content.length) chunks.others.set(kind, content);
     position = end;
   }
@@ -120,6 +124,12 @@ function xmpOf(content: Uint8Array): string {
   const keyword = "XML:com.adobe.xmp\0";
   if (latin(content, 0, keyword.length) !== keyword || content[keyword.length] !== 0) return "";
   return new TextDecoder().decode(content.subarray(keyword.length));
+}
+
+/** The text of a tEXt chunk whose keyword is Comment (section 11.3.3.2). */
+function commentOf(content: Uint8Array): string {
+  const keyword = "Comment\0";
+  return latin(content, 0, keyword.length) === keyword ? latin(content, keyword.length, content.length) : "";
 }
 
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {

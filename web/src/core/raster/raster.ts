@@ -23,7 +23,7 @@ export async function readRaster(data: Uint8Array, format: RasterFormat): Promis
   if (frames > 1) throw new InputError("several-frames", String(frames));
   if (format === "PNG") {
     const png = await decodePng(data);
-    return finish("PNG", png, greyOfPng(png), orientationOf(png.exif, png.xmp));
+    return finish("PNG", png, greyOfPng(png), orientationOf(png.exif, png.xmp), png.comment);
   }
   if (format === "JPEG") {
     const header = readJpegHeader(data);
@@ -33,7 +33,7 @@ export async function readRaster(data: Uint8Array, format: RasterFormat): Promis
     const jpeg = await decodeJpeg(data);
     const count = jpeg.width * jpeg.height;
     const { pixels, colour } = jpeg.channels === 1 ? plain(jpeg.samples, 255) : coloured(jpeg.samples, 3, count, 255);
-    return finish("JPEG", jpeg, { pixels, colour, bits: 8, notes: [] }, orientationOf(header.exif, header.xmp));
+    return finish("JPEG", jpeg, { pixels, colour, bits: 8, notes: [] }, orientationOf(header.exif, header.xmp), header.comment);
   }
   return readByBrowser(data, format);
 }
@@ -43,6 +43,7 @@ function finish(
   size: { width: number; height: number },
   grey: Grey,
   orientation: number,
+  comment = "",
 ): Radiograph {
   const turned = upright(grey.pixels, size, orientation);
   if (orientation > 1) grey.notes.push(`EXIF orientation ${orientation} turned upright`);
@@ -54,7 +55,7 @@ function finish(
     values,
     window: { centre: largest / 2, width: largest, inverted: false },
     spacing: null,
-    metadata: rasterMetadata(format, { width: turned.width, height: turned.height }, grey),
+    metadata: rasterMetadata(format, { width: turned.width, height: turned.height }, grey, comment),
   };
 }
 

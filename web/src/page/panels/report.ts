@@ -4,8 +4,7 @@ import type { Locale } from "../../locales";
 import { headline, reasonsOf, toneOf } from "../answers";
 import { fill, freshId, h, isolated, original, type Child } from "../dom";
 import { failuresOf, meaningsOf } from "./failures";
-import { failedAudit, pointNamed } from "../model-metadata";
-import { outcomeOf } from "../probability/operating-points";
+import { failedAudit } from "../model-metadata";
 import { nameIn, recordOf } from "./record";
 import { probabilitiesOf } from "../probability/probabilities";
 import { reasonList, whyOf } from "./result";
@@ -80,7 +79,7 @@ function sheetOf(store: Store, viewer: Viewer, entry: Entry): Child {
   const engine = engineOf(state);
   if (!engine) return null;
   const { manifest } = engine;
-  const [point, failure] = [pointNamed(manifest, state.point), failedAudit(manifest)];
+  const failure = failedAudit(manifest);
   const scored = entry.prediction && Object.keys(entry.prediction.probabilities).length > 0 ? entry.prediction : null;
   const line = (name: string, value: Child): Child => [h("dt", {}, name), h("dd", {}, value)];
   return [
@@ -108,10 +107,6 @@ function sheetOf(store: Store, viewer: Viewer, entry: Entry): Child {
         scored && [h("p", { class: "why" }, whyOf(scored, manifest, locale)), probabilitiesOf(scored, manifest, state.prevalence, locale)],
       ),
     ),
-    scored && point && [
-      h("h3", {}, texts.operatingPoints.heading, ": ", locale.point(point.name), ", ", texts.operatingPoints.prevalenceHelp, " ", locale.percent(state.prevalence)),
-      outcomeOf(entry, point, state.prevalence, locale),
-    ],
     typed.notes && [h("h3", {}, withoutAside(texts.report.notes)), h("p", { class: "typed", dir: "auto" }, typed.notes)],
     h("h3", {}, texts.about.isNotFor),
     h("ul", { class: "terms" }, texts.about.isNotForBody.map((text) => h("li", {}, text, " "))),

@@ -2,7 +2,7 @@
 
 import type { Manifest, Prediction, Reason } from "../../core/api";
 import type { Locale } from "../../locales";
-import { SIGNS, headline, textOf, toneOf } from "../answers";
+import { SIGNS, headline, isSynthetic, textOf, toneOf } from "../answers";
 import { fill, h, isolated, original, sentence, type Child } from "../dom";
 import { possibleLabels } from "../model-metadata";
 import { prevalenceField } from "../probability/prevalence";
@@ -29,6 +29,7 @@ export function makeResult(store: Store): HTMLElement {
       element,
       heading,
       h("p", { class: "for" }, isolated(entry.name)),
+      isSynthetic(entry) && tone !== "refused" && h("p", { class: "synthetic" }, h("strong", {}, locale.texts.answer.synthetic), ": ", locale.texts.reasons.synthetic),
       h(
         "p", { class: `decision ${tone}` },
         h("span", { class: "sign", "aria-hidden": "true" }, SIGNS[tone]), " ", headline(entry, locale),

@@ -62,7 +62,7 @@ export function makeOperatingPoints(store: Store): HTMLElement {
   return element;
 }
 
-export function outcomeOf(entry: Entry, point: OperatingPoint, prevalence: number, locale: Locale): Child {
+function outcomeOf(entry: Entry, point: OperatingPoint, prevalence: number, locale: Locale): Child {
   const texts = locale.texts.operatingPoints;
   const label = locale.label(point.label);
   const probability = entry.prediction?.probabilities[point.label] ?? 0;
