@@ -75,7 +75,7 @@ def test_without_thresholds_its_output_is_taken_as_logits():
 @pytest.mark.parametrize(
     ("labels", "classes", "said"),
     [
-        (LABELS, {}, "knows no class 'normal'; it knows Atelectasis, Pneumonia, column 2, Lung Opacity"),
+        (LABELS, {}, "knows no class 'normal'; it knows Atelectasis, Pneumonia, Lung Opacity, Fracture; say"),
         (LABELS, {"normal": "", "pneumonia": "Lung"}, "knows no class 'Lung'"),
         (LABELS, {"normal": "", "flu": "Pneumonia"}, "expected labels of the task"),
         (("normal", "other"), {"normal": "", "other": ""}, "one label may be ''"),
@@ -85,6 +85,13 @@ def test_without_thresholds_its_output_is_taken_as_logits():
 def test_classes_that_do_not_match_are_refused_with_what_there_is(labels, classes, said):
     with pytest.raises(ConfigError, match=said):
         open_teacher(XrvDenseNet(), _task(*labels), classes=classes)
+
+
+def test_a_teacher_that_is_certain_of_every_drawn_image_is_no_untrained_one():
+    network = XrvDenseNet()
+    with torch.no_grad():
+        network.classifier.bias.fill_(60.0)  # probabilities of 1, to the last bit
+    assert bool((_logits(open_teacher(network, TASK, **XRV)).logits[:, 1] > 10).all())
 
 
 def test_names_are_compared_without_case_spaces_and_signs():

@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 _LEAST = 1e-6
 """Probabilities are kept this far from 0 and 1 before they become logits."""
 
+UNNAMED = "column "
+"""Begins the name of a class that a teacher's output has and does not name."""
+
 _SUM = 1e-2
 _INDEPENDENT = ("sigmoid", "independent")
+_RAW = ("softmax", "sigmoid")
 _CHECKED_SEED = 2301
 
 
@@ -66,7 +70,7 @@ class AdaptedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> NetworkOutputs:
         """Score images [n, 1, s, s] in [0, 1]."""
-        raw = self.description.activation in {"softmax", "sigmoid"}  # probabilities in bf16 are too coarse for logits
+        raw = self.description.activation in _RAW  # probabilities in bf16 are too coarse for logits
         with torch.autocast(images.device.type, enabled=raw and torch.is_autocast_enabled(images.device.type)):
             output, embedding = self._run(self._prepared(images.float()))
         theirs = _class_logits(output, self.description)  # [n, their classes]
@@ -165,6 +169,7 @@ def match_classes(
     unknown = [label for label in classes if label not in labels]
     if unknown:
         raise ConfigError(f"teacher.classes: expected labels of the task ({', '.join(labels)}), found {unknown[0]!r}")
+    named = [one for one in description.labels if not one.startswith(UNNAMED)]
     found: list[int | None] = []
     for label in labels:
         theirs = classes.get(label, label)
@@ -172,9 +177,8 @@ def match_classes(
         if theirs and len(same) != 1:
             raise ConfigError(
                 f"teacher {name}: {'knows no class' if not same else 'has twice the class'} {theirs!r}; it knows "
-                f"{', '.join(description.labels)}; say which is which, such as teacher.classes={{{label}="
-                f"{description.labels[0]!r}}}, or, where its classes have a sigmoid each, {label}='' for none of the "
-                "others"
+                f"{', '.join(named)}; say which is which, such as teacher.classes={{{label}={named[0]!r}}}, or, where "
+                f"its classes have a sigmoid each, {label}='' for none of the others"
             )
         found.append(same[0] if theirs else None)
     rest = found.count(None)
@@ -229,10 +233,13 @@ def _try_out(name: str, network: AdaptedNetwork, task: Task) -> int:
         raise ConfigError(f"teacher {name}: cannot score an image of {size} px: {error}") from error
     if not bool(outputs.logits.isfinite().all()):
         raise ConfigError(f"teacher {name}: expected finite outputs, found NaN or infinity for a drawn image")
+    raw = (
+        network.description.activation in _RAW
+    )  # probabilities of drawn noise may all be 0 or 1; 0.5 means no training
     constant = [
         label
         for label, place, logits in zip(task.labels, network.classes, outputs.logits.T, strict=True)
-        if place is not None and bool((logits == logits[0]).all())
+        if place is not None and bool((logits == logits[0]).all()) and (raw or logits[0] == 0)
     ]
     binary = len(network.description.labels) == 2 and not task.multilabel  # noqa: PLR2004
     if len(constant) > binary:  # of two classes, one may stand for the other

@@ -16,7 +16,7 @@ from pocketcxr.inference.foreign import ForeignModel, description_path, load_for
 from pocketcxr.inference.session import Bundle, load_bundle
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network
 from pocketcxr.own_parts import TEACHERS, installed, load_part, provenance
-from pocketcxr.training.teacher.given import adapt_teacher
+from pocketcxr.training.teacher.given import UNNAMED, adapt_teacher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +123,7 @@ def _of_module(module: nn.Module) -> _Described:
             "classes, image size, range of the input and meaning of the output"
         )
     ready = module.op_threshs is not None or getattr(module, "apply_sigmoid", False)
-    labels = tuple(name or f"column {place}" for place, name in enumerate(names))
+    labels = tuple(name or f"{UNNAMED}{place}" for place, name in enumerate(names))
     description = ModelDescription(
         labels=labels,
         positive=labels[-1],
