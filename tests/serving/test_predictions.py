@@ -15,6 +15,7 @@ from pocketcxr.imaging.reading import read_image_bytes
 from pocketcxr.inference.batch import score
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
+from pocketcxr.serving.api.uploads import shown_name
 
 
 def _expected(predictor, data, name):
@@ -195,3 +196,21 @@ def test_every_answer_carries_an_id_and_headers_that_keep_browsers_careful(servi
         assert response.headers["cache-control"] == "no-store"
         assert "default-src 'none'" in response.headers["content-security-policy"]
         assert "server" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "raw, shown",
+    [
+        (b"a.png", "a.png"),
+        ("röntgen.png".encode(), "röntgen.png"),
+        (b"r\xf6ntgen.png", r"r\xf6ntgen.png"),
+        (b"C:\\films\\r\xe4.png", r"r\xe4.png"),
+        (b"../../etc/passwd", "passwd"),
+        (b"a\x1b]0;x\x07.png", "a]0;x.png"),
+        ("\u202egnp.a".encode(), "gnp.a"),
+        (b"films/", "picture 3"),
+        (b"", "picture 3"),
+    ],
+)
+def test_names_of_a_form_are_shown_without_folders_and_told_apart(raw, shown):
+    assert shown_name(raw, 3) == shown

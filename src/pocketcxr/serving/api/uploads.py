@@ -205,9 +205,11 @@ class _Form:
 
 
 def shown_name(raw: bytes, number: int) -> str:
-    """File name as given, without folders and control characters; ``picture N`` where there is none."""
-    text = raw.decode("utf-8", "replace")
-    last = re.split(r"[/\\]", text)[-1]
+    """File name as given, without folders and control characters; ``picture N`` where there is none.
+
+    Bytes that are no UTF-8 become escapes, as in the tables of `predict`, so that names stay different.
+    """
+    last = re.split(rb"[/\\]", raw)[-1].decode("utf-8", "backslashreplace")
     return "".join(character for character in last if character.isprintable())[:_LONGEST_NAME] or f"picture {number}"
 
 

@@ -12,7 +12,7 @@ export const en = {
     "confounding.worst_patient": "the projection, or the patients' sex or age, predicts the class",
     "splits.untrained": "the test split holds a source, or a class of it, that training does not",
     "splits.source": "the splits hold different sources",
-    "cues.spectrum": "sharpness, noise or filtering predict the class",
+    "cues.spectrum": "fine detail (sharpness, noise, filtering or a regular pattern such as grid lines) predicts the class",
     "cues.lines": "tubes, leads or marks within the lungs predict the class",
     "labels.worst_source": "at one source the images agree less with the labels than at the others",
     "cues.file": "the files' size and format predict the class",

@@ -14,7 +14,7 @@ export const es: CriterionTexts = {
     "confounding.worst_patient": "la proyección, o el sexo o la edad de los pacientes, predice la clase",
     "splits.untrained": "los datos de prueba contienen una fuente, o una clase de ella, que falta en el entrenamiento",
     "splits.source": "las particiones contienen fuentes distintas",
-    "cues.spectrum": "la nitidez, el ruido o el filtrado predicen la clase",
+    "cues.spectrum": "los detalles finos (nitidez, ruido, filtrado o un patrón regular, como líneas de rejilla) predicen la clase",
     "cues.lines": "tubos, sondas o marcas dentro de los pulmones predicen la clase",
     "labels.worst_source": "en una fuente las imágenes concuerdan menos con las etiquetas que en las demás",
     "cues.file": "el tamaño y el formato de los archivos predicen la clase",

@@ -14,7 +14,7 @@ export const zh: CriterionTexts = {
     "confounding.worst_patient": "投照体位或患者的性别、年龄可以预测类别",
     "splits.untrained": "测试数据含有训练中没有的来源或其类别",
     "splits.source": "各数据划分的来源不同",
-    "cues.spectrum": "清晰度、噪声或滤波可以预测类别",
+    "cues.spectrum": "细微结构（清晰度、噪声、滤波或网格线等规则图案）可以预测类别",
     "cues.lines": "肺内的管线或标记可以预测类别",
     "labels.worst_source": "某一来源的图像与标签的一致性低于其他来源",
     "cues.file": "文件大小和格式可以预测类别",
