@@ -54,7 +54,7 @@ export const decided = (answer: Answer): boolean => !["uncertain", "refused", "e
 
 export async function open(page: Page, url: string): Promise<void> {
   await page.goto(url);
-  await expect(page.locator(".model")).toHaveAttribute("data-state", "ready");
+  await expect(page.locator(".model")).toHaveAttribute("data-state", "ready", { timeout: 50_000 }); // a busy machine compiles slowly
 }
 
 export async function add(page: Page, ...files: string[]): Promise<void> {

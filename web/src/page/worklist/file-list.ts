@@ -10,7 +10,7 @@ import { listed, probabilityOf } from "./order";
 export function makeFileList(store: Store, queue: Queue): HTMLElement {
   const element = h("section", { class: "panel files", "aria-labelledby": "files-heading" });
   const list = h("ul", {});
-  const items = new Map<number, { entry: Entry; item: HTMLLIElement }>();
+  const items = new Map<number, { entry: Entry; prevalence: number; item: HTMLLIElement }>();
   const bar = h("progress", { max: 1, value: 0, "aria-labelledby": "files-progress" });
   const count = h("p", { id: "files-progress", class: "note" });
   const shown = h("p", { class: "note", role: "status" });
@@ -52,7 +52,7 @@ export function makeFileList(store: Store, queue: Queue): HTMLElement {
   }
 
   function refresh(): void {
-    const { entries, locale, removed: gone } = store.state;
+    const { entries, locale, prevalence, removed: gone } = store.state;
     element.hidden = entries.length === 0 && gone.length === 0;
     for (const part of [count, tools.element, all, list]) part.hidden = entries.length === 0;
     const done = entries.filter((entry) => entry.state === "answered" || entry.state === "failed").length;
@@ -72,11 +72,11 @@ export function makeFileList(store: Store, queue: Queue): HTMLElement {
     visible.forEach((entry, position) => {
       const known = items.get(entry.id);
       const item = known?.item ?? h("li", {});
-      if (known?.entry !== entry) { // entries are replaced, never changed
+      if (known?.entry !== entry || known.prevalence !== prevalence) { // entries are replaced, never changed
         const focused = item.contains(document.activeElement);
         fill(item, ...lineOf(entry));
         if (focused) item.querySelector("button")?.focus();
-        items.set(entry.id, { entry, item });
+        items.set(entry.id, { entry, prevalence, item });
       }
       const here = list.children[position];
       if (here !== item) list.insertBefore(item, here ?? null);
@@ -88,7 +88,7 @@ export function makeFileList(store: Store, queue: Queue): HTMLElement {
     const { locale } = store.state;
     const tone = toneOf(entry);
     const manifest = engineOf(store.state)?.manifest;
-    const probability = manifest ? probabilityOf(entry, manifest) : null;
+    const probability = manifest ? probabilityOf(entry, manifest, store.state.prevalence) : null;
     const small = (text: string, label: string, name: string, act: () => void): HTMLElement =>
       h("button", { type: "button", class: `tool ${name}`, "aria-label": label, title: label, on: { click: act } }, text);
     return [
@@ -122,7 +122,7 @@ export function makeFileList(store: Store, queue: Queue): HTMLElement {
     }
   }
 
-  store.on(["entries", "order", "model"], refresh);
+  store.on(["entries", "order", "model", "prevalence"], refresh);
   store.on(["selected", "beside"], mark);
   store.on(["removed"], () => {
     showRemoved();

@@ -13,7 +13,7 @@ export function listAsCsv(engine: Engine, state: State, made: Date): string {
   const { labels } = engine.manifest;
   const head = [
     "path", "decision", ...labels.map((label) => `probability_${label}`), "novelty", "reason_codes", "reasons", "bundle",
-    "number", "file_sha256", "called", "made",
+    "number", "file_sha256", "prevalence", "probability_at_prevalence", "called", "made",
   ];
   const lines = recordsOf(engine, state, made).map((record) => {
     const probabilities = record["probabilities"] as Record<string, number>;
@@ -21,7 +21,7 @@ export function listAsCsv(engine: Engine, state: State, made: Date): string {
     return [
       record["path"], record["decision"], ...labels.map((label) => probabilities[label]), record["novelty"],
       reasons.map(({ code }) => code).join("; "), reasons.map(({ words }) => words).join("; "), record["bundle"],
-      record["number"], record["file_sha256"], record["called"], record["made"],
+      record["number"], record["file_sha256"], record["prevalence"], record["probability_at_prevalence"], record["called"], record["made"],
     ];
   });
   return [head, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";

@@ -1,6 +1,7 @@
 /** Which files the worklist shows, and in which order. */
 
 import type { Manifest } from "../../core/api";
+import { positiveProbability } from "../probability/prevalence";
 import { engineOf, type Entry, type Order, type State } from "../state";
 
 export const EVERYTHING: Order = { by: "added", result: "", least: 0 };
@@ -10,15 +11,15 @@ export function resultOf(entry: Entry): string {
   return entry.state === "failed" ? "failed" : (entry.prediction?.decision ?? "");
 }
 
-/** Probability of the positive class; null where none was given. */
-export function probabilityOf(entry: Entry, manifest: Manifest): number | null {
-  return entry.prediction?.probabilities[manifest.positive] ?? null;
+/** Probability of the positive class at the chosen prevalence, as the result shows it; null where none was given. */
+export function probabilityOf({ prediction }: Entry, manifest: Manifest, prevalence: number): number | null {
+  return prediction && manifest.positive in prediction.probabilities ? positiveProbability(prediction, manifest, prevalence) : null;
 }
 
 export function listed(state: State): readonly Entry[] {
-  const { entries, order } = state;
+  const { entries, order, prevalence } = state;
   const manifest = engineOf(state)?.manifest;
-  const value = (entry: Entry): number | null => (manifest ? probabilityOf(entry, manifest) : null);
+  const value = (entry: Entry): number | null => (manifest ? probabilityOf(entry, manifest, prevalence) : null);
   const shown = entries.filter(
     (entry) => (!order.result || resultOf(entry) === order.result) && (order.least === 0 || (value(entry) ?? -1) >= order.least),
   );
