@@ -74,9 +74,9 @@ _BLOCK_BYTES = 1 << 18
 
 _NOT_BUILT = (
     "pocketcxr scores chest X-rays over HTTP: POST a DICOM, PNG or JPEG file to /v1/predictions; the interface is "
-    "described at /v1/docs. The web page is not part of this copy, which was built without Node.js: install "
-    "Node.js 20.19 or newer and run  pip install  again (or  make web  in a clone), then start the service again. "
-    "Research use only, not a medical device.\n"
+    "described at /v1/docs. The web page is not part of this copy: it is built where Node.js 20.19 or newer is there, "
+    "by  pip install  and by  make web  in a clone; then start the service again. Research use only, not a medical "
+    "device.\n"
 )
 
 
