@@ -70,9 +70,14 @@ test-slow: setup ## the minutes-long tests too
 test-base: setup ## predict from a wheel in an environment that has no training framework
 	$(BIN)/python tests/check_base_install.py
 
-bench: setup ## side-by-side comparisons; tables on the screen, JSON under runs/benchmarks
+bench: setup ## side-by-side comparisons, of the page too; tables on the screen, JSON under runs/benchmarks
 	$(BIN)/python benchmarks/against_torchdistill.py
 	$(BIN)/python benchmarks/predict_speed.py
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory bench-page; else echo "skipped: the page, without Node.js"; fi
+
+.PHONY: bench-page
+bench-page: setup web/node_modules/.ready
+	cd web && CHROMIUM="$$(scripts/browser.sh chromium)" && export CHROMIUM PYTHON="$(abspath $(BIN)/python)" && npm run --silent speed
 
 reproduce: setup ## train all that the README speaks of again, from $$POCKETCXR_DATA; resumable; hours
 	$(BIN)/python research/reproduce.py -o runs/reproduce

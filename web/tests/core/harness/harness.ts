@@ -1,5 +1,6 @@
 /** Hands the core to a test in a real browser. */
 
+import * as ort from "onnxruntime-web/wasm";
 import { openEngine } from "../../../src/core/api";
 import { downloadBundle } from "../../../src/core/engine/download";
 import { loadNetwork, startRuntime } from "../../../src/core/engine/session";
@@ -35,4 +36,23 @@ async function checkGolden(options: { modelUrl: string; threads: number; golden:
   return { pictures: golden.inputs.length, worst };
 }
 
-Object.assign(globalThis, { openEngine, checkGolden });
+/** What the runtime alone takes with the same model, after nothing and again: the floor of any page's answer. */
+async function runtimeAlone(options: { modelUrl: string; threads: number; rounds: number }): Promise<{ first: number; next: number[] }> {
+  const start = performance.now();
+  const model = new Uint8Array(await (await fetch(options.modelUrl)).arrayBuffer());
+  await startRuntime(options.threads);
+  const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], graphOptimizationLevel: "all", logSeverityLevel: 4 });
+  const side = 224;
+  const run = (): Promise<unknown> => session.run({ image: new ort.Tensor("float32", new Float32Array(side * side).fill(0.5), [1, 1, side, side]) });
+  await run();
+  const first = performance.now() - start;
+  const next: number[] = [];
+  for (let round = 0; round < options.rounds; round++) {
+    const before = performance.now();
+    await run();
+    next.push(performance.now() - before);
+  }
+  return { first, next };
+}
+
+Object.assign(globalThis, { openEngine, checkGolden, runtimeAlone });
