@@ -17,6 +17,7 @@ LARGEST_FOLDER = 12
 SUFFIXES = {".py", ".toml", ".ts", ".css", ".html", ".j2"}
 
 REASONS = {
+    "src/pocketcxr": "packages, and the modules that several of them share: errors, files, text, names, progress",
     "src/pocketcxr/audit/data": "one measurement per file, each a section of the audit or its features",
     "src/pocketcxr/audit/model/probes": "one measurement per file, each a section of the audit",
     "src/pocketcxr/data": "one step from folder to split per file",
