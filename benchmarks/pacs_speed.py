@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -58,21 +59,17 @@ def measure(folder: Path, images: Path, bundle: Path, count: int) -> dict[str, A
         "orthanc_alone_processor_s_per_image": (_processor_s(alone.process.pid) - before) / count,
     }
     alone.end()
+    figures |= _drained(folder, files, bundle)
     archive = Orthanc(folder / "beside").start()
     settings = settings_file(folder, archive, bundle, processes=1)
     worker = subprocess.Popen(worker_command("run", settings), stderr=subprocess.DEVNULL)
     try:
         _latency(archive, files[0], 1)  # the scoring process starts with the first image
         tree = [worker.pid, *_children(worker.pid)]
-        before, archive_before = sum(map(_processor_s, tree)), _processor_s(archive.process.pid)
         latencies = sorted(_latency(archive, path, number) for number, path in enumerate(files[1:], 2))
-        seconds = sum(map(_processor_s, tree)) - before
         figures |= {
             "c_store_to_report_s_median": statistics.median(latencies),
             "c_store_to_report_s_p95": latencies[int(0.95 * (len(latencies) - 1))],
-            "worker_processor_s_per_image": seconds / len(latencies),
-            "orthanc_beside_worker_processor_s_per_image": (_processor_s(archive.process.pid) - archive_before)
-            / len(latencies),
             "worker_memory_peak_mb": sum(map(_peak_mb, tree)),
             "objects": archive.get("/statistics")["CountInstances"],
         }
@@ -81,6 +78,28 @@ def measure(folder: Path, images: Path, bundle: Path, count: int) -> dict[str, A
         worker.wait()
         archive.end()
     return figures
+
+
+def _drained(folder: Path, files: list[Path], bundle: Path) -> dict[str, float]:
+    """Times of scoring an archive that holds the images already, the start of the worker included."""
+    archive = Orthanc(folder / "drained").start()
+    settings = settings_file(folder, archive, bundle, processes=1)
+    for path in files:
+        archive.send(path)
+    start, before, archive_before = time.monotonic(), _children_s(), _processor_s(archive.process.pid)
+    subprocess.run(worker_command("once", settings), check=True, capture_output=True)
+    figures = {
+        "once_s_per_image": (time.monotonic() - start) / len(files),
+        "once_worker_processor_s_per_image": (_children_s() - before) / len(files),
+        "once_orthanc_processor_s_per_image": (_processor_s(archive.process.pid) - archive_before) / len(files),
+    }
+    archive.end()
+    return figures
+
+
+def _children_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _files(folder: Path, images: Path, count: int) -> Iterator[Path]:
