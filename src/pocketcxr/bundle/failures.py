@@ -33,19 +33,22 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
 
 
 def failure_line(failure: Mapping[str, Any]) -> str:
-    """One failure: what is wrong, value (interval), limit, and what it means.
+    """One failure: what is wrong, value (interval) and limit.
 
     Args:
         failure: an entry of ``run.audit.failures``, or a criterion in an ``audit.json``.
     """
     fault = str(failure.get("fault") or failure.get("title", ""))
     words = str(failure.get("words", ""))
-    measured = f"{fault[:1].upper()}{fault[1:]}{': ' if words else ''}{words}."
-    return " ".join(filter(None, (measured, MEANINGS.get(str(failure.get("meaning")), ""))))
+    return f"{fault[:1].upper()}{fault[1:]}{': ' if words else ''}{words}."
 
 
 def failure_lines(manifest: Manifest) -> tuple[str, ...]:
-    """One line for each failed criterion; none where the bundle passed, or is of a version that kept names only."""
+    """What failed, a line each, then what that means for an image, each once; nothing where the bundle passed.
+
+    Bundles of earlier versions kept only names, for which there are no lines either.
+    """
     audit: Mapping[str, Any] = manifest.run.get("audit") or {}
     failures: list[dict[str, Any]] = audit.get("failures") or []
-    return tuple(map(failure_line, failures))
+    meanings = dict.fromkeys(MEANINGS.get(str(one.get("meaning")), "") for one in failures)
+    return (*map(failure_line, failures), *filter(None, meanings))
