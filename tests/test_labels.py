@@ -44,6 +44,12 @@ def test_a_file_says_what_uncertain_and_unmentioned_findings_are(tmp_path):
     assert task.labels_of("fracture") == ("fracture",)
 
 
+def test_labels_need_not_be_findings_where_the_file_names_these(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text('labels = ["unknown", "covid", "covid19"]\n[findings]\na = "unknown"\nb = "covid"\nc = "covid19"\n')
+    assert dict(load_task(path).findings) == {"a": "unknown", "b": "covid", "c": "covid19"}
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -58,6 +64,7 @@ def test_a_file_says_what_uncertain_and_unmentioned_findings_are(tmp_path):
         ('labels = ["a", "b"]\n[findings]\na = "a"', r"no finding maps to \['b'\]"),
         ('labels = ["a|c", "b"]', "a name cannot hold |"),
         ('labels = ["a", "refused"]', "label 'refused' cannot be used"),
+        ('labels = ["a", "none"]\nmultilabel = true\n[findings]\na = "a"\nb = "none"', "label 'none' cannot be used"),
         ('labels = "ab"', "expected labels ="),
         ('labels = ["a"]', "at least two different labels"),
     ],

@@ -71,8 +71,9 @@ class Task:
         """Check the mapping once, here, so that the rest may trust it."""
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):  # noqa: PLR2004
             raise ConfigError(f"task {self.name}: expected at least two different labels, found {list(self.labels)}")
+        taken = NO_LABELS | ({"none"} if self.multilabel else set())
         for label in self.labels:
-            refused = f"it is one of {sorted(NO_LABELS)}" if label in NO_LABELS else no_name(label)
+            refused = f"it is one of {sorted(taken)}" if label in taken else no_name(label)
             if refused:
                 raise ConfigError(f"task {self.name}: label {label!r} cannot be used: {refused}")
         if self.multilabel:
@@ -269,12 +270,14 @@ def _task_of_table(table: dict[str, Any], path: Path) -> Task:
     several: bool = table.get("multilabel", False)
     if type(several) is not bool:
         raise ConfigError(f"task file {path}: multilabel is {several!r}, expected true or false")
-    findings: Mapping[str, str | tuple[str, ...]] = dict(_findings_of_their_names(name, labels))
+    findings: Mapping[str, str | tuple[str, ...]]
     if "findings" in table:
         findings = {
             finding_named(finding): found if isinstance(found, str) else _texts(found)
             for finding, found in table["findings"].items()
         }
+    else:
+        findings = _findings_of_their_names(name, labels)
     policy: Any = table.get("uncertain", {})
     uncertain = dict.fromkeys(labels, policy) if isinstance(policy, str) else dict(policy)
     return Task(

@@ -12,7 +12,7 @@ from PIL import Image
 from pocketcxr.data.synthetic.hospital import write_8bit
 from pocketcxr.errors import UnreadableImageError
 from pocketcxr.imaging.reading import read_image
-from pocketcxr.inference.predictor import decide
+from pocketcxr.inference.deciding import decide
 
 
 def test_bright_and_dark_get_their_label_without_reasons(predictor, save_picture, tmp_path):

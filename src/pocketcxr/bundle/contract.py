@@ -23,7 +23,8 @@ INPUT_KIND = "input_kind"
 class ModelOutputs:
     """Outputs of one forward pass over n images; float32 arrays, rows in the order of the images.
 
-    `probabilities` [n, classes] sum to 1 (temperature-calibrated where the model has a temperature);
+    `probabilities` [n, classes] sum to 1 (temperature-calibrated where the model has a temperature), but not where each
+    is of a finding by itself;
     `logits` [n, classes], before the temperature; `embedding` [n, features];
     `saliency` [n, classes, rows, columns], class activation maps in logit units, None where a network has none;
     `novelty` [n], 1.0 at the bundle's cut-off, larger means less like the training images; None without a reference.

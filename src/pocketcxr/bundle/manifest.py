@@ -13,7 +13,9 @@ from pocketcxr.bundle.manifest_checks import LONGEST_MANIFEST, check_manifest
 from pocketcxr.errors import BundleError
 
 FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, 2)
+MULTILABEL_VERSION = 3
+"""Of bundles whose images may have several findings; older programs refuse it."""
+READABLE_VERSIONS = (1, 2, 3)
 """Version 1 had no input filter; it is read as a bundle without one."""
 _JSON_KEYS = {"input_filter": "input_gate"}
 """Attributes whose key in the file has another name: the file format keeps its keys."""
@@ -43,6 +45,19 @@ class OperatingPoint:
     sensitivity: float
     specificity: float
     chosen_on: str
+
+
+@dataclass(frozen=True)
+class FindingCalibration:
+    """What was fitted for one finding of a bundle whose images may have several.
+
+    `temperature` divides its logit (already inside the graph). Present and absent are each possible where their
+    probability is at least ``1 - conformal_quantile``.
+    """
+
+    label: str
+    temperature: float
+    conformal_quantile: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,9 @@ class Manifest:
     `temperature` divides the logits (already inside the graph). A class is in the conformal set when its probability
     is at least ``1 - conformal_quantile``; these prediction sets contain the true class with probability
     `conformal_coverage` on data like the calibration split. `input_filter` is None where the graph has no output
-    ``input_kind``. `metrics`, `data`, `teacher`, `run` are records for readers and take no part in a prediction.
+    ``input_kind``. Where images may have several findings (`multilabel`), `findings` holds one entry per label, in
+    their order, and `positive` is "", `temperature` and `conformal_quantile` are 1. `metrics`, `data`, `teacher`,
+    `run` are records for readers and take no part in a prediction.
     """
 
     name: str
@@ -105,11 +122,30 @@ class Manifest:
     teacher: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
     input_filter: InputFilter | None = None
+    findings: tuple[FindingCalibration, ...] = ()
     format_version: int = FORMAT_VERSION
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether each probability is of a finding by itself, so that they do not sum to 1."""
+        return bool(self.findings)
+
+    def refuse_several(self, what: str) -> None:
+        """Refuse a bundle of several findings per image where something is defined for one class per image only.
+
+        Raises:
+            BundleError: naming what cannot be done.
+        """
+        if self.multilabel:
+            raise BundleError(
+                f"{what} is defined for one class per image; bundle {self.name} gives an image any number of findings"
+            )
 
     def to_json(self) -> str:
         """Serialise with sorted keys, so that equal manifests have equal bytes."""
         table = {_JSON_KEYS.get(name, name): _finite(value) for name, value in dataclasses.asdict(self).items()}
+        if not self.findings:
+            del table["findings"]
         return json.dumps(table, sort_keys=True, ensure_ascii=False)
 
     @classmethod
@@ -137,6 +173,7 @@ class Manifest:
         fields["labels"], fields["limits"] = tuple(read["labels"]), tuple(read["limits"])
         fields["preprocessing"] = Preprocessing(**read["preprocessing"])
         fields["operating_points"] = tuple(OperatingPoint(**point) for point in read["operating_points"])
+        fields["findings"] = tuple(FindingCalibration(**one) for one in read.get("findings", ()))
         learned: dict[str, Any] | None = fields.get("input_filter")
         if learned is not None:
             learned["kinds"] = tuple(learned["kinds"])

@@ -39,20 +39,37 @@ def check_manifest(fields: Mapping[str, Any]) -> None:
     """
     if _depth(fields) > DEEPEST_MANIFEST:
         raise BundleError(f"bundle manifest: expected at most {DEEPEST_MANIFEST} levels, found more: export it again")
-    _check_table(fields, _MANIFEST, "", may_lack=("metrics", "data", "teacher", "run", "input_gate"))
+    _check_table(fields, _MANIFEST, "", may_lack=(*_FREE, "findings"))
     labels: list[str] = fields["labels"]
     label: Rule = (f"one of {', '.join(labels)}", lambda value: value in labels)
-    _check(fields["positive"], label, "positive")
+    several = "findings" in fields
+    if several != (fields["format_version"] == _MULTILABEL_VERSION):
+        raise _refused(f"findings belong to format version {_MULTILABEL_VERSION}")
+    if several:
+        _check_findings(fields)
+    else:
+        _check(fields["positive"], label, "positive")
     _check_table(fields["preprocessing"], _PREPROCESSING, "preprocessing.")
     for number, point in enumerate(fields["operating_points"]):
         place = f"operating_points[{number}]."
         _check(point, _TABLE, place.rstrip("."))
         _check_table(point, {**_OPERATING_POINT, "label": label}, place)
-    names = [point["name"] for point in fields["operating_points"]]
+    names = [(point["label"], point["name"]) for point in fields["operating_points"]]
     _check(names, ("different names", lambda value: len(set(value)) == len(value)), "operating_points")
     if fields.get("input_gate") is not None:
         _check(fields["input_gate"], _TABLE, "input_gate")
         _check_table(fields["input_gate"], _INPUT_FILTER, "input_gate.")
+
+
+def _check_findings(fields: Mapping[str, Any]) -> None:
+    for name, value in (("positive", ""), ("temperature", 1), ("conformal_quantile", 1)):
+        _check(fields[name], (f"{value!r} beside findings", lambda found, value=value: found == value), name)
+    for number, finding in enumerate(fields["findings"]):
+        place = f"findings[{number}]."
+        _check(finding, _TABLE, place.rstrip("."))
+        _check_table(finding, _FINDING, place)
+    same = [finding["label"] for finding in fields["findings"]] == fields["labels"]
+    _check(same, ("the labels in their order", bool), "findings")
 
 
 def _check_table(
@@ -136,7 +153,7 @@ _MANIFEST: dict[str, Rule] = {
         f"two or more different names, none of them {', '.join(sorted(NO_LABELS))}",
         lambda value: _are_names(value) and not NO_LABELS & set(value),
     ),
-    "positive": _NAME,
+    "positive": _TEXT,
     "preprocessing": _TABLE,
     "temperature": _between(0.001, 1000),
     "conformal_quantile": _between(0, 1),
@@ -150,6 +167,14 @@ _MANIFEST: dict[str, Rule] = {
     "teacher": _TABLE,
     "run": _TABLE,
     "input_gate": ("a table or null", lambda value: value is None or isinstance(value, dict)),
+    "findings": ("a list", lambda value: _is_list(value, lambda _: True)),
+}
+_FREE = ("metrics", "data", "teacher", "run", "input_gate")
+_MULTILABEL_VERSION = 3
+_FINDING: dict[str, Rule] = {
+    "label": _NAME,
+    "temperature": _between(0.001, 1000),
+    "conformal_quantile": _between(0, 1),
 }
 _PREPROCESSING: dict[str, Rule] = {
     "size": (

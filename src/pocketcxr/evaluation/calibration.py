@@ -34,6 +34,12 @@ def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
+def two_columns(logits: ArrayLike) -> NDArray[np.float64]:
+    """Logits [n, 2] of absent and present from those of one finding by itself [n]: the same probabilities."""
+    present = np.asarray(logits, dtype=np.float64)
+    return np.stack([np.zeros_like(present), present], axis=1)
+
+
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Find the temperature whose division makes the logits most likely on a calibration split.
 

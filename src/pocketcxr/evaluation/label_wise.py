@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr.errors import DataError
+from pocketcxr.evaluation.calibration import two_columns
 from pocketcxr.evaluation.intervals import bootstrap, interval
 from pocketcxr.evaluation.metrics import ranking
 from pocketcxr.evaluation.scoring import Predictions
@@ -97,7 +98,7 @@ def predictions_of_label(scores: LabelScores, dataset: Dataset, number: int) -> 
         positions=scores.positions[known],
         labels=truth[known],
         probabilities=np.stack([1 - present, present], axis=1),
-        logits=np.stack([np.zeros_like(logits), logits], axis=1),
+        logits=two_columns(logits),
     )
 
 

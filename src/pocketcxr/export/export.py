@@ -21,8 +21,6 @@ from pocketcxr.bundle.golden import drawn_inputs, golden_path, write_golden
 from pocketcxr.bundle.manifest import InputFilter, Manifest, Preprocessing
 from pocketcxr.data.dataset import evenly
 from pocketcxr.errors import BundleError, ConfigError, DataError, require_extra
-from pocketcxr.evaluation.calibration import conformal_quantile, softmax
-from pocketcxr.evaluation.operating_points import choose_operating_points
 from pocketcxr.evaluation.scoring import calibration_positions
 from pocketcxr.export.intended_use import intended_use, limits
 from pocketcxr.export.storages import BYTES, FLOAT, HALF, STORAGES
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from pocketcxr.bundle.manifest import OperatingPoint
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.evaluation.config import EvaluationConfig
     from pocketcxr.export.calibrated import Calibrated, Splits
@@ -105,7 +102,7 @@ def export_student(
         BundleError: the exported graph does not give what PyTorch gives.
     """
     require_extra("train", "torch", "onnx", "onnxscript", "scipy", "sklearn")
-    from pocketcxr.export.calibrated import Splits, calibrated
+    from pocketcxr.export.calibrated import Splits, calibrated, fitted_on_calibration
     from pocketcxr.export.onnx_export import core_graph
 
     _check(spec, dataset, out=out, records=records, storage=storage)
@@ -132,13 +129,13 @@ def export_student(
         raise BundleError(f"{moved}: export with storage={FLOAT!r}")
 
     own = np.isin(splits.calibration, splits.fitted)  # of the source that is calibrated on, or all
-    probabilities = softmax(found.logits[own], found.temperature)
-    manifest = _manifest(dataset, splits, probabilities, evaluation=evaluation, aspect=aspect, licence=licence)
+    manifest = _manifest(dataset, evaluation=evaluation, aspect=aspect, licence=licence)
+    logits = found.logits[own]
     manifest = dataclasses.replace(
         manifest,
+        **fitted_on_calibration(dataset, evaluation, logits, temperature=found.temperature, fitted=splits.fitted),
         name=name,
         version=version,
-        temperature=found.temperature,
         limits=(*warnings, *manifest.limits),
         input_filter=None if filter_spec is None else _filter_entry(filter_spec),
         **_tables(records, dataset, splits, found),
@@ -178,14 +175,13 @@ def _labelled(dataset: Dataset, split: str) -> NDArray[np.int64]:
 
 def _manifest(
     dataset: Dataset,
-    splits: Splits,
-    probabilities: NDArray[np.float64],
     *,
     evaluation: EvaluationConfig,
     aspect: str,
     licence: str,
 ) -> Manifest:
-    task, truth = dataset.task, dataset.labels[splits.fitted]
+    """A manifest without what is fitted."""
+    task = dataset.task
     return Manifest(
         name="",
         version="",
@@ -195,33 +191,12 @@ def _manifest(
         positive=task.positive,
         preprocessing=Preprocessing(size=dataset.pixels.shape[1], aspect=aspect),
         temperature=1.0,
-        conformal_quantile=conformal_quantile(probabilities, truth, coverage=evaluation.coverage),
+        conformal_quantile=1.0,
         conformal_coverage=evaluation.coverage,
-        operating_points=operating_points_of(dataset, evaluation, probabilities, splits.fitted),
+        operating_points=(),
         licence=licence,
         intended_use=intended_use(task),
         limits=limits(task, licence=licence),
-    )
-
-
-def operating_points_of(
-    dataset: Dataset,
-    evaluation: EvaluationConfig,
-    probabilities: NDArray[np.float64],
-    fitted: NDArray[np.int64],
-) -> tuple[OperatingPoint, ...]:
-    """Operating points of calibrated probabilities [n, classes] for the n images at the positions `fitted`."""
-    positive, fitted_on = (
-        dataset.task.positive_index,
-        filter(None, ("calibration split", evaluation.calibration_source)),
-    )
-    return choose_operating_points(
-        probabilities[:, positive],
-        dataset.labels[fitted] == positive,
-        label=dataset.task.positive,
-        sensitivity=evaluation.screening_sensitivity,
-        specificity=evaluation.confirming_specificity,
-        chosen_on=f"{' of '.join(fitted_on)}, {len(fitted)} images",
     )
 
 

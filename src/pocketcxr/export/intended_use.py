@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pocketcxr.labels import Task
 
 _INTENDED_USE = """
-Research on recognising {positive} among {labels} in one frontal (PA or AP) chest X-ray of an adult. It gives a
+Research on recognising {what} in one frontal (PA or AP) chest X-ray of an adult. It gives a
 calibrated probability, where the model looked, and "uncertain" or "refused" where it has no business answering.
 Research use only: not a medical device, not cleared by any authority, and not to be the ground for a diagnosis, a
 treatment, or the absence of one. A qualified person reads the picture itself.
@@ -18,8 +18,7 @@ _LIMITS = """
 Only adult frontal chest X-rays: children, lateral views, CT slices, other body parts, photographs of radiographs
 and screenshots with overlays are outside; the input filter and the novelty cut-off refuse many of them, not all.
 
-It knows {count} classes ({labels}) and divides every picture among them. Any other disease, device or finding is put
-into one of these or called uncertain; a low probability of {positive} does not say that the lungs are healthy.
+{knows}
 
 A chest X-ray does not decide on an infection: early and mild COVID-19 can leave the radiograph clear, and other causes
 look the same. Laboratory tests decide.
@@ -42,6 +41,17 @@ Licence of these weights: {licence}. Terms of the images they were trained on ma
 """
 
 
+_CLASSES = """
+It knows {count} classes ({labels}) and divides every picture among them. Any other disease, device or finding is put
+into one of these or called uncertain; a low probability of {positive} does not say that the lungs are healthy.
+"""
+
+_FINDINGS = """
+It knows {count} findings ({labels}), each by itself, and no other: low probabilities of all of them do not say that
+the lungs are healthy. How well combinations of findings are recognised was not measured.
+"""
+
+
 def intended_use(task: Task) -> str:
     """For what, on whom and by whom the bundle may be used, as one paragraph."""
     return _unwrapped(_INTENDED_USE, task, licence="")[0]
@@ -55,5 +65,7 @@ def limits(task: Task, *, licence: str) -> tuple[str, ...]:
 def _unwrapped(text: str, task: Task, *, licence: str) -> tuple[str, ...]:
     """Paragraphs without their line breaks, the task's names filled in."""
     names = {"positive": task.positive, "labels": ", ".join(task.labels), "count": len(task.labels)}
+    names["what"] = f"each of {names['labels']}" if task.multilabel else f"{task.positive} among {names['labels']}"
+    names["knows"] = (_FINDINGS if task.multilabel else _CLASSES).strip().format(**names)
     names["licence"] = licence.rstrip(".")  # the sentence around it has a full stop of its own
     return tuple(" ".join(part.split()).format(**names) for part in text.strip().split("\n\n"))

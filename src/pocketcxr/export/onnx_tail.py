@@ -53,12 +53,23 @@ def halve_weights(model: onnx.ModelProto, *, only: frozenset[str] | None = None)
 
 
 def attach_tail(
-    model: onnx.ModelProto, *, temperature: float, reference: NoveltyReference, half_weights: bool
+    model: onnx.ModelProto,
+    *,
+    temperature: float | tuple[float, ...],
+    reference: NoveltyReference,
+    half_weights: bool,
 ) -> onnx.ModelProto:
-    """Add the calibrated probabilities and the novelty to a core graph, and put all outputs in their order."""
+    """Add the calibrated probabilities and the novelty to a core graph, and put all outputs in their order.
+
+    A temperature per label is that of findings by themselves, whose probabilities come from a sigmoid.
+    """
     tail = _Tail()
-    scaled = tail.add("Div", "logits", tail.constant("temperature", [temperature]))
-    tail.add("Softmax", scaled, output="probabilities", axis=1)
+    several = isinstance(temperature, tuple)
+    scaled = tail.add("Div", "logits", tail.constant("temperature", temperature if several else [temperature]))
+    if several:
+        tail.add("Sigmoid", scaled, output="probabilities")
+    else:
+        tail.add("Softmax", scaled, output="probabilities", axis=1)
     directions = tail.constant("directions", reference.directions, half=half_weights)
     axis = tail.constant("axis", np.array([1], dtype=np.int64))
     centred = tail.add("Sub", "embedding", tail.constant("mean", reference.mean[None]))

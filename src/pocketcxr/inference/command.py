@@ -111,6 +111,7 @@ def run_predict(
         stream,
         scoring.file.manifest.labels,
         heatmaps=heatmaps is not None,
+        multilabel=scoring.file.manifest.multilabel,
         passed_over=passed_over,
     )
     writer.begin()
@@ -134,12 +135,15 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
         from pocketcxr.inference.writers.parquet import reopen_parquet
 
         reopen_parquet(output, collected)
-    paths, labels = named_once(paths), scoring.file.manifest.labels
-    drawn = scoring.heatmaps is not None
-    stream, finished = scores_file.open_scores(collected, identity=scoring.file.identity, labels=labels, heatmaps=drawn)
+    paths, labels, drawn = named_once(paths), scoring.file.manifest.labels, scoring.heatmaps is not None
+    multilabel = scoring.file.manifest.multilabel
+    stream, finished = scores_file.open_scores(
+        collected, identity=scoring.file.identity, labels=labels, heatmaps=drawn, multilabel=multilabel
+    )
     done, failed = len(finished), finished.errors
     with stream:
-        writer = writer_for("csv" if output_format == "csv" else "jsonl", stream, labels, heatmaps=drawn)
+        kind = "csv" if output_format == "csv" else "jsonl"
+        writer = writer_for(kind, stream, labels, heatmaps=drawn, multilabel=multilabel)
         if stream.tell() == 0:
             writer.begin()
         missing = (path for path in find_images(paths) if path_text(path) not in finished)
@@ -152,7 +156,7 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
         if output_format == "parquet":
             from pocketcxr.inference.writers.parquet import write_parquet
 
-            write_parquet(collected, output, labels)
+            write_parquet(collected, output, labels, multilabel=multilabel)
     return _status(done, failed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import UnusableImageError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pocketcxr.imaging.radiograph import Radiograph
 
 UNCERTAIN, REFUSED, ERROR = "uncertain", "refused", "error"
+PRESENT, ABSENT, NONE = "present", "absent", "none"
 """The decisions that are no label; ``error`` is a file that could not be read (see `pocketcxr.inference.batch`)."""
 
 
@@ -35,7 +36,10 @@ class Origin:
 class Prediction:
     """The result for one image.
 
-    `decision` is a label of the bundle, ``uncertain``, ``refused`` or ``error`` (then `error` says why).
+    `decision` is a label of the bundle, ``uncertain``, ``refused`` or ``error`` (then `error` says why). Of a bundle
+    whose images may have several findings it names those that are present with ``|`` between them, ``uncertain`` where
+    none is present and some may be, or ``none``; `findings` says of each label ``present``, ``absent`` or
+    ``uncertain``, and is empty for other bundles.
     `probabilities` (0 to 1, calibrated) are empty where the image was refused or not read: a number that must not be
     used is not given.
     `novelty` is 1.0 at the bundle's limit, None where the image was not scored. `reasons` hold stable codes and
@@ -55,6 +59,7 @@ class Prediction:
     accepted: float | None = None
     origin: Origin | None = None
     heatmap_file: str | None = None
+    findings: dict[str, str] = field(default_factory=dict)
 
     @property
     def error(self) -> str | None:
@@ -134,5 +139,6 @@ class Prediction:
             "novelty": self.novelty if self.novelty is None or math.isfinite(self.novelty) else None,  # no NaN in JSON
             "reasons": [{"code": reason.code, "words": reason.words} for reason in self.reasons],
             "bundle": self.bundle,
+            **({"findings": self.findings} if self.findings else {}),
         }
         return record if self.heatmap_file is None else {**record, "heatmap_file": self.heatmap_file}

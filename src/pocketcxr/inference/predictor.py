@@ -20,7 +20,8 @@ from pocketcxr.imaging.input_checks import Reason, refusal_reasons
 from pocketcxr.imaging.reading import read_image, read_image_bytes, read_reduced
 from pocketcxr.imaging.resize import resize
 from pocketcxr.imaging.scaled_decoding import side_for
-from pocketcxr.inference.prediction import REFUSED, UNCERTAIN, Origin, Prediction
+from pocketcxr.inference.deciding import combined, decide, decide_findings, limits_of
+from pocketcxr.inference.prediction import REFUSED, Origin, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -197,9 +198,18 @@ class Predictor:
         if reasons:
             return Prediction(name, REFUSED, {}, novelty, reasons, self.bundle.identity, accepted=accepted), outputs
         probabilities = dict(zip(self.bundle.manifest.labels, map(float, row), strict=True))
-        decision, reasons = decide(probabilities, self.bundle.manifest)
+        findings = decide_findings(probabilities, self.bundle.manifest)
+        decision, reasons = decide(probabilities, self.bundle.manifest) if not findings else combined(findings)
         return Prediction(
-            name, decision, probabilities, novelty, reasons, self.bundle.identity, outputs.saliency[0], accepted
+            name,
+            decision,
+            probabilities,
+            novelty,
+            reasons,
+            self.bundle.identity,
+            outputs.saliency[0],
+            accepted,
+            findings=findings,
         ), outputs
 
     def _kind(self, outputs: ModelOutputs) -> tuple[float | None, tuple[Reason, ...]]:
@@ -220,29 +230,16 @@ def _in_doubt(prediction: Prediction, manifest: Manifest) -> bool:
     """Whether the tolerance could change the decision."""
     if prediction.novelty is None:
         return False  # refused by the input checks, whose own doubts were settled when the file was read
-    needed = 1 - manifest.conformal_quantile
-    close = any(abs(probability - needed) <= TOLERANCE for probability in prediction.probabilities.values())
+    needed = limits_of(manifest)
+    close = any(
+        abs(probability - limit) <= TOLERANCE
+        for label, probability in prediction.probabilities.items()
+        for limit in needed[label]
+    )
     input_filter = manifest.input_filter
     if input_filter is not None and prediction.accepted is not None:
         close = close or not abs(prediction.accepted - input_filter.threshold) > _FILTER_TOLERANCE
     return close or not abs(prediction.novelty - _NOVELTY_CUT_OFF) > _NOVELTY_TOLERANCE  # NaN is in doubt too
-
-
-def decide(probabilities: dict[str, float], manifest: Manifest) -> tuple[str, tuple[Reason, ...]]:
-    """Return a label when exactly one class stays in the conformal set, otherwise ``uncertain`` with the reason.
-
-    A class stays when its probability is at least ``1 - conformal_quantile``. Source: Sadinle, Lei, Wasserman, Least
-    ambiguous set-valued classifiers with bounded error levels, 2019 (split conformal prediction on 1 - p).
-    """
-    needed = 1 - manifest.conformal_quantile
-    possible = [label for label, probability in probabilities.items() if probability >= needed]
-    if len(possible) == 1:
-        return possible[0], ()
-    line = f"{needed:.2f}, the line that the true class reaches {manifest.conformal_coverage:.0%} of the time"
-    if possible:
-        shares = " and ".join(f"{label} {probabilities[label]:.2f}" for label in possible)
-        return UNCERTAIN, (Reason("several-classes", f"more than one class stays possible: {shares} reach {line}"),)
-    return UNCERTAIN, (Reason("no-class", f"no class is probable enough: none reaches {line}"),)
 
 
 def _novelty_reason(novelty: float | None) -> Reason:

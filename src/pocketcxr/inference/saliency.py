@@ -34,7 +34,12 @@ _INFERNO = np.array(
 
 
 def shown_label(prediction: Prediction, manifest: Manifest) -> str:
-    """Name the class whose evidence is shown: the decided one, or the positive one where the model is uncertain."""
+    """Name the class whose evidence is shown: the decided one, or the positive one where the model is uncertain.
+
+    Of several findings: the most probable one.
+    """
+    if manifest.multilabel:
+        return max(prediction.probabilities, key=lambda label: prediction.probabilities[label])
     return prediction.decision if prediction.decision in manifest.labels else manifest.positive
 
 
@@ -106,7 +111,10 @@ def evidence_of(prediction: Prediction, manifest: Manifest, label: str | None) -
     if label not in manifest.labels:
         raise ConfigError(f"label: expected one of {', '.join(manifest.labels)}, found {label!r}")
     assert prediction.saliency is not None
-    return evidence_map(prediction.saliency, manifest.labels.index(label), temperature=manifest.temperature)
+    position = manifest.labels.index(label)
+    if manifest.multilabel:  # a finding by itself: no other class has a share in its probability
+        return (prediction.saliency[position] / np.float32(manifest.findings[position].temperature)).astype(np.float32)
+    return evidence_map(prediction.saliency, position, temperature=manifest.temperature)
 
 
 def _strength(evidence: NDArray[np.float32], rows: int, columns: int, *, aspect: str) -> NDArray[np.float32]:

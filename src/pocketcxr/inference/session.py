@@ -99,7 +99,9 @@ class Bundle:
         for name in columns.keys() & {"probabilities", INPUT_KIND}:
             rows: NDArray[np.float32] = arrays[name]
             rows = rows[np.isfinite(rows).all(axis=1)]
-            if (rows < 0).any() or (abs(rows.sum(axis=1) - 1) > _SUM_TOLERANCE).any():
+            alone = self.manifest.multilabel and name == "probabilities"  # findings by themselves do not sum to 1
+            wrong = rows > 1 if alone else abs(rows.sum(axis=1) - 1) > _SUM_TOLERANCE
+            if (rows < 0).any() or wrong.any():
                 raise BundleError(f"{self.path}: output {name} holds no probabilities: export the bundle again")
 
     def _check(self, images: NDArray[np.float32]) -> None:

@@ -94,6 +94,7 @@ def run_calibrate(
     check_output(out, folder=False)
     loaded = load_bundle(bundle)
     manifest = loaded.manifest
+    manifest.refuse_several("local calibration")
     _check(loaded, out=out, site=site)
     rows, left_out = local_rows(data, manifest, task, columns or {}, aliases or {}, progress=progress)
     check_enough(rows, manifest, left_out)

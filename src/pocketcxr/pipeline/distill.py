@@ -84,11 +84,8 @@ def run_distill(
         student_stage(run, dataset, online=online)
         _say(6, "input filter: what is a frontal chest X-ray, and what must be refused")
         input_filter_stage(run)
-        if dataset.task.multilabel:
-            _say(7, "bundle: not made, it is defined for one class per image")
-        else:
-            _say(7, "bundle")
-            export_run(run, dataset, force=True)  # marks what failed, refuses nothing
+        _say(7, "bundle")
+        export_run(run, dataset, force=True)  # marks what failed, refuses nothing
         _say(8, "evaluation and report")
         summary = evaluate_run(run, dataset)
     return RunResult(run.evaluation / "report.html", run.bundle, summary)

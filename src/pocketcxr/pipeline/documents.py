@@ -6,7 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from pocketcxr.audit.stored_record import AuditFile, read_audit
-from pocketcxr.errors import ConfigError
 from pocketcxr.files import write_text
 from pocketcxr.reporting.checklist import (
     checklist_csv,
@@ -43,7 +42,6 @@ def write_documents(run_folder: Path, sections: Sequence[Section] | None, out: P
         command: the command line that made the sections, to be named beside their figures.
 
     Raises:
-        ConfigError: a run whose images may have several findings.
         DataError: no such run, or a file in it that cannot be read.
         BundleError: a damaged bundle.
     """
@@ -52,11 +50,6 @@ def write_documents(run_folder: Path, sections: Sequence[Section] | None, out: P
         found = read_audit(audit) if audit.is_file() else AuditFile((), "")
         sections, command = found.sections, command or found.command
     record = dataclasses.replace(read_run_record(run_folder), audit_command=shown_command(command))
-    if record.evaluation.get("task", {}).get("multilabel"):
-        raise ConfigError(
-            f"{run_folder}: model card and checklists are defined for one class per image; this run's task gives "
-            "an image any number of findings"
-        )
     write_model_card(record, out / MODEL_CARD, sections)
     write_text(out / LICENCE_FILE, weights_licence(record))
     checklists = fill_checklists(record, sections)

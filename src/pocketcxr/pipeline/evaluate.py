@@ -14,7 +14,7 @@ from pocketcxr import roles
 from pocketcxr.errors import CheckpointError
 from pocketcxr.evaluation.costs import ONNX_PROGRAM, Costs, measure_latency, measure_peak_memory
 from pocketcxr.evaluation.intervals import clusters
-from pocketcxr.evaluation.label_wise import score_labels
+from pocketcxr.evaluation.label_wise import predictions_of_label, score_labels, task_of_label
 from pocketcxr.evaluation.metrics import label_wise_auroc, macro_auroc
 from pocketcxr.evaluation.model_result import calibrate, model_results
 from pocketcxr.evaluation.scoring import calibration_positions, score
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.evaluation.intervals import Estimate
+    from pocketcxr.evaluation.model_result import ModelResult
     from pocketcxr.pipeline.run import Run
 
 _LOGGER = logging.getLogger("pocketcxr")
@@ -51,6 +52,7 @@ _RESEARCH_LICENCE = (
     "Weights: for research only, under the terms of the images they were trained on; see the model card. "
     "Code: Apache-2.0."
 )
+_INTERVAL = "95 % bootstrap by patient"
 _RECORDED = ("auroc", "auroc_macro", "accuracy", "balanced_accuracy", "brier", "ece")
 
 
@@ -94,7 +96,6 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
         ReleaseError: the student failed its audit and is not exported by force.
         BundleError: its weights cannot be in half precision either, where `storage` is not ``float32``.
     """
-    dataset.task.refuse_several("a bundle")
     mark = audit_mark(run, force=force)
     network, spec, record = load_network(checkpoint(run.student_distilled))
     if not isinstance(network, Student):
@@ -221,6 +222,8 @@ def _curves(trained: Mapping[str, Path]) -> dict[str, Path]:
 
 def test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
     """Figures of a model on the test split, overall and per source, for a bundle's manifest."""
+    if dataset.task.multilabel:
+        return _test_figures_of_findings(run, dataset, predict)
     config, task, positions = run.experiment.evaluation, dataset.task, dataset.positions("test")
     calibration = score(
         "student", predict, dataset, calibration_positions(dataset, run.experiment.evaluation), progress=run.progress
@@ -235,18 +238,41 @@ def test_figures(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]
         members=clusters(rows),
         sources=np.array([row.source for row in rows]),
     )
-    overall = {name: _figure(figure) for name, figure in result.figures.items() if name in _RECORDED or "@" in name}
-    sources = {
-        source: {name: _figure(figure) for name, figure in figures.items() if name in _RECORDED}
-        for source, figures in result.per_source.items()
-    }
+    return {"split": "test", "images": len(positions), "interval": _INTERVAL, **_recorded(result)}
+
+
+def _recorded(result: ModelResult) -> dict[str, Any]:
     return {
-        "split": "test",
-        "images": len(positions),
-        "interval": "95 % bootstrap by patient",
-        "overall": overall,
-        "sources": sources,
+        "overall": {name: _figure(one) for name, one in result.figures.items() if name in _RECORDED or "@" in name},
+        "sources": {
+            source: {name: _figure(figure) for name, figure in figures.items() if name in _RECORDED}
+            for source, figures in result.per_source.items()
+        },
     }
+
+
+def _test_figures_of_findings(run: Run, dataset: Dataset, predict: Predict) -> dict[str, Any]:
+    """The same by finding, each over the test images of which it is known."""
+    config, positions = run.experiment.evaluation, dataset.positions("test")
+    known = calibration_positions(dataset, config)
+    calibration = score_labels("student", predict, dataset, known, progress=run.progress)
+    test = score_labels("student", predict, dataset, positions, progress=run.progress)
+    findings: dict[str, Any] = {}
+    for i, label in enumerate(dataset.task.labels):
+        task = task_of_label(dataset.task, i)
+        tested = predictions_of_label(test, dataset, i)
+        fitted = calibrate(predictions_of_label(calibration, dataset, i), task, config, brings_temperature=True)
+        rows = [dataset.rows[position] for position in tested.positions]
+        (result,), _ = model_results(
+            [tested],
+            {"student": fitted},
+            task=task,
+            config=config,
+            members=clusters(rows),
+            sources=np.array([row.source for row in rows]),
+        )
+        findings[label] = {"images": len(rows), **_recorded(result)}
+    return {"split": "test", "images": len(positions), "interval": _INTERVAL, "findings": findings}
 
 
 def _figure(figure: Estimate) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def load_model(path: Path, *, run: Run | None, seed: int = 0) -> LoadedModel:
     """
     if path.suffix != ".safetensors":
         bundle = load_bundle(path)
+        bundle.manifest.refuse_several("the audit")
         shape, predictor = bundle.manifest.preprocessing, Predictor(bundle, exact=True)
         return LoadedModel(
             "student",

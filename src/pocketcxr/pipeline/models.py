@@ -85,11 +85,14 @@ def load_classifier(
             from pocketcxr.models.predict import as_predict
 
             network, spec, _ = load_network(path)
+            if spec.multilabel:
+                raise ConfigError(f"{path} gives an image any number of findings; evaluate the run that it is from")
             return Classifier(name, as_predict(network), spec.labels, spec.image_size)
         else:
             model = load_bundle(path)
     model = getattr(model, "bundle", model)  # of a predictor
     if isinstance(model, Bundle):
+        model.manifest.refuse_several("the evaluation of models that are not of a run")
         shape = model.manifest.preprocessing
         return Classifier(name, model, tuple(model.manifest.labels), shape.size, shape.aspect)
     if not callable(model):

@@ -16,7 +16,8 @@ from pocketcxr.bundle.format import read_bundle, read_manifest, verify
 from pocketcxr.bundle.golden import drawn_inputs, golden_path, network_input
 from pocketcxr.data.dataset import evenly
 from pocketcxr.errors import ConfigError, ReleaseError
-from pocketcxr.export.export import MOST_REFERENCE_IMAGES, operating_points_of, write_bundle, write_golden_vectors
+from pocketcxr.export.calibrated import operating_points_of
+from pocketcxr.export.export import MOST_REFERENCE_IMAGES, write_bundle, write_golden_vectors
 from pocketcxr.export.int8.bench import Bench
 from pocketcxr.export.int8.candidate import Limits, compared, misses
 from pocketcxr.export.int8.chart import plot, table
@@ -134,6 +135,7 @@ def _dataset(folder: Path, manifest: Manifest, *, progress: bool) -> tuple[Run, 
     saved = folder / "experiment.json"
     if not saved.is_file():
         raise ConfigError(f"{folder} holds no run: expected {saved}")
+    manifest.refuse_several("the search for an int8 file")
     opened = Run(folder, load_experiment(saved, ()), progress)
     dataset = prepare(opened)
     shape = manifest.preprocessing

@@ -280,6 +280,7 @@ def _model(service: Service) -> schemas.Model:
         positive=manifest.positive,
         operating_points=[schemas.OperatingPoint(**dataclasses.asdict(point)) for point in manifest.operating_points],
         conformal_coverage=manifest.conformal_coverage,
+        multilabel=manifest.multilabel,
         input_gate=None if learned is None else schemas.InputFilter(**dataclasses.asdict(learned)),
         intended_use=manifest.intended_use,
         limits=list(manifest.limits),

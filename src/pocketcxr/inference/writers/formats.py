@@ -43,6 +43,7 @@ def writer_for(
     labels: Sequence[str],
     *,
     heatmaps: bool = False,
+    multilabel: bool = False,
     passed_over: PassedOver | None = None,
 ) -> Writer:
     """Return the writer of a format in `FORMATS`.
@@ -52,6 +53,7 @@ def writer_for(
         stream: where it writes.
         labels: in the bundle's order give the columns.
         heatmaps: CSV has a column for their files.
+        multilabel: each label is a finding by itself, which CSV gives a column more.
         passed_over: what the walk of the folders leaves out, for the last lines of a table.
     """
     if output_format == "json":
@@ -59,13 +61,17 @@ def writer_for(
     if output_format == "jsonl":
         return _JsonLines(stream)
     if output_format == "csv":
-        return _Csv(stream, labels, heatmaps=heatmaps)
+        return _Csv(stream, labels, heatmaps=heatmaps, multilabel=multilabel)
     return _Table(stream, labels, passed_over)
 
 
-def csv_columns(labels: Sequence[str], *, heatmaps: bool) -> list[str]:
-    """Head of the table: one column per class in the bundle's order, one of `heatmaps` where these are written."""
+def csv_columns(labels: Sequence[str], *, heatmaps: bool, multilabel: bool = False) -> list[str]:
+    """Head of the table: one column per class in the bundle's order, one of `heatmaps` where these are written.
+
+    With `multilabel` also one per label that says whether it is present.
+    """
     columns = [f"probability_{label}" for label in labels]
+    columns += [f"finding_{label}" for label in labels if multilabel]
     files = ["heatmap_file"] if heatmaps else []
     return ["path", "decision", *columns, "novelty", "reason_codes", "reasons", *files, "bundle"]
 
@@ -109,21 +115,22 @@ class _Json:
 class _Csv:
     """One row per prediction, one column per class; reasons joined by semicolons."""
 
-    def __init__(self, stream: TextIO, labels: Sequence[str], *, heatmaps: bool) -> None:
-        self._stream, self._labels, self._heatmaps = stream, labels, heatmaps
+    def __init__(self, stream: TextIO, labels: Sequence[str], *, heatmaps: bool, multilabel: bool) -> None:
+        self._stream, self._labels, self._heatmaps, self._multilabel = stream, labels, heatmaps, multilabel
         self._rows = csv.writer(stream, lineterminator="\n")
 
     def begin(self) -> None:
-        self._rows.writerow(csv_columns(self._labels, heatmaps=self._heatmaps))
+        self._rows.writerow(csv_columns(self._labels, heatmaps=self._heatmaps, multilabel=self._multilabel))
 
     def write(self, prediction: Prediction) -> None:
         probabilities = [_number(prediction.probabilities.get(label), 6) for label in self._labels]
+        findings = [prediction.findings.get(label, "") for label in self._labels if self._multilabel]
         codes = "; ".join(reason.code for reason in prediction.reasons)
         words = "; ".join(one_line(reason.words) for reason in prediction.reasons)
         novelty = _number(prediction.novelty, 6)
         path = one_line(prediction.path) if self._stream.isatty() else prediction.path  # a file keeps it as it is
         files = [prediction.heatmap_file or ""] if self._heatmaps else []
-        cells = (path, prediction.decision, *probabilities, novelty, codes, words, *files, prediction.bundle)
+        cells = (path, prediction.decision, *probabilities, *findings, novelty, codes, words, *files, prediction.bundle)
         self._rows.writerow([table_cell(cell) for cell in cells])
         self._stream.flush()
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 20_000
 
 
-def write_parquet(collected: Path, path: Path, labels: Sequence[str]) -> None:
+def write_parquet(collected: Path, path: Path, labels: Sequence[str], *, multilabel: bool = False) -> None:
     """Turn collected JSON lines into a Parquet file, which appears whole or not at all, in constant memory.
 
-    Columns: ``path``, ``decision``, ``probability_<label>``, ``novelty``, ``reason_codes`` and ``reasons`` (lists of
-    text), ``heatmap_file``, ``bundle``.
+    Columns: ``path``, ``decision``, ``probability_<label>``, with `multilabel` ``finding_<label>``, ``novelty``,
+    ``reason_codes`` and ``reasons`` (lists of text), ``heatmap_file``, ``bundle``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -35,6 +35,7 @@ def write_parquet(collected: Path, path: Path, labels: Sequence[str]) -> None:
             ("path", pa.string()),
             ("decision", pa.string()),
             *((f"probability_{label}", pa.float64()) for label in labels),
+            *((f"finding_{label}", pa.string()) for label in labels if multilabel),
             ("novelty", pa.float64()),
             ("reason_codes", pa.list_(pa.string())),
             ("reasons", pa.list_(pa.string())),
@@ -49,7 +50,7 @@ def write_parquet(collected: Path, path: Path, labels: Sequence[str]) -> None:
     ):
         rows: list[dict[str, Any]] = []
         for line in lines:
-            rows.append(_row(json.loads(line), labels))
+            rows.append(_row(json.loads(line), labels, multilabel=multilabel))
             if len(rows) == _ROWS_AT_ONCE:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
@@ -71,12 +72,13 @@ def reopen_parquet(path: Path, collected: Path) -> None:
         raise ConfigError(f"{path}: expected predictions of pocketcxr predict, found something else") from error
 
 
-def _row(record: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+def _row(record: dict[str, Any], labels: Sequence[str], *, multilabel: bool) -> dict[str, Any]:
     probabilities: dict[str, float] = record["probabilities"]
     return {
         "path": record["path"],
         "decision": record["decision"],
         **{f"probability_{label}": probabilities.get(label) for label in labels},
+        **{f"finding_{label}": record.get("findings", {}).get(label) for label in labels if multilabel},
         "novelty": record["novelty"],
         "reason_codes": [reason["code"] for reason in record["reasons"]],
         "reasons": [reason["words"] for reason in record["reasons"]],
@@ -92,7 +94,12 @@ def _record(row: dict[str, Any]) -> dict[str, Any]:
         for column, value in row.items()
         if column.startswith(prefix) and value is not None
     }
+    start = "finding_"
+    findings = {
+        name.removeprefix(start): value for name, value in row.items() if name.startswith(start) and value is not None
+    }
+    told = {"findings": findings} if findings else {}
     reasons = [{"code": code, "words": words} for code, words in zip(row["reason_codes"], row["reasons"], strict=True)]
     kept = {name: row[name] for name in ("path", "decision", "novelty", "bundle")}
     drawn = {"heatmap_file": row["heatmap_file"]} if row.get("heatmap_file") else {}
-    return {**kept, "probabilities": probabilities, "reasons": reasons, **drawn}
+    return {**kept, "probabilities": probabilities, "reasons": reasons, **told, **drawn}

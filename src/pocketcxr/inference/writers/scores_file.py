@@ -70,7 +70,7 @@ def collected_in(path: Path) -> Path:
 
 
 def open_scores(
-    path: Path, *, identity: str, labels: Sequence[str], heatmaps: bool = False
+    path: Path, *, identity: str, labels: Sequence[str], heatmaps: bool = False, multilabel: bool = False
 ) -> tuple[TextIOWrapper, Finished]:
     """Open a file to append predictions to, cut off a half last line, and tell which predictions it holds.
 
@@ -79,6 +79,7 @@ def open_scores(
         identity: of the bundle; a file with predictions of another one is refused.
         labels: of the bundle, which give a CSV file its columns.
         heatmaps: whether these are written; a CSV file has a column for them.
+        multilabel: of the bundle.
 
     Raises:
         ConfigError: predictions of another bundle, a damaged line, another process that writes to it.
@@ -96,7 +97,7 @@ def open_scores(
         for number, (line, end) in enumerate(_whole_lines(raw, quoted=is_csv), start=1):
             whole = end
             if is_csv and number == 1:
-                _check_columns(line, labels, path, heatmaps=heatmaps)
+                _check_columns(line, labels, path, heatmaps=heatmaps, multilabel=multilabel)
                 continue
             name, decision, bundle = _fields(line, is_csv=is_csv, where=f"{path}, record {number}")
             if bundle != identity:
@@ -144,7 +145,7 @@ def _fields(line: bytes, *, is_csv: bool, where: str) -> tuple[str, str, str]:
         raise ConfigError(f"{where}: expected a prediction of pocketcxr predict, found something else") from error
 
 
-def _check_columns(line: bytes, labels: Sequence[str], path: Path, *, heatmaps: bool) -> None:
+def _check_columns(line: bytes, labels: Sequence[str], path: Path, *, heatmaps: bool, multilabel: bool) -> None:
     from pocketcxr.inference.writers.formats import csv_columns
 
     text = line.decode("utf-8", "replace").strip()
@@ -152,10 +153,10 @@ def _check_columns(line: bytes, labels: Sequence[str], path: Path, *, heatmaps: 
         raise ConfigError(
             f"{path}: a spreadsheet program has saved this file again, so nothing is added to it; name another file"
         )
-    if text.split(",") == csv_columns(labels, heatmaps=not heatmaps):
+    if text.split(",") == csv_columns(labels, heatmaps=not heatmaps, multilabel=multilabel):
         found = "without" if heatmaps else "with"
         raise ConfigError(f"{path} was begun {found} --heatmaps: go on so, or name another file")
-    if text.split(",") != csv_columns(labels, heatmaps=heatmaps):
+    if text.split(",") != csv_columns(labels, heatmaps=heatmaps, multilabel=multilabel):
         raise ConfigError(f"{path} holds columns of another bundle or program: name another file")
 
 

@@ -18,11 +18,18 @@ class Prediction(BaseModel):
     """One answer: the record that `pocketcxr predict --format json` writes."""
 
     path: str = Field(description="the file's name as it was sent, or a generic one")
-    decision: str = Field(description="a label of the model, `uncertain`, `refused` or `error`")
+    decision: str = Field(
+        description="a label of the model, `uncertain`, `refused` or `error`; of a model of several findings "
+        "those that are present with bars between them, or `none`"
+    )
     probabilities: dict[str, float] = Field(description="calibrated, by label; empty where nothing was scored")
     novelty: float | None = Field(description="above 1: unlike the training pictures; null where nothing was scored")
     reasons: list[Reason]
     bundle: str = Field(description="the model that answered")
+    findings: dict[str, str] | None = Field(
+        default=None,
+        description="`present`, `absent` or `uncertain`, by label, of a model of several findings; else absent",
+    )
     heatmap: str | None = Field(
         default=None, description="PNG in base64 where `heatmap=true` and the picture was scored, else absent"
     )
@@ -103,6 +110,9 @@ class Model(BaseModel):
     positive: str
     operating_points: list[OperatingPoint]
     conformal_coverage: float
+    multilabel: bool = Field(
+        default=False, description="probabilities are of findings by themselves and do not sum to 1"
+    )
     input_gate: InputFilter | None = Field(description="null where the model has none")
     intended_use: str
     limits: list[str] = Field(description="what the model is not for")

@@ -5,6 +5,7 @@ import { BundleError } from "../errors";
 
 const FORMAT_VERSION = 2;
 const READABLE_VERSIONS = [1, 2]; // version 1 had no input filter
+const MULTILABEL_VERSION = 3;
 const LONGEST_MANIFEST = 4 * 2 ** 20;
 const DEEPEST_MANIFEST = 32;
 const NO_LABELS = ["uncertain", "refused", "error", "__proto__"]; // what a prediction says instead of a label
@@ -100,6 +101,10 @@ export function parseManifest(text: string, name: string): Manifest {
   }
   const version = isTable(table) ? table["format_version"] : undefined;
   if (!isTable(table) || !READABLE_VERSIONS.includes(version as number)) {
+    if (version === MULTILABEL_VERSION) {
+      const what = "several findings per image, which this page does not show: use  pocketcxr predict";
+      throw new BundleError(`${name}: bundle has format version ${MULTILABEL_VERSION}, ${what}`);
+    }
     const found = shown(version);
     throw new BundleError(`${name}: bundle has format version ${found}, expected ${FORMAT_VERSION}: export it again`);
   }
