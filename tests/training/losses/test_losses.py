@@ -272,14 +272,19 @@ def test_the_defaults_are_a_temperature_of_four_and_no_smoothing():
     assert changed["ce"].item() == pytest.approx(smoothed, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["embedding", "contrastive"])
-def test_the_projection_is_computed_in_float32_under_autocast(name):
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_projection_is_computed_in_float32_with_and_without_autocast(autocast):
     student, teacher = random_pair()
-    embeddings = {"student_embedding": torch.randn(6, 10), "teacher_embedding": torch.randn(6, 5)}
-    exact = whole(student, teacher, LABELS, {name: 1.0}, **embeddings)[name].item()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = whole(student, teacher, LABELS, {name: 1.0}, **embeddings)[name].item()
-    assert found == pytest.approx(exact, rel=1e-6)
+    generator = torch.Generator().manual_seed(6)
+    ours, theirs = torch.randn(6, 10, generator=generator), torch.randn(6, 5, generator=generator)
+    projection = build_projection(10, 5)
+    weight, bias = (value.detach().double().numpy() for value in projection.parameters())
+    given = {"student_embedding": ours, "teacher_embedding": theirs, "projection": projection}
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        found = whole(student, teacher, LABELS, {"embedding": 1.0}, **given)["embedding"].item()
+    assert found == pytest.approx(
+        numpy_embedding(ours.double().numpy() @ weight.T + bias, theirs.double().numpy()), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
