@@ -44,6 +44,7 @@ def test_a_source_with_exchanged_labels_is_told_from_clean_ones(seed):
     assert len(suspect & set(wrong.tolist())) > 0.5 * len(wrong)
     assert len(suspect - set(wrong.tolist())) < 0.1 * (IMAGES - len(wrong))
     assert section.tables[1].rows[0][1] == "b"
+    assert "Bonferroni" in section.tables[0].note
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -76,3 +77,13 @@ def test_shapes_do_not_change_with_contrast():
     found, brighter = label_noise.shape_features(image), label_noise.shape_features(image * 2)
     assert np.linalg.norm(found) == pytest.approx(1, abs=1e-3)
     np.testing.assert_allclose(found, brighter, atol=1e-4)
+
+
+def test_texture_does_not_change_with_contrast_and_tells_where_fine_structure_is():
+    image = np.random.default_rng(0).integers(0, 120, (1, 96, 96)).astype(np.uint8)
+    image[0, :, 48:] = 60
+    found, brighter = label_noise.texture_features(image), label_noise.texture_features(image * 2)
+    assert found.shape == (1, 192)
+    np.testing.assert_allclose(found, brighter, atol=1e-3)
+    finest = found.reshape(3, 8, 8)[0]
+    assert finest[:, :3].min() > finest[:, 5:].max() + 3

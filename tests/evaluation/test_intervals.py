@@ -105,7 +105,7 @@ def test_auroc_of_two_images_has_no_interval():
 
 
 def test_one_patient_has_no_interval_and_nan_is_not_measurable():
-    assert "one patient" in interval("accuracy", 0.5, np.full(10, 0.5), patients=1).why
+    assert "1 is too few patients" in interval("accuracy", 0.5, np.full(10, 0.5), patients=1).why
     found = interval("auroc", float("nan"), np.full(10, np.nan), patients=5)
     assert found.value is None
     assert found.why
@@ -163,3 +163,9 @@ def test_a_thousand_resamples_of_four_models_take_seconds():
     start = time.perf_counter()
     bootstrap({str(i): measure(table, truth) for i in range(4)}, np.arange(2000), count=1000, seed=0)
     assert time.perf_counter() - start < 20
+
+
+def test_intervals_that_hold_together_are_wider():
+    replicates = np.arange(10_001) / 10_000
+    found = interval("auroc", 0.5, replicates, patients=50, together=4)
+    assert (found.low, found.high) == pytest.approx((0.05 / 4 / 2, 1 - 0.05 / 4 / 2))

@@ -126,7 +126,7 @@ def bootstrap(
     return {name: {key: np.concatenate(parts) for key, parts in table.items()} for name, table in blocks.items()}
 
 
-def interval(name: str, value: float, replicates: NDArray[np.float64], *, patients: int) -> Estimate:
+def interval(name: str, value: float, replicates: NDArray[np.float64], *, patients: int, together: int = 1) -> Estimate:
     """Percentile interval of one figure.
 
     Args:
@@ -134,6 +134,8 @@ def interval(name: str, value: float, replicates: NDArray[np.float64], *, patien
         value: on the images themselves.
         replicates: [resamples], NaN where it does not exist.
         patients: number of clusters; see `FEWEST_PATIENTS`.
+        together: number of figures whose intervals shall all hold with 95 % (Bonferroni), where the most striking of
+            them is picked out.
     """
     exist = replicates[np.isfinite(replicates)]
     skipped = len(replicates) - len(exist)
@@ -150,5 +152,6 @@ def interval(name: str, value: float, replicates: NDArray[np.float64], *, patien
         )
     if name in _CENTRED:
         exist = np.maximum(exist - max(0.0, float(exist.mean()) - value), 0.0)
-    low, high = np.quantile(exist, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    outside = (1 - LEVEL) / together
+    low, high = np.quantile(exist, [outside / 2, 1 - outside / 2])
     return Estimate(value, float(low), float(high), skipped=skipped)
