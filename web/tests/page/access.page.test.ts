@@ -12,7 +12,7 @@ async function violations(page: Page): Promise<string[]> {
 }
 
 test("axe finds nothing, in all states, light and dark, left to right and right to left", async ({ browser, site }) => {
-  test.setTimeout(120_000);
+  test.setTimeout(240_000); // six passes of all rules
   const context = await browser.newContext({ locale: "en", viewport: { width: 1280, height: 900 } });
   const page = await context.newPage();
   let release = (): void => undefined;
