@@ -36,11 +36,18 @@ def test_a_source_in_the_test_split_alone_is_counted_and_named():
     assert section.tables[0].note == "In the test split and not in training: x of c."
     assert ("c", "x", 0, 40) in section.tables[0].rows
     assert found.association.low > 0
+    assert section.measures[0].worst == "c"
 
 
 def test_a_class_of_a_source_that_training_lacks_counts_too():
     found = _measured([*EVEN, ("c", "train", "y", 40), ("c", "test", "x", 5)])
     assert found.missing == [("c", "x")]
+    assert split_sources.describe(found).measures[0].worst == "x of c"
+
+
+def test_of_many_sources_that_training_lacks_three_are_named():
+    found = _measured([*EVEN, *((source, "test", "x", 9) for source in "cdefg")])
+    assert split_sources.describe(found).measures[0].worst == "c, d, e and 2 more"
 
 
 def test_without_splits_nothing_is_measured():
