@@ -10,6 +10,7 @@ from pocketcxr.audit.stored_record import read_audit
 from pocketcxr.data.rows import read_rows, write_rows
 from pocketcxr.errors import BundleError, DataError
 from pocketcxr.reporting.run_record import read_run_record, shown_command, without_paths
+from pocketcxr.reporting.statements.known import teacher_name
 
 
 def test_a_finished_run_is_read_from_all_its_files(record):
@@ -21,6 +22,15 @@ def test_a_finished_run_is_read_from_all_its_files(record):
     assert record.hours == pytest.approx(1.5)
     assert not record.own_splits
     assert {"splits.csv", "evaluation/evaluation.json", "bundle/siim-appearance.onnx"} <= set(record.files)
+
+
+def test_a_given_teacher_is_named_and_no_backbones_are_claimed(record):
+    assert teacher_name(record) == " ‖ ".join(record.teacher["backbones"])
+    for field, value in (("checkpoint", "/of/somebody/xrv.onnx"), ("outputs", ["xrv.onnx"])):
+        teacher = {**record.experiment["teacher"], field: value}
+        given = dataclasses.replace(record, experiment={**record.experiment, "teacher": teacher})
+        assert given.teacher == {}
+        assert teacher_name(given) == "what was given (xrv.onnx)"
 
 
 def test_reasons_for_leaving_files_out_are_counted_without_their_names(record):

@@ -129,9 +129,10 @@ class RunRecord:
 
     @property
     def teacher(self) -> Mapping[str, Any]:
-        """Configuration of the teacher, empty while no teacher is trained."""
+        """Configuration of the teacher, empty while none is trained, or where a given network or a table taught."""
         known = roles.TEACHER in self.trained or self.distilled
-        return self.settings.get("teacher", {}) if known else {}
+        config = self.settings.get("teacher", {})
+        return config if known and not (config.get("checkpoint") or config.get("outputs")) else {}
 
     @property
     def distilled(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr import roles
@@ -78,7 +79,12 @@ def items(lines: Iterable[str]) -> str | None:
 
 
 def teacher_name(record: RunRecord) -> str:
-    """The teacher's backbones."""
+    """The teacher's backbones, or what taught in place of a teacher that is trained."""
+    config = record.settings.get("teacher", {})
+    given = [config["checkpoint"]] if config.get("checkpoint") else config.get("outputs", ())
+    if record.distilled and given:
+        names = ", ".join(PurePath(one.replace("\\", "/")).name for one in given)
+        return f"what was given ({names})"
     return " ‖ ".join(record.teacher.get("backbones", ()))
 
 
