@@ -71,7 +71,7 @@ class Task:
         """Check the mapping once, here, so that the rest may trust it."""
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):  # noqa: PLR2004
             raise ConfigError(f"task {self.name}: expected at least two different labels, found {list(self.labels)}")
-        taken = NO_LABELS | ({"none"} if self.multilabel else set())
+        taken: frozenset[str] = NO_LABELS | {"none"} if self.multilabel else NO_LABELS
         for label in self.labels:
             refused = f"it is one of {sorted(taken)}" if label in taken else no_name(label)
             if refused:

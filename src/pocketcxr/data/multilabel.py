@@ -87,7 +87,7 @@ def training_targets(labels: NDArray[np.int64], task: Task) -> NDArray[np.int64]
 
 def is_known(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether an image has a label: bool [n] of labels [n] or [n, labels]."""
-    return (labels.reshape(len(labels), -1) >= 0).any(axis=1)
+    return np.asarray((labels.reshape(len(labels), -1) >= 0).any(axis=1))
 
 
 def _codes(label: str, task: Task) -> list[int]:

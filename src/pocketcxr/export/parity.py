@@ -173,7 +173,9 @@ def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 def _calibrated(logits: NDArray[np.float32], temperature: float | tuple[float, ...]) -> NDArray[np.float32]:
     """Probabilities at a temperature, or of findings by themselves at a temperature per label."""
     scaled = logits / np.asarray(temperature, dtype=np.float32)
-    return 0.5 + 0.5 * np.tanh(scaled / 2) if isinstance(temperature, tuple) else _softmax(scaled)
+    if not isinstance(temperature, tuple):
+        return _softmax(scaled)
+    return np.asarray(0.5 + 0.5 * np.tanh(scaled / 2), dtype=np.float32)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
