@@ -74,7 +74,7 @@ describe("failed criteria", () => {
 describe("reason codes", () => {
 
   it("are those that Python gives, and those of the learned input filter's kinds", () => {
-    const given = ["imaging/input_checks.py", "inference/predictor.py"].flatMap((path) =>
+    const given = ["imaging/input_checks.py", "inference/predictor.py", "inference/deciding.py"].flatMap((path) =>
       [...source(path).matchAll(/Reason\(\s*"([\w-]+)"/g)].map((match) => match[1]!),
     );
     const table = /INPUT_KINDS[^=]*= MappingProxyType\(\s*\{([^}]*)\}/.exec(source("labels.py"))![1]!;
