@@ -79,9 +79,12 @@ describe("reason codes", () => {
     );
     const table = /INPUT_KINDS[^=]*= MappingProxyType\(\s*\{([^}]*)\}/.exec(source("labels.py"))![1]!;
     const kinds = [...table.matchAll(/^ {8}"(\w+)":/gm)].map((match) => match[1]!).filter((kind) => kind !== "frontal");
+    const notHere = "uncertain-findings"; // of bundles of several findings, which the page does not read
     expect(given.length).toBeGreaterThan(10);
+    expect(given).toContain(notHere);
     expect(kinds).toContain("lateral");
-    expect([...new Set([...given, ...kinds, "internal"])].sort()).toEqual([...REASON_CODES].sort());
+    const shown = given.filter((code) => code !== notHere);
+    expect([...new Set([...shown, ...kinds, "internal"])].sort()).toEqual([...REASON_CODES].sort());
   });
 });
 
