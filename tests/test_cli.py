@@ -127,7 +127,7 @@ def test_an_error_is_one_line_that_names_the_cause(arguments, said, capsys, tmp_
     [
         (["diagnose"], "no command 'diagnose'; pocketcxr --help lists all"),
         (["predcit", "x.png"], "did you mean predict?"),
-        (["predict", "x.png", "--heatmap-folder", "y"], "unrecognized arguments: --heatmap-folder y"),
+        (["predict", "x.png", "--heatmap-folder", "y"], "--heatmap-folder; did you mean --heatmaps?"),
         (["audit", "x", "--critera", "y"], "did you mean --criteria?"),
         (["distill", "--data", "x", "--ouput", "y"], "did you mean --output?"),  # not that -o is missing
     ],

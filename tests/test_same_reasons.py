@@ -171,10 +171,10 @@ def test_the_table_shows_the_same_messages(folder, tiny_bundle_path, capsys, mon
         assert main(["predict", *(bad.name for bad in some), "--bundle", str(tiny_bundle_path)]) == 1
     said = capsys.readouterr().err
     for bad in some:
-        decision, reasons = reasons_for(bad.name, bad.data)
+        _, reasons = reasons_for(bad.name, bad.data)
         for reason in reasons:
             assert reason["words"] in screen.getvalue()
-            assert (reason["words"] in said) == (decision == "error")
+            assert reason["words"] not in said  # once, in the table
 
 
 def test_missing_files_and_empty_folders(tmp_path, tiny_bundle_path, capsys):
@@ -182,7 +182,7 @@ def test_missing_files_and_empty_folders(tmp_path, tiny_bundle_path, capsys):
     (tmp_path / "nothing-inside").mkdir()
     paths = [str(tmp_path / "nothing-inside"), str(tmp_path / "missing.dcm")]
     with contextlib.redirect_stdout(io.StringIO()) as screen:
-        assert main(["predict", *paths, "--format", "json", "--bundle", str(tiny_bundle_path)]) == 1
+        assert main(["predict", *paths, "--format", "json", "--bundle", str(tiny_bundle_path)]) == 2
     records = json.loads(screen.getvalue())
     assert [reason["code"] for record in records for reason in record["reasons"]] == ["unreadable", "unreadable"]
     assert records[0]["reasons"][0]["words"].endswith(

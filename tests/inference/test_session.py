@@ -117,8 +117,8 @@ def test_other_format_version_is_refused(tiny_model, tiny_manifest, tmp_path, mo
     path = tmp_path / "new.onnx"
     with monkeypatch.context() as patch:
         patch.setattr(bundle_format, "read_manifest", lambda *_: None)  # what a later version would seal
-        path.write_bytes(_edited(tiny_model, tiny_manifest, format_version=3))
-    with pytest.raises(BundleError, match="format version 3, expected 2"):
+        path.write_bytes(_edited(tiny_model, tiny_manifest, format_version=4))
+    with pytest.raises(BundleError, match="format version 4, expected 2"):
         load_bundle(path)
 
 

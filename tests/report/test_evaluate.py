@@ -239,7 +239,7 @@ def test_a_single_patient_has_figures_without_intervals(run, make_dataset):
     evaluation = run(FOUR, make_dataset(patients=1))
     table = assert_readable(evaluation)
     assert table["models"]["teacher"]["figures"]["accuracy"]["low"] is None
-    assert "one patient" in table["models"]["teacher"]["figures"]["accuracy"]["why"]
+    assert "1 is too few patients" in table["models"]["teacher"]["figures"]["accuracy"]["why"]
     assert {one.outcome for one in evaluation.conclusions[:3]} == {conclusions.NOT_MEASURABLE}
     assert evaluation.shared_patients == 1
     assert "stand in both the training and the test split" in evaluation.report.read_text()

@@ -121,15 +121,17 @@ test("everything works by keyboard alone, and focus is always to be seen", async
   await expect(page.getByRole("dialog")).toBeVisible();
   await page.keyboard.press("Escape");
   await expect(canvas).toBeFocused();
-  await tabTo((text) => text.startsWith("point-"));
-  await page.keyboard.press("ArrowDown");
-  await expect(page.getByRole("radio", { name: /Confirming/ })).toBeChecked();
   await tabTo((text) => text === "prevalence");
   const prevalence = await page.locator("output[for=prevalence]").textContent();
   await page.keyboard.press("ArrowRight");
   await page.keyboard.press("ArrowRight");
   await page.keyboard.press("ArrowRight");
   await expect(page.locator("output[for=prevalence]")).not.toHaveText(prevalence!);
+  await tabTo((text) => text === en.operatingPoints.heading);
+  await page.keyboard.press("Enter"); // unfolds it
+  await tabTo((text) => text.startsWith("point-"));
+  await page.keyboard.press("ArrowDown");
+  await expect(page.getByRole("radio", { name: /Confirming/ })).toBeChecked();
   await tabTo((text) => text === en.report.save);
   await Promise.all([page.waitForEvent("download"), page.keyboard.press("Enter")]);
 });
