@@ -136,3 +136,13 @@ def require_extra(extra: str, *modules: str) -> None:
             raise MissingExtraError(
                 f"this command needs {module}, which is not installed: run  pip install 'pocketcxr[{extra}]'"
             )
+
+
+def expect(holds: bool, name: str, expected: str, found: object) -> None:
+    """Refuse a value, naming the field, what is expected and what was found.
+
+    Raises:
+        ConfigError: where `holds` is false.
+    """
+    if not holds:
+        raise ConfigError(f"{name}: expected {expected}, found {found!r}")

@@ -8,11 +8,12 @@ import sys
 import pytest
 from starlette.datastructures import Headers
 
+from pocketcxr.addresses import is_loopback
 from pocketcxr.cli import main
 from pocketcxr.errors import ConfigError
 from pocketcxr.serving.api.problems import ProblemError
 from pocketcxr.serving.auth import check_origin, check_token
-from pocketcxr.serving.settings import Limits, Settings, is_loopback, read_token
+from pocketcxr.serving.settings import Limits, Settings, read_token
 
 TOKEN = "correct-horse-battery-staple"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
-from pocketcxr.errors import ConfigError
+from pocketcxr.addresses import is_loopback
+from pocketcxr.errors import ConfigError, expect
 from pocketcxr.imaging.radiograph import MAX_FILE_BYTES
 
 PASSWORD_VARIABLE = "POCKETCXR_PACS_PASSWORD"  # noqa: S105  # the variable's name
@@ -41,13 +41,13 @@ class ArchiveSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work or would send images in clear."""
-        _expect(bool(self.url), "archive.url", "the address of the archive's DICOMweb services", self.url)
+        expect(bool(self.url), "archive.url", "the address of the archive's DICOMweb services", self.url)
         for name in ("url", "changes_url"):
             _check_address(f"archive.{name}", getattr(self, name))
-        _expect(not self.key_file or bool(self.certificate_file), "archive.certificate_file", "one with the key", "")
-        _expect(0 < self.timeout_s <= 3600, "archive.timeout_s", "seconds, above 0 to 3600", self.timeout_s)  # noqa: PLR2004
+        expect(not self.key_file or bool(self.certificate_file), "archive.certificate_file", "one with the key", "")
+        expect(0 < self.timeout_s <= 3600, "archive.timeout_s", "seconds, above 0 to 3600", self.timeout_s)  # noqa: PLR2004
         most = MAX_FILE_BYTES // _MEGABYTE
-        _expect(1 <= self.largest_mb <= most, "archive.largest_mb", f"1 to {most}", self.largest_mb)
+        expect(1 <= self.largest_mb <= most, "archive.largest_mb", f"1 to {most}", self.largest_mb)
 
     @property
     def largest_bytes(self) -> int:
@@ -75,11 +75,11 @@ class WorkSettings:
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         known = bool(self.modalities) and set(self.modalities) <= set(MODALITIES)
-        _expect(known, "work.modalities", f"some of {', '.join(MODALITIES)}", list(self.modalities))
-        _expect(1 <= self.days <= 36500, "work.days", "1 to 36500", self.days)  # noqa: PLR2004
-        _expect(0.05 <= self.poll_s <= 3600, "work.poll_s", "0.05 to 3600 seconds", self.poll_s)  # noqa: PLR2004
-        _expect(1 <= self.sweep_s <= 86400, "work.sweep_s", "1 to 86400 seconds", self.sweep_s)  # noqa: PLR2004
-        _expect(0 <= self.processes <= _MOST_PROCESSES, "work.processes", f"0 to {_MOST_PROCESSES}", self.processes)
+        expect(known, "work.modalities", f"some of {', '.join(MODALITIES)}", list(self.modalities))
+        expect(1 <= self.days <= 36500, "work.days", "1 to 36500", self.days)  # noqa: PLR2004
+        expect(0.05 <= self.poll_s <= 3600, "work.poll_s", "0.05 to 3600 seconds", self.poll_s)  # noqa: PLR2004
+        expect(1 <= self.sweep_s <= 86400, "work.sweep_s", "1 to 86400 seconds", self.sweep_s)  # noqa: PLR2004
+        expect(0 <= self.processes <= _MOST_PROCESSES, "work.processes", f"0 to {_MOST_PROCESSES}", self.processes)
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class StatusSettings:
 
     def __post_init__(self) -> None:
         """Refuse what would show the page to others: it has no accounts."""
-        _expect(_is_loopback(self.host), "status.host", "this computer (127.0.0.1, ::1 or localhost)", self.host)
-        _expect(0 <= self.port <= 65535, "status.port", "0 to 65535", self.port)  # noqa: PLR2004
+        expect(is_loopback(self.host), "status.host", "this computer (127.0.0.1, ::1 or localhost)", self.host)
+        expect(0 <= self.port <= 65535, "status.port", "0 to 65535", self.port)  # noqa: PLR2004
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ def read_password(settings: ArchiveSettings) -> str:
 
 
 def _made(kind: type, name: str, table: Any, folder: Path) -> Any:
-    _expect(isinstance(table, dict), name, "a table", table)
+    expect(isinstance(table, dict), name, "a table", table)
     hints = get_type_hints(kind)
     values: dict[str, Any] = {}
     for key, value in table.items():
-        _expect(key in hints, f"{name}.{key}", f"one of {', '.join(hints)}", "an unknown field")
+        expect(key in hints, f"{name}.{key}", f"one of {', '.join(hints)}", "an unknown field")
         values[key] = _converted(f"{name}.{key}", value, hints[key])
     for key in [key for key in values if key.endswith("_file") or key == "bundle"]:
         values[key] = str(folder / values[key]) if values[key] else ""
@@ -160,10 +160,10 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
     if hint is float and type(value) in {int, float}:
         return float(value)
     if hint in {int, str}:
-        _expect(type(value) is hint, name, "a whole number" if hint is int else "text", value)
+        expect(type(value) is hint, name, "a whole number" if hint is int else "text", value)
         return value
     texts = isinstance(value, list) and all(type(one) is str for one in value)
-    _expect(texts and hint is not float, name, "a number" if hint is float else "a list of texts", value)
+    expect(texts and hint is not float, name, "a number" if hint is float else "a list of texts", value)
     return tuple(value)
 
 
@@ -175,22 +175,8 @@ def _check_address(name: str, address: str) -> None:
         host, usable = parts.hostname or "", parts.scheme in {"http", "https"} and parts.port != 0
     except ValueError:
         parts, host, usable = urlsplit(""), "", False
-    _expect(bool(host) and usable, name, "an address like https://archive.example:8042/dicom-web", address)
+    expect(bool(host) and usable, name, "an address like https://archive.example:8042/dicom-web", address)
     named = parts.username is None and parts.password is None and not parts.query
-    _expect(named, name, "an address without account and query; use archive.user and a password file", "one with them")
-    secure = parts.scheme == "https" or _is_loopback(host)
-    _expect(secure, name, "https beyond this computer: images must not travel in clear", address)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _expect(holds: bool, name: str, expected: str, found: object) -> None:
-    if not holds:
-        raise ConfigError(f"{name}: expected {expected}, found {found!r}")
+    expect(named, name, "an address without account and query; use archive.user and a password file", "one with them")
+    secure = parts.scheme == "https" or is_loopback(host)
+    expect(secure, name, "https beyond this computer: images must not travel in clear", address)

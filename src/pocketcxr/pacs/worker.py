@@ -7,7 +7,6 @@ moment, run twice at once, or find the archive gone: what was not stored is foun
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.errors import ArchiveError, BundleError, PocketCxrError
 from pocketcxr.inference.prediction import ERROR, REFUSED
+from pocketcxr.inference.processes.pool import default_workers
 from pocketcxr.pacs.client import Archive
 from pocketcxr.pacs.find import Finder
 from pocketcxr.pacs.results.identity import KINDS, result_uid
@@ -67,7 +67,7 @@ class Worker:
         self._held: set[str] = set()
         self._lock = threading.Lock()
         self._fatal: PocketCxrError | None = None
-        count = settings.work.processes or _processors()
+        count = settings.work.processes or default_workers()
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(count)]
         for thread in self._threads:
             thread.start()
@@ -220,7 +220,3 @@ def run(worker: Worker, settings: PacsSettings, *, stopped: Callable[[], bool]) 
             worker.progress.reachable, pause_s = False, min(10.0, max(1.0, 2 * pause_s))
             next_sweep = 0.0  # what came in the meantime, and what the feed no longer tells
         time.sleep(pause_s)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,8 +7,8 @@ import hmac
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pocketcxr.addresses import is_loopback
 from pocketcxr.serving.api.problems import ProblemError
-from pocketcxr.serving.settings import is_loopback
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pocketcxr.addresses import is_loopback
 from pocketcxr.errors import ConfigError
 from pocketcxr.imaging.radiograph import MAX_PIXELS
+from pocketcxr.inference.processes.pool import default_workers
 
 if TYPE_CHECKING:
     import argparse
@@ -117,7 +118,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
     Raises:
         ConfigError: they contradict each other or would be unsafe.
     """
-    workers = usable_processors() if options.workers is None else options.workers
+    workers = default_workers() if options.workers is None else options.workers
     file_bytes = options.max_file_mb * 2**20
     limits = Limits(
         file_bytes=file_bytes,
@@ -138,21 +139,6 @@ def settings_from(options: argparse.Namespace) -> Settings:
         limits=limits,
         page=PAGE_FOLDER if (PAGE_FOLDER / "index.html").is_file() else None,
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this computer can reach the address; a name other than ``localhost`` counts as reachable by all."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def usable_processors() -> int:
-    """Processors that this process may use: two workers of one thread beat one of two."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_token(file: Path | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pocketcxr.training.config.checks import expect
+from pocketcxr.errors import expect
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pocketcxr.training.config.checks import expect
+from pocketcxr.errors import expect
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAMPLINGS = ("uniform", "class", "class-source", "class-source-sqrt", "class-within-source")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pocketcxr.training.config.checks import expect
+from pocketcxr.errors import expect
 from pocketcxr.training.config.optimisation import OptimisationConfig
 
 

@@ -6,7 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
-from pocketcxr.training.config.checks import expect
+from pocketcxr.errors import expect
 from pocketcxr.training.config.optimisation import OptimisationConfig
 
 
