@@ -96,6 +96,17 @@ export function selectedEntry(state: State): Entry | null {
   return state.entries.find((entry) => entry.id === state.selected) ?? null;
 }
 
+/** Call `listener` when another file is selected, or the selected one has changed; not when others of the list have. */
+export function onSelectedEntry(store: Store, listener: () => void): void {
+  let seen: Entry | null | undefined;
+  store.on(["entries", "selected"], (state) => {
+    const entry = selectedEntry(state);
+    if (entry === seen) return;
+    seen = entry;
+    listener();
+  });
+}
+
 export function engineOf(state: State): Engine | null {
   return state.model.kind === "ready" ? state.model.engine : null;
 }

@@ -7,11 +7,10 @@ import { fill, h, isolated, original, sentence, type Child } from "../dom";
 import { possibleLabels } from "../model-metadata";
 import { prevalenceField } from "../probability/prevalence";
 import { probabilitiesOf } from "../probability/probabilities";
-import { engineOf, selectedEntry, type Entry, type Store } from "../state";
+import { engineOf, onSelectedEntry, selectedEntry, type Entry, type Store } from "../state";
 
 export function makeResult(store: Store): HTMLElement {
   const element = h("section", { class: "panel answer", id: "answer", tabindex: -1, "aria-labelledby": "answer-heading" });
-  let seen: Entry | null | undefined;
 
   function build(): void {
     const { locale } = store.state;
@@ -39,12 +38,7 @@ export function makeResult(store: Store): HTMLElement {
   }
 
   store.on(["locale", "model"], build);
-  store.on(["entries", "selected"], () => {
-    const entry = selectedEntry(store.state);
-    if (entry === seen) return;
-    seen = entry;
-    build();
-  });
+  onSelectedEntry(store, build);
   build();
   return element;
 }

@@ -5,7 +5,7 @@ import type { Locale } from "../../locales";
 import { predictiveValues } from "./predictive-values";
 import { fill, h, original, sentence, type Child } from "../dom";
 import { pointNamed } from "../model-metadata";
-import { engineOf, selectedEntry, type Entry, type Store } from "../state";
+import { engineOf, onSelectedEntry, selectedEntry, type Entry, type Store } from "../state";
 
 export function makeOperatingPoints(store: Store): HTMLElement {
   const element = h("section", { class: "panel points", "aria-labelledby": "points-heading" });
@@ -49,14 +49,8 @@ export function makeOperatingPoints(store: Store): HTMLElement {
     if (chosen && entry) fill(outcome, outcomeOf(entry, chosen, prevalence, locale));
   }
 
-  let seen: Entry | null | undefined;
   store.on(["locale", "model"], build);
-  store.on(["entries", "selected"], () => {
-    const entry = selectedEntry(store.state);
-    if (entry === seen) return;
-    seen = entry;
-    build();
-  });
+  onSelectedEntry(store, build);
   store.on(["point", "prevalence"], refresh);
   build();
   return element;
