@@ -8,9 +8,11 @@ import { Site } from "./site";
 
 export { expect };
 
+let used = ""; // the file whose tests used the shared page last
+
 /**
  * `site`: the built page on a static host. `shared`: one open page for all tests of a file that need none of their own,
- * for starting the runtime takes longer than most of them; it is emptied between tests.
+ * for starting the runtime takes longer than most of them; it is emptied between tests and opened anew for the next file.
  */
 export const test = base.extend<{ emptied: Page }, { site: Site; shared: Page }>({
   site: [
@@ -31,7 +33,12 @@ export const test = base.extend<{ emptied: Page }, { site: Site; shared: Page }>
     },
     { scope: "worker" },
   ],
-  emptied: async ({ shared }, use) => {
+  emptied: async ({ shared, site }, use, { file }) => {
+    if (used !== "" && used !== file) { // what was set and typed there is not for this file's tests
+      await shared.evaluate(() => localStorage.clear());
+      await open(shared, site.url);
+    }
+    used = file;
     await shared.locator("#language").selectOption("en");
     const all = shared.locator(".remove-all");
     if (await all.isVisible()) await all.click();
