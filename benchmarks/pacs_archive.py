@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -36,12 +38,14 @@ def missing() -> str:
 
 def install() -> str:
     """Install what is missing where that can be done (Debian or Ubuntu, as root or by sudo); what is missing then."""
-    if missing() and shutil.which("apt-get"):
-        rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update", "-qq"], ["install", "-y", "-qq", *PACKAGES]):
-            with contextlib.suppress(OSError):
-                subprocess.run([*rights, "apt-get", *words], env=environment, capture_output=True, check=False)
+    with (Path(tempfile.gettempdir()) / "pocketcxr-apt.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes of a test run come here at once
+        if missing() and shutil.which("apt-get"):
+            rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            for words in (["update", "-qq"], ["install", "-y", "-qq", *PACKAGES]):
+                with contextlib.suppress(OSError):
+                    subprocess.run([*rights, "apt-get", *words], env=environment, capture_output=True, check=False)
     return missing()
 
 

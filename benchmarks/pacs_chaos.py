@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import subprocess
@@ -22,19 +23,32 @@ import requests
 from pacs_archive import Orthanc, settings_file, worker_command, xray
 from pocketcxr.bundle.verified import read_verified
 from pocketcxr.pacs.results.identity import CAPTURE, KINDS, MAP, REPORT, result_uid
-
 if TYPE_CHECKING:
     from pathlib import Path
 
 LONG_PAUSE_SHARE, LONG_PAUSE_S = 0.05, 8.0
 _PASSES = 20
+_CLOCK = """
+import datetime, os, time
+true = time.time
+def stepped():
+    with open(os.environ["CLOCK"]) as file:
+        return true() + float(file.read())
+class Stepped(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(stepped(), tz)
+time.time, datetime.datetime = stepped, Stepped
+"""
 
 
 @dataclass
 class Outcome:
-    """What was done, and what is wrong at the end: `lost` and `doubled` objects, `damaged` files."""
+    """What was done, and what is wrong: workers that `ended_alone`, `lost` and `doubled` objects, `damaged` files."""
 
     kills: Counter = field(default_factory=Counter)
+    clock_steps: int = 0
+    ended_alone: int = 0
     images: int = 0
     stored_before_end: int = 0
     lost: list[str] = field(default_factory=list)
@@ -69,15 +83,20 @@ def survive(
     pause_s: tuple[float, float],
     arrival_s: float,
     workers: int = 2,
+    steps_s: float = 0.0,
 ) -> Outcome:
     """Let images arrive, kill a worker or the archive every `pause_s`, start it again, and count at the end.
+
+    After each kill the clock of all workers steps by up to `steps_s`, forth or back, while they run.
 
     An image arrives every `arrival_s`; every fifth is a side view, which is not to be scored.
     """
     rng, outcome, start = random.Random(seed), Outcome(), time.monotonic()
     archive = Orthanc(folder / "orthanc").start()
     settings = settings_file(folder, archive, bundle, sweep_s=5)
-    running = [_worker(settings) for _ in range(workers)]
+    clock = folder / "clock"
+    clock.write_text("+0")
+    running = [_worker(settings, clock) for _ in range(workers)]
     sender = _Sender(archive, folder, arrival_s)
     sender.start()
     try:
@@ -90,10 +109,16 @@ def survive(
                 outcome.kills["archive"] += 1
             else:
                 which = rng.randrange(workers)
+                outcome.ended_alone += running[which].poll() is not None
                 running[which].kill()
                 running[which].wait()
-                running[which] = _worker(settings)
+                running[which] = _worker(settings, clock)
                 outcome.kills["worker"] += 1
+            if steps_s:
+                replacement = folder / "clock.new"
+                replacement.write_text(f"{rng.uniform(-steps_s, steps_s):+.0f}")
+                replacement.replace(clock)
+                outcome.clock_steps += 1
         sender.ended.set()
         sender.join()
         outcome.stored_before_end = len(archive.get("/series?expand")) - sender.sent
@@ -110,8 +135,17 @@ def survive(
     return outcome
 
 
-def _worker(settings: Path) -> subprocess.Popen:
-    return subprocess.Popen(worker_command("run", settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _worker(settings: Path, clock: Path) -> subprocess.Popen:
+    """A worker whose clock is the computer's plus the seconds in a file, which may change while it runs.
+
+    Debian's faketime does not serve: where CLOCK_MONOTONIC stays true, as when a clock is set, Python cannot sleep.
+    """
+    (clock.parent / "sitecustomize.py").write_text(_CLOCK)
+    environment = {**os.environ, "CLOCK": str(clock)}
+    environment["PYTHONPATH"] = os.pathsep.join([str(clock.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        worker_command("run", settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
 
 
 def _finish(settings: Path) -> None:

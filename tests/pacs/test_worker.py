@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from pacs_archive import counts, settings_file, worker_command, xray
-from pocketcxr.pacs.commands import backfill, check, run_once
+from pocketcxr.pacs.commands import backfill, check, once
 
 pytestmark = pytest.mark.pacs
 
@@ -31,9 +31,9 @@ def invalid(data, tmp_path):
 def test_an_image_sent_by_a_modality_gets_its_results_once(orthanc, tiny_bundle_path, tmp_path):
     settings = settings_file(tmp_path, orthanc, tiny_bundle_path)
     orthanc.send(xray(tmp_path / "a.dcm", 1), xray(tmp_path / "b.dcm", 2))
-    assert run_once(settings) == (0, "scored 2, not applicable 0, failed 0")
+    assert once(settings) == (0, ["scored 2, not applicable 0, failed 0"])
     assert counts(orthanc) == Counter(CR=2, SR=2, OT=4)
-    assert run_once(settings) == (0, "scored 0, not applicable 0, failed 0")
+    assert once(settings) == (0, ["scored 0, not applicable 0, failed 0"])
     assert counts(orthanc) == Counter(CR=2, SR=2, OT=4)
     assert len(orthanc.get("/studies")) == 2
     for one in orthanc.objects():
@@ -45,7 +45,7 @@ def test_the_report_says_what_predict_says(orthanc, tiny_bundle_path, tmp_path):
 
     path = xray(tmp_path / "a.dcm", 1)
     orthanc.send(path)
-    run_once(settings_file(tmp_path, orthanc, tiny_bundle_path, calibration_site="St. Elsewhere"))
+    once(settings_file(tmp_path, orthanc, tiny_bundle_path, calibration_site="St. Elsewhere"))
     predicted = load(tiny_bundle_path).predict(path)
     report = hd.sr.Comprehensive3DSR.from_dataset(read(orthanc, "SR")[0])
     groups = report.content.get_image_measurement_groups()
@@ -63,7 +63,7 @@ def test_the_report_says_what_predict_says(orthanc, tiny_bundle_path, tmp_path):
 
 def test_pictures_show_the_evidence_where_it_is(orthanc, tiny_bundle_path, tmp_path):
     orthanc.send(xray(tmp_path / "a.dcm", 1, side=320))
-    run_once(settings_file(tmp_path, orthanc, tiny_bundle_path))
+    once(settings_file(tmp_path, orthanc, tiny_bundle_path))
     (capture,) = read(orthanc, "OT", "Secondary Capture")
     (saliency,) = read(orthanc, "OT", "Parametric Map")
     pixels = capture.pixel_array
@@ -91,8 +91,8 @@ def test_pictures_show_the_evidence_where_it_is(orthanc, tiny_bundle_path, tmp_p
 def test_what_must_not_be_scored_gets_one_report_with_the_reason(orthanc, tiny_bundle_path, tmp_path, elements, code):
     settings = settings_file(tmp_path, orthanc, tiny_bundle_path)
     orthanc.send(xray(tmp_path / "a.dcm", 1, **elements))
-    assert run_once(settings)[1] == "scored 0, not applicable 1, failed 0"
-    assert run_once(settings)[1] == "scored 0, not applicable 0, failed 0"
+    assert once(settings)[1] == ["scored 0, not applicable 1, failed 0"]
+    assert once(settings)[1] == ["scored 0, not applicable 0, failed 0"]
     assert counts(orthanc) == Counter(CR=1, SR=1)
     (report,) = read(orthanc, "SR")
     text = report.to_json()
@@ -113,9 +113,10 @@ def test_backfill_takes_the_studies_between_two_dates_and_once_the_last_days(ort
     settings = settings_file(tmp_path, orthanc, tiny_bundle_path, days=10)
     dates = {1: "20100101", 2: "20150101", 3: "20200101"}
     orthanc.send(*(xray(tmp_path / f"{n}.dcm", n, StudyDate=date) for n, date in dates.items()))
-    assert run_once(settings)[1].startswith("scored 0")
-    line = backfill(settings, first="20140101", last="20160101", per_minute=0, quiet=True)[1]
-    assert line == "scored 1, not applicable 0, failed 0"
+    assert once(settings)[1][0].startswith("scored 0")
+    assert backfill(settings, first="20140101", last="20160101", quiet=True)[1] == [
+        "scored 1, not applicable 0, failed 0"
+    ]
     assert [report.StudyInstanceUID for report in read(orthanc, "SR")] == ["1.2.3.2"]
-    assert run_once(settings, study="1.2.3.1")[1].startswith("scored 1")
-    assert any("valid" in line for line in check(settings))
+    assert once(settings, study="1.2.3.1")[1][0].startswith("scored 1")
+    assert any("valid" in line for line in check(settings)[1])

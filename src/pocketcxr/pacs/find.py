@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.errors import ConfigError
 from pocketcxr.pacs.client import value_of
 from pocketcxr.pacs.results.identity import REPORT, Instance, result_uid
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _DATE_DIGITS = 8
 _LONGEST_UID = 64
+_MOST_COMPLETE = 500_000  # studies that are remembered as complete: about 100 MB
 
 
 @dataclass
@@ -39,8 +42,7 @@ class Finder:
 
     def between(self, first: str, last: str) -> Iterator[Instance]:
         """What is missing in studies dated from `first` to `last` (YYYYMMDD, "" is open)."""
-        matching = {"StudyDate": f"{first}-{last}"} if first or last else {}
-        for row in self.archive.studies(**matching):
+        for row in self.archive.studies(**dated(first, last)):
             yield from self.missing_in(row)
 
     def changed(self) -> Iterator[Instance]:
@@ -75,6 +77,8 @@ class Finder:
         A study that was complete and holds as many instances as then is not asked about again.
         """
         study_uid, count = value_of(row, "StudyInstanceUID"), value_of(row, "InstanceCount")
+        if value_of(row, "PatientID").strip() in left_out(self.work):
+            return
         stated = row.get("ModalitiesInStudy") or self.work.modalities
         looked_at = [one for one in self.work.modalities if one in stated]
         if not looked_at or not _is_uid(study_uid) or (count and self._complete.get(study_uid) == count):
@@ -87,7 +91,7 @@ class Finder:
                 if instance and result_uid(instance.sop_instance_uid, self.bundle_sha256, REPORT) not in stored:
                     missing += 1
                     yield instance
-        if not missing:
+        if not missing and len(self._complete) < _MOST_COMPLETE:
             self._complete[study_uid] = count
 
     def forget_complete(self) -> None:
@@ -101,6 +105,25 @@ class Finder:
         """Whether a study is dated before the last days; one without a date is not."""
         date = value_of(row, "StudyDate")
         return len(date) == _DATE_DIGITS and date.isdigit() and date < self._first_day()
+
+
+def dated(first: str, last: str) -> dict[str, str]:
+    """The query for studies dated from `first` to `last` (YYYYMMDD, "" is open)."""
+    return {"StudyDate": f"{first}-{last}"} if first or last else {}
+
+
+def left_out(work: WorkSettings) -> set[str]:
+    """Patient IDs whose images are not scored: lines of a file, which may change while the worker runs.
+
+    Raises:
+        ConfigError: the file cannot be read; nothing is scored then.
+    """
+    if not work.left_out_file:
+        return set()
+    try:
+        return set(map(str.strip, Path(work.left_out_file).read_text(encoding="utf-8").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"work.left_out_file: {work.left_out_file} cannot be read ({type(error).__name__})") from None
 
 
 def _instance(row: dict[str, Any], study_uid: str) -> Instance | None:

@@ -61,7 +61,8 @@ class WorkSettings:
 
     `days`: studies dated within so many days, or not dated, are scored by `run` and `once`; older ones by `backfill`.
     The feed of changes is asked every `poll_s`, all studies of those days every `sweep_s`. `processes` score at once;
-    0 takes one per processor. `calibration_site` stands in every report.
+    0 takes one per processor. `calibration_site` stands in every report. `left_out_file` holds IDs of patients whose
+    images are not scored, one a line; ``forget`` adds to it.
     """
 
     modalities: tuple[str, ...] = ("CR", "DX")
@@ -71,6 +72,7 @@ class WorkSettings:
     processes: int = 0
     calibration_site: str = ""
     bundle: str = ""
+    left_out_file: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -96,12 +98,26 @@ class StatusSettings:
 
 
 @dataclass(frozen=True)
+class DriftSettings:
+    """How often a running worker computes drift, in hours (0: never), and from the studies of how many days."""
+
+    every_h: float = 24.0
+    days: int = 84
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        expect(0 <= self.every_h <= 8760, "drift.every_h", "0 to 8760 hours", self.every_h)  # noqa: PLR2004
+        expect(1 <= self.days <= 36500, "drift.days", "1 to 36500", self.days)  # noqa: PLR2004
+
+
+@dataclass(frozen=True)
 class PacsSettings:
     """All tables of the file."""
 
     archive: ArchiveSettings
     work: WorkSettings = field(default_factory=WorkSettings)
     status: StatusSettings = field(default_factory=StatusSettings)
+    drift: DriftSettings = field(default_factory=DriftSettings)
 
 
 def read_pacs_settings(path: Path) -> PacsSettings:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pocketcxr.bundle.verified import VerifiedFile
+    from pocketcxr.pacs.drift import Change
     from pocketcxr.pacs.results.identity import Instance
     from pocketcxr.pacs.settings import PacsSettings
 
@@ -33,12 +34,14 @@ _LOGGER = logging.getLogger(__name__)
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 3600.0
 _MOST_FAILURES = 100_000
 _LAST_SHOWN = 50
+_DAY_S = 86400.0
 
 
 @dataclass
 class Failure:
     """An image whose result could not be stored: how often, why, and when it is tried again (monotonic seconds)."""
 
+    study_uid: str
     times: int
     reason: str
     next_try: float
@@ -54,6 +57,12 @@ class Progress:
     last: deque[tuple[float, str, float]] = field(default_factory=lambda: deque(maxlen=_LAST_SHOWN))
     waiting: int = 0
     reachable: bool = True
+    drift: tuple[Change, ...] = ()
+
+    def retry(self) -> None:
+        """Try all images without a result again now."""
+        for one in list(self.failures.values()):
+            one.next_try = 0.0
 
 
 class Worker:
@@ -157,15 +166,15 @@ class Worker:
         with self._lock:
             self._held.discard(instance.sop_instance_uid)
             self.progress.waiting -= 1
-            self._note(instance.sop_instance_uid, decision, failure, time.monotonic() - start)
+            self._note(instance, decision, failure, time.monotonic() - start)
 
-    def _note(self, uid: str, decision: str, failure: str, seconds: float) -> None:
-        progress = self.progress
+    def _note(self, instance: Instance, decision: str, failure: str, seconds: float) -> None:
+        progress, uid = self.progress, instance.sop_instance_uid
         if failure:
             times = progress.failures[uid].times + 1 if uid in progress.failures else 1
             wait_s = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** min(times - 1, 20))
             if len(progress.failures) < _MOST_FAILURES or uid in progress.failures:
-                progress.failures[uid] = Failure(times, failure, time.monotonic() + wait_s)
+                progress.failures[uid] = Failure(instance.study_uid, times, failure, time.monotonic() + wait_s)
             progress.outcomes["failed"] += 1
             _LOGGER.warning("an image has no result yet: %s; tried again in %g s", failure, wait_s)
             return
@@ -203,14 +212,16 @@ def run(worker: Worker, settings: PacsSettings, *, stopped: Callable[[], bool]) 
     Raises:
         PocketCxrError: what no image can be scored without is missing.
     """
-    finder, next_sweep, pause_s = worker.finder(), 0.0, settings.work.poll_s
+    finder, next_sweep, next_day, pause_s = worker.finder(), 0.0, 0.0, settings.work.poll_s
     while not stopped():
         try:
             if settings.archive.changes_url:
                 worker.take(finder.changed())
-            due = [uid for uid, one in list(worker.progress.failures.items()) if one.next_try <= time.monotonic()]
-            if time.monotonic() >= next_sweep or due:
+            _try_again(worker, finder)
+            if time.monotonic() >= next_day:
                 finder.forget_complete()
+                next_day = time.monotonic() + _DAY_S
+            if time.monotonic() >= next_sweep:
                 worker.take(finder.recent())
                 next_sweep = time.monotonic() + settings.work.sweep_s
             worker.progress.reachable, pause_s = True, settings.work.poll_s
@@ -218,5 +229,16 @@ def run(worker: Worker, settings: PacsSettings, *, stopped: Callable[[], bool]) 
             if worker.progress.reachable:
                 _LOGGER.warning("%s; asking again until it answers", error)
             worker.progress.reachable, pause_s = False, min(10.0, max(1.0, 2 * pause_s))
-            next_sweep = 0.0  # what came in the meantime, and what the feed no longer tells
+            next_sweep = next_day = 0.0  # what came in the meantime, and what the feed no longer tells
         time.sleep(pause_s)
+
+
+def _try_again(worker: Worker, finder: Finder) -> None:
+    """Take images that failed and are due; those that the archive no longer holds, or that have a result, are done."""
+    failures, now = worker.progress.failures, time.monotonic()
+    due = {uid: one.study_uid for uid, one in list(failures.items()) if one.next_try <= now}
+    for study_uid in set(due.values()):
+        missing = {one.sop_instance_uid: one for one in finder.study(study_uid)}
+        for uid in [uid for uid, study in due.items() if study == study_uid and uid not in missing]:
+            failures.pop(uid, None)
+        worker.take(missing.values())
