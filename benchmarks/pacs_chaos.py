@@ -23,6 +23,7 @@ import requests
 from pacs_archive import Orthanc, settings_file, worker_command, xray
 from pocketcxr.bundle.verified import read_verified
 from pocketcxr.pacs.results.identity import CAPTURE, KINDS, MAP, REPORT, result_uid
+
 if TYPE_CHECKING:
     from pathlib import Path
 
