@@ -5,19 +5,23 @@
 Draws pictures in all formats that are read, and broken ones, into OUT/files; then scores those and the files of each
 FOLDER with the bundle, reading every pixel (``pocketcxr predict --exact``), into OUT/expected.jsonl: one line per file
 with its path, the record with the file's name for a path, and some pixels. The bundle's golden vectors go into
-OUT/golden.json.
+OUT/golden.json; OUT/findings.onnx is a bundle of several findings, OUT/expected-findings.jsonl its answers to the
+pictures that were drawn and to synthetic X-rays.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import drawn_files
+from findings_bundle import findings_bundle
 
 from pocketcxr.bundle.golden import golden_path, read_golden
+from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import InputError
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.inference.batch import score
@@ -94,8 +98,17 @@ def main() -> None:
     drawn_files.draw(drawn)
     for bad in invalid_inputs.invalid_files():  # the set that goes through the command line and HTTP, too
         (drawn / f"bad-{bad.name}").write_bytes(bad.data)
-    lines = [json.dumps(answer) for answer in answers(bundle, [drawn, *folders])]
-    (out / "expected.jsonl").write_text("\n".join(lines) + "\n")
+    several = out / "findings.onnx"
+    several.write_bytes(findings_bundle(bundle.read_bytes(), bundle.name))
+    synthetic = out / "synthetic"
+    shutil.rmtree(synthetic, ignore_errors=True)
+    draw_synthetic_xrays(synthetic, patients=6, size=320, seed=0)  # unlike the other pictures they get answers
+    for name, model, read in (
+        ("expected", bundle, [drawn, *folders]),
+        ("expected-findings", several, [drawn, synthetic / "images"]),
+    ):
+        lines = [json.dumps(answer) for answer in answers(model, read)]
+        (out / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     (out / "golden.json").write_text(json.dumps(golden(bundle)))
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from findings_bundle import findings_bundle, with_manifest
 from PIL import Image
 
 from pocketcxr import load_bundle
-from pocketcxr.bundle.format import MANIFEST_KEY, SHA256_KEY, read_manifest, seal
+from pocketcxr.bundle.format import read_manifest
 from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import InputError
 from pocketcxr.inference.predictor import Predictor
@@ -27,7 +28,7 @@ def main(folder: Path, bundle: Path) -> None:
     bad_files(folder)
     spaced_files(folder)
     variants(bundle, folder)
-    answers = {name: predict(folder, name) for name in ("covid-3class.onnx", "unsure.onnx")}
+    answers = {name: predict(folder, name) for name in ("covid-3class.onnx", "unsure.onnx", "findings.onnx")}
     (folder / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
 
 
@@ -43,7 +44,7 @@ def bad_files(folder: Path) -> None:
 
 
 def spaced_files(folder: Path) -> None:
-    """The same DICOM file without pixel spacing, with that of the detector, and with a calibrated one too."""
+    """The same DICOM file without pixel spacing, with the detector's, with a calibrated one too, with damaged ones."""
     drawn = min((folder / "synthetic" / "images").glob("*.dcm"))
     dataset = pydicom.dcmread(drawn)
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
@@ -53,10 +54,19 @@ def spaced_files(folder: Path) -> None:
     dataset.save_as(folder / "detector.dcm")
     dataset.PixelSpacing = [0.16, 0.08]
     dataset.save_as(folder / "calibrated.dcm")
+    whole = (folder / "calibrated.dcm").read_bytes()
+    for name, value in (
+        ("text", rb"wide\0.08"),
+        ("zero", rb"0.00\0.08"),
+        ("negative", rb"-.16\0.08"),
+        ("one", b"0.16     "),
+    ):
+        assert whole.count(rb"0.16\0.08") == 1
+        (folder / f"spacing-{name}.dcm").write_bytes(whole.replace(rb"0.16\0.08", value))
 
 
 def variants(bundle: Path, folder: Path) -> None:
-    """The model as it is; one that can hardly ever decide and states no figures; a later one that passed its audit."""
+    """The model as it is, one that hardly ever decides and has no figures, a later one that passed, one of findings."""
     data = bundle.read_bytes()
     (folder / "covid-3class.onnx").write_bytes(data)
     manifest = json.loads(read_manifest(data, bundle.name).to_json())
@@ -66,18 +76,7 @@ def variants(bundle: Path, folder: Path) -> None:
     limits = [limit for limit in manifest["limits"] if "FAILED" not in limit]
     passed = {**manifest, "name": "pocketcxr covid-3class", "version": "0.2.0", "limits": limits, "run": {}}
     (folder / "next.onnx").write_bytes(with_manifest(data, passed))
-
-
-def with_manifest(data: bytes, manifest: dict[str, object]) -> bytes:
-    """Seal the same network with another manifest."""
-    import onnx
-
-    model = onnx.load_model_from_string(data)
-    kept = [prop for prop in model.metadata_props if prop.key not in {MANIFEST_KEY, SHA256_KEY}]
-    del model.metadata_props[:]
-    model.metadata_props.extend(kept)
-    model.metadata_props.add(key=MANIFEST_KEY, value=json.dumps(manifest, sort_keys=True))
-    return seal(model.SerializeToString())
+    (folder / "findings.onnx").write_bytes(findings_bundle(data, bundle.name))
 
 
 def predict(folder: Path, bundle: str) -> dict[str, object]:

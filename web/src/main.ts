@@ -3,7 +3,7 @@
 import { openEngine } from "./core/api";
 import { makePage } from "./page/page";
 import { applyTheme, remembered, themeOf } from "./page/settings";
-import { Store } from "./page/state";
+import { Store, localeIn } from "./page/state";
 import { EVERYTHING } from "./page/worklist/order";
 import { bestLanguage, isLanguage, localeOf } from "./locales";
 
@@ -23,7 +23,8 @@ const store = new Store({
   entries: [],
   selected: null,
   point: "",
-  prevalence: 0.05,
+  prevalences: {},
+  finding: null,
   heatmap: { shown: false, held: false, opacity: 0.5, label: null },
   beside: null,
   order: EVERYTHING,
@@ -43,7 +44,7 @@ async function open(): Promise<void> {
       onProgress: (loaded, total) => store.set({ model: { kind: "loading", loaded, total } }),
     });
     const point = store.state.point || (engine.manifest.operating_points[0]?.name ?? "");
-    store.set({ model: { kind: "ready", engine }, point });
+    store.set({ model: { kind: "ready", engine }, point, locale: localeIn(store.state.locale.code, engine.manifest) });
   } catch (error) {
     store.set({ model: { kind: "failed", message: error instanceof Error ? error.message : String(error) } });
     setTimeout(() => void open(), RETRY_MS);

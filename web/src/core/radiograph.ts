@@ -1,7 +1,7 @@
 /** The image that every reader returns, and the limits of its size (Python: `imaging.radiograph`). */
 
 import { InputError } from "./errors";
-import type { Spacing } from "./types";
+import type { Picture } from "./types";
 
 /** Most pixels that are decoded: 8000 x 8000, twice the largest digitised films. */
 export const MAX_PIXELS = 64_000_000;
@@ -40,7 +40,7 @@ export interface Radiograph {
   pixels: Float32Array;
   values: Float32Array;
   window: Window;
-  spacing: Spacing | null;
+  spacing: Picture["spacing"];
   metadata: ImageMetadata;
 }
 

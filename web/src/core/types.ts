@@ -20,6 +20,16 @@ export interface OperatingPoint {
   chosen_on: string;
 }
 
+/** What was fitted for one finding of a bundle whose images may have several (Python: `FindingCalibration`). */
+export interface FindingCalibration {
+  label: string;
+  temperature: number;
+  conformal_quantile: number;
+}
+
+/** What stays in a finding's own prediction set. */
+export type FindingDecision = "present" | "absent" | "uncertain";
+
 /** Kinds of images that the learned input filter tells apart; absent in older bundles. */
 export interface InputFilter {
   kinds: string[];
@@ -50,6 +60,8 @@ export interface Manifest {
   run: Record<string, unknown>;
   format_version: number;
   input_gate?: InputFilter | null;
+  /** One per label, in their order, where images may have several findings; absent where classes exclude each other. */
+  findings?: FindingCalibration[];
 }
 
 /**
@@ -87,8 +99,8 @@ export interface Picture {
    */
   window: { centre: number; width: number; inverted: boolean };
   format: "dicom" | "png" | "jpeg" | "bmp" | "webp";
-  /** Null where the file states none, or one that cannot be. */
-  spacing: Spacing | null;
+  /** Null where the file states none, `damaged` where it states one that cannot be. */
+  spacing: Spacing | "damaged" | null;
   /** Metadata that identify nobody: modality, view position, body part, transfer syntax, bits, notes. */
   metadata: Record<string, string>;
 }
@@ -96,8 +108,13 @@ export interface Picture {
 /** One answer. */
 export interface Prediction {
   path: string;
-  /** A label, `uncertain` or `refused`. */
+  /**
+   * A label, `uncertain` or `refused`; of several findings those that are present with `|` between them, `uncertain`
+   * where none is and some may be, or `none`.
+   */
   decision: string;
+  /** By label, of a bundle of several findings; empty for others and where the picture was refused. */
+  findings: Record<string, FindingDecision>;
   /** 0 to 1, calibrated; empty where the picture was refused. */
   probabilities: Record<string, number>;
   /** 1 at the bundle's cut-off; null where the network was not asked. */

@@ -8,7 +8,7 @@ export type Texts = Omit<Shape<typeof en>, "direction"> & { readonly direction: 
 /** Codes of refusals and uncertain results (Python: `Reason.code`); `CAUSES` holds those of files that cannot be used. */
 export const REASON_CODES = [
   "too-small", "aspect", "blank", "low-contrast", "coloured", "modality", "body-part", "view", "orientation",
-  "novel", "several-classes", "no-class", "synthetic",
+  "novel", "several-classes", "no-class", "uncertain-findings", "synthetic",
   "lateral", "ct", "not_xray", "inverted", "cropped", "other_part", "turned",
   "internal",
 ] as const;

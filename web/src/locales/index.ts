@@ -4,6 +4,7 @@ import type { Texts } from "./catalogue";
 import { en } from "./en";
 import { es } from "./es";
 import { fa } from "./fa";
+import { findingName } from "./findings";
 import { zh } from "./zh";
 import { en as criteriaEn, type CriterionTexts } from "./criteria/en";
 import { es as criteriaEs } from "./criteria/es";
@@ -78,4 +79,9 @@ export function localeOf(code: Language, wanted: readonly string[] = globalThis.
     label: (label) => (Object.hasOwn(texts.labels, label) ? texts.labels[label]! : label),
     point: (name) => (Object.hasOwn(texts.operatingPoints.names, name) ? texts.operatingPoints.names[name]! : name),
   };
+}
+
+/** The same for a model of several findings, where `pneumonia` is a finding by itself and no class beside others. */
+export function ofFindings(locale: Locale): Locale {
+  return { ...locale, label: (label) => findingName(label, locale.code) };
 }

@@ -1,6 +1,6 @@
 /** One answer in few locale: what the list, the heading, the report and the screen reader say. */
 
-import type { Reason } from "../core/api";
+import type { Prediction, Reason } from "../core/api";
 import type { Locale } from "../locales";
 import type { Texts } from "../locales/catalogue";
 import type { Entry } from "./state";
@@ -26,8 +26,15 @@ export function headline(entry: Entry, locale: Locale): string {
     case "refused":
       return refusal(entry.prediction!.reasons, locale);
     case "decided":
-      return answer.decided(locale.label(entry.prediction!.decision));
+      return answer.decided(decisionText(entry.prediction!, locale));
   }
+}
+
+/** A decided class; of several findings those that are present. */
+function decisionText({ decision, findings }: Prediction, { label, list, texts }: Locale): string {
+  if (Object.keys(findings).length === 0) return label(decision);
+  const present = Object.keys(findings).filter((one) => findings[one] === "present");
+  return present.length > 0 ? list(present.map(label)) : texts.findings.none;
 }
 
 // What a better copy of the same image would mend; every other refusal is about what the picture shows.
@@ -66,7 +73,7 @@ export function shortAnswer(entry: Entry, locale: Locale): string {
   if (entry.state === "working") return files.working;
   if (entry.state === "failed") return files.unreadable;
   const decision = entry.prediction!.decision;
-  const short = decision === "uncertain" ? answer.uncertain : decision === "refused" ? answer.refused : locale.label(decision);
+  const short = decision === "uncertain" ? answer.uncertain : decision === "refused" ? answer.refused : decisionText(entry.prediction!, locale);
   return isSynthetic(entry) ? `${short} (${answer.synthetic})` : short;
 }
 

@@ -1,6 +1,6 @@
 /** Reads from a manifest what the page shows: calibration error, failed audit criteria, operating points. */
 
-import type { Manifest, OperatingPoint } from "../core/api";
+import type { Manifest, OperatingPoint, Prediction } from "../core/api";
 import { quantityOf } from "./former-criteria";
 
 export interface Calibration {
@@ -9,24 +9,34 @@ export interface Calibration {
   readonly images: number;
 }
 
+/** Test figures: of the model, or of one finding where images may have several. */
+function figuresOf({ findings, metrics }: Manifest, label: string): Record<string, unknown> {
+  if (!findings) return metrics;
+  const all = metrics["findings"];
+  const own = isTable(all) && Object.hasOwn(all, label) ? all[label] : null;
+  return isTable(own) ? own : {};
+}
+
 /** The measured calibration error, or null where the manifest has none. */
-export function calibrationOf(manifest: Manifest): Calibration | null {
-  const value = numberAt(manifest.metrics, "overall", "ece", "value");
-  const images = numberAt(manifest.metrics, "images");
+export function calibrationOf(manifest: Manifest, label = manifest.positive): Calibration | null {
+  const figures = figuresOf(manifest, label);
+  const value = numberAt(figures, "overall", "ece", "value");
+  const images = numberAt(figures, "images");
   return value === null || images === null ? null : { points: 100 * value, images };
 }
 
 /**
- * Share of the positive class in the test data, for which the probabilities hold; null where the manifest does not tell.
+ * Share of the positive class, or of a finding, in the test data, for which the probabilities hold; null where the
+ * manifest does not tell.
  *
  * A predictive value is a sensitivity and a specificity at a prevalence: the three that were measured there give it.
  */
-export function testPrevalence(manifest: Manifest): number | null {
+export function testPrevalence(manifest: Manifest, of = manifest.positive): number | null {
   for (const { name, label } of manifest.operating_points) {
     const [ppv, sensitivity, specificity] = ["ppv", "sensitivity", "specificity"].map((measure) =>
-      numberAt(manifest.metrics, "overall", `${measure}@${name}`, "value"),
+      numberAt(figuresOf(manifest, of), "overall", `${measure}@${name}`, "value"),
     );
-    if (label !== manifest.positive || ppv == null || sensitivity == null || specificity == null) continue;
+    if (label !== of || ppv == null || sensitivity == null || specificity == null) continue;
     const ill = ppv * (1 - specificity);
     const share = ill / (ill + (1 - ppv) * sensitivity);
     if (share > 0 && share < 1) return share;
@@ -81,13 +91,27 @@ export function possibleLabels(probabilities: Record<string, number>, manifest: 
   return manifest.labels.filter((label) => (probabilities[label] ?? 0) >= needed);
 }
 
-export function pointNamed(manifest: Manifest, name: string): OperatingPoint | null {
-  return manifest.operating_points.find((point) => point.name === name) ?? manifest.operating_points[0] ?? null;
+/** Operating points of a label, or all where classes exclude each other. */
+export function pointsOf(manifest: Manifest, label: string): readonly OperatingPoint[] {
+  return manifest.operating_points.filter((point) => !manifest.findings || point.label === label);
 }
 
-/** The class whose heatmap is shown first: the decided one, or the positive one where the model is uncertain. */
-export function shownLabel(decision: string, manifest: Manifest): string {
+export function pointNamed(points: readonly OperatingPoint[], name: string): OperatingPoint | null {
+  return points.find((point) => point.name === name) ?? points[0] ?? null;
+}
+
+/**
+ * The label whose probability and heatmap are shown first: the decided one, or the positive one where the model is
+ * uncertain; of several findings the chosen one, or the most probable (Python: `inference.saliency.shown_label`).
+ */
+export function shownLabel({ decision, probabilities }: Prediction, manifest: Manifest, finding: string | null): string {
+  if (manifest.findings) return finding ?? manifest.labels.reduce((best, label) => (probabilities[label]! > probabilities[best]! ? label : best));
   return manifest.labels.includes(decision) ? decision : manifest.positive;
+}
+
+/** The label that has a number and a prevalence: the positive class, or of several findings the one that is looked at. */
+export function numberedLabel(prediction: Prediction, manifest: Manifest, finding: string | null): string {
+  return manifest.findings ? shownLabel(prediction, manifest, finding) : manifest.positive;
 }
 
 function numberAt(table: Record<string, unknown>, ...path: string[]): number | null {

@@ -1,7 +1,7 @@
 /** State of the page; panels listen to the parts that they show. */
 
-import type { Engine, Prediction, Reason } from "../core/api";
-import type { Locale } from "../locales";
+import type { Engine, Manifest, Prediction, Reason } from "../core/api";
+import { localeOf, ofFindings, type Language, type Locale } from "../locales";
 
 /** One file of the list. The bytes stay in the browser's file; the picture is read again when it is shown. */
 export interface Entry {
@@ -34,9 +34,9 @@ export interface Heatmap {
 /** Sorting and filters of the worklist. */
 export interface Order {
   readonly by: "added" | "name" | "result" | "highest" | "lowest";
-  /** A decision or `failed`; empty for all. */
+  /** What `resultOf` gives; empty for all. */
   readonly result: string;
-  /** Least probability of the positive class, 0 to 1. */
+  /** Least probability of the positive class or of the finding, 0 to 1. */
   readonly least: number;
 }
 
@@ -47,8 +47,10 @@ export interface State {
   readonly selected: number | null;
   /** Name of the operating point in use; empty until the model is there. */
   readonly point: string;
-  /** Share of patients who have the positive class, 0 to 1. */
-  readonly prevalence: number;
+  /** Share of patients who have a class or finding, 0 to 1, by its label, where the reader has set one (`prevalenceOf`). */
+  readonly prevalences: Readonly<Record<string, number>>;
+  /** Of several findings the one that the reader looks at; null for the most probable of each image. */
+  readonly finding: string | null;
   readonly heatmap: Heatmap;
   /** The file whose image is shown beside that of the selected one. */
   readonly beside: number | null;
@@ -109,4 +111,9 @@ export function onSelectedEntry(store: Store, listener: () => void): void {
 
 export function engineOf(state: State): Engine | null {
   return state.model.kind === "ready" ? state.model.engine : null;
+}
+
+/** A language, with the names of labels that fit the model. */
+export function localeIn(code: Language, manifest: Manifest | undefined): Locale {
+  return manifest?.findings ? ofFindings(localeOf(code)) : localeOf(code);
 }

@@ -140,3 +140,31 @@ test("the shipped graph and constants inside the file are allowed", () => {
   checkGraph(whole, "x.onnx");
   checkGraph(Uint8Array.from([8, 10, ...attribute(5, [0x10, 1]), ...field(8, field(1, bytes("ai.onnx")))]), "x.onnx");
 });
+
+/** The shipped manifest as one of three findings. */
+function ofFindings(): Holder {
+  const table = JSON.parse(SHIPPED) as Holder;
+  const labels = table["labels"] as string[];
+  const findings = labels.map((label) => ({ label, temperature: 1.5, conformal_quantile: 0.4 }));
+  const points = (table["operating_points"] as Holder[]).flatMap((point) => labels.map((label) => ({ ...point, label }))); // names are a finding's own
+  return { ...table, format_version: 3, positive: "", temperature: 1, conformal_quantile: 1, findings, operating_points: points };
+}
+
+test("the manifest of several findings is read", () => {
+  expect(parseManifest(JSON.stringify(ofFindings()), "x.onnx").findings).toHaveLength(3);
+});
+
+test.each<[Holder, string]>([
+  [{ format_version: 2 }, "findings belong to format version 3"],
+  [{ findings: undefined }, "findings belong to format version 3"],
+  [{ findings: null }, "findings: expected a list"],
+  [{ findings: [] }, "findings: expected the labels in their order"],
+  [{ positive: "covid19" }, "positive"],
+  [{ temperature: 2 }, "temperature"],
+  [{ conformal_quantile: 0.5 }, "conformal_quantile"],
+  [{ labels: ["normal", "covid19", "pneumonia"] }, "findings: expected the labels in their order"],
+  [{ findings: [{ label: "normal", temperature: 0, conformal_quantile: 0.4 }] }, "findings\\[0\\]\\.temperature: expected a number from 0\\.001"],
+  [{ findings: [{ label: "normal", temperature: 1 }] }, "no findings\\[0\\]\\.conformal_quantile"],
+])("a manifest that contradicts itself on findings is refused: %j", (change, words) => {
+  expect(() => parseManifest(JSON.stringify({ ...ofFindings(), ...change }), "x.onnx")).toThrow(new RegExp(words));
+});

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { beforeAll, expect, test } from "vitest";
 import type { Manifest } from "../../src/core/api";
 import { verifyBundle } from "../../src/core/engine/bundle";
-import { answer, type Outputs } from "../../src/core/engine/decision";
+import { answer, combined, decideFindings, type Outputs } from "../../src/core/engine/decision";
 
 let manifest: Manifest;
 
@@ -62,4 +62,21 @@ test("a bundle with a learned input filter refuses by the likeliest other kind",
   expect(both.reasons.map(({ code }) => code)).toEqual(["ct", "novel"]);
   expect(answer(outputs({ inputKind: Float32Array.of(0.5, 0.3, 0.2) }), filtered).decision).toBe("covid19");
   expect(answer(outputs({ inputKind: Float32Array.of(NaN, NaN, NaN) }), filtered).decision).toBe("refused");
+});
+
+const finding = (label: string, conformal_quantile: number): object => ({ label, temperature: 1, conformal_quantile });
+
+test("a finding is present or absent where its own set leaves one answer", () => {
+  const several = { ...manifest, findings: [finding("edema", 0.3), finding("fracture", 0.7), finding("mass", 0.3)] } as Manifest;
+  expect(decideFindings({ edema: 0.8, fracture: 0.5, mass: 0.1 }, several)).toEqual({ edema: "present", fracture: "uncertain", mass: "absent" });
+  expect(decideFindings({ edema: 0.5, fracture: 0.9, mass: 0.9 }, several)["edema"]).toBe("uncertain"); // neither is probable enough
+  const found = answer(outputs({ probabilities: Float32Array.of(0.8, 0.5, 0.9) }), { ...several, labels: ["edema", "fracture", "mass"] });
+  expect(found).toMatchObject({ decision: "edema|mass", reasons: [{ code: "uncertain-findings", detail: "fracture" }] });
+  expect(found.probabilities["edema"]).toBeCloseTo(0.8, 6); // they need not sum to 1
+});
+
+test("the decision of an image names the findings that are present", () => {
+  expect(combined({ edema: "absent", mass: "uncertain" }).decision).toBe("uncertain");
+  expect(combined({ edema: "absent", mass: "absent" })).toMatchObject({ decision: "none", reasons: [] });
+  expect(combined({ edema: "present", mass: "present" })).toMatchObject({ decision: "edema|mass", reasons: [] });
 });

@@ -33,5 +33,5 @@ for (const kind of ["raw", "zlib"] as const) {
     const { bytes, fault } = await inflate([bomb], 5 * MEGABYTE, kind);
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(150 * MEGABYTE);
     expect([bytes.length, fault]).toEqual([5 * MEGABYTE, false]);
-  });
+  }, 60_000); // deflating the bomb takes seconds on a busy machine
 }

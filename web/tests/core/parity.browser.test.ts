@@ -21,6 +21,7 @@ interface Expected {
     novelty: number | null;
     reasons: { code: string; cause?: string }[];
     bundle: string;
+    findings?: Record<string, string>;
   };
   picture: { width: number; height: number; notes: string[]; bits: number; step: number; pixels: number[] } | null;
 }
@@ -37,8 +38,8 @@ function real(file: string): boolean {
   return !file.startsWith(SCRATCH);
 }
 
-function expectedAnswers(): Expected[] {
-  const lines = readFileSync(join(SCRATCH, "expected.jsonl"), "utf8").trim().split("\n");
+function expectedAnswers(name = "expected"): Expected[] {
+  const lines = readFileSync(join(SCRATCH, `${name}.jsonl`), "utf8").trim().split("\n");
   return lines.map((line) => JSON.parse(line) as Expected);
 }
 
@@ -51,11 +52,11 @@ async function answerFor(page: Page, { file, picture: expected }: Expected): Pro
       const buffer = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)).buffer;
       try {
         const picture = await engine.read(name, buffer);
-        const { decision, probabilities, novelty, reasons, bundle, path } = await engine.predict(picture);
+        const { decision, probabilities, novelty, reasons, bundle, path, findings } = await engine.predict(picture);
         const { width, height, metadata } = picture;
         const pixels = [...picture.pixels.filter((_, at) => at % step === 0)];
         const seen = { width, height, step, pixels, notes: [metadata["notes"] ?? ""], bits: Number(metadata["bits"]) };
-        return { path, decision, probabilities, novelty, reasons, bundle, picture: seen };
+        return { path, decision, probabilities, novelty, reasons, bundle, findings, picture: seen };
       } catch (error) {
         const { category, code } = error as import("../../src/core/api").InputError;
         const reasons = [{ code: category, cause: code }];
@@ -83,6 +84,8 @@ function differences(found: Found, { expected, picture }: Expected): string[] {
     reasons.map(({ code, cause }) => (cause ? `${code}: ${cause}` : code)).join(" | "),
   );
   if (theirs !== ours) faults.push(`reasons: python ${theirs}, browser ${ours}`);
+  const [told, ours_] = [expected, found].map(({ findings = {} }) => JSON.stringify(findings));
+  if (told !== ours_) faults.push(`findings: python ${told}, browser ${ours_}`);
   if (found.bundle !== expected.bundle) faults.push(`bundle ${found.bundle}`);
   if (!picture || !found.picture) return faults;
   for (const key of ["width", "height", "bits"] as const) {
@@ -106,16 +109,16 @@ function largest(found: Found, { expected }: Expected): number {
   return Math.max(0, ...labels.map((label) => Math.abs(found.probabilities[label]! - expected.probabilities[label]!)));
 }
 
-async function openIn(page: Page, url: string): Promise<number> {
+async function openIn(page: Page, url: string, modelUrl = `/model/${BUNDLE}`): Promise<number> {
   await page.goto(`${url}/index.html`);
-  return page.evaluate(async (bundle) => {
+  return page.evaluate(async (address) => {
     const scope = globalThis as never as {
       openEngine: typeof import("../../src/core/api").openEngine;
       engine: import("../../src/core/api").Engine;
     };
-    scope.engine = await scope.openEngine({ modelUrl: `/model/${bundle}` });
+    scope.engine = await scope.openEngine({ modelUrl: address });
     return scope.engine.threads;
-  }, BUNDLE);
+  }, modelUrl);
 }
 
 for (const isolated of [false, true]) {
@@ -171,3 +174,24 @@ for (const isolated of [false, true]) {
     });
   });
 }
+
+test("a bundle of several findings gets Python's answer on each of them", async ({ page }) => {
+  test.setTimeout(300_000);
+  const serving = await serve({ folders: { "/several/": SCRATCH, "/": HARNESS }, policy: POLICY, isolated: true });
+  await openIn(page, serving.url, "/several/findings.onnx");
+  const faults: string[] = [];
+  const said = new Set<string>();
+  let worst = 0;
+  for (const expected of expectedAnswers("expected-findings").filter((one, index) => one.expected.findings || index % 8 === 0)) {
+    const found = await answerFor(page, expected);
+    for (const one of Object.values(found.findings ?? {})) said.add(one);
+    worst = Math.max(worst, largest(found, expected));
+    const wrong = differences(found, expected);
+    if (!(largest(found, expected) <= TOLERANCE)) wrong.push("probabilities differ");
+    if (wrong.length) faults.push(`${basename(expected.file)}\n    ${wrong.join("\n    ")}`);
+  }
+  await serving.close();
+  console.log(`probabilities of findings differ by ${worst.toExponential(1)} at most`);
+  expect(faults, faults.join("\n")).toEqual([]);
+  expect([...said].sort()).toEqual(["absent", "present", "uncertain"]);
+});

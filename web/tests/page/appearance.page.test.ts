@@ -46,9 +46,10 @@ const folder = data ? join(data, "dicom") : "";
 
 test("real DICOM files: chests are answered, the rest is refused or said to be unreadable", async ({ emptied: page }) => {
   test.skip(!folder || !existsSync(folder), "POCKETCXR_DATA does not name a folder with X-rays");
+  test.setTimeout(240_000); // large files, also on a busy machine
   const names = readdirSync(folder).sort();
   await add(page, ...names.map((name) => join(folder, name)));
-  await expect(page.locator(".files progress")).toBeHidden();
+  await expect(page.locator(".files progress")).toBeHidden({ timeout: 180_000 });
   await expect(page.locator(".file .sign.waiting")).toHaveCount(0);
   for (const name of names) {
     await show(page, name);

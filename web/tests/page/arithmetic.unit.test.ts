@@ -187,12 +187,15 @@ describe("lengths", () => {
   const line = { from: { x: 10, y: 20 }, to: { x: 40, y: 60 } };
 
   it("are in pixels where no spacing is known, else in millimetres with that of rows and of columns", () => {
-    expect(lengthOf(line, null)).toBe(50);
-    expect(lengthOf(line, { row: 0.1, column: 0.2, calibrated: false })).toBeCloseTo(Math.hypot(30 * 0.2, 40 * 0.1), 10);
+    expect(lengthOf(line, null)).toEqual({ length: 50, unit: "pixels" });
+    expect(lengthOf(line, "damaged")).toEqual({ length: 50, unit: "pixels" });
+    const { length, unit } = lengthOf(line, { row: 0.1, column: 0.2, calibrated: false });
+    expect([unit, length.toFixed(10)]).toEqual(["mm", Math.hypot(30 * 0.2, 40 * 0.1).toFixed(10)]);
   });
 
   it("say whether they are corrected for magnification", () => {
     expect(scaleOf(null)).toBe("pixels");
+    expect(scaleOf("damaged")).toBe("damaged");
     expect(scaleOf({ row: 0.1, column: 0.1, calibrated: false })).toBe("detector");
     expect(scaleOf({ row: 0.1, column: 0.1, calibrated: true })).toBe("calibrated");
   });

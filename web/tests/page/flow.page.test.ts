@@ -153,6 +153,7 @@ test("pasted, dropped and synthetic images are scored too", async ({ emptied: pa
 });
 
 test("the report holds what was typed and nothing of the file's header or name", async ({ emptied: page }) => {
+  test.setTimeout(180_000);
   const name = drawnWith((one, file) => decided(one) && file.endsWith(".dcm"));
   await add(page, drawn(name));
   await show(page, name);
@@ -174,10 +175,12 @@ test("the report holds what was typed and nothing of the file's header or name",
   await expect(sheet).not.toContainText(patient);
   await page.emulateMedia({ media: "print" });
   await expect(page.locator(".screen")).toBeHidden();
-  for (const format of ["A4", "Letter"]) {
+  for (const [code, format] of [["en", "A4"], ...Object.keys(LANGUAGES).map((one) => [one, "Letter"])] as [string, string][]) {
+    await page.locator("#language").selectOption(code, { force: true }); // it is not printed
     const pdf = (await page.pdf({ format })).toString("latin1");
-    expect(pdf.match(/\/Type\s*\/Page\b/g)).toHaveLength(1);
+    expect([code, format, pdf.match(/\/Type\s*\/Page\b/g)?.length]).toEqual([code, format, 1]);
   }
+  await page.locator("#language").selectOption("en", { force: true });
   await page.emulateMedia({ media: "screen" });
   await page.getByLabel(en.report.includeName).check();
   const [second] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: en.report.save }).click()]);

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { CRITERIA, LANGUAGES, bestLanguage, localeOf, type Language } from "../../src/locales";
+import { FINDINGS, findingName } from "../../src/locales/findings";
 import { CAUSES } from "../../src/core/errors";
 import { LABELS, REASON_CODES } from "../../src/locales/catalogue";
 
@@ -79,12 +80,18 @@ describe("reason codes", () => {
     );
     const table = /INPUT_KINDS[^=]*= MappingProxyType\(\s*\{([^}]*)\}/.exec(source("labels.py"))![1]!;
     const kinds = [...table.matchAll(/^ {8}"(\w+)":/gm)].map((match) => match[1]!).filter((kind) => kind !== "frontal");
-    const notHere = "uncertain-findings"; // of bundles of several findings, which the page does not read
     expect(given.length).toBeGreaterThan(10);
-    expect(given).toContain(notHere);
     expect(kinds).toContain("lateral");
-    const shown = given.filter((code) => code !== notHere);
-    expect([...new Set([...shown, ...kinds, "internal"])].sort()).toEqual([...REASON_CODES].sort());
+    expect([...new Set([...given, ...kinds, "internal"])].sort()).toEqual([...REASON_CODES].sort());
+  });
+});
+
+describe("findings", () => {
+  it("of the vocabulary all have a name in every language", () => {
+    const table = /\nFINDINGS: [^=]*= MappingProxyType\(\s*\{([^}]*)\}/.exec(source("vocabulary.py"))![1]!;
+    expect([...table.matchAll(/^ {8}"(\w+)":/gm)].map((match) => match[1]!)).toEqual(FINDINGS);
+    for (const code of codes) for (const one of FINDINGS) expect(findingName(one, code)).not.toMatch(/_|^$/);
+    expect(findingName("my_own", "es")).toBe("my_own");
   });
 });
 

@@ -1,6 +1,7 @@
 /** The viewer: heatmap while held, lengths, two images, full screen, and the image first on a phone. */
 
 import type { Locator, Page } from "@playwright/test";
+import { LANGUAGES } from "../../src/locales";
 import { en } from "../../src/locales/en";
 import { add, answer, decided, drawn, drawnWith, expect, material, open, openTab, overflows, show, test } from "./opened";
 import { answers } from "./prepare";
@@ -73,6 +74,22 @@ test("a length is in pixels or millimetres as the file allows, says which, and c
   await page.keyboard.press("w");
 });
 
+test("a damaged pixel spacing leaves lengths in pixels, and the page says why", async ({ emptied: page }) => {
+  const files = ["text", "zero", "negative", "one"].map((name) => `spacing-${name}.dcm`);
+  await add(page, ...files.map(material));
+  for (const name of files) {
+    await show(page, name);
+    const canvas = page.locator(".pane canvas");
+    await page.getByRole("button", { name: en.viewer.modes.measure }).click();
+    await drag(page, canvas, [0.3, 0.5], [0.7, 0.5]);
+    await expect(canvas).toHaveAttribute("data-lengths", /^\d+ pixels$/);
+    await expect(page.locator(".measured")).toContainText(en.viewer.scales.damaged);
+    await page.locator(".metadata summary").click();
+    await expect(page.locator(".metadata")).toContainText(en.viewer.scales.damaged);
+  }
+  await page.getByRole("button", { name: en.viewer.modes.window }).click();
+});
+
 test("two images stand side by side, each with its own window; keys walk through the worklist", async ({ emptied: page }) => {
   const names = Object.entries(answers()["covid-3class.onnx"]!).filter(([name, one]) => decided(one) && /^P0/.test(name)).map(([name]) => name).slice(0, 3);
   await add(page, ...names.map(drawn));
@@ -100,6 +117,24 @@ test("two images stand side by side, each with its own window; keys walk through
   await expect(page.locator(".pane canvas")).toBeFocused();
   await page.keyboard.press("PageUp");
   await expect(answer(page).locator(".for")).toHaveText(names[0]!);
+});
+
+test("on a desktop all tools stand in one row, in every language, also with two images", async ({ browser, site }) => {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: "en" });
+  const page = await context.newPage();
+  await open(page, site.url);
+  await add(page, drawn(png()), material("plain.dcm"));
+  await page.getByRole("button", { name: en.files.beside("plain.dcm") }).click();
+  await expect(page.locator(".pane")).toHaveCount(2);
+  for (const code of Object.keys(LANGUAGES)) {
+    await page.locator("#language").selectOption(code);
+    const [highest, lowest, hidden] = await page.locator(".toolbar").evaluate((bar) => {
+      const middles = [...bar.querySelectorAll("button, select")].map((one) => one.getBoundingClientRect()).map(({ top, bottom }) => (top + bottom) / 2);
+      return [Math.min(...middles), Math.max(...middles), bar.scrollWidth - bar.clientWidth];
+    });
+    expect([code, lowest! - highest! < 4, hidden]).toEqual([code, true, 0]);
+  }
+  await context.close();
 });
 
 test("the image has the height of the window, and in full screen all of it", async ({ emptied: page }) => {

@@ -2,7 +2,7 @@
 
 import { InputError } from "../errors";
 import type { ImageMetadata } from "../radiograph";
-import type { Spacing } from "../types";
+import type { Picture } from "../types";
 import type { Dataset } from "./dataset";
 import type { Keyword } from "./tags";
 
@@ -62,21 +62,23 @@ const LARGEST_SPACING_MM = 10; // no radiograph is so coarse
 /**
  * How far apart the pixels are (PS3.3 10.7.1). Pixel Spacing counts as calibrated where the file says by what it was, or
  * where it differs from the spacing at the detector; alone, or a copy of that, it is not corrected for magnification.
+ * Where either of the two cannot be, the image is read all the same, and no length is taken from the other.
  */
-export function readSpacing(dataset: Dataset): Spacing | null {
+export function readSpacing(dataset: Dataset): Picture["spacing"] {
   const [pixel, detector] = [pairOf(dataset, "PixelSpacing"), pairOf(dataset, "ImagerPixelSpacing")];
+  if (pixel === "damaged" || detector === "damaged") return "damaged";
   const [row, column] = pixel ?? detector ?? [];
   if (row === undefined || column === undefined) return null;
   const differs = pixel !== null && detector !== null && pixel.some((value, i) => value !== detector[i]);
   return { row, column, calibrated: pixel !== null && (differs || dataset.has("PixelSpacingCalibrationType")) };
 }
 
-function pairOf(dataset: Dataset, keyword: "PixelSpacing" | "ImagerPixelSpacing"): number[] | null {
+function pairOf(dataset: Dataset, keyword: "PixelSpacing" | "ImagerPixelSpacing"): number[] | "damaged" | null {
   try {
     const pair = dataset.numbers(keyword);
-    return pair?.length === 2 && pair.every((value) => value > 0 && value < LARGEST_SPACING_MM) ? pair : null;
+    return pair === null || (pair.length === 2 && pair.every((value) => value > 0 && value < LARGEST_SPACING_MM)) ? pair : "damaged";
   } catch (error) {
-    if (error instanceof InputError) return null; // the image is read all the same, and lengths are in pixels
+    if (error instanceof InputError) return "damaged";
     throw error;
   }
 }

@@ -1,8 +1,9 @@
 /** Makes the decision and its reasons from the network's outputs (Python: `inference.predictor`). */
 
-import type { Manifest, Prediction, Reason } from "../types";
+import type { FindingDecision, Manifest, Prediction, Reason } from "../types";
 
 const NOVELTY_CUT_OFF = 1; // the graph divides by the bundle's cut-off
+export const SEPARATOR = "|"; // between findings (Python: `vocabulary.SEPARATOR`)
 
 /** Outputs of the graph for one picture; `saliency` [classes, rows, columns]. */
 export interface Outputs {
@@ -13,12 +14,12 @@ export interface Outputs {
 }
 
 /** The part of an answer that depends on the picture. */
-export type Answer = Pick<Prediction, "decision" | "probabilities" | "novelty" | "reasons" | "saliency"> & {
+export type Answer = Pick<Prediction, "decision" | "findings" | "probabilities" | "novelty" | "reasons" | "saliency"> & {
   accepted: number | null;
 };
 
 export function refused(reasons: Reason[], novelty: number | null = null, accepted: number | null = null): Answer {
-  return { decision: "refused", probabilities: {}, novelty, accepted, reasons, saliency: null };
+  return { decision: "refused", findings: {}, probabilities: {}, novelty, accepted, reasons, saliency: null };
 }
 
 export function answer(outputs: Outputs, manifest: Manifest): Answer {
@@ -30,7 +31,8 @@ export function answer(outputs: Outputs, manifest: Manifest): Answer {
   }
   if (reasons.length) return refused(reasons, novelty, accepted);
   const named = Object.fromEntries(manifest.labels.map((label, index) => [label, probabilities[index]!]));
-  return { ...decide(named, manifest), probabilities: named, novelty, accepted, saliency: mapsOf(outputs, manifest) };
+  const decided = manifest.findings ? combined(decideFindings(named, manifest)) : { ...decide(named, manifest), findings: {} };
+  return { ...decided, probabilities: named, novelty, accepted, saliency: mapsOf(outputs, manifest) };
 }
 
 /** Probability of the accepted kind by the learned input filter, and its reason against this image, if any. */
@@ -56,6 +58,22 @@ export function decide(
   const possible = manifest.labels.filter((label) => probabilities[label]! >= needed);
   if (possible.length === 1) return { decision: possible[0]!, reasons: [] };
   return { decision: "uncertain", reasons: [{ code: possible.length ? "several-classes" : "no-class" }] };
+}
+
+/** Each finding is present or absent where only that answer stays in its own conformal set, otherwise uncertain. */
+export function decideFindings(probabilities: Record<string, number>, { findings = [] }: Manifest): Record<string, FindingDecision> {
+  return Object.fromEntries(findings.map(({ label, conformal_quantile }) => {
+    const [needed, probability] = [1 - conformal_quantile, probabilities[label]!];
+    const [present, absent] = [probability >= needed, 1 - probability >= needed];
+    return [label, present === absent ? "uncertain" : present ? "present" : "absent"];
+  }));
+}
+
+/** Decision of an image from those of its findings, with a reason that names the uncertain ones. */
+export function combined(findings: Record<string, FindingDecision>): Pick<Answer, "decision" | "findings" | "reasons"> {
+  const [present, doubtful] = (["present", "uncertain"] as const).map((kind) => Object.keys(findings).filter((label) => findings[label] === kind)) as [string[], string[]];
+  const reasons = doubtful.length ? [{ code: "uncertain-findings", detail: doubtful.join(", ") }] : [];
+  return { decision: present.length ? present.join(SEPARATOR) : doubtful.length ? "uncertain" : "none", findings, reasons };
 }
 
 function mapsOf({ saliency }: Outputs, { labels }: Manifest): Prediction["saliency"] {

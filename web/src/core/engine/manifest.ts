@@ -4,8 +4,8 @@ import type { Manifest } from "../types";
 import { BundleError } from "../errors";
 
 const FORMAT_VERSION = 2;
-const READABLE_VERSIONS = [1, 2]; // version 1 had no input filter
-const MULTILABEL_VERSION = 3;
+const READABLE_VERSIONS = [1, 2, 3]; // version 1 had no input filter
+const MULTILABEL_VERSION = 3; // images may have several findings
 const LONGEST_MANIFEST = 4 * 2 ** 20;
 const DEEPEST_MANIFEST = 32;
 const NO_LABELS = ["uncertain", "refused", "error", "__proto__"]; // what a prediction says instead of a label
@@ -50,7 +50,7 @@ const MANIFEST: Record<string, Rule> = {
     `two or more different names, none of them ${NO_LABELS.join(", ")}`,
     (value) => areNames(value) && !value.some((label) => NO_LABELS.includes(label)),
   ],
-  positive: NAME,
+  positive: TEXT,
   preprocessing: TABLE,
   temperature: between(0.001, 1000),
   conformal_quantile: between(0, 1),
@@ -64,8 +64,14 @@ const MANIFEST: Record<string, Rule> = {
   teacher: TABLE,
   run: TABLE,
   input_gate: ["a table or null", (value) => value === null || isTable(value)],
+  findings: ["a list of tables", (value) => isList(value, isTable)],
 };
-const MAY_LACK = ["metrics", "data", "teacher", "run", "input_gate"];
+const MAY_LACK = ["metrics", "data", "teacher", "run", "input_gate", "findings"];
+const FINDING: Record<string, Rule> = {
+  label: NAME,
+  temperature: between(0.001, 1000),
+  conformal_quantile: between(0, 1),
+};
 const PREPROCESSING: Record<string, Rule> = {
   size: [
     `a whole number of pixels from ${SMALLEST_IMAGE} to ${LARGEST_IMAGE}`,
@@ -101,10 +107,6 @@ export function parseManifest(text: string, name: string): Manifest {
   }
   const version = isTable(table) ? table["format_version"] : undefined;
   if (!isTable(table) || !READABLE_VERSIONS.includes(version as number)) {
-    if (version === MULTILABEL_VERSION) {
-      const what = "several findings per image, which this page does not show: use  pocketcxr predict";
-      throw new BundleError(`${name}: bundle has format version ${MULTILABEL_VERSION}, ${what}`);
-    }
     const found = shown(version);
     throw new BundleError(`${name}: bundle has format version ${found}, expected ${FORMAT_VERSION}: export it again`);
   }
@@ -117,13 +119,29 @@ function checkFields(table: Table, name: string): void {
   checkTable(table, MANIFEST, "", name);
   const labels = table["labels"] as string[];
   const label = oneOf(...labels);
-  check(table["positive"], label, "positive", name);
+  const several = Object.hasOwn(table, "findings");
+  if (several !== (table["format_version"] === MULTILABEL_VERSION)) {
+    throw refused(name, `findings belong to format version ${MULTILABEL_VERSION}`);
+  }
+  if (several) checkFindings(table, labels, name);
+  else check(table["positive"], label, "positive", name);
   checkTable(table["preprocessing"] as Table, PREPROCESSING, "preprocessing.", name);
   const points = table["operating_points"] as Table[];
   points.forEach((point, at) => checkTable(point, { ...OPERATING_POINT, label }, `operating_points[${at}].`, name));
-  const names = points.map((point) => point["name"]);
+  const names = points.map((point) => JSON.stringify([point["label"], point["name"]]));
   check(names, ["different names", () => new Set(names).size === names.length], "operating_points", name);
   if (isTable(table["input_gate"])) checkFilter(table["input_gate"], name);
+}
+
+/** What one class per image has once, each finding has for itself. */
+function checkFindings(table: Table, labels: readonly string[], name: string): void {
+  for (const [key, value] of [["positive", ""], ["temperature", 1], ["conformal_quantile", 1]] as const) {
+    check(table[key], [`${JSON.stringify(value)} beside findings`, (found) => found === value], key, name);
+  }
+  const findings = table["findings"] as Table[];
+  findings.forEach((finding, at) => checkTable(finding, FINDING, `findings[${at}].`, name));
+  const named = findings.map((finding) => finding["label"]);
+  check(named, ["the labels in their order", () => named.join("\n") === labels.join("\n")], "findings", name);
 }
 
 /** Refuse a learned input filter that contradicts itself. */

@@ -95,8 +95,9 @@ function checkOutputs(found: ort.InferenceSession.ReturnType, manifest: Manifest
     }
     const row = data as Float32Array;
     if (width.length !== 1 || !row.every(Number.isFinite)) continue;
-    const sum = row.reduce((total, one) => total + one, 0);
-    if (row.some((one) => one < 0) || Math.abs(sum - 1) > SUM_TOLERANCE) {
+    const alone = manifest.findings !== undefined && output === "probabilities"; // findings by themselves do not sum to 1
+    const wrong = alone ? row.some((one) => one > 1) : Math.abs(row.reduce((total, one) => total + one, 0) - 1) > SUM_TOLERANCE;
+    if (wrong || row.some((one) => one < 0)) {
       throw new BundleError(`${name}: output ${output} holds no probabilities: export the bundle again`);
     }
   }

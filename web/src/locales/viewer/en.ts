@@ -51,6 +51,7 @@ export const viewerEn = {
       calibrated: "Lengths in mm, by the calibrated pixel spacing of the file.",
       detector: "Lengths in mm at the detector. The projection magnifies: what lies in the body is smaller.",
       pixels: "The file states no pixel spacing: lengths in pixels.",
+      damaged: "The file’s pixel spacing is damaged (it must be two numbers above zero): lengths in pixels.",
     },
     shortcuts: {
       heading: "Keys on the image",

@@ -53,6 +53,7 @@ export const viewerEs: ViewerTexts = {
       calibrated: "Longitudes en mm, según el espaciado de píxeles calibrado del archivo.",
       detector: "Longitudes en mm en el detector. La proyección amplía: lo que está dentro del cuerpo es menor.",
       pixels: "El archivo no indica el espaciado de píxeles: longitudes en píxeles.",
+      damaged: "El espaciado de píxeles del archivo está dañado (deben ser dos números mayores que cero): longitudes en píxeles.",
     },
     shortcuts: {
       heading: "Teclas sobre la imagen",

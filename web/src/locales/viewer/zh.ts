@@ -53,6 +53,7 @@ export const viewerZh: ViewerTexts = {
       calibrated: "长度单位为毫米，依据文件中校准过的像素间距。",
       detector: "长度为探测器平面上的毫米数。投影有放大：体内结构实际更小。",
       pixels: "文件未给出像素间距：长度单位为像素。",
+      damaged: "文件的像素间距已损坏（应为两个大于零的数）：长度单位为像素。",
     },
     shortcuts: {
       heading: "图像上的按键",

@@ -19,7 +19,7 @@ export function makeAbout(store: Store): HTMLElement {
         h("h3", {}, texts.isFor),
         h("p", {}, texts.isForBody),
         h("h3", {}, texts.isNotFor),
-        h("ul", {}, texts.isNotForBody.map((text) => h("li", {}, text))),
+        h("ul", {}, [...texts.isNotForBody, engine?.manifest.findings ? locale.texts.findings.onlyThese : texts.otherDiseases].map((text) => h("li", {}, text))),
       ),
       h(
         "div", {},

@@ -1,9 +1,9 @@
 /** Top of the page: name, privacy, state of the model, language, appearance. */
 
-import { LANGUAGES, isLanguage, localeOf } from "../../locales";
+import { LANGUAGES, isLanguage } from "../../locales";
 import { fill, h, isolated } from "../dom";
 import { THEMES, applyTheme, remember, remembered, themeOf } from "../settings";
-import { engineOf, type Store } from "../state";
+import { engineOf, localeIn, type Store } from "../state";
 
 export function makeHeader(store: Store, retry: () => void): HTMLElement {
   const element = h("header", { class: "top" });
@@ -19,7 +19,7 @@ export function makeHeader(store: Store, retry: () => void): HTMLElement {
     language.addEventListener("change", () => {
       if (!isLanguage(language.value)) return;
       remember("language", language.value);
-      store.set({ locale: localeOf(language.value) });
+      store.set({ locale: localeIn(language.value, engineOf(store.state)?.manifest) });
       document.getElementById("language")?.focus();
     });
     const theme = h(

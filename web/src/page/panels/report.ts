@@ -4,9 +4,11 @@ import type { Locale } from "../../locales";
 import { headline, reasonsOf, toneOf } from "../answers";
 import { fill, freshId, h, isolated, original, type Child } from "../dom";
 import { failuresOf, meaningsOf } from "./failures";
-import { failedAudit } from "../model-metadata";
+import { failedAudit, numberedLabel } from "../model-metadata";
 import { nameIn, recordOf } from "./record";
-import { probabilitiesOf } from "../probability/probabilities";
+import { findingRows, findingsRule } from "../probability/findings";
+import { numberOf } from "../probability/prevalence";
+import { ruleOf } from "../probability/probabilities";
 import { reasonList, whyOf } from "./result";
 import { engineOf, selectedEntry, type Entry, type Store } from "../state";
 import { saveText } from "../save";
@@ -97,19 +99,22 @@ function sheetOf(store: Store, viewer: Viewer, entry: Entry): Child {
       entry.sha256 && line(texts.report.fileHash, original(entry.sha256)),
       line(texts.about.identity, original(engine.identity)),
     ),
+    picturesOf(viewer, entry, locale),
     h(
       "div", { class: "sheet-columns" },
-      picturesOf(viewer, entry, locale),
       h(
         "div", {},
         h("p", { class: `decision ${toneOf(entry)}` }, `${texts.report.answer}: `, headline(entry, locale)),
         reasonList(reasonsOf(entry), locale),
-        scored && [h("p", { class: "why" }, whyOf(scored, manifest, locale)), probabilitiesOf(scored, manifest, state.prevalence, locale)],
+        scored && (manifest.findings
+          ? findingsRule(manifest, numberedLabel(scored, manifest, state.finding), locale)
+          : [h("p", { class: "why" }, whyOf(scored, manifest, locale)), numberOf(scored, manifest, state, manifest.positive)]),
       ),
+      scored && h("div", {}, manifest.findings ? findingRows(scored, manifest, state, null) : ruleOf(scored, manifest, locale)),
     ),
     typed.notes && [h("h3", {}, withoutAside(texts.report.notes)), h("p", { class: "typed", dir: "auto" }, typed.notes)],
     h("h3", {}, texts.about.isNotFor),
-    h("ul", { class: "terms" }, texts.about.isNotForBody.map((text) => h("li", {}, text, " "))),
+    h("ul", { class: "terms" }, [...texts.about.isNotForBody, manifest.findings ? texts.findings.onlyThese : texts.about.otherDiseases].map((text) => h("li", {}, text, " "))),
     h("p", {}, texts.about.licence, ": ", original(manifest.licence)),
     h("p", { class: "footer" }, texts.report.footer),
   ];
@@ -133,10 +138,11 @@ function picturesOf(viewer: Viewer, entry: Entry, { texts, label }: Locale): Chi
   const [name, overlay] = [pane.label(), pane.overlay()];
   const { report, viewer: words } = texts;
   const scales = pane.image.lines.length > 0 && ` ${words.scales[scaleOf(picture.spacing)]}`;
-  return [
+  return h(
+    "div", { class: "sheet-pictures" },
     h("figure", {}, draw(null), h("figcaption", {}, report.pictureCaption, scales)),
     overlay && name !== null && h("figure", {}, draw(heatImage(overlay)), h("figcaption", {}, report.pictureWithMap(label(name)))),
-  ];
+  );
 }
 
 /** "Notes (optional)" is "Notes" where it is printed. */

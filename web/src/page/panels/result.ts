@@ -4,9 +4,10 @@ import type { Manifest, Prediction, Reason } from "../../core/api";
 import type { Locale } from "../../locales";
 import { SIGNS, headline, isSynthetic, textOf, toneOf } from "../answers";
 import { fill, h, isolated, original, sentence, type Child } from "../dom";
-import { possibleLabels } from "../model-metadata";
+import { possibleLabels, shownLabel } from "../model-metadata";
+import { findingRows, findingsRule, refreshShares } from "../probability/findings";
 import { prevalenceField } from "../probability/prevalence";
-import { probabilitiesOf } from "../probability/probabilities";
+import { ruleOf } from "../probability/probabilities";
 import { engineOf, onSelectedEntry, selectedEntry, type Entry, type Store } from "../state";
 
 export function makeResult(store: Store): HTMLElement {
@@ -37,8 +38,12 @@ export function makeResult(store: Store): HTMLElement {
     );
   }
 
-  store.on(["locale", "model"], build);
+  store.on(["locale", "model", "finding"], build);
   onSelectedEntry(store, build);
+  store.on(["prevalences"], (state) => {
+    const [prediction, manifest] = [selectedEntry(state)?.prediction, engineOf(state)?.manifest];
+    if (prediction && manifest?.findings) refreshShares(element, prediction, manifest, state);
+  });
   build();
   return element;
 }
@@ -52,10 +57,27 @@ function bodyOf(entry: Entry, manifest: Manifest | null, store: Store): Child {
   if (toneOf(entry) === "refused") return [h("p", {}, texts.refusedHelp), reasonList(prediction.reasons, locale)];
   const { read, predict } = prediction.milliseconds;
   return [
-    h("p", { class: "why" }, whyOf(prediction, manifest, locale)),
-    probabilitiesOf(prediction, manifest, store.state.prevalence, locale, prevalenceField(store, manifest)),
+    manifest.findings ? findingsOf(prediction, manifest, store) : [
+      h("p", { class: "why" }, whyOf(prediction, manifest, locale)),
+      prevalenceField(store, manifest, prediction, manifest.positive),
+      ruleOf(prediction, manifest, locale),
+    ],
     toneOf(entry) === "uncertain" && [h("h3", {}, texts.needed), h("ul", { class: "needed" }, texts.neededElse.map((text) => h("li", {}, text)))],
     h("p", { class: "note" }, texts.milliseconds(locale.number(Math.round(read)), locale.number(Math.round(predict)))),
+  ];
+}
+
+/** The rows, of which one is looked at: its number, prevalence and calibration stand below. */
+function findingsOf(prediction: Prediction, manifest: Manifest, store: Store): Child {
+  const label = shownLabel(prediction, manifest, store.state.finding);
+  const act = (finding: string): void => {
+    store.set({ finding, heatmap: { ...store.state.heatmap, label: null } });
+    document.querySelector<HTMLElement>(".finding-name[aria-pressed=true]")?.focus();
+  };
+  return [
+    findingRows(prediction, manifest, store.state, { chosen: label, act }),
+    prevalenceField(store, manifest, prediction, label),
+    findingsRule(manifest, label, store.state.locale),
   ];
 }
 

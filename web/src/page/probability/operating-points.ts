@@ -1,11 +1,11 @@
 /** Operating points: how good a threshold is among patients like the reader's; folded, for it is not of this image. */
 
-import type { Manifest, OperatingPoint } from "../../core/api";
-import type { Locale } from "../../locales";
+import type { Manifest, OperatingPoint, Prediction } from "../../core/api";
 import { predictiveValues } from "./predictive-values";
 import { fill, h, original, sentence, type Child } from "../dom";
-import { pointNamed } from "../model-metadata";
-import { engineOf, onSelectedEntry, selectedEntry, type Entry, type Store } from "../state";
+import { numberedLabel, pointNamed, pointsOf } from "../model-metadata";
+import { prevalenceOf, resultSays } from "./prevalence";
+import { engineOf, onSelectedEntry, selectedEntry, type State, type Store } from "../state";
 
 export function makeOperatingPoints(store: Store): HTMLElement {
   const element = h("section", { class: "panel points", "aria-labelledby": "points-heading" });
@@ -20,18 +20,20 @@ export function makeOperatingPoints(store: Store): HTMLElement {
     if (!manifest || !scored) return fill(element);
     const texts = locale.texts.operatingPoints;
     const heading = h("h2", { id: "points-heading" }, texts.heading);
-    if (manifest.operating_points.length === 0) return fill(element, heading, h("p", { class: "note" }, texts.absent));
-    fill(element, h("details", {}, h("summary", {}, heading), choices(manifest), outcome));
+    const opened = element.querySelector("details")?.open ?? false;
+    const points = pointsOf(manifest, numberedLabel(entry.prediction!, manifest, store.state.finding));
+    if (points.length === 0) return fill(element, heading, h("p", { class: "note" }, texts.absent));
+    fill(element, h("details", { open: opened }, h("summary", {}, heading), choices(points), outcome));
     refresh();
   }
 
-  function choices(manifest: Manifest): HTMLElement {
+  function choices(points: readonly OperatingPoint[]): HTMLElement {
     const { locale, point } = store.state;
     const texts = locale.texts.operatingPoints;
     return h(
       "fieldset", {},
       h("legend", {}, texts.purpose),
-      manifest.operating_points.map((one) => {
+      points.map((one) => {
         const id = `point-${one.name}`;
         const input = h("input", { type: "radio", name: "point", id, value: one.name, checked: one.name === point });
         input.addEventListener("change", () => store.set({ point: one.name }));
@@ -42,28 +44,31 @@ export function makeOperatingPoints(store: Store): HTMLElement {
   }
 
   function refresh(): void {
-    const { locale, point, prevalence } = store.state;
+    const { point, finding } = store.state;
     const manifest = engineOf(store.state)?.manifest;
-    const entry = selectedEntry(store.state);
-    const chosen = manifest && pointNamed(manifest, point);
-    if (chosen && entry) fill(outcome, outcomeOf(entry, chosen, prevalence, locale));
+    const prediction = selectedEntry(store.state)?.prediction;
+    if (!manifest || !prediction) return;
+    const chosen = pointNamed(pointsOf(manifest, numberedLabel(prediction, manifest, finding)), point);
+    if (chosen) fill(outcome, outcomeOf(prediction, chosen, manifest, store.state));
   }
 
-  store.on(["locale", "model"], build);
+  store.on(["locale", "model", "finding"], build);
   onSelectedEntry(store, build);
-  store.on(["point", "prevalence"], refresh);
+  store.on(["point", "prevalences"], refresh);
   build();
   return element;
 }
 
-function outcomeOf(entry: Entry, point: OperatingPoint, prevalence: number, locale: Locale): Child {
+function outcomeOf(prediction: Prediction, point: OperatingPoint, manifest: Manifest, state: State): Child {
+  const { locale } = state;
   const texts = locale.texts.operatingPoints;
   const label = locale.label(point.label);
-  const probability = entry.prediction?.probabilities[point.label] ?? 0;
+  const probability = prediction.probabilities[point.label] ?? 0;
   const called = probability >= point.threshold;
+  const prevalence = prevalenceOf(state, manifest, point.label);
   const { positive, negative, ill, found, missed, alarms } = predictiveValues(prevalence, point.sensitivity, point.specificity);
-  const decision = entry.prediction?.decision ?? "";
-  const differs = decision !== "uncertain" && called !== (decision === point.label);
+  const says = resultSays(prediction, manifest, point.label);
+  const differs = says !== null && called !== says;
   const outcome = called ? texts.positive : texts.negative;
   const share = (value: number | null): string => (value === null ? "–" : locale.percent(value));
   const figure = (name: string, value: string, help?: string, on = false): HTMLElement =>

@@ -1,28 +1,20 @@
-/** The one number, the bars with the line that makes the decision, and the calibration with where it holds. */
+/** How the result is made: bars with the line, and the calibration with where it holds. */
 
 import type { Manifest, Prediction } from "../../core/api";
 import type { Locale } from "../../locales";
 import { h, isolated, sentence, type Child } from "../dom";
 import { calibrationOf, neededProbability, possibleLabels, testPrevalence } from "../model-metadata";
-import { numberOf } from "./prevalence";
 
-/** @param field the number with its slider, where it can be moved; null prints the number alone. */
-export function probabilitiesOf(
-  prediction: Prediction,
-  manifest: Manifest,
-  prevalence: number,
-  locale: Locale,
-  field: ((prediction: Prediction) => Child) | null = null,
-): Child {
+/** The bars with the line that makes the decision, the rule, and the calibration. */
+export function ruleOf(prediction: Prediction, manifest: Manifest, locale: Locale): Child {
   const texts = locale.texts.probabilities;
   const needed = neededProbability(manifest);
   const [line, coverage] = [locale.percent(needed), locale.percent(manifest.conformal_coverage)];
   return [
-    field ? field(prediction) : numberOf(prediction, manifest, prevalence, locale),
     h("h3", {}, texts.heading),
     h("dl", { class: "bars" }, barsOf(prediction, manifest, locale)),
     h("p", { class: "rule" }, texts.rule(line)),
-    h("p", { class: "calibration" }, texts.coverage(coverage), " ", calibration(manifest, locale), " ", texts.sum),
+    h("p", { class: "calibration" }, texts.coverage(coverage), " ", calibrationText(manifest, manifest.positive, locale), " ", texts.sum),
   ];
 }
 
@@ -46,12 +38,13 @@ function barsOf(prediction: Prediction, manifest: Manifest, locale: Locale): Chi
   });
 }
 
-function calibration(manifest: Manifest, locale: Locale): Child {
+/** How wrong the probabilities of a label were on average, and for which patients that holds. */
+export function calibrationText(manifest: Manifest, label: string, locale: Locale): Child {
   const texts = locale.texts.probabilities;
-  const [found, prevalence] = [calibrationOf(manifest), testPrevalence(manifest)];
+  const [found, prevalence] = [calibrationOf(manifest, label), testPrevalence(manifest, label)];
   if (!found) return texts.notMeasured;
   const [gap, images] = [locale.number(found.points, 1), locale.number(found.images)];
   const measured = texts.measured(gap, images);
   if (prevalence === null) return [measured, " ", texts.onlyAlike];
-  return [measured, " ", sentence((name) => texts.onlyAlikeMix(name, locale.percent(prevalence)), locale.label(manifest.positive))];
+  return [measured, " ", sentence((name) => texts.onlyAlikeMix(name, locale.percent(prevalence)), locale.label(label))];
 }

@@ -5,7 +5,6 @@ import { fill, freshId, h, original } from "../dom";
 import { engineOf, type Store } from "../state";
 import { heatmapControls } from "./heatmap";
 import type { Pane } from "./pane";
-import { PRESETS, type Preset } from "./windowing";
 
 const STEPS = 400;
 
@@ -58,20 +57,13 @@ export function makeDisplay(store: Store): Display {
     const [widthField, width] = slider(texts.width, (share) => {
       image.setWindow({ ...image.window, width: least * (2 * span / least) ** (1 - share) });
     });
-    const id = freshId("preset");
-    const preset = h(
-      "select", { id },
-      PRESETS.map((name) => h("option", { value: name }, texts.presets[name])), h("option", { value: "custom" }, texts.presets.custom),
-    );
-    preset.addEventListener("change", () => preset.value !== "custom" && image.usePreset(preset.value as Preset));
     return {
-      element: h("div", { class: "controls" }, h("div", { class: "field" }, h("label", { for: id }, texts.preset), preset), levelField, widthField),
+      element: h("div", { class: "controls" }, levelField, widthField),
       refresh() {
         const at = Math.min(1, Math.max(0, (image.window.centre - low) / span));
         level.value = String(Math.round((image.window.inverted ? at : 1 - at) * STEPS));
         const share = Math.log(image.window.width / least) / Math.log(2 * span / least);
         width.value = String(Math.round((1 - Math.min(1, Math.max(0, share))) * STEPS));
-        preset.value = image.preset;
       },
     };
   }
@@ -79,7 +71,7 @@ export function makeDisplay(store: Store): Display {
   /** What the header says, with names and known terms in the page's language. */
   function headerOf({ width, height, format, spacing, metadata }: Picture): HTMLElement {
     const { locale } = store.state;
-    const { fields, terms, units, metadata: heading } = locale.texts.viewer;
+    const { fields, terms, units, scales, metadata: heading } = locale.texts.viewer;
     const known = (text: string): Node | string => (Object.hasOwn(terms, text) ? terms[text]! : original(text));
     const mm = (value: number): string => locale.number(value, 3);
     const rows: [string, Node | string][] = [
@@ -89,7 +81,7 @@ export function makeDisplay(store: Store): Display {
         Object.hasOwn(fields, key) ? fields[key as keyof typeof fields] : key,
         key === "bits" ? locale.number(Number(value)) : known(value),
       ]),
-      ...(spacing ? [[fields.spacing, `${mm(spacing.column)} × ${mm(spacing.row)} ${units.mm}`] as [string, string]] : []),
+      ...(spacing ? [[fields.spacing, spacing === "damaged" ? scales.damaged : `${mm(spacing.column)} × ${mm(spacing.row)} ${units.mm}`] as [string, string]] : []),
     ];
     return h("details", { class: "metadata" }, h("summary", {}, heading), h("dl", {}, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
   }

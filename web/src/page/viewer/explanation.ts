@@ -17,15 +17,17 @@ export interface Explanation {
   readonly values: Float32Array;
 }
 
-/** Evidence for one class against the others in calibrated logits; what all classes share cancels. */
+/** Evidence for one class against the others in calibrated logits, where what all share cancels; for a finding by itself. */
 export function explanationOf(saliency: NonNullable<Prediction["saliency"]>, label: string, manifest: Manifest): Explanation {
   const { rows, columns, maps } = saliency;
   const own = maps[label];
-  const others = manifest.labels.filter((one) => one !== label).map((one) => maps[one]);
   if (!own) throw new Error(`no map of ${label}`);
+  const finding = manifest.findings?.find((one) => one.label === label);
+  const others = finding ? [] : manifest.labels.filter((one) => one !== label).map((one) => maps[one]);
+  const temperature = finding?.temperature ?? manifest.temperature;
   const values = Float32Array.from(own, (value, i) => {
     const mean = others.reduce((sum, map) => sum + (map?.[i] ?? 0), 0) / Math.max(1, others.length);
-    return (value - mean) / manifest.temperature;
+    return (value - mean) / temperature;
   });
   return { rows, columns, values };
 }

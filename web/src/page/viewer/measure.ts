@@ -1,6 +1,6 @@
 /** Lengths on the image: lines between two points, in millimetres where the file states its pixel spacing. */
 
-import type { Spacing } from "../../core/api";
+import type { Picture } from "../../core/api";
 import type { Place } from "./windowing";
 
 /** From and to, in pixels of the picture. */
@@ -14,16 +14,19 @@ export interface Point {
   readonly y: number;
 }
 
-export type Scale = "calibrated" | "detector" | "pixels";
+export type Scale = "calibrated" | "detector" | "pixels" | "damaged";
 
-export function scaleOf(spacing: Spacing | null): Scale {
+export function scaleOf(spacing: Picture["spacing"]): Scale {
   if (!spacing) return "pixels";
+  if (spacing === "damaged") return spacing;
   return spacing.calibrated ? "calibrated" : "detector";
 }
 
 /** In millimetres, or in pixels where no spacing is known. */
-export function lengthOf({ from, to }: Line, spacing: Spacing | null): number {
-  return Math.hypot((to.x - from.x) * (spacing?.column ?? 1), (to.y - from.y) * (spacing?.row ?? 1));
+export function lengthOf({ from, to }: Line, spacing: Picture["spacing"]): { readonly length: number; readonly unit: "mm" | "pixels" } {
+  const known = spacing === "damaged" ? null : spacing;
+  const length = Math.hypot((to.x - from.x) * (known?.column ?? 1), (to.y - from.y) * (known?.row ?? 1));
+  return { length, unit: known ? "mm" : "pixels" };
 }
 
 /** Draw lines and their lengths over the picture; `dense` canvas pixels for one of the page. */

@@ -7,6 +7,7 @@ import { shownLabel } from "../model-metadata";
 import { engineOf, type Entry, type Store } from "../state";
 import { explanationOf } from "./explanation";
 import { listenTo } from "./gestures";
+import { icon } from "../icons";
 import { ImageView, type Overlay } from "./image";
 import type { Mode } from "./keys";
 import { lengthOf, type Line, type Point } from "./measure";
@@ -43,15 +44,16 @@ export function makePane(entry: Entry, picture: Picture, { store, mode, changed 
   const canvas = h("canvas", { tabindex: 0, role: "application" });
   const caption = h("figcaption", {});
   const place = h("p", { class: "place", "aria-hidden": "true" });
-  const element = h("figure", { class: "pane" }, canvas, caption, place);
+  const close = h("button", { type: "button", class: "tool close", on: { click: () => store.set({ beside: null }) } }, icon("close"));
+  const element = h("figure", { class: "pane" }, canvas, caption, place, close);
   const image = new ImageView(picture, canvas);
   const watch = new ResizeObserver(() => image.draw());
   let drawing = false;
 
   const textOf = (line: Line): string => {
     const { number, texts } = store.state.locale;
-    const length = number(lengthOf(line, picture.spacing), picture.spacing ? 1 : 0);
-    return `${length} ${texts.viewer.units[picture.spacing ? "mm" : "pixels"]}`;
+    const { length, unit } = lengthOf(line, picture.spacing);
+    return `${number(length, unit === "mm" ? 1 : 0)} ${texts.viewer.units[unit]}`;
   };
   image.textOf = textOf;
   image.onChange = () => {
@@ -95,7 +97,7 @@ export function makePane(entry: Entry, picture: Picture, { store, mode, changed 
 
   function label(): string | null {
     if (!manifest || !prediction || !saliency) return null;
-    return store.state.heatmap.label ?? shownLabel(prediction.decision, manifest);
+    return store.state.heatmap.label ?? shownLabel(prediction, manifest, store.state.finding);
   }
 
   function overlay(): Overlay | null {
@@ -124,6 +126,9 @@ export function makePane(entry: Entry, picture: Picture, { store, mode, changed 
     const { locale, heatmap } = store.state;
     const { texts } = locale;
     canvas.setAttribute("aria-label", texts.viewer.picture(entry.name, locale.number(picture.width), locale.number(picture.height)));
+    close.hidden = store.state.beside !== entry.id || store.state.selected === entry.id;
+    close.title = texts.viewer.closeBeside;
+    close.setAttribute("aria-label", texts.viewer.closeBeside);
     const tone = toneOf(entry);
     const shown = heatmap.shown || heatmap.held ? label() : null;
     caption.replaceChildren(

@@ -2,8 +2,10 @@
 
 import { fill, h, type Child } from "../dom";
 import type { Store } from "../state";
+import { icon } from "../icons";
 import type { Command, Mode } from "./keys";
 import type { Pane } from "./pane";
+import { PRESETS, type Preset } from "./windowing";
 
 const MODES: readonly Mode[] = ["window", "move", "measure"];
 
@@ -17,6 +19,7 @@ export function makeToolbar(
 ): Toolbar {
   const element = h("div", { class: "toolbar", role: "toolbar" });
   let pressed: [HTMLButtonElement, () => boolean][] = [];
+  let presets = h("select", {});
 
   function button(text: Child, label: string, key: string, command: Command): HTMLButtonElement {
     const title = `${label} (${key})`;
@@ -41,6 +44,16 @@ export function makeToolbar(
     return one;
   }
 
+  /** Window presets of the image in use. */
+  function presetMenu({ preset, presets: names }: Store["state"]["locale"]["texts"]["viewer"]): HTMLSelectElement {
+    const menu = h(
+      "select", { class: "preset", "aria-label": preset, title: `${preset} (1 … ${PRESETS.length})` },
+      [...PRESETS, "custom" as const].map((name) => h("option", { value: name }, names[name])),
+    );
+    menu.addEventListener("change", () => menu.value !== "custom" && pane()?.image.usePreset(menu.value as Preset));
+    return menu;
+  }
+
   function build(): void {
     const { viewer: texts, heatmap } = store.state.locale.texts;
     pressed = [];
@@ -55,24 +68,26 @@ export function makeToolbar(
         )),
       ),
       heatButton(heatmap.hold),
-      button("+", texts.zoomIn, "+", { do: "zoomIn" }),
-      button("−", texts.zoomOut, "-", { do: "zoomOut" }),
-      button(texts.fit, texts.fit, "0", { do: "fit" }),
-      toggle(button(texts.invert, texts.invert, "I", { do: "invert" }), () => pane()?.image.inverted ?? false),
-      button(texts.reset, texts.reset, "R", { do: "reset" }),
-      store.state.beside !== null && h("button", { type: "button", class: "tool", on: { click: () => store.set({ beside: null }) } }, texts.closeBeside),
+      button(icon("zoomIn"), texts.zoomIn, "+", { do: "zoomIn" }),
+      button(icon("zoomOut"), texts.zoomOut, "-", { do: "zoomOut" }),
+      button(icon("fit"), texts.fit, "0", { do: "fit" }),
+      toggle(button(icon("invert"), texts.invert, "I", { do: "invert" }), () => pane()?.image.inverted ?? false),
+      button(icon("reset"), texts.reset, "R", { do: "reset" }),
+      presets = presetMenu(texts),
       h("span", { class: "space" }),
       button("?", texts.shortcuts.heading, "?", { do: "shortcuts" }),
-      document.fullscreenEnabled && toggle(button(texts.fullScreen, texts.fullScreen, "F", { do: "fullScreen" }), () => document.fullscreenElement !== null),
+      document.fullscreenEnabled && toggle(button(icon("fullScreen"), texts.fullScreen, "F", { do: "fullScreen" }), () => document.fullscreenElement !== null),
     );
     refresh();
   }
 
   function refresh(): void {
     for (const [one, on] of pressed) one.setAttribute("aria-pressed", String(on()));
+    presets.disabled = pane() === null;
+    presets.value = pane()?.image.preset ?? "file";
   }
 
-  store.on(["locale", "beside"], build);
+  store.on(["locale"], build);
   document.addEventListener("fullscreenchange", refresh);
   build();
   return { element, refresh };

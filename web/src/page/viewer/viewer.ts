@@ -171,7 +171,7 @@ export function makeViewer(store: Store, queue: Queue): Viewer {
     void show();
   });
   store.on(["locale"], build);
-  store.on(["heatmap"], () => {
+  store.on(["heatmap", "finding"], () => {
     for (const pane of panes) pane.refresh();
     display.show(active);
   });

@@ -5,12 +5,12 @@ import { fill, h, isolated } from "../dom";
 import type { Queue } from "../queue";
 import { engineOf, type Entry, type Store } from "../state";
 import { makeListTools } from "./list-tools";
-import { listed, probabilityOf } from "./order";
+import { listed, listedLabel, probabilityOf } from "./order";
 
 export function makeFileList(store: Store, queue: Queue): HTMLElement {
   const element = h("section", { class: "panel files", "aria-labelledby": "files-heading" });
   const list = h("ul", {});
-  const items = new Map<number, { entry: Entry; prevalence: number; item: HTMLLIElement }>();
+  const items = new Map<number, { entry: Entry; share: string; item: HTMLLIElement }>();
   const bar = h("progress", { max: 1, value: 0, "aria-labelledby": "files-progress" });
   const count = h("p", { id: "files-progress", class: "note" });
   const shown = h("p", { class: "note", role: "status" });
@@ -52,7 +52,7 @@ export function makeFileList(store: Store, queue: Queue): HTMLElement {
   }
 
   function refresh(): void {
-    const { entries, locale, prevalence, removed: gone } = store.state;
+    const { entries, locale, removed: gone } = store.state;
     element.hidden = entries.length === 0 && gone.length === 0;
     for (const part of [count, tools.element, all, list]) part.hidden = entries.length === 0;
     const done = entries.filter((entry) => entry.state === "answered" || entry.state === "failed").length;
@@ -72,11 +72,12 @@ export function makeFileList(store: Store, queue: Queue): HTMLElement {
     visible.forEach((entry, position) => {
       const known = items.get(entry.id);
       const item = known?.item ?? h("li", {});
-      if (known?.entry !== entry || known.prevalence !== prevalence) { // entries are replaced, never changed
+      const share = shareOf(entry);
+      if (known?.entry !== entry || known.share !== share.join()) { // entries are replaced, never changed
         const focused = item.contains(document.activeElement);
-        fill(item, ...lineOf(entry));
+        fill(item, ...lineOf(entry, share));
         if (focused) item.querySelector("button")?.focus();
-        items.set(entry.id, { entry, prevalence, item });
+        items.set(entry.id, { entry, share: share.join(), item });
       }
       const here = list.children[position];
       if (here !== item) list.insertBefore(item, here ?? null);
@@ -84,11 +85,19 @@ export function makeFileList(store: Store, queue: Queue): HTMLElement {
     mark();
   }
 
-  function lineOf(entry: Entry): HTMLElement[] {
+  /** Label and probability that a line shows; empty where there is none. */
+  function shareOf(entry: Entry): readonly string[] {
+    const { locale, finding } = store.state;
+    const manifest = engineOf(store.state)?.manifest;
+    const label = manifest ? listedLabel(entry, manifest, finding) : null;
+    if (!manifest || label === null) return [];
+    const decision = finding !== null && entry.prediction!.findings[finding];
+    return [locale.label(label), locale.percent(probabilityOf(entry, manifest, store.state)!), ...(decision ? [locale.texts.findings.decisions[decision]] : [])];
+  }
+
+  function lineOf(entry: Entry, [label, percent, decision]: readonly string[]): HTMLElement[] {
     const { locale } = store.state;
     const tone = toneOf(entry);
-    const manifest = engineOf(store.state)?.manifest;
-    const probability = manifest ? probabilityOf(entry, manifest, store.state.prevalence) : null;
     const small = (text: string, label: string, name: string, act: () => void): HTMLElement =>
       h("button", { type: "button", class: `tool ${name}`, "aria-label": label, title: label, on: { click: act } }, text);
     return [
@@ -97,7 +106,7 @@ export function makeFileList(store: Store, queue: Queue): HTMLElement {
         thumbnailOf(entry),
         h("span", { class: "name" }, isolated(entry.name)),
         h("span", { class: "state" }, h("span", { class: `sign ${tone}`, "aria-hidden": "true" }, SIGNS[tone]), shortAnswer(entry, locale)),
-        probability !== null && h("span", { class: "share" }, isolated(locale.label(manifest!.positive)), ` ${locale.percent(probability)}`),
+        label && h("span", { class: "share" }, isolated(label), ` ${percent}`, decision && `, ${decision}`),
       ),
       entry.state === "answered" &&
         small("◫", locale.texts.files.beside(entry.name), "beside", () => {
@@ -122,7 +131,7 @@ export function makeFileList(store: Store, queue: Queue): HTMLElement {
     }
   }
 
-  store.on(["entries", "order", "model", "prevalence"], refresh);
+  store.on(["entries", "order", "model", "prevalences", "finding"], refresh);
   store.on(["selected", "beside"], mark);
   store.on(["removed"], () => {
     showRemoved();

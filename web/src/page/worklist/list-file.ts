@@ -10,18 +10,26 @@ export function listAsJson(engine: Engine, state: State, made: Date): string {
 
 /** One line per file: the columns of `pocketcxr predict --format csv`, then the page's own. */
 export function listAsCsv(engine: Engine, state: State, made: Date): string {
-  const { labels } = engine.manifest;
+  const { labels, findings } = engine.manifest;
+  const own = findings
+    ? labels.flatMap((label) => [`prevalence_${label}`, `at_prevalence_${label}`, `called_${label}`])
+    : ["prevalence", "probability_at_prevalence", "called"];
   const head = [
-    "path", "decision", ...labels.map((label) => `probability_${label}`), "novelty", "reason_codes", "reasons", "bundle",
-    "number", "file_sha256", "prevalence", "probability_at_prevalence", "called", "made",
+    "path", "decision", ...labels.map((label) => `probability_${label}`), ...(findings ? labels.map((label) => `finding_${label}`) : []),
+    "novelty", "reason_codes", "reasons", "bundle", "number", "file_sha256", ...own, "made",
   ];
   const lines = recordsOf(engine, state, made).map((record) => {
-    const probabilities = record["probabilities"] as Record<string, number>;
+    const table = (key: string): Record<string, unknown> => (record[key] ?? {}) as Record<string, unknown>;
     const reasons = record["reasons"] as { code: string; words: string }[];
+    const numbers = (label: string): unknown[] => {
+      const { prevalence, probability, called } = (table("at_prevalence")[label] ?? {}) as Record<string, unknown>;
+      return [prevalence, probability, called];
+    };
     return [
-      record["path"], record["decision"], ...labels.map((label) => probabilities[label]), record["novelty"],
+      record["path"], record["decision"], ...labels.map((label) => table("probabilities")[label]),
+      ...(findings ? labels.map((label) => table("findings")[label]) : []), record["novelty"],
       reasons.map(({ code }) => code).join("; "), reasons.map(({ words }) => words).join("; "), record["bundle"],
-      record["number"], record["file_sha256"], record["prevalence"], record["probability_at_prevalence"], record["called"], record["made"],
+      record["number"], record["file_sha256"], ...(findings ? labels.flatMap(numbers) : own.map((key) => record[key])), record["made"],
     ];
   });
   return [head, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";

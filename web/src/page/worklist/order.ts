@@ -1,27 +1,41 @@
 /** Which files the worklist shows, and in which order. */
 
 import type { Manifest } from "../../core/api";
-import { positiveProbability } from "../probability/prevalence";
+import { numberedLabel } from "../model-metadata";
+import { shownProbability } from "../probability/prevalence";
 import { engineOf, type Entry, type Order, type State } from "../state";
 
 export const EVERYTHING: Order = { by: "added", result: "", least: 0 };
 
-/** What a file is filtered and sorted by: its decision, `failed`, or nothing before it is answered. */
-export function resultOf(entry: Entry): string {
-  return entry.state === "failed" ? "failed" : (entry.prediction?.decision ?? "");
+/**
+ * What a file is filtered and sorted by: its decision, `failed`, or nothing before it is answered. Of several findings
+ * the decision on the chosen one; without one, whether any is `present`.
+ */
+export function resultOf(entry: Entry, finding: string | null): string {
+  if (entry.state === "failed") return "failed";
+  const { decision = "", findings = {} } = entry.prediction ?? {};
+  if (finding !== null && Object.hasOwn(findings, finding)) return findings[finding]!;
+  return Object.values(findings).includes("present") ? "present" : decision;
 }
 
-/** Probability of the positive class at the chosen prevalence, as the result shows it; null where none was given. */
-export function probabilityOf({ prediction }: Entry, manifest: Manifest, prevalence: number): number | null {
-  return prediction && manifest.positive in prediction.probabilities ? positiveProbability(prediction, manifest, prevalence) : null;
+/** The label that the worklist gives a probability of; null where an image has none. */
+export function listedLabel({ prediction }: Entry, manifest: Manifest, finding: string | null): string | null {
+  return prediction && manifest.labels[0]! in prediction.probabilities ? numberedLabel(prediction, manifest, finding) : null;
+}
+
+/** Probability of that label at the chosen prevalence, as the result shows it; null where none was given. */
+export function probabilityOf(entry: Entry, manifest: Manifest, state: State): number | null {
+  const label = listedLabel(entry, manifest, state.finding);
+  return label === null ? null : shownProbability(entry.prediction!, manifest, state, label);
 }
 
 export function listed(state: State): readonly Entry[] {
-  const { entries, order, prevalence } = state;
+  const { entries, order, finding } = state;
   const manifest = engineOf(state)?.manifest;
-  const value = (entry: Entry): number | null => (manifest ? probabilityOf(entry, manifest, prevalence) : null);
+  const value = (entry: Entry): number | null => (manifest ? probabilityOf(entry, manifest, state) : null);
+  const result = (entry: Entry): string => resultOf(entry, finding);
   const shown = entries.filter(
-    (entry) => (!order.result || resultOf(entry) === order.result) && (order.least === 0 || (value(entry) ?? -1) >= order.least),
+    (entry) => (!order.result || result(entry) === order.result) && (order.least === 0 || (value(entry) ?? -1) >= order.least),
   );
   switch (order.by) {
     case "added":
@@ -29,7 +43,7 @@ export function listed(state: State): readonly Entry[] {
     case "name":
       return shown.toSorted((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
     case "result": // those without a result last; the likeliest first within a result
-      return shown.toSorted((a, b) => (resultOf(a) || "\uffff").localeCompare(resultOf(b) || "\uffff") || (value(b) ?? -1) - (value(a) ?? -1));
+      return shown.toSorted((a, b) => (result(a) || "\uffff").localeCompare(result(b) || "\uffff") || (value(b) ?? -1) - (value(a) ?? -1));
     case "highest":
       return shown.toSorted((a, b) => (value(b) ?? -1) - (value(a) ?? -1));
     case "lowest":
