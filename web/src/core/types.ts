@@ -91,7 +91,7 @@ export interface Picture {
   height: number;
   /** height * width in [0, 1], row by row: what the network sees before the resize. */
   pixels: Float32Array;
-  /** Values for window level: after the modality stage of DICOM; pixels * 255 of an 8-bit picture. */
+  /** Values for window level: after the modality stage of DICOM; of other files the pixels themselves, the same array. */
   values: Float32Array;
   /**
    * As shown at first, in `values`: grey = (value - centre) / width + 1/2, clipped to [0, 1].

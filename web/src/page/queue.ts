@@ -41,11 +41,11 @@ export function startQueue(store: Store, restart: () => void): Queue {
       store.update(entry.id, { state: "working" });
       try {
         const bytes = await entry.blob.arrayBuffer();
-        const sha256 = await hashOf(bytes);
+        const hashed = hashOf(bytes); // takes its copy of the bytes at once, and works while the file is read
         const picture = await engine.read(entry.name, bytes);
         keep(entry.id, picture);
         const prediction = await engine.predict(picture);
-        store.update(entry.id, { state: "answered", prediction, thumbnail: thumbnailOf(picture), sha256 });
+        store.update(entry.id, { state: "answered", prediction, thumbnail: thumbnailOf(picture), sha256: await hashed });
       } catch (error) {
         const failure = reasonOf(error);
         const again = failure.code === INTERNAL && !broken.has(entry.id);

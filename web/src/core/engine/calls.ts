@@ -16,13 +16,23 @@ declare const self: DedicatedWorkerGlobalScope;
 let manifest: Manifest | null = null;
 let network: Network | null = null;
 
+const IDLE_MS = 100;
+let last: Promise<void> = Promise.resolve();
+let taken = 0;
+
+/** Answer requests in turn: several pictures at once would only share the processor, and need the memory of all. */
+export function take(request: Request): void {
+  taken += 1;
+  last = last.then(() => reply(request));
+}
+
 /** Answer one request; what fails is said in the reply. */
-export async function reply({ id, call }: Request): Promise<void> {
+async function reply({ id, call }: Request): Promise<void> {
   try {
     const [result, transfer] = await handle(call);
     const message: Reply = { id, result };
     self.postMessage(message, transfer);
-    if (call.kind === "load") await warmUp();
+    if (call.kind === "load") prepareForMore();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     const code = error instanceof InputError ? error.code : error instanceof BundleError ? "bundle" : "";
@@ -60,7 +70,7 @@ async function read(name: string, bytes: Uint8Array): Promise<[Result["read"], T
   const format = radiograph.metadata.format.toLowerCase() as Picture["format"];
   const shown = { values, window, spacing, format, metadata: metadataOf(radiograph) };
   const picture: Picture = { name, width, height, pixels, ...shown };
-  return [{ picture, prepared }, [pixels.buffer, values.buffer]];
+  return [{ picture, prepared }, [...new Set([pixels.buffer, values.buffer])]];
 }
 
 /** Metadata to show, as text; empty ones are left out. */
@@ -77,9 +87,18 @@ async function predict(input: Float32Array): Promise<Result["predict"]> {
   return { answer: found, milliseconds: performance.now() - start };
 }
 
-/** The first pass is slower than later ones: run it, and fetch what most pictures need, while the user looks around. */
-async function warmUp(): Promise<void> {
-  if (!manifest || !network) return;
+/**
+ * Fetch what most pictures need; and where none is waiting already, run the first pass, which is slower than later ones,
+ * while the user looks around.
+ */
+function prepareForMore(): void {
   void Promise.all([import("../raster/raster"), loadCodec("jpeg")]).catch(() => undefined);
-  await network(new Float32Array(manifest.preprocessing.size ** 2));
+  const before = taken;
+  setTimeout(() => {
+    if (taken === before) last = last.then(warmUp).catch(() => undefined); // a model that fails is said with the first picture
+  }, IDLE_MS);
+}
+
+async function warmUp(): Promise<void> {
+  if (manifest && network) await network(new Float32Array(manifest.preprocessing.size ** 2));
 }

@@ -1,5 +1,5 @@
 /**
- * Start of the worker: takes requests in turn.
+ * Start of the worker: hands requests on.
  *
  * All else is imported late, so that no other file of the build imports this one: WebKit runs the first file of a worker a
  * second time where another file imports it, and that second copy would take the requests without having a model.
@@ -11,9 +11,5 @@ declare const self: DedicatedWorkerGlobalScope;
 
 const calls = import("./calls");
 calls.catch((error: unknown) => setTimeout(() => { throw error; })); // the page hears of errors, not of rejections
-let last: Promise<void> = Promise.resolve();
 
-// one call at a time: several pictures at once would only share the processor, and need the memory of all
-self.onmessage = (event: MessageEvent<Request>): void => {
-  last = last.then(async () => (await calls).reply(event.data));
-};
+self.onmessage = async (event: MessageEvent<Request>): Promise<void> => (await calls).take(event.data);
