@@ -8,9 +8,10 @@ python research/distillation.py table --open-test                              #
 
 Variants: a, common practice (common_practice.toml); b, as distillation.toml says, without a teacher; c, b taught by its
 own out-of-fold predictions; d, b taught by cross-fitted VGG19; e, b taught by the mean of its own and those of
-EfficientNet-Lite2. Distillation's part is d - b and e - b. Narrow students are compared with the b of their width.
-Teachers are tables of out-of-fold logits in research/teachers/, those of images of patients that no teacher saw
-(indeterminate and atypical appearance, and images without a finding) the mean of the three.
+EfficientNet-Lite2. Distillation's part is d - b and e - b. Narrow students start from the b of width 1.0 of their seed,
+pruned, and are compared with the b of their width. Teachers are tables of out-of-fold logits in research/teachers/,
+those of images of patients that no teacher saw (indeterminate and atypical appearance, and images without a finding)
+the mean of the three.
 
 Each student that is done leaves its logits on the calibration and the test split in research/scores/, a few kilobytes
 that are committed, so that seeds can be trained on different days and machines; no figure of the test split is computed
@@ -38,7 +39,6 @@ from pocketcxr.files import write_json
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
-from pocketcxr.models.weights import WEIGHTS_FOLDER, local_weight_file
 from pocketcxr.pipeline.prepare import index_sources, prepare, split_index
 from pocketcxr.pipeline.run import open_run
 from pocketcxr.pipeline.stages import run_cache_views, run_train_student
@@ -99,7 +99,7 @@ def train(out: Path, variants: Sequence[str], seeds: Sequence[int], *, width: st
             if kept.is_file():
                 continue
             recipe = "common_practice.toml" if variant == "a" else "distillation.toml"
-            experiment = load_experiment(HERE / recipe, _settings(variant, seed, width))
+            experiment = load_experiment(HERE / recipe, _settings(variant, seed, width, out=out))
             run = out / name
             taught = variant in TAUGHT_BY
             run_train_student(run, experiment, splits=splits, teacher=taught)
@@ -112,17 +112,17 @@ def train(out: Path, variants: Sequence[str], seeds: Sequence[int], *, width: st
             print(f"{kept.name}: kept", flush=True)  # noqa: T201
 
 
-def _settings(variant: str, seed: int, width: str) -> list[str]:
+def _settings(variant: str, seed: int, width: str, *, out: Path) -> list[str]:
     settings = [f"student.seed={seed}", f'data.task="{TASK}"']
     if width != WIDTHS[0]:
-        path = local_weight_file(WIDE)
-        if path is None:
-            raise ConfigError(f"expected ImageNet weights of {WIDE} in the folder that ${WEIGHTS_FOLDER} names")
-        settings += [f'student.backbone="mobilenetv2_{width}"', f'student.weights="{path}"', "student.frozen_blocks=0"]
+        wide = checkpoint(RunFolder(out / f"{REFERENCE}-w{WIDTHS[0]}-s{seed}").student_baseline)
+        if not wide.is_file():
+            raise ConfigError(f"{wide}: not there; a narrow student starts from its strongest channels: train it first")
+        settings += [f'student.backbone="mobilenetv2_{width}"', f'student.weights="{wide}"', "student.frozen_blocks=0"]
     if variant == "a":
         return [*settings, f"views.seed={seed}"]
     if variant == REFERENCE:
-        return [*settings, f"student.epochs={UNTAUGHT_EPOCHS}"]
+        return [*settings, f"student.epochs={UNTAUGHT_EPOCHS}", "student.unlabelled=false"]
     tables = ", ".join(f'"{TEACHERS / f"{teacher}.npz"}"' for teacher in TAUGHT_BY[variant])
     return [*settings, f"teacher.outputs=[{tables}]", "student.losses={ce=0.5, kd=1.0}"]
 

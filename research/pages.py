@@ -258,8 +258,9 @@ def audit(kept: Kept) -> str:
 
 
 def distillation(kept: Kept, experiments: Iterable[str]) -> str:
-    """Students over seeds, then one section per experiment of teacher and students."""
+    """Students over seeds, the demonstration over seeds, then one section per experiment of teacher and students."""
     parts = ["## Students over seeds", tables.students(kept["students_table"])]
+    parts += ["## The demonstration over seeds", tables.demonstration(kept["demo_seeds"])]
     for name in experiments:
         parts += [f"## {kept[name]['task']['name']}", *tables.experiment(kept[name])]
     return _page("distillation", *parts)

@@ -143,6 +143,17 @@ def test_equal_seeds_give_equal_bytes_and_more_patients_change_nothing(tmp_path)
     assert all(first[name] != other[name] for name in first.keys() & other.keys())
 
 
+def test_findings_of_the_last_patients_can_be_left_out_of_the_table(tmp_path):
+    stated, left_out = (
+        read_table(draw_synthetic_xrays(tmp_path / str(n), patients=5, unlabelled=n, size=64, progress=False))
+        for n in (0, 2)
+    )
+    assert [row | {"finding": ""} for row in stated] == [row | {"finding": ""} for row in left_out]
+    for row in left_out:
+        name = row["path"].removeprefix("images/")
+        assert (row["finding"] == "") == (name[:6] in {"P00003", "P00004"})
+
+
 def test_the_left_lung_stands_at_the_right_and_makes_room_for_the_heart(drawn):
     out, rows = drawn
     shares = []
@@ -244,6 +255,8 @@ def test_the_stages_asked_for_change_the_diseased_images_alone(tmp_path):
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no more patients without a finding than there are"):
+        draw_synthetic_xrays(tmp_path, patients=3, unlabelled=4)
     with pytest.raises(ConfigError, match="at least 1 patient"):
         draw_synthetic_xrays(tmp_path, patients=0)
     with pytest.raises(ConfigError, match="2 hospital"):

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 pytest.importorskip("timm", reason="needs the extra train")
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.run_folder import RunFolder, checkpoint
 from pocketcxr.training.config import load_experiment
 
 PATIENTS = 120
@@ -42,23 +43,29 @@ def keep(module, name, *, strength, fingerprint="one"):
     )
 
 
-def test_every_teacher_and_student_can_be_configured(module, tmp_path, monkeypatch):
-    (tmp_path / "mobilenetv2_100.safetensors").touch()
-    monkeypatch.setenv("POCKETCXR_WEIGHTS", str(tmp_path))
-    for settings in module.CROSS_FITTED.values():
-        teacher = load_experiment(module.HERE / "distillation.toml", settings).teacher
+def test_every_teacher_and_student_can_be_configured(module, tmp_path):
+    def settings(variant, width):
+        return module._settings(variant, 4, width, out=tmp_path)
+
+    with pytest.raises(ConfigError, match="train it first"):
+        settings("b", "050")
+    wide = checkpoint(RunFolder(tmp_path / "b-w100-s4").student_baseline)
+    wide.parent.mkdir(parents=True)
+    wide.touch()
+    for fitted in module.CROSS_FITTED.values():
+        teacher = load_experiment(module.HERE / "distillation.toml", fitted).teacher
         assert teacher.folds == 3
     for width in module.WIDTHS:
         taught = [
-            load_experiment(module.HERE / "distillation.toml", module._settings(variant, 4, width)).student
+            load_experiment(module.HERE / "distillation.toml", settings(variant, width)).student
             for variant in module.TAUGHT_BY
         ]
         assert {student.backbone for student in taught} == {f"mobilenetv2_{width}"}
         assert {student.seed for student in taught} == {4}
-        alone = load_experiment(module.HERE / "distillation.toml", module._settings("b", 4, width)).student
+        alone = load_experiment(module.HERE / "distillation.toml", settings("b", width)).student
         assert alone.losses == {"ce": 1.0}
         assert alone.auxiliary == taught[0].auxiliary
-    assert load_experiment(module.HERE / "common_practice.toml", module._settings("a", 4, "100")).student.epochs == 8
+    assert load_experiment(module.HERE / "common_practice.toml", settings("a", "100")).student.epochs == 8
 
 
 def test_a_narrow_student_is_compared_with_the_baseline_of_its_width(module, tmp_path):

@@ -92,6 +92,17 @@ def test_an_image_runs_through_its_views_without_a_repeat(dataset, positions, sa
         assert {view for _, view in seen} == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("sampling", ["uniform", "class"])
+def test_an_epoch_may_show_more_images_than_there_are_and_still_no_view_twice(dataset, positions, sampling):
+    config, total, seen = OptimisationConfig(sampling=sampling), len(positions) + 20, Counter()
+    for epoch in range(3):
+        order, views = epoch_plan(dataset, positions, config, epoch=epoch, total=total)
+        assert len(order) == total
+        assert set(order.tolist()) <= set(positions.tolist())
+        seen.update(zip(order.tolist(), views.tolist(), strict=True))
+    assert max(seen.values()) == 1
+
+
 def test_training_positions_are_those_of_the_split(dataset):
     labelled = training_positions(dataset)
     assert labelled.tolist() == [

@@ -58,8 +58,10 @@ def test_without_a_teacher_unlabelled_images_are_left_out(dataset, distilled, tm
     assert labelled == sum(
         row.split == "train" and label >= 0 for row, label in zip(dataset.rows, dataset.labels, strict=True)
     )
-    assert len(baseline.rows) == labelled // 16
     assert len(metrics(distilled).rows) == 3 * ((labelled + 16) // 16)
+    assert len(baseline.rows) == (labelled + 16) // 16, "as many steps as the distilled student"
+    without = dataclasses.replace(tiny_runs.BASELINE, epochs=1, unlabelled=False)
+    assert len(metrics(tiny_runs.train_tiny_student(dataset, tmp_path / "b", without)).rows) == labelled // 16
 
 
 def test_unlabelled_images_can_be_left_out_of_distillation(dataset, views, tmp_path):

@@ -41,15 +41,17 @@ def epoch_plan(
     config: OptimisationConfig,
     *,
     epoch: int,
+    total: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw one epoch.
 
-    ``uniform`` shows each image once. ``class`` shows as many images, the classes equally often; ``class-source`` also
-    the sources of a class; ``class-source-sqrt`` the sources of a class by the square root of their images, between
-    their natural shares and equal ones, so that a handful of images is not shown hundreds of times. Within
-    its group every image is shown equally often (give or take one). Where images may have several findings, ``class``
-    shows each once too, and sampling by sources is refused. Images without a label (unlabelled ones of a
-    distilled student, auxiliary ones) are a group that keeps its natural share: each is shown once an epoch.
+    ``uniform`` shows each image once (equally often, where `total` asks for more). ``class`` shows as many images, the
+    classes equally often; ``class-source`` also the sources of a class; ``class-source-sqrt`` the sources of a class by
+    the square root of their images, between their natural shares and equal ones, so that a handful of images is not
+    shown hundreds of times. Within its group every image is shown equally often (give or take one). Where images may
+    have several findings, ``class`` shows each once too, and sampling by sources is refused. Images without a label
+    (unlabelled ones of a distilled student, auxiliary ones) are a group that keeps its natural share: each is shown
+    once an epoch.
 
     ``class-within-source`` shows the classes equally often within each source, so that the source tells nothing of the
     class; sources keep their natural shares. A source whose labelled images are all of one class is never drawn alone:
@@ -61,6 +63,7 @@ def epoch_plan(
         config: its `sampling` and `seed`, and its `source_weights`: factors on the shares of sources within their
             classes, where sources are balanced; 1 where a source is not named.
         epoch: from 0.
+        total: how many images the epoch shows; as many as there are, if None.
 
     Returns:
         Positions [n] in the order of showing, and the number [n] of each image's view: over epochs an image runs
@@ -75,9 +78,9 @@ def epoch_plan(
     groups = _groups(dataset, positions, config.sampling)
     tempered = config.sampling == "class-source-sqrt"
     if config.sampling == "class-within-source":
-        counts = _shares_within(groups, len(positions), config.source_weights)
+        counts = _shares_within(groups, total or len(positions), config.source_weights)
     else:
-        counts = _shares(groups, len(positions), tempered=tempered, factors=config.source_weights)
+        counts = _shares(groups, total or len(positions), tempered=tempered, factors=config.source_weights)
     chosen: list[NDArray[np.int64]] = []
     views: list[NDArray[np.int64]] = []
     for key, count in counts.items():

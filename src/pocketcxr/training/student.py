@@ -103,11 +103,9 @@ def train_student(
     if targets is not None and not targets.embedding_features:
         check_without_embedding(config.losses)
     auxiliary = auxiliary_targets(dataset, config.auxiliary)
-    positions = training_positions(
-        dataset,
-        unlabelled=distils and config.unlabelled,
-        also=() if auxiliary is None else auxiliary.positions,
-    )
+    boxed = () if auxiliary is None else auxiliary.positions
+    positions = training_positions(dataset, unlabelled=distils and config.unlabelled, also=boxed)
+    shown = len(training_positions(dataset, unlabelled=config.unlabelled, also=boxed))
     check_training_images(dataset, positions)
     augmented = AugmentedViews(dataset, views_config.augmentation, seed=views_config.seed)
     spec = NetworkSpec(
@@ -148,11 +146,12 @@ def train_student(
         "teacher": targets.identity if targets else None,
         "precision": engine.precision,
         **({"auxiliary": auxiliary.identity} if auxiliary else {}),
+        **({"images_an_epoch": shown} if shown != len(positions) else {}),
         **({"own": found} if (found := own_record(own) | own_backbone_record(config.backbone)) else {}),
     }
 
     def plan(epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        order, turns = epoch_plan(dataset, positions, config, epoch=epoch)
+        order, turns = epoch_plan(dataset, positions, config, epoch=epoch, total=shown)
         return order, turns % views_config.count
 
     def load(batch: NDArray[np.int64], chosen: NDArray[np.int64]) -> Batch:

@@ -65,6 +65,7 @@ def draw_synthetic_xrays(
     out: Path,
     *,
     patients: int = 120,
+    unlabelled: int = 0,
     seed: int = 0,
     size: int = 320,
     confounded: bool = False,
@@ -82,6 +83,7 @@ def draw_synthetic_xrays(
     Args:
         out: the folder to write: ``images/``, ``phantom.csv``, ``README.txt`` and, if wanted, ``masks/``.
         patients: how many; a third each are normal, have pneumonia, have COVID-19.
+        unlabelled: the table does not state the finding of so many of them, the last.
         seed: of everything drawn at random.
         size: height of the images in pixels; widths follow from the hospitals.
         confounded: nearly every COVID-19 image comes from the last hospital, and hardly any other: its appearance and
@@ -99,10 +101,10 @@ def draw_synthetic_xrays(
         ConfigError: no patients, too small a size, too few hospitals, or stages outside [0, 1].
         DataError: the folder holds other drawings already.
     """
-    if patients < 1 or size < 64 or len(hospitals) < (2 if confounded else 1):  # noqa: PLR2004
+    if patients < 1 or not 0 <= unlabelled <= patients or size < 64 or len(hospitals) < (2 if confounded else 1):  # noqa: PLR2004
         raise ConfigError(
-            f"synthetic X-rays: expected at least 1 patient, 64 pixels and {2 if confounded else 1} hospital(s), "
-            f"found {patients}, {size} and {len(hospitals)}"
+            f"synthetic X-rays: expected at least 1 patient, 64 pixels and {2 if confounded else 1} hospital(s), no "
+            f"more patients without a finding than there are; found {patients}, {size}, {len(hospitals)} and {unlabelled}"
         )
     if not 0 <= stages[0] <= stages[1] <= 1:
         raise ConfigError(f"synthetic X-rays: expected stages as (least, greatest) within [0, 1], found {stages}")
@@ -116,7 +118,8 @@ def draw_synthetic_xrays(
     for number in Bar(range(patients), desc="drawing patients", unit="patient", disable=not progress):
         patient = _sample_patient(number, seed=seed, hospitals=hospitals, confounded=confounded)
         for image in range(patient.images):
-            rows += _draw_image(out, patient, image, size=size, masks=masks, stages=stages)
+            drawn = _draw_image(out, patient, image, size=size, masks=masks, stages=stages)
+            rows += [row | {"finding": ""} for row in drawn] if number >= patients - unlabelled else drawn
     write_csv(out / TABLE, COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
     return out / TABLE
 

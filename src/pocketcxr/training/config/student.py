@@ -17,7 +17,8 @@ class StudentConfig(OptimisationConfig):
     to its weight; see `training.losses`; an entry point ``pocketcxr.losses`` adds a part. ``ce`` is cross-entropy on
     the labels; ``kd`` the teacher's softened predictions (Hinton 2015); ``embedding`` cosine to the teacher's fused
     embedding through a projection. With ``ce`` alone no teacher is needed. With a teacher, training images without a
-    label take part too, if `unlabelled`.
+    label take part too, if `unlabelled`; a student without a teacher then sees those with a label more often, so that
+    both take as many steps.
     """
 
     backbone: str = "mobilenetv2_100"
