@@ -122,8 +122,8 @@ def demonstration(found: Mapping[str, Any]) -> str:
         for name in gains
     )
     head = (
-        f"Each seed draws its own {drawn['patients']} synthetic patients, {drawn['unlabelled']} of them without a label,\n"
-        "and trains all networks as `make demo` does with seed 1. Mean AUROC over three classes, intervals over test\n"
+        f"Each seed draws its own {drawn['patients']} synthetic patients, {drawn['unlabelled']} of them without a\n"
+        "label, and trains all networks as `make demo` does with seed 1. Mean AUROC over three classes, intervals over test\n"
         f"patients. Of {len(seeds)} seeds: {counted}."
     )
     models = ("teacher", "baseline student", "distilled student")

@@ -103,8 +103,9 @@ def draw_synthetic_xrays(
     """
     if patients < 1 or not 0 <= unlabelled <= patients or size < 64 or len(hospitals) < (2 if confounded else 1):  # noqa: PLR2004
         raise ConfigError(
-            f"synthetic X-rays: expected at least 1 patient, 64 pixels and {2 if confounded else 1} hospital(s), no "
-            f"more patients without a finding than there are; found {patients}, {size}, {len(hospitals)} and {unlabelled}"
+            f"synthetic X-rays: expected at least 1 patient, 64 pixels and {2 if confounded else 1} hospital(s), "
+            f"no more patients without a finding than there are; found {patients}, {size}, {len(hospitals)}, "
+            f"{unlabelled}"
         )
     if not 0 <= stages[0] <= stages[1] <= 1:
         raise ConfigError(f"synthetic X-rays: expected stages as (least, greatest) within [0, 1], found {stages}")
