@@ -123,8 +123,8 @@ def demonstration(found: Mapping[str, Any]) -> str:
     )
     head = (
         f"Each seed draws its own {drawn['patients']} synthetic patients, {drawn['unlabelled']} of them without a\n"
-        "label, and trains all networks as `make demo` does with seed 1. Mean AUROC over three classes, intervals over\n"
-        f"test patients. Of {len(seeds)} seeds: {counted}."
+        "label, and trains all networks as `make demo` does with seed 1. Mean AUROC over three classes, intervals\n"
+        f"over test patients. Of {len(seeds)} seeds: {counted}."
     )
     models = ("teacher", "baseline student", "distilled student")
     columns = ("seed", "test patients", *models, "teacher − baseline", "distilled − baseline")
