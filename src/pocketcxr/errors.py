@@ -34,6 +34,7 @@ _EVALUATE = ("huggingface_hub", "jinja2", "matplotlib", "scipy", "sklearn")
 
 EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "deidentify": ("dicomanonymizer", "rapidocr"),
         "evaluate": _EVALUATE,
         "pacs": ("highdicom", "requests"),
         "parquet": ("pyarrow",),

@@ -25,7 +25,7 @@ _GROUPS = {
     "predict": ("predict", "doctor"),
     "serve": ("serve",),
     "pacs": ("pacs",),
-    "data": ("index", "split", "synthetic"),
+    "data": ("deidentify", "index", "split", "synthetic"),
     "train": (
         "distill",
         "demo",

@@ -1,4 +1,4 @@
-"""Commands on data sets: ``index``, ``split`` and ``synthetic``."""
+"""Commands on data sets: ``deidentify``, ``index``, ``split`` and ``synthetic``."""
 
 from __future__ import annotations
 
@@ -23,9 +23,46 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Define the commands of this module."""
+    _add_deidentify(commands)
     _add_index(commands)
     _add_split(commands)
     _add_synthetic(commands)
+
+
+def _add_deidentify(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "deidentify",
+        _deidentify,
+        needs=("deidentify",),
+        resumes=True,
+        summary="write DICOM radiographs without what identifies patients: PS3.15 basic profile, dates shifted",
+        examples="  pocketcxr deidentify export/ -o study/ --key ../secret/pseudonyms.key\n"
+        "  pocketcxr index study/ -o index.csv",
+        exits={
+            0: "all images were written",
+            1: "some were not: burned-in text, or refused",
+            2: "nothing could be done",
+        },
+    )
+    parser.add_argument("sources", nargs="+", type=path_argument, metavar="SOURCE", help="DICOM files and folders")
+    parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--key",
+        type=path_argument,
+        required=True,
+        metavar="FILE",
+        help="key of pseudonyms and shifts of dates, made where it is missing; outside of FOLDER, and not given away",
+    )
+    parser.add_argument("--keep-text", action="store_true", help="write images with burned-in text, too")
+
+
+def _deidentify(options: argparse.Namespace) -> int:
+    from pocketcxr.data.deidentify.command import deidentify
+
+    counts = deidentify(options.sources, options.output, key=options.key, keep_text=options.keep_text)
+    say(counts.line())
+    return 1 if counts.refused or (counts.with_text and not options.keep_text) else 0
 
 
 def _add_index(commands: Commands) -> None:
