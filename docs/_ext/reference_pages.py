@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import commands
 import configuration
+import conformance
 import errors
 import http_interface
 import layout
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 GENERATED = {
     "commands": commands.page,
     "configuration": configuration.page,
+    "conformance-attributes": conformance.attributes,
+    "conformance-codes": conformance.coded,
+    "conformance-objects": conformance.objects,
+    "conformance-queried": conformance.queried,
+    "conformance-requests": conformance.requests,
+    "conformance-settings": conformance.limits,
+    "conformance-syntaxes": conformance.syntaxes,
     "criteria": report_fields.criteria,
     "exceptions": errors.exceptions,
     "exit-codes": errors.exit_codes,
