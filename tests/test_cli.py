@@ -231,6 +231,38 @@ def test_advice_fits_the_cause_where_an_output_cannot_be_written(arguments, said
     assert told.count("\n") == 1
 
 
+def test_a_fault_of_the_program_has_a_status_of_its_own_and_says_where_its_traceback_is(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def broken(*_, **__):
+        raise ZeroDivisionError("patient 4711")
+
+    monkeypatch.setattr("pocketcxr.pipeline.prepare.split_index", broken)
+    (tmp_path / "index.csv").touch()
+    assert main(["split", str(tmp_path / "index.csv")]) == 70
+    told = capsys.readouterr().err
+    (trace,) = tmp_path.glob("pocketcxr-error-*.txt")
+    assert told.count("\n") == 1
+    assert "4711" not in told
+    assert f"(ZeroDivisionError): the traceback is in {trace};" in told
+    text = trace.read_text()
+    assert "in broken" in text
+    assert "ZeroDivisionError: patient 4711" in text
+    assert trace.stat().st_mode & 0o077 == 0
+
+
+def test_the_output_of_a_training_is_checked_before_its_settings_and_leaves_no_folder(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for command in ("distill --data .", "train-teacher", "crossval --data .", "evaluate"):
+        line = [*command.split(), "--set", "student.epoch=3", "-o"]
+        assert main([*line, "file/run"]) == 2
+        assert "a file where a folder is needed" in capsys.readouterr().err
+        assert main([*line, "deep/run"]) == 2
+        assert "did you mean epochs" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_hostile_name_in_an_error_does_not_reach_the_terminal(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["index", "a\x1b[31m\nforged\u202e"]) == 2

@@ -13,6 +13,7 @@ MEANING = {
     "EXIT_OK": "done",
     "EXIT_SOME_FAILED": "finished, with something to look at: see the command",
     "EXIT_ERROR": "nothing could be done: one line on standard error says why and what to do",
+    "EXIT_INTERNAL": "a fault of pocketcxr itself: one line says in which file the traceback is",
     "EXIT_INTERRUPTED": "interrupted by Ctrl-C; commands that resume continue where this one stopped",
     "EXIT_TERMINATED": "stopped by SIGTERM; as after Ctrl-C",
 }
@@ -20,7 +21,7 @@ MEANING = {
 
 
 def exit_codes() -> str:
-    """Table of exit codes, then what those below 3 say of each command."""
+    """Table of exit codes, then what the first three say of each command."""
     names = {name: value for name, value in vars(cli).items() if name.startswith("EXIT_")}
     rows = [(f"`{value}`", sentence(MEANING[name])) for name, value in sorted(names.items(), key=lambda one: one[1])]
     own = []

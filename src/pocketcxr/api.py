@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pocketcxr.errors import ConfigError, require_extra
-from pocketcxr.files import named_path
+from pocketcxr.files import check_output, named_path
 from pocketcxr.own_parts import name_in_python
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def read_settings(
     A command that failed before the images were split has started no run: its settings are not taken.
 
     Raises:
-        ConfigError: a file or field that does not fit.
+        ConfigError: an output that cannot be written, or a file or field that does not fit.
     """
     from pocketcxr.training.config import load_experiment
 
@@ -221,6 +221,7 @@ def read_settings(
     if task is not None:
         overrides.append(f"data.task={_toml(task)}")
     folder = Path(output)
+    check_output(folder, folder=True, keep=False)  # before settings, which are read again and again until they fit
     started = any((folder / name).is_file() for name in ("splits.csv", "folds.csv"))
     saved = folder / "experiment.json"
     resumed = saved if experiment is None and started and saved.is_file() else None

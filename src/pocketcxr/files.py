@@ -114,12 +114,32 @@ def named_path(given: str | os.PathLike[str]) -> Path:
     return Path(given)
 
 
-def check_output(path: Path, *, folder: bool) -> None:
+def read_secret(path: Path, what: str) -> str:
+    """A token or password from a text file, without the blanks around it.
+
+    Args:
+        path: the file.
+        what: it is, for messages, which never hold the secret.
+
+    Raises:
+        ConfigError: the file cannot be read or is empty.
+    """
+    try:
+        secret = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what}: {path} cannot be read ({type(error).__name__}); name a text file") from error
+    if not secret:
+        raise ConfigError(f"{what}: expected text in {path}, found nothing")
+    return secret
+
+
+def check_output(path: Path, *, folder: bool, keep: bool = True) -> None:
     """Refuse, before any work is done, an output that could not be written at its end.
 
     Args:
         path: the file or folder to write; folders that are missing are made.
         folder: whether `path` is a folder.
+        keep: leave the folders that were made.
 
     Raises:
         ConfigError: naming what is in the way.
@@ -129,9 +149,12 @@ def check_output(path: Path, *, folder: bool) -> None:
     try:
         if not folder and path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        made = [one for one in (place, *place.parents) if not one.exists()]
         place.mkdir(parents=True, exist_ok=True)
         trial.touch()
         trial.unlink()
+        for one in [] if keep else made:
+            one.rmdir()
     except OSError as error:
         if error.filename == str(trial):
             error.filename = str(place)

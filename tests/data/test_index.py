@@ -14,6 +14,7 @@ import pytest
 
 import pocketcxr.data.index as index_module
 from pocketcxr.data.index import build_index
+from pocketcxr.data.pseudonyms import read_key
 from pocketcxr.data.rows import is_frontal_xray, read_rows, write_rows
 from pocketcxr.data.summary import describe_index
 from pocketcxr.errors import DataError
@@ -123,6 +124,21 @@ def test_nothing_usable_is_one_clear_line(tmp_path, picture):
     (tmp_path / "void").mkdir()
     with pytest.raises(DataError, match="no image there"):
         build_index([tmp_path / "void"], progress=False)
+
+
+@pytest.mark.parametrize("name", ["holiday/a.png", "covid19/a.png"])
+def test_a_failed_index_leaves_no_key_unless_it_was_there(tmp_path, name):
+    (tmp_path / "set" / name).parent.mkdir(parents=True)
+    (tmp_path / "set" / name).write_bytes(b"no picture")
+    memory, key = tmp_path / "out" / "index.memory.jsonl", tmp_path / "out" / "pseudonyms.key"
+    with pytest.raises(DataError, match="no usable image"):
+        build_index([tmp_path / "set"], memory=memory, progress=False)
+    assert not list(tmp_path.glob("out/*"))
+    read_key(key)
+    before = key.read_bytes()
+    with pytest.raises(DataError, match="no usable image"):
+        build_index([tmp_path / "set"], memory=memory, progress=False)
+    assert key.read_bytes() == before
 
 
 def test_a_misspelt_alias_is_refused(folders):

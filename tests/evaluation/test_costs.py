@@ -4,7 +4,7 @@ import pytest
 from onnx import TensorProto, helper, save
 
 from pocketcxr.errors import PocketCxrError
-from pocketcxr.evaluation.costs import ONNX_PROGRAM, measure_latency, measure_peak_memory
+from pocketcxr.evaluation.costs import ONNX_PROGRAM, measure_latency, measure_peak_memory, peak_memory_of
 
 
 class Clock:
@@ -58,6 +58,17 @@ def test_a_program_that_fails_says_how():
         measure_peak_memory("raise ValueError('no such model')")
     with pytest.raises(PocketCxrError, match="no result after"):
         measure_peak_memory("import time; time.sleep(30)", timeout_s=0.2)
+
+
+def test_a_figure_that_is_not_had_in_time_is_missing_and_named(caplog):
+    missing: list[str] = []
+    assert peak_memory_of("teacher", "import time; time.sleep(30)", [], missing, timeout_s=0.2) is None
+    assert missing == [
+        "Peak memory of the teacher: not measured (measuring memory: no result after 0.2 s; give it more time)."
+    ]
+    assert missing[0] in caplog.text
+    assert peak_memory_of("student", "pass", [], missing) > 1_000_000
+    assert len(missing) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketcxr.errors import DataError
-from pocketcxr.evaluation.operating_points import choose_operating_points
+from pocketcxr.evaluation.operating_points import choose_operating_points, predictive_values
 
 
 def choose(scores, truth, sensitivity=0.95, specificity=0.95):
@@ -121,3 +121,10 @@ def test_points_keep_their_promise_and_no_threshold_does_better(pairs, target):
         assert reached(point.threshold)[1 - order] == pytest.approx(max(equals))
         steps = np.unique(scores)
         assert any(point.threshold == pytest.approx((low + high) / 2) for low, high in pairwise(steps))
+
+
+def test_predictive_values_follow_bayes():
+    # 1000 people, 100 ill: 90 found, 10 missed; of 900 healthy 180 alarmed, 720 spared.
+    assert predictive_values(0.9, 0.8, 0.1) == (pytest.approx(90 / 270), pytest.approx(720 / 730))
+    assert predictive_values(0.0, 1.0, 0.1) == (None, pytest.approx(0.9))
+    assert predictive_values(1.0, 0.0, 0.1) == (pytest.approx(0.1), None)

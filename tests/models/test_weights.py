@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from pocketcxr.errors import CheckpointError, ConfigError
-from pocketcxr.models.weights import WeightsRecord, hub_obstacle, load_weight_file, prepare_backbone
+from pocketcxr.models.weights import WeightsRecord, hub_file, load_weight_file, prepare_backbone
 
 NAME = "test_resnet.r160_in1k"
 SIZE = 32
@@ -91,13 +91,14 @@ def test_an_unreachable_hub_is_said_in_one_line_and_costs_no_time(monkeypatch, c
 
 
 def test_a_network_that_timm_has_no_weights_for_is_said():
-    assert hub_obstacle("mobilenetv2_035") == "timm knows none"
+    assert hub_file("mobilenetv2_035") == (None, "timm knows none")
 
 
 @pytest.mark.network
 def test_the_real_hub_is_asked():
-    if hub_obstacle(NAME) is not None:
-        pytest.skip(f"the hub is out of reach: {hub_obstacle(NAME)}")
+    path, obstacle = hub_file(NAME)
+    if path is None and obstacle:
+        pytest.skip(f"the hub is out of reach: {obstacle}")
     _, record = prepare_backbone(NAME, "pretrained", image_size=SIZE)
     assert record.source == "hub"
 

@@ -1,5 +1,6 @@
 """What would fail in the middle of a training is refused before it, and leaves nothing behind."""
 
+import json
 import logging
 import re
 import shutil
@@ -15,7 +16,7 @@ from pocketcxr.pipeline import preflight
 from pocketcxr.pipeline.crossval import run_crossval
 from pocketcxr.pipeline.distill import run_distill
 from pocketcxr.pipeline.preflight import check_experiment, duration
-from pocketcxr.pipeline.stages import run_leave_one_source_out, run_train_student, run_train_teacher
+from pocketcxr.pipeline.stages import run_cache_views, run_leave_one_source_out, run_train_student, run_train_teacher
 from pocketcxr.training.config import load_experiment
 
 TINY = (
@@ -115,6 +116,24 @@ def test_the_plan_names_every_stage_with_its_images_and_a_time(drawings, tmp_pat
         r"in all about \d+ s",
     ):
         assert re.search(words, said), words
+
+
+def test_the_plan_times_the_answers_of_a_given_teacher_and_names_tables(drawings, tmp_path, caplog):
+    (tmp_path / "splits").mkdir()
+    splits = _split(drawings, tmp_path / "splits")
+    teacher = run_train_teacher(tmp_path / "run", load_experiment(None, TINY), splits=splits, progress=False)
+    losses = "student.losses={ce=0.5, kd=1.0}"
+    given = load_experiment(None, (*TINY, losses, f"teacher.checkpoint={json.dumps(str(teacher))}"))
+    with caplog.at_level(logging.INFO, logger="pocketcxr"):
+        run_train_student(tmp_path / "given", given, splits=splits, progress=False)
+    assert re.search(r"teacher's outputs for \d+ views: about \d+ s", caplog.text)
+    assert "teacher mobilenetv2_035, 1 epochs" not in caplog.text.partition("training images")[2]
+    caplog.clear()
+    table = run_cache_views(tmp_path / "run", given, save=tmp_path / "teacher.npz", progress=False)
+    from_table = load_experiment(None, (*TINY, losses, f"teacher.outputs=[{json.dumps(str(table))}]"))
+    with caplog.at_level(logging.INFO, logger="pocketcxr"):
+        run_train_student(tmp_path / "table", from_table, splits=splits, progress=False)
+    assert re.search(r"teacher's outputs for \d+ views from 1 tables: about 1 s", caplog.text)
 
 
 def test_too_little_disk_space_is_said_before_the_first_step(drawings, tmp_path, monkeypatch):

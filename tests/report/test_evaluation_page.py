@@ -14,7 +14,6 @@ from pocketcxr.evaluation.costs import Costs, Latency
 from pocketcxr.evaluation.scoring import score
 from pocketcxr.report.evaluate import evaluate_models
 from pocketcxr.report.evaluation_charts import _precision, _roc, curves_of_models
-from pocketcxr.report.evaluation_page import predictive_values
 from pocketcxr.report.plots import Axis, Series, interval_chart, line_chart
 from pocketcxr.report.training_curves import read_curves, training_charts
 
@@ -186,13 +185,6 @@ def test_errors_in_the_gallery_are_the_most_confident_ones(page):
     _, _, gallery = page.text.partition("Most confident errors")
     first = re.search(r"predicted \w+\s*\(([\d.]+) %\)", gallery)
     assert float(first[1]) == pytest.approx(100 * wrong.max(), abs=0.06)
-
-
-def test_predictive_values_follow_bayes():
-    # 1000 people, 100 ill: 90 found, 10 missed; of 900 healthy 180 alarmed, 720 spared.
-    assert predictive_values(0.9, 0.8, 0.1) == (pytest.approx(90 / 270), pytest.approx(720 / 730))
-    assert predictive_values(0.0, 1.0, 0.1) == (None, pytest.approx(0.9))
-    assert predictive_values(1.0, 0.0, 0.1) == (pytest.approx(0.1), None)
 
 
 def points_of(svg):

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pocketcxr.serving.api.docs_page import DOCS_HEADERS
-from pocketcxr.serving.command import _greeting
+from pocketcxr.serving.server import _greeting
 
 FILES = {
     "/v1/docs": "text/html; charset=utf-8",

@@ -99,6 +99,16 @@ def test_parameter_of_a_wrong_type_is_named_without_its_value(service, pictures)
     assert "Zuzana" not in document["detail"]
 
 
+def test_parameter_that_an_address_does_not_have_is_refused_with_the_nearest(service, pictures):
+    for query, hint in (("?heatmaps=1", "did you mean heatmap?"), ("?x%0Ay=1", "no parameter x\\ny; expected heatmap")):
+        assert hint in check(service.post(pictures.raster(0.8), "image/png", query), "invalid-parameter")["detail"]
+    response = service.client.get("/v1/model?verbose=1")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid-parameter")
+    assert "no parameter verbose; expected none" in response.json()["detail"]
+    assert service.client.get("/?lang=fa").status_code == service.client.get("/").status_code
+    assert service.client.get("/health/ready?probe=1").status_code == 200
+
+
 def test_too_much_is_refused_whether_or_not_the_length_is_told(narrow):
     large, middle = bytes(200_001), bytes(150_000)
 

@@ -83,10 +83,18 @@ def test_port_in_use_is_one_line(service, tiny_bundle_path, capsys):
     port = service.url.rpartition(":")[2]
     assert main(["serve", "--bundle", str(tiny_bundle_path), "--port", port]) == 2
     assert f"cannot listen on 127.0.0.1 port {port}" in capsys.readouterr().err
+    program = (
+        "import sys; from pocketcxr.cli import main; "
+        f"print(main(['serve', '--port', '{port}']), *{{name.partition('.')[0] for name in sys.modules}})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    status, *loaded = done.stdout.split()
+    assert status == "2"
+    assert not set(loaded) & {"fastapi", "uvicorn", "pydantic", "onnxruntime"}  # told before a second of imports
 
 
 def test_serving_loads_no_training_framework(tiny_bundle_path):
-    probe = "import sys, pocketcxr.serving.command; print(*{name.partition('.')[0] for name in sys.modules})"
+    probe = "import sys, pocketcxr.serving.server; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "timm", "onnx", "scipy", "sklearn", "onnxruntime", "pydicom"}
 

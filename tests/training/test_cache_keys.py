@@ -223,6 +223,22 @@ def test_data_seed_precision_and_version_are_in_a_teachers_identity(monkeypatch)
     assert teacher_task().identity != before
 
 
+@pytest.mark.parametrize("sampling", ["class-source", "class-source-sqrt", "class-within-source", "class", "uniform"])
+def test_sources_are_in_an_identity_where_the_sampling_reads_them(sampling, tmp_path):
+    config = TeacherConfig(sampling=sampling)
+    one, other = (
+        teacher_task(data=data, config=config, augmentation=AugmentationConfig()).identity
+        for data in (DATA, other_sources(DATA))
+    )
+    assert (one == other) is (sampling in {"class", "uniform"})
+    record.open_run(tmp_path / "run", one)
+    if one != other:
+        with pytest.raises(CheckpointError, match="sampled_sources"):
+            record.open_run(tmp_path / "run", other)
+        record.open_run(tmp_path / "before", {name: one[name] for name in one if name != "sampled_sources"})
+        record.open_run(tmp_path / "before", other)  # a run of an earlier version does not say
+
+
 class Asked(Exception):
     """Carries what a stage was asked for, in place of training it."""
 

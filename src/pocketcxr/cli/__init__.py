@@ -19,7 +19,7 @@ from pocketcxr.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXIT_OK, EXIT_SOME_FAILED, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
+EXIT_OK, EXIT_SOME_FAILED, EXIT_ERROR, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 70, 130, 143
 
 _GROUPS = {
     "predict": ("predict", "doctor"),
@@ -75,10 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = with_current_names(sys.argv[1:] if arguments is None else arguments)
     options = _parsed(given)
     _log_to_stderr(quiet=getattr(options, "quiet", False))
+    return _run(options, alone=arguments is None)
+
+
+def _run(options: argparse.Namespace, *, alone: bool) -> int:
+    """Run the command, and turn what it raises into one line and a status; `alone`: this process is for it only."""
     try:
         if options.needs:
             require_extra(*options.needs)
-        if arguments is None and getattr(options, "trains", False) and not getattr(options, "model", None):
+        if alone and getattr(options, "trains", False) and not getattr(options, "model", None):
             from pocketcxr.training.environment import reexec_with_tuned_allocator
 
             reexec_with_tuned_allocator()  # 1.3-2.4 times faster on glibc
@@ -95,6 +100,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         again = "; then the same command goes on" if _resumes(options) and error.errno in _PASSING else ""
         return _fail(f"{where}{error.strerror or error}; {advice_for(error)}{again}")
+    except Exception as error:  # noqa: BLE001  # a fault of this program: told apart from those of its input
+        return _fail(_internal(error), EXIT_INTERNAL)
+
+
+def _internal(error: Exception) -> str:
+    """What to say of a fault of this program: where the traceback is, which may name files and is for its owner."""
+    import tempfile
+    import traceback
+
+    trace = "".join(traceback.format_exception(error))
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="pocketcxr-error-", suffix=".txt")  # readable by its owner only
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(f"pocketcxr {__version__}, Python {sys.version}\n{trace}")
+    except OSError:
+        print(trace, file=sys.stderr)
+        name = "the lines above"
+    return (
+        f"a fault of pocketcxr itself ({type(error).__name__}): the traceback is in {name}; please report it, after "
+        "taking out names of files that tell of patients"
+    )
 
 
 def _resumes(options: argparse.Namespace) -> bool:

@@ -91,12 +91,13 @@ def build_index(
     finding_aliases = checked_aliases(finding_aliases)
     # Absolute, for a table may be written anywhere and its relative paths would start there.
     roots = [Path(source).absolute() for source in sources]
-    secret = read_key(memory.with_name(KEY_FILE) if key is None and memory else key)
     listed, rejected, notes = _list_all(roots, layout, finding_aliases, columns)
     if patients is not None:
         listed = with_patients(listed, patients.absolute(), rejected=[line.path for line in rejected])
     kept: list[IndexRow] = []
-    remembered = _Memory(memory, secret)
+    place = memory.with_name(KEY_FILE) if key is None and memory else key
+    made = [path for path in (place, memory) if path] if place and not place.exists() else []
+    remembered = _Memory(memory, read_key(place))
     reading = ordered_map(lambda row: remembered.reading(Path(row.path)), listed, workers=workers)
     with remembered, closing(reading) as found:
         for row, metadata in zip(listed, _bar(found, len(listed), progress), strict=True):
@@ -109,6 +110,8 @@ def build_index(
             Bar.write("comparing the images for copies, cropped and mirrored ones too", file=sys.stderr)
         kept = remembered.grouped(kept, progress=progress)
     if not kept:
+        for path in made:  # a key that no index needs
+            path.unlink(missing_ok=True)
         files = [line.reason for line in rejected if not line.reason.startswith("a link to a folder")]
         reasons = Counter(files or (line.reason for line in rejected)).most_common(1)
         why = f"; {reasons[0][1]} times: {reasons[0][0]}" if reasons else ": no image there"

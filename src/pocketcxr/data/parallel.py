@@ -29,7 +29,7 @@ def ordered_map(
         items: consumed as results are taken.
         workers: threads; None takes one per core this process may use.
     """
-    count = workers or _cores()
+    count = workers or default_workers()
     source = iter(items)
     pool = ThreadPoolExecutor(count)
     try:
@@ -43,8 +43,6 @@ def ordered_map(
         pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
-    """Cores this process may use, which in a container can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def default_workers() -> int:
+    """How many of something, one per core that this process may use: in a container fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

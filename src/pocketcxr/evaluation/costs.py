@@ -7,6 +7,7 @@ Evaluation never imports a framework. Parameters and multiply-accumulates (MACs)
 from __future__ import annotations
 
 import dataclasses
+import logging
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from pocketcxr.errors import PocketCxrError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+
+_LOGGER = logging.getLogger("pocketcxr")
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,21 @@ else:
     _peak = _resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss * (1 if _sys.platform == "darwin" else 1024)
 print(f"\\npeak={_peak}")
 """
+
+
+def peak_memory_of(
+    name: str, program: str, arguments: Sequence[str], missing: list[str], *, timeout_s: float = 300.0
+) -> int | None:
+    """Peak memory of a model (`measure_peak_memory`), or None where it cannot be measured.
+
+    That says a sentence in `missing`, for a report whose other figures are worth more than this one.
+    """
+    try:
+        return measure_peak_memory(program, arguments, timeout_s=timeout_s)
+    except PocketCxrError as error:
+        missing.append(f"Peak memory of the {name}: not measured ({error}).")
+        _LOGGER.warning("%s", missing[-1])
+        return None
 
 
 def measure_peak_memory(program: str, arguments: Sequence[str] = (), *, timeout_s: float = 300.0) -> int:

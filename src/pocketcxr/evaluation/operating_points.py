@@ -114,3 +114,12 @@ def _checked(scores: ArrayLike, is_positive: ArrayLike, label: str) -> tuple[NDA
             f"with and {len(truth) - positives} without; give the split more patients"
         )
     return values, truth
+
+
+def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float | None, float | None]:
+    """Positive and negative predictive value at a prevalence, all in [0, 1]; None where nobody would be called so."""
+    found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
+    alarms, spared = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
+    positive = found / (found + alarms) if found + alarms > 0 else None
+    negative = spared / (spared + missed) if spared + missed > 0 else None
+    return positive, negative

@@ -72,7 +72,8 @@ def predict_files(
         for path in first:
             yield score_here(path)
         return
-    from pocketcxr.inference.processes.pool import PoolOptions, default_workers, predict_in_processes
+    from pocketcxr.data.parallel import default_workers
+    from pocketcxr.inference.processes.pool import PoolOptions, predict_in_processes
 
     workers = min(workers or default_workers(), len(first))
     options = PoolOptions(*bundle, exact=exact, heatmaps=heatmaps)

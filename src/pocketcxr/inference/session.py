@@ -8,7 +8,6 @@ The slow part of a prediction's start is importing ONNX Runtime, so this module 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
 
 from pocketcxr.bundle.contract import INPUT_KIND, INPUT_NAME, OUTPUT_NAMES, ModelOutputs
 from pocketcxr.bundle.verified import VerifiedFile, identity_of, read_verified
+from pocketcxr.data.parallel import default_workers
 from pocketcxr.errors import BundleError, InputError
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def session_of(data: bytes, name: str, *, threads: int | None) -> onnxruntime.In
 
 
 def _threads() -> int:
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = default_workers()
     return min(_MOST_THREADS, available)
 
 

@@ -159,13 +159,13 @@ def _from_hub(name: str, weights: str, *, image_size: int) -> tuple[Backbone, We
     check_name(name)
     pin = PINNED.fullmatch(weights)
     revision, expected = pin.groups() if pin else (None, "")
-    reason, path = hub_obstacle(name, revision=revision), Path()
-    if reason is None:
+    path, reason = hub_file(name, revision=revision)
+    if path is None and not reason:
         try:
             path = _fetched(name, revision)
         except Exception as error:  # noqa: BLE001  # a download that breaks off raises the transport's own kinds
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if reason is not None:
+    if path is None:
         if pin:
             raise ConfigError(f"weights of {name}: expected {weights} from the hub, found no such file: {reason}")
         _log.warning("no pretrained weights for %s: %s; training from scratch", name, reason)
@@ -196,37 +196,32 @@ def _hub_id(name: str) -> str | None:
     return None if config is None else config.hf_hub_id
 
 
-def _cached(hub_id: str, revision: str | None) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(hub_id, _HUB_FILE, revision=revision)
-    return Path(path) if isinstance(path, str) else None
-
-
 def _fetched(name: str, revision: str | None) -> Path:
     """Path of the weights in the hub's cache: the folder's name is their revision; no account's token is sent."""
     from huggingface_hub import hf_hub_download
 
-    hub_id = _hub_id(name) or ""
-    return _cached(hub_id, revision) or Path(hf_hub_download(hub_id, _HUB_FILE, revision=revision, token=False))
+    return Path(hf_hub_download(_hub_id(name) or "", _HUB_FILE, revision=revision, token=False))
 
 
-def hub_obstacle(name: str, *, revision: str | None = None, timeout_s: float = 4.0) -> str | None:
-    """Why a network's weights cannot be fetched from timm's hub just now, found out in seconds; None where they can.
+def hub_file(name: str, *, revision: str | None = None, timeout_s: float = 4.0) -> tuple[Path | None, str]:
+    """Weights of a network in the cache of timm's hub, which need no network; and else why they cannot be fetched.
 
-    The hub's own client retries for half a minute when a name does not resolve. Files already in its cache need no
-    network.
+    The hub's own client retries for half a minute when a name does not resolve; here that is found out in seconds.
+
+    Returns:
+        The file, or None where it is not in the cache; and why it cannot be fetched just now, "" where it can.
     """
     hub_id = _hub_id(name)
     if not hub_id:
-        return "timm knows none"
-    from huggingface_hub import constants
+        return None, "timm knows none"
+    from huggingface_hub import constants, try_to_load_from_cache
 
-    if _cached(hub_id, revision) is not None:
-        return None
+    cached = try_to_load_from_cache(hub_id, _HUB_FILE, revision=revision)
+    if isinstance(cached, str):
+        return Path(cached), ""
     if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set and the weights are not in the hub's cache"
-    return _unreachable(constants.ENDPOINT, timeout_s)
+        return None, "HF_HUB_OFFLINE is set and the weights are not in the hub's cache"
+    return None, _unreachable(constants.ENDPOINT, timeout_s) or ""
 
 
 def _unreachable(url: str, timeout_s: float) -> str | None:

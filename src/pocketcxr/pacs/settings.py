@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pocketcxr.addresses import is_loopback
 from pocketcxr.errors import ConfigError, expect
+from pocketcxr.files import read_secret
 from pocketcxr.imaging.radiograph import MAX_FILE_BYTES
 
 PASSWORD_VARIABLE = "POCKETCXR_PACS_PASSWORD"  # noqa: S105  # the variable's name
@@ -150,11 +151,7 @@ def read_password(settings: ArchiveSettings) -> str:
     """
     password = os.environ.get(PASSWORD_VARIABLE, "")
     if settings.password_file:
-        try:
-            password = Path(settings.password_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            name = type(error).__name__
-            raise ConfigError(f"archive.password_file: {settings.password_file} cannot be read ({name})") from None
+        password = read_secret(Path(settings.password_file), "archive.password_file")
     if settings.user and not password:
         raise ConfigError(f"archive.user: expected a password in archive.password_file or {PASSWORD_VARIABLE}")
     return password

@@ -14,9 +14,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pocketcxr.data.parallel import default_workers
 from pocketcxr.errors import ArchiveError, BundleError, PocketCxrError
 from pocketcxr.inference.prediction import ERROR, REFUSED
-from pocketcxr.inference.processes.pool import default_workers
 from pocketcxr.pacs.client import Archive
 from pocketcxr.pacs.find import Finder
 from pocketcxr.pacs.results.identity import KINDS, result_uid

@@ -12,7 +12,7 @@ import torch
 
 from pocketcxr import roles
 from pocketcxr.errors import CheckpointError
-from pocketcxr.evaluation.costs import ONNX_PROGRAM, Costs, measure_latency, measure_peak_memory
+from pocketcxr.evaluation.costs import ONNX_PROGRAM, Costs, measure_latency, peak_memory_of
 from pocketcxr.evaluation.intervals import clusters
 from pocketcxr.evaluation.label_wise import predictions_of_label, score_labels, task_of_label
 from pocketcxr.evaluation.metrics import label_wise_auroc, macro_auroc
@@ -30,7 +30,7 @@ from pocketcxr.models.predict import as_predict
 from pocketcxr.own_parts import is_python
 from pocketcxr.pipeline.input_filter import fitted_input_filter
 from pocketcxr.pipeline.run import notes
-from pocketcxr.pipeline.teachers import given_costs, open_again, teacher_predict, teacher_record
+from pocketcxr.pipeline.teachers import given_costs, open_again, predict_of, teacher_predict, teacher_record
 from pocketcxr.report.evaluate import evaluate_predictors
 from pocketcxr.report.label_wise import evaluate_labels
 from pocketcxr.run_folder import checkpoint
@@ -63,7 +63,7 @@ def compare_on_calibration(run: Run, dataset: Dataset) -> None:
     """
     positions = dataset.positions("calibration")
     found: dict[str, float] = {}
-    for name, predict in ((roles.TEACHER, teacher_predict(run)), (roles.BASELINE, _predict_of(run.student_baseline))):
+    for name, predict in ((roles.TEACHER, teacher_predict(run)), (roles.BASELINE, predict_of(run.student_baseline))):
         if dataset.task.multilabel:
             scores = score_labels(name, predict, dataset, positions, progress=run.progress)
             found[name] = label_wise_auroc(scores.probabilities, dataset.labels[positions])
@@ -142,6 +142,7 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
     trained = {name: folder for name, folder in folders.items() if checkpoint(folder).is_file()}
     predicts: dict[str, Predict] = {}
     costs: dict[str, Costs] = {}
+    missing: list[str] = []
     given = open_again(run)
     if given is not None:
         predicts[roles.TEACHER] = teacher_predict(dataclasses.replace(run, given=given))
@@ -157,7 +158,7 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
             # a student given in Python is unknown to a fresh process
             peak_memory_bytes=None
             if any(map(is_python, spec.backbones))
-            else measure_peak_memory(CHECKPOINT_PROGRAM, [str(checkpoint(folder))]),
+            else peak_memory_of(name, CHECKPOINT_PROGRAM, [str(checkpoint(folder))], missing),
             runtime=f"PyTorch {torch.__version__.partition('+')[0]}",
         )
     if run.bundle.is_file():
@@ -169,7 +170,9 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
             parameters=same.parameters,
             macs=same.macs,
             bytes=run.bundle.stat().st_size,
-            peak_memory_bytes=measure_peak_memory(ONNX_PROGRAM, [str(run.bundle), str(dataset.pixels.shape[1])]),
+            peak_memory_bytes=peak_memory_of(
+                roles.EXPORTED, ONNX_PROGRAM, [str(run.bundle), str(dataset.pixels.shape[1])], missing
+            ),
             runtime=f"ONNX Runtime {onnxruntime.__version__}",
         )
     if not predicts:
@@ -179,7 +182,7 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         "costs": _with_latency(predicts, costs, dataset),
         "out": run.evaluation,
         "title": f"pocketcxr: {dataset.task.name}",
-        "notes": notes(run),
+        "notes": (*notes(run), *missing),
         "curves": _curves(trained),
         "command": " ".join(["pocketcxr", *sys.argv[1:]]),
         "settings": dataclasses.asdict(run.experiment),
@@ -196,11 +199,6 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         ]
     bundle = [f"bundle: {run.bundle}"] if run.bundle.is_file() else []
     return "\n".join([*lines, *bundle, f"report: {evaluation.report}"])
-
-
-def _predict_of(folder: Path) -> Predict:
-    network, spec, _ = load_network(checkpoint(folder))
-    return as_predict(network, multilabel=spec.multilabel)
 
 
 def _taught(run: Run) -> bool:

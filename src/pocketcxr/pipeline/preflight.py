@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from pocketcxr.errors import ConfigError
@@ -16,6 +17,7 @@ from pocketcxr.labels import load_task
 from pocketcxr.models.backbones import build_backbone, check_blocks
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.networks import NetworkSpec, Student, assemble
+from pocketcxr.models.predict import as_predict
 from pocketcxr.models.weights import prepare_backbone
 from pocketcxr.pipeline.teachers import open_given
 from pocketcxr.run_folder import checkpoint
@@ -33,6 +35,9 @@ from pocketcxr.training.teacher.views import check_fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from torch import nn
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.labels import Task
@@ -106,10 +111,6 @@ def _check_several(experiment: Experiment, task: Task) -> None:
     for config in (experiment.teacher, experiment.student):
         if "-source" in config.sampling:
             task.refuse_several(f"sampling {config.sampling}")
-    if experiment.teacher.folds:
-        task.refuse_several("teacher.folds")
-    if experiment.teacher.outputs:
-        task.refuse_several("teacher.outputs")
 
 
 def check_teaching(experiment: Experiment, *, online: bool) -> None:
@@ -150,7 +151,7 @@ def announce(run: Run, dataset: Dataset, *, teacher: bool = True, online: bool =
         "training images: %d (%s); calibration: %d", len(labelled), classes, len(dataset.positions("calibration"))
     )
     distils = teacher and needs_teacher(experiment.student.losses)
-    stages = list(_stages(experiment, dataset, distils=distils, online=online))
+    stages = list(_stages(experiment, dataset, run.given, distils=distils, online=online))
     _check_space(run, dataset, stages, distils=distils)
     for stage in stages:
         _LOGGER.info("  %s: about %s", stage.title, duration(stage.seconds))
@@ -206,13 +207,18 @@ def _check_backbone(name: str, weights: str, *, size: int, frozen_blocks: int) -
     return backbone
 
 
-def _stages(experiment: Experiment, dataset: Dataset, *, distils: bool, online: bool) -> Iterator[_Stage]:
+def _stages(
+    experiment: Experiment, dataset: Dataset, given: GivenTeacher | None, *, distils: bool, online: bool
+) -> Iterator[_Stage]:
     """The stages that train or run a network, with their times."""
     config, student, size = experiment.teacher, experiment.student, experiment.data.image_size
     images = len(training_positions(dataset))
     everything = len(training_positions(dataset, unlabelled=student.unlabelled))
     answering = 0.0  # seconds an image and view
-    if distils and not config.outputs and not config.checkpoint:
+    if distils and (config.checkpoint or given):
+        network = given.network if given else load_network(Path(config.checkpoint))[0]
+        answering = _seconds_to_answer(network, dataset.images(np.arange(min(_TIMED_IMAGES, len(dataset.rows)))))
+    elif distils and not config.outputs:
         rounds, share = (config.folds, (config.folds - 1) / config.folds) if config.folds else (1, 1.0)
         for name in config.backbones:
             training, forward, parameters = _seconds_an_image(name, config, size=config.image_size or size)
@@ -220,9 +226,10 @@ def _stages(experiment: Experiment, dataset: Dataset, *, distils: bool, online: 
             seen = images * share * config.epochs * rounds
             folds = f", {rounds} folds" if config.folds else ""
             yield _Stage(f"teacher {name}, {config.epochs} epochs{folds}", seen * training, parameters * rounds)
-        if not online:
-            count = experiment.views.count * len(training_positions(dataset, unlabelled=True))
-            yield _Stage(f"teacher's outputs for {count} views", count * answering, 0)
+    if distils and not online:
+        count = experiment.views.count * len(training_positions(dataset, unlabelled=True))
+        table = f" from {len(config.outputs)} tables" if config.outputs else ""
+        yield _Stage(f"teacher's outputs for {count} views{table}", count * answering, 0)
     training, _, parameters = _seconds_an_image(student.backbone, student, size=size)
     what = "distilled student" if distils else "student"
     extra = answering if online else 0.0
@@ -251,6 +258,15 @@ def _seconds_an_image(name: str, config: OptimisationConfig, *, size: int) -> tu
         loss.backward()
         step = time.perf_counter() - started
     return step / _TIMED_IMAGES, forward / _TIMED_IMAGES, parameters
+
+
+def _seconds_to_answer(network: nn.Module, images: NDArray[np.float32]) -> float:
+    """Seconds in which a given teacher answers for an image."""
+    predict = as_predict(network)
+    predict(images)  # warms caches up
+    started = time.perf_counter()
+    predict(images)
+    return (time.perf_counter() - started) / len(images)
 
 
 def _check_space(run: Run, dataset: Dataset, stages: list[_Stage], *, distils: bool) -> None:

@@ -18,6 +18,7 @@ from pocketcxr.training.losses.distillation import needs_teacher
 from pocketcxr.training.teacher.sources import PYTHON, fits_directly, open_teacher
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
 
     from pocketcxr.bundle.contract import Predict
@@ -65,7 +66,12 @@ def teacher_predict(run: Run) -> Predict:
     """The teacher of a run as a model."""
     if run.given is not None:
         return as_predict(run.given.network, multilabel=load_task(run.experiment.data.task).multilabel)
-    network, spec, _ = load_network(checkpoint(run.teacher))
+    return predict_of(run.teacher)
+
+
+def predict_of(folder: Path) -> Predict:
+    """The network in the folder of a stage as a model."""
+    network, spec, _ = load_network(checkpoint(folder))
     return as_predict(network, multilabel=spec.multilabel)
 
 

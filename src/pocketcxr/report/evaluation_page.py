@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.evaluation.operating_points import predictive_values
 from pocketcxr.files import write_text
 from pocketcxr.report import evaluation_charts as charts
 from pocketcxr.report import evaluation_tables as rows
@@ -82,12 +83,3 @@ def prevalence_rows(shown: ModelResult) -> list[dict[str, Any]]:
             values = [predictive_values(sensitivity, specificity, share) for share in PREVALENCES]
             rows.append({"point": point, "sensitivity": sensitivity, "specificity": specificity, "values": values})
     return rows
-
-
-def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float | None, float | None]:
-    """Positive and negative predictive value at a prevalence, all in [0, 1]; None where nobody would be called so."""
-    found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
-    alarms, spared = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
-    positive = found / (found + alarms) if found + alarms > 0 else None
-    negative = spared / (spared + missed) if spared + missed > 0 else None
-    return positive, negative

@@ -17,6 +17,7 @@ from pocketcxr.serving.api import examples, schemas
 from pocketcxr.serving.api.docs_page import docs_routes
 from pocketcxr.serving.api.openapi import complete_openapi, request_body
 from pocketcxr.serving.api.problems import KINDS, LIST_PATH, ProblemError, handle_errors, responses_of
+from pocketcxr.serving.api.query import parameters_known
 from pocketcxr.serving.api.uploads import FORM_TYPE, PICTURE_TYPES, check_announced, read_uploads
 from pocketcxr.serving.auth import check_token
 from pocketcxr.serving.backpressure import Backpressure
@@ -95,9 +96,6 @@ def _interface(service: Service) -> FastAPI:
     return app
 
 
-# ----------------------------------------------------------------------------------------------------------- addresses
-
-
 def _health(service: Service) -> APIRouter:
     router = APIRouter(prefix="/health", tags=["health"])
 
@@ -121,12 +119,13 @@ def _guarded(service: Service) -> dict[str, Any]:
     async def token_checked(request: Request) -> None:
         check_token(request.headers, service.settings.token)
 
-    guards = [Depends(token_checked)]
+    guards = [Depends(token_checked), Depends(parameters_known)]
+    refused = ["unauthorised"] if service.settings.token else ["cross-origin", "wrong-host"]
     if service.settings.token:
         guards.append(Depends(HTTPBearer(auto_error=False, description="the token that the service was started with")))
     return {
         "dependencies": guards,
-        "responses": responses_of(*(["unauthorised"] if service.settings.token else ["cross-origin", "wrong-host"])),
+        "responses": responses_of("invalid-parameter", *refused),
     }
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.addresses import is_loopback
+from pocketcxr.data.parallel import default_workers
 from pocketcxr.errors import ConfigError
+from pocketcxr.files import read_secret
 from pocketcxr.imaging.radiograph import MAX_PIXELS
-from pocketcxr.inference.processes.pool import default_workers
 
 if TYPE_CHECKING:
     import argparse
@@ -149,10 +150,4 @@ def read_token(file: Path | None) -> str:
     """
     if file is None:
         return os.environ.get(TOKEN_VARIABLE, "").strip()
-    try:
-        token = file.read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"token file {file}: cannot be read ({type(error).__name__}); name a text file") from error
-    if not token:
-        raise ConfigError(f"token file {file}: expected a token, found nothing")
-    return token
+    return read_secret(file, "token file")

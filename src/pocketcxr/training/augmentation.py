@@ -24,7 +24,7 @@ from torch import Tensor
 from pocketcxr.data.boxes import box_mask
 from pocketcxr.errors import DataError
 from pocketcxr.training.geometry import moved, view_grid
-from pocketcxr.training.run.identity import recorded
+from pocketcxr.training.run.identity import recorded, sources_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,8 +65,7 @@ def augmentation_identity(dataset: Dataset, config: AugmentationConfig) -> dict[
     """
     identity = recorded(config)
     if config.style > 0:
-        sources = "\n".join(f"{row.sha256} {row.source}" for row in dataset.rows)
-        identity["style_sources"] = hashlib.sha256(sources.encode()).hexdigest()
+        identity["style_sources"] = sources_digest(dataset.rows)
     if config.lungs > 0:
         assert dataset.lungs is not None
         identity["lung_boxes"] = hashlib.sha256(dataset.lungs.tobytes()).hexdigest()

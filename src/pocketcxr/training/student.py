@@ -30,7 +30,7 @@ from pocketcxr.training.losses.distillation import (
     own_losses,
 )
 from pocketcxr.training.losses.own import build_own, own_record
-from pocketcxr.training.run.identity import recorded
+from pocketcxr.training.run.identity import recorded, sampled_sources
 from pocketcxr.training.sampling import epoch_plan, training_positions
 from pocketcxr.training.starting import check_training_images, starting_backbone
 from pocketcxr.training.teacher.given import GivenTeacher
@@ -145,6 +145,7 @@ def train_student(
         "augmentation": augmentation_identity(dataset, views_config.augmentation),
         "teacher": targets.identity if targets else None,
         "precision": engine.precision,
+        **sampled_sources(config, dataset.rows),
         **({"auxiliary": auxiliary.identity} if auxiliary else {}),
         **({"images_an_epoch": shown} if shown != len(positions) else {}),
         **({"own": found} if (found := own_record(own) | own_backbone_record(config.backbone)) else {}),

@@ -19,7 +19,7 @@ from pocketcxr.audit.model.probes import (
     source_probe,
     unseen_sources,
 )
-from pocketcxr.audit.model.probes.calibration import at_prevalence, predictive_values
+from pocketcxr.audit.model.probes.calibration import at_prevalence
 from pocketcxr.audit.model.probes.saliency import in_lungs, map_likeness
 from pocketcxr.audit.model.probes.scorecard import age_group
 from pocketcxr.audit.model.probes.selective_prediction import aurc, risk_coverage
@@ -251,13 +251,6 @@ def test_bayes_moves_probabilities_to_another_prevalence():
     assert moved[1, 1] == pytest.approx(0.8 * 0.1 / (0.8 * 0.1 + 0.2 * 0.9))
     kept = at_prevalence(np.array([[0.3, 0.3, 0.4]]), 2, here=0.3, there=0.3)
     assert kept[0].tolist() == pytest.approx([0.3, 0.3, 0.4])
-
-
-def test_predictive_values_by_hand():
-    ppv, npv = predictive_values(0.9, 0.8, 0.1)
-    assert ppv == pytest.approx(0.09 / (0.09 + 0.18))
-    assert npv == pytest.approx(0.72 / (0.72 + 0.01))
-    assert predictive_values(0.0, 1.0, 0.5) == (None, 0.5)
 
 
 def test_prediction_sets_keep_their_coverage_for_a_calibrated_model_and_lose_it_elsewhere():

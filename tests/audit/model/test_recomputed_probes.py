@@ -9,10 +9,11 @@ import recomputed
 from pocketcxr.audit.model.audited_model import make_audited_model
 from pocketcxr.audit.model.config import AuditConfig
 from pocketcxr.audit.model.probes import calibration, conformal
-from pocketcxr.audit.model.probes.calibration import at_prevalence, predictive_values
+from pocketcxr.audit.model.probes.calibration import at_prevalence
 from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.rows import IndexRow
+from pocketcxr.evaluation.operating_points import predictive_values
 from pocketcxr.labels import TASKS
 from pocketcxr.report import evaluation_page
 

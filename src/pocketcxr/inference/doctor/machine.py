@@ -10,7 +10,7 @@ import platform
 import re
 from pathlib import Path
 
-from pocketcxr.inference.processes.pool import default_workers
+from pocketcxr.data.parallel import default_workers
 
 _DISTRIBUTION = "pocketcxr"
 _WEB_PAGE = Path(__file__).parents[2] / "serving" / "static"  # where `make web` puts it

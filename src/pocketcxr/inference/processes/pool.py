@@ -6,7 +6,6 @@ Each process holds one image and knows the next one. One that dies is replaced; 
 
 from __future__ import annotations
 
-import os
 import queue
 from collections import deque
 from dataclasses import dataclass
@@ -36,11 +35,6 @@ class PoolOptions:
     identity: str
     exact: bool = False
     heatmaps: Path | None = None
-
-
-def default_workers() -> int:
-    """One process per core that this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def predict_in_processes(paths: Iterable[Path], options: PoolOptions, *, workers: int) -> Iterator[Prediction]:

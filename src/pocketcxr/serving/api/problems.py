@@ -45,7 +45,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "wrong-host": Kind(421, "The request names another host", "use localhost, or start the service with a token"),
         "no-file": Kind(422, "The request holds no file", "send at least one file in the field `files`"),
         "unexpected-field": Kind(422, "A form field is not known", "send files in the field `files`"),
-        "invalid-parameter": Kind(422, "A parameter has a wrong value", "see the detail"),
+        "invalid-parameter": Kind(422, "A parameter is not known or has a wrong value", "see the detail"),
         "unreadable": Kind(422, "The picture cannot be read", "export or copy the file again"),
         "unusable": Kind(422, "The picture has no defined grey scale", "see the detail"),
         "picture-timeout": Kind(422, "The picture took too long", "export it in a plainer format"),

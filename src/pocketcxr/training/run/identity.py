@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 from pocketcxr.training.config import FOR_UNSEEN_SOURCES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pocketcxr.data.rows import IndexRow
     from pocketcxr.training.config import AugmentationConfig, OptimisationConfig
 
+SAMPLED_SOURCES = "sampled_sources"
 _LATER_FIELDS = {
     "frozen_blocks": 0,
     "folds": 0,
@@ -34,6 +38,16 @@ def recorded(config: OptimisationConfig | AugmentationConfig) -> dict[str, Any]:
         for name, value in dataclasses.asdict(config).items()
         if name not in _LATER_FIELDS or value != _LATER_FIELDS[name]
     }
+
+
+def sources_digest(rows: Sequence[IndexRow]) -> str:
+    """Hash over the source of each image, which is no part of a data set's fingerprint."""
+    return hashlib.sha256("\n".join(f"{row.sha256} {row.source}" for row in rows).encode()).hexdigest()
+
+
+def sampled_sources(config: OptimisationConfig, rows: Sequence[IndexRow]) -> dict[str, str]:
+    """Entry of an identity for a sampling that reads the sources; nothing for one that does not."""
+    return {SAMPLED_SOURCES: sources_digest(rows)} if "-source" in config.sampling else {}
 
 
 def fingerprint(*parts: Any) -> str:

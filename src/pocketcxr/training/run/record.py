@@ -11,6 +11,7 @@ from pocketcxr.errors import CheckpointError, TrainingError
 from pocketcxr.files import write_csv, write_json
 from pocketcxr.former_names import with_current_names
 from pocketcxr.training.environment import environment_record
+from pocketcxr.training.run.identity import SAMPLED_SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,8 @@ def open_run(out: Path, identity: Mapping[str, Any]) -> None:
             found = with_current_names(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot read {path} ({error}): delete the folder {out} to start again") from error
+        if SAMPLED_SOURCES not in found:  # runs of earlier versions do not say
+            wanted.pop(SAMPLED_SOURCES, None)
         difference = _difference(found, wanted, "")
         if difference:
             raise CheckpointError(

@@ -12,7 +12,7 @@ from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews
 from pocketcxr.training.auxiliary.targets import AuxiliaryTargets, auxiliary_targets, load_views
 from pocketcxr.training.loop import Batch
 from pocketcxr.training.losses.distillation import distillation_losses
-from pocketcxr.training.run.identity import recorded
+from pocketcxr.training.run.identity import recorded, sampled_sources
 from pocketcxr.training.sampling import epoch_plan, training_positions
 from pocketcxr.training.starting import starting_backbone
 
@@ -74,6 +74,7 @@ class TeacherTask:
             "augmentation": augmentation_identity(self.dataset, self.augmentation),
             "views": {"seed": self.views.seed, "version": AUGMENTATION_VERSION},
             "precision": self.engine.precision,
+            **sampled_sources(self.config, self.dataset.rows),
             **({"auxiliary": self.auxiliary.identity} if self.auxiliary else {}),
         }
 

@@ -15,6 +15,7 @@ from pocketcxr.evaluation.calibration import reliability_bins
 from pocketcxr.evaluation.intervals import not_measurable
 from pocketcxr.evaluation.metrics import figures as metric_figures
 from pocketcxr.evaluation.model_result import MIN_PER_CLASS
+from pocketcxr.evaluation.operating_points import predictive_values
 from pocketcxr.report.formatting import number, percent, with_interval
 from pocketcxr.report.panels import Panel, panels
 from pocketcxr.report.types import Table
@@ -138,13 +139,6 @@ def at_prevalence(
     ratio[positive] = there / here
     moved = probabilities * ratio
     return moved / moved.sum(axis=1, keepdims=True)
-
-
-def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float | None, float | None]:
-    """Positive and negative predictive value; None where nothing is called so."""
-    hit, alarm = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
-    miss, clear = (1 - sensitivity) * prevalence, specificity * (1 - prevalence)
-    return hit / (hit + alarm) if hit + alarm > 0 else None, clear / (clear + miss) if clear + miss > 0 else None
 
 
 def _figures(model: AuditedModel, sources: list[str], weights: Weights) -> dict[str, Weights]:
