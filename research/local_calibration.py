@@ -28,7 +28,7 @@ from pocketcxr.evaluation.model_result import calibrate
 from pocketcxr.files import write_json
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.labels import load_task
-from pocketcxr.pipeline.calibrate import bundle_calibration
+from pocketcxr.pipeline.calibrate import bundle_calibrations
 from pocketcxr.pipeline.local_images import bundle_task, score_local
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def measure(bundle_path: Path, table: Path, *, task_name: str | None = None, pro
             continue
         local = score_local(bundle, own, {}, progress=progress)
         found = measure_source(
-            local.predictions, clusters(local.rows), bundle_calibration(manifest), task=task, config=config
+            local.parts[0].predictions, clusters(local.rows), bundle_calibrations(manifest)[0], task=task, config=config
         )
         sources[source] = {"images": len(local.rows), "left_out": local.left_out, "calibrated_on": found}
     if not sources:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pocketcxr.bundle.manifest import InputFilter, Manifest, OperatingPoint, Preprocessing
+from pocketcxr.bundle.manifest import (
+    MULTILABEL_VERSION,
+    FindingCalibration,
+    InputFilter,
+    Manifest,
+    OperatingPoint,
+    Preprocessing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +57,8 @@ def tiny_manifest() -> Manifest:
     )
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tiny_manifest: Manifest) -> bytes:
-    """Return an unsealed ONNX model whose logits are -10 and +10 times (mean brightness - 0.5).
-
-    Its features are 2 maps of 4 x 4: brightness and darkness of each 8 x 8 cell. Novelty is the distance of the mean
-    brightness from 0.5, divided by 0.4: pictures darker than 0.1 or brighter than 0.9 are novel.
-    """
+def _tiny_graph(manifest: Manifest, temperature: float | tuple[float, ...]) -> bytes:
+    """The tiny model with its tail and an unsealed manifest; see `tiny_model`."""
     pytest.importorskip("onnx", reason="needs the extra train, to write a tiny ONNX model")
     from onnx import TensorProto, helper, numpy_helper
 
@@ -97,10 +99,41 @@ def tiny_model(tiny_manifest: Manifest) -> bytes:
         inverse_rest=0.0,
         cut_off=0.4,
     )
-    model = attach_tail(core, temperature=tiny_manifest.temperature, reference=reference, half_weights=False)
+    model = attach_tail(core, temperature=temperature, reference=reference, half_weights=False)
     entry = model.metadata_props.add()
-    entry.key, entry.value = MANIFEST_KEY, tiny_manifest.to_json()
+    entry.key, entry.value = MANIFEST_KEY, manifest.to_json()
     return model.SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_manifest: Manifest) -> bytes:
+    """Return an unsealed ONNX model whose logits are -10 and +10 times (mean brightness - 0.5).
+
+    Its features are 2 maps of 4 x 4: brightness and darkness of each 8 x 8 cell. Novelty is the distance of the mean
+    brightness from 0.5, divided by 0.4: pictures darker than 0.1 or brighter than 0.9 are novel.
+    """
+    return _tiny_graph(tiny_manifest, tiny_manifest.temperature)
+
+
+@pytest.fixture(scope="session")
+def tiny_findings_path(tiny_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle with the logits of the tiny one for two findings by themselves, at temperatures 2 and 4."""
+    import dataclasses
+
+    from pocketcxr.bundle.format import seal
+
+    findings = (FindingCalibration("dark", 2.0, 0.3), FindingCalibration("bright", 4.0, 0.4))
+    manifest = dataclasses.replace(
+        tiny_manifest,
+        positive="",
+        temperature=1.0,
+        conformal_quantile=1.0,
+        findings=findings,
+        format_version=MULTILABEL_VERSION,
+    )
+    path = tmp_path_factory.mktemp("findings") / "findings.onnx"
+    path.write_bytes(seal(_tiny_graph(manifest, (2.0, 4.0))))
+    return path
 
 
 TINY_FILTER = InputFilter(

@@ -25,7 +25,17 @@ def the_one_set(root):
 
 
 def said(rows):
-    return {path: (row.finding, row.uncertain, row.absent) for path, row in rows.items()}
+    """What each image has, perhaps has and has not."""
+    return fields(rows, "finding", "uncertain", "absent")
+
+
+def fields(rows, *names):
+    return {path: tuple(getattr(row, name) for name in names) for path, row in rows.items()}
+
+
+def write(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines))
 
 
 def chexpert_cells(**told):
@@ -36,20 +46,20 @@ def test_nih_names_all_findings_of_an_image_so_that_the_others_are_absent(tmp_pa
     touch(
         tmp_path, "images_001/images/00000001_000.png", "images_002/images/00000002_000.png", "images/00000003_000.png"
     )
-    lines = [
+    write(
+        tmp_path / "Data_Entry_2017.csv",
         "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,Original[Width",
         "00000001_000.png,No Finding,0,1,058Y,M,PA,2682,",
         "00000002_000.png,Effusion|Pleural_Thickening,0,2,31,F,AP,2682,",
         "00000009_000.png,Hernia,0,3,31,F,AP,2682,",
-    ]
-    (tmp_path / "Data_Entry_2017.csv").write_text("\n".join(lines))
+    )
     name, rows, rejected, _ = the_one_set(tmp_path)
     assert name == "nih"
     assert said(rows) == {
         "images_001/images/00000001_000.png": ("no_finding", "", "*"),
         "images_002/images/00000002_000.png": ("pleural_effusion|pleural_thickening", "", "*"),
     }
-    assert [(row.patient_id, row.age, row.sex, row.view) for row in rows.values()] == [
+    assert [*fields(rows, "patient_id", "age", "sex", "view").values()] == [
         ("nih:1", "58", "M", "PA"),
         ("nih:2", "31", "F", "AP"),
     ]
@@ -71,15 +81,15 @@ def test_chexpert_keeps_uncertain_findings_and_takes_patient_and_study_from_the_
     head = f"Path,Sex,Age,Frontal/Lateral,AP/PA,{','.join(CHEXPERT_FINDINGS)}"
     start = "CheXpert-v1.0-small"
     cells = chexpert_cells(Edema="1.0", Pneumonia="-1.0", Fracture="0.0")
-    lines = [
+    write(
+        root / "train.csv",
         head,
         f"{start}/train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,{cells}",
         f"{start}/train/patient00001/study1/view2_lateral.jpg,Female,68,Lateral,,{cells}",
         f"{start}/train/patient00009/study1/view1_frontal.jpg,Male,50,Frontal,PA,{cells}",
-    ]
-    (root / "train.csv").write_text("\n".join(lines))
-    valid = f"{start}/valid/patient64541/study1/view1_frontal.jpg,Male,73,Frontal,PA,{chexpert_cells(No_Finding='1.0')}"
-    (root / "valid.csv").write_text(f"{head}\n{valid}")
+    )
+    normal = chexpert_cells(No_Finding="1.0")
+    write(root / "valid.csv", head, f"{start}/valid/patient64541/study1/view1_frontal.jpg,Male,73,Frontal,PA,{normal}")
     name, rows, rejected, _ = the_one_set(root)
     assert name == "chexpert"
     assert said(rows) == {
@@ -87,7 +97,7 @@ def test_chexpert_keeps_uncertain_findings_and_takes_patient_and_study_from_the_
         "train/patient00001/study1/view2_lateral.jpg": ("edema", "pneumonia", "fracture"),
         "valid/patient64541/study1/view1_frontal.jpg": ("no_finding", "", ""),
     }
-    assert [(row.patient_id, row.study_id, row.view, row.sex, row.age, row.split) for row in rows.values()] == [
+    assert [*fields(rows, "patient_id", "study_id", "view", "sex", "age", "split").values()] == [
         ("chexpert:patient00001", "chexpert:patient00001/study1", "AP", "F", "68", "train"),
         ("chexpert:patient00001", "chexpert:patient00001/study1", "Lateral", "F", "68", "train"),
         ("chexpert:patient64541", "chexpert:patient64541/study1", "PA", "M", "73", "calibration"),
@@ -107,11 +117,9 @@ def make_mimic(root, suffix):
     )
     tables = {
         "chexpert": [
-            f"subject_id,study_id,{','.join(sorted(CHEXPERT_FINDINGS))}",
-            "10000032,50414267,"
-            + ",".join("1.0" if name == "No Finding" else "" for name in sorted(CHEXPERT_FINDINGS)),
-            "10000032,53189527,"
-            + ",".join({"Edema": "-1.0", "Pneumothorax": "0.0"}.get(name, "") for name in sorted(CHEXPERT_FINDINGS)),
+            f"subject_id,study_id,{','.join(CHEXPERT_FINDINGS)}",
+            f"10000032,50414267,{chexpert_cells(No_Finding='1.0')}",
+            f"10000032,53189527,{chexpert_cells(Edema='-1.0', Pneumothorax='0.0')}",
         ],
         "metadata": [
             "dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns",
@@ -142,7 +150,7 @@ def test_mimic_joins_its_three_tables_and_counts_the_images_that_are_not_here(tm
         "files/p10/p10000032/s53189527/bb-2.jpg": ("", "edema", "pneumothorax"),
         "files/p11/p11000183/s51967845/cc-3.jpg": ("", "", ""),
     }
-    assert [(row.patient_id, row.study_id, row.view, row.split) for row in rows.values()] == [
+    assert [*fields(rows, "patient_id", "study_id", "view", "split").values()] == [
         ("mimic-cxr:10000032", "mimic-cxr:50414267", "PA", "train"),
         ("mimic-cxr:10000032", "mimic-cxr:53189527", "LATERAL", "train"),
         ("mimic-cxr:11000183", "mimic-cxr:51967845", "AP", "calibration"),
@@ -175,7 +183,7 @@ def test_padchest_reads_lists_of_findings_and_what_its_words_mean(tmp_path):
         f"{n},{n}.png,{n},20140915,s{n},8398604886942923316379882356814609{n},1930.0,F,PA,{cell}"
         for n, cell in enumerate(labels)
     ]
-    (tmp_path / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv").write_text("\n".join([head, *lines]))
+    write(tmp_path / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv", head, *lines)
     name, rows, rejected, _ = the_one_set(tmp_path)
     assert name == "padchest"
     assert said(rows) == {
@@ -185,9 +193,8 @@ def test_padchest_reads_lists_of_findings_and_what_its_words_mean(tmp_path):
         "4/4.png": ("", "", ""),
         "5/5.png": ("", "", ""),
     }
-    first = rows["0/0.png"]
-    facts = (first.patient_id, first.study_id, first.age, first.sex, first.view)
-    assert facts == ("padchest:83986048869429233163798823568146090", "padchest:s0", "84", "F", "PA")
+    facts = fields(rows, "patient_id", "study_id", "age", "sex", "view")
+    assert facts["0/0.png"] == ("padchest:83986048869429233163798823568146090", "padchest:s0", "84", "F", "PA")
     assert rejected["3/3.png"] == "the set marks it as to be excluded"
     assert rejected["6/6.png"].startswith("expected a list of findings such as ['cardiomegaly'], found")
     assert rejected["5/unnamed.png"] == "not in PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
@@ -195,17 +202,16 @@ def test_padchest_reads_lists_of_findings_and_what_its_words_mean(tmp_path):
 
 def test_vindr_findings_on_which_readers_disagree_are_uncertain(tmp_path):
     touch(tmp_path, "train/aa.dicom", "train/bb.dicom", "test/cc.dicom")
-    (tmp_path / "annotations").mkdir()
-    lines = [
+    write(
+        tmp_path / "annotations/image_labels_train.csv",
         "image_id,rad_id,Cardiomegaly,Nodule/Mass,Other diseases,No finding",
         "aa,R8,1,1,0,0",
         "aa,R9,1,0,0,0",
         "aa,R10,1,0,0,0",
         *(f"bb,R{number},0,0,0,1" for number in (8, 9, 10)),
-    ]
-    (tmp_path / "annotations/image_labels_train.csv").write_text("\n".join(lines))
-    test = "image_id,Cardiomegaly,Nodule/Mass,Other disease,No finding\ncc,0,0,1,0\n"
-    (tmp_path / "annotations/image_labels_test.csv").write_text(test)
+    )
+    head = "image_id,Cardiomegaly,Nodule/Mass,Other disease,No finding"
+    write(tmp_path / "annotations/image_labels_test.csv", head, "cc,0,0,1,0", "")
     name, rows, rejected, _ = the_one_set(tmp_path)
     assert name == "vindr"
     assert said(rows) == {
@@ -219,7 +225,8 @@ def test_vindr_findings_on_which_readers_disagree_are_uncertain(tmp_path):
 
 def test_vindr_as_kaggle_ships_it_has_a_line_per_box_or_per_reader_who_found_nothing(tmp_path):
     touch(tmp_path, "train/aa.dicom", "train/bb.dicom")
-    lines = [
+    write(
+        tmp_path / "train.csv",
         "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max",
         "aa,No finding,14,R11,,,,",
         "aa,No finding,14,R7,,,,",
@@ -228,8 +235,7 @@ def test_vindr_as_kaggle_ships_it_has_a_line_per_box_or_per_reader_who_found_not
         "bb,Cardiomegaly,3,R9,700,1375,1653,1831",
         "bb,Cardiomegaly,3,R10,691,1375,1653,1831",
         "bb,Aortic enlargement,0,R10,1264,743,1611,1019",
-    ]
-    (tmp_path / "train.csv").write_text("\n".join(lines))
+    )
     name, rows, _, _ = the_one_set(tmp_path)
     assert name == "vindr"
     assert said(rows) == {
@@ -240,11 +246,11 @@ def test_vindr_as_kaggle_ships_it_has_a_line_per_box_or_per_reader_who_found_not
 
 def test_covidx_lists_may_name_an_origin_and_files_with_blanks(tmp_path):
     touch(tmp_path, "train/COVID (1).png", "train/b.png", "test/c.jpeg")
-    (tmp_path / "train_COVIDx3.txt").write_text("7 COVID (1).png COVID-19 sirm\n8 b.png normal rsna\n")
-    (tmp_path / "test_COVIDx3.txt").write_text("9 c.jpeg pneumonia\n")
+    write(tmp_path / "train_COVIDx3.txt", "7 COVID (1).png COVID-19 sirm", "8 b.png normal rsna", "")
+    write(tmp_path / "test_COVIDx3.txt", "9 c.jpeg pneumonia", "")
     name, rows, rejected, _ = the_one_set(tmp_path)
     assert name == "covidx"
-    assert {path: (row.finding, row.patient_id) for path, row in rows.items()} == {
+    assert fields(rows, "finding", "patient_id") == {
         "test/c.jpeg": ("pneumonia", "covidx:9"),
         "train/COVID (1).png": ("covid19", "covidx:7"),
         "train/b.png": ("no_finding", "covidx:8"),

@@ -147,16 +147,6 @@ def test_a_prediction_and_what_is_written_of_it_name_every_finding(findings, bun
     assert len(finished) == 1
 
 
-def test_what_is_defined_for_one_class_per_image_refuses_the_bundle(path):
-    from pocketcxr.pipeline.calibrate import run_calibrate
-    from pocketcxr.pipeline.models import load_classifier
-
-    with pytest.raises(BundleError, match=r"^local calibration is defined for one class per image; bundle findings"):
-        run_calibrate(path.parent, out=path.parent / "local.onnx", site="here", bundle=path, progress=False)
-    with pytest.raises(BundleError, match="is defined for one class per image"):
-        load_classifier(path, name="findings")
-
-
 @pytest.mark.parametrize(
     "change, field",
     [

@@ -20,10 +20,10 @@ from pocketcxr.inference.writers.scores_file import open_scores
 
 @pytest.fixture
 def run(tiny_bundle_path):
-    def run(*paths, output, **options):
+    def run(*paths, output, bundle=tiny_bundle_path, **options):
         return run_predict(
             list(paths),
-            bundle=tiny_bundle_path,
+            bundle=bundle,
             output_format=options.pop("output_format", None),
             heatmaps=None,
             stream=io.StringIO(),
@@ -43,15 +43,17 @@ def images(save_picture, tmp_path):
     return tmp_path / "images"
 
 
-def _read(path):
-    """Path and decision of every prediction."""
+def _read(path, columns=("path", "decision")):
+    """Columns of every prediction, in JSON lines by the names that they have in a table; "" where there is nothing."""
     if path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as stream:
-            return [(row["path"], row["decision"]) for row in csv.DictReader(stream)]
-    if path.suffix == ".parquet":
-        parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
-        return [(row["path"], row["decision"]) for row in parquet.read_table(path).to_pylist()]
-    return [(record["path"], record["decision"]) for record in map(json.loads, path.read_text().splitlines())]
+            rows = list(csv.DictReader(stream))
+    elif path.suffix == ".parquet":
+        rows = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet").read_table(path).to_pylist()
+    else:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = [row | {f"finding_{name}": one for name, one in row.get("findings", {}).items()} for row in rows]
+    return [tuple(row.get(column) or "" for column in columns) for row in rows]
 
 
 SUFFIXES = ["jsonl", "csv", "parquet"]
@@ -83,6 +85,23 @@ def test_files_that_came_later_are_added(run, images, save_picture, tmp_path, su
     save_picture(images / "2b.png", brightness=0.8)
     run(images, output=output)
     assert _read(output) == [*before, (str(images / "2b.png"), "bright")]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_several_findings_have_a_column_each_and_files_that_came_later_are_added(
+    run, images, save_picture, tiny_findings_path, tmp_path, suffix
+):
+    _needs(suffix)
+    output = tmp_path / f"scores.{suffix}"
+    run(images, output=output, bundle=tiny_findings_path)
+    save_picture(images / "2b.png", brightness=0.8)
+    run(images, output=output, bundle=tiny_findings_path)
+    found = _read(output, ("finding_dark", "finding_bright"))
+    assert found[:3] == [("present", "absent"), ("uncertain", "uncertain"), ("absent", "present")]
+    assert found[3:] == [("", ""), ("present", "absent"), ("", ""), ("absent", "present")]
+    assert [decision for _, decision in _read(output)] == [
+        "dark", "uncertain", "bright", "refused", "dark", "error", "bright",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])

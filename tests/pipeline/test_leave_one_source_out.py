@@ -13,7 +13,8 @@ import torch
 from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.rows import IndexRow, write_rows
 from pocketcxr.errors import ConfigError, DataError
-from pocketcxr.labels import TASKS
+from pocketcxr.evaluation.label_wise import fit_temperatures
+from pocketcxr.labels import TASKS, load_task
 from pocketcxr.models.checkpoints import load_network, read_record
 from pocketcxr.pipeline.leave_one_source_out import leave_out, students_without, train_without_sources
 from pocketcxr.pipeline.run import Run, open_run
@@ -164,3 +165,24 @@ def test_a_second_stage_refuses_a_first_one_that_saw_its_test_images_or_has_no_s
     write_rows(others, first.splits)
     with pytest.raises(ConfigError, match="other splits"):
         train_without_sources(second, dataset, only=["a"], start_from=first.folder)
+
+
+def test_findings_have_a_temperature_each_and_a_source_that_alone_calls_one_absent_stays(tmp_path):
+    task = load_task("edema+fracture")
+    whole = make_dataset(("a", "b", "c"))
+    generator = np.random.default_rng(2)
+    labels = generator.integers(0, 2, (len(whole.rows), 2))
+    sources = np.array([row.source for row in whole.rows])
+    labels[sources != "c", 1] = np.where(labels[sources != "c", 1] == 0, -1, 1)
+    dataset = dataclasses.replace(whole, task=task, labels=labels)
+    experiment = load_experiment(None, [*SETTINGS, 'data.task="edema+fracture"'])
+    run = open_run(tmp_path / "run", experiment, progress=False)
+    found = train_without_sources(run, dataset)
+    assert set(found) == {"a", "b"}
+    record = json.loads(run.left_out_record.read_text())
+    assert record["left_out"] == {"c": "no other source has training images of no fracture"}
+    for source, predict in students_without(run, dataset).items():
+        positions = leave_out(dataset, source).positions("calibration")
+        outputs = predict(dataset.images(positions))
+        expected = fit_temperatures(outputs.logits, labels[positions])
+        np.testing.assert_allclose(outputs.probabilities, 1 / (1 + np.exp(-outputs.logits / expected)), atol=1e-5)

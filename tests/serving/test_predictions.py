@@ -8,6 +8,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -175,6 +176,25 @@ def test_a_learned_gate_refuses_over_http_as_in_predict(start, tiny_filter_path,
         assert record == _expected(filtered, data, "picture")
         codes |= {reason["code"] for reason in record["reasons"]}
     assert codes & set(learned.words)
+
+
+def test_several_findings_come_over_http_as_in_predict(start, tiny_findings_path, pictures):
+    service = start(bundle=str(tiny_findings_path))
+    predictor = Predictor(load_bundle(tiny_findings_path, threads=1))
+    for brightness, bright in ((0.8, "present"), (0.5, "uncertain"), (0.2, "absent")):
+        data = pictures.raster(brightness)
+        (found,) = service.post_files([("a.png", data)]).json()["predictions"]
+        assert found == predictor.read_bytes_and_predict(data, "a.png")[0].record()
+        assert found["findings"]["bright"] == bright
+        assert found["probabilities"]["bright"] == pytest.approx(
+            1 / (1 + np.exp(-10 * (brightness - 0.5) / 4)), abs=0.01
+        )
+    assert service.client.get("/v1/model").json()["multilabel"] is True
+    records = service.client.get("/v1/openapi.json").json()["components"]["schemas"]
+    assert any("findings" in record.get("properties", {}) for record in records.values())
+    assert service.client.get("/v1/docs").status_code == 200
+    heatmap = service.client.post("/v1/heatmaps", content=pictures.raster(0.8), headers={"content-type": "image/png"})
+    assert heatmap.headers["content-type"] == "image/png"
 
 
 def test_health_and_metrics_tell_the_state(service, pictures):

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_runs import BACKBONE, SIZE, STUDENT, TEACHER, cache_tiny_views, train_tiny_student, train_tiny_teacher
+from tiny_runs import BACKBONE, SIZE, STUDENT, TEACHER, VIEWS, cache_tiny_views, train_tiny_student, train_tiny_teacher
 
 from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.rows import IndexRow
@@ -16,6 +16,8 @@ from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
 from pocketcxr.training.sampling import epoch_plan, training_positions
+from pocketcxr.training.teacher.crossfit import training_folds
+from pocketcxr.training.teacher.outputs_table import save_outputs, views_from_tables
 from pocketcxr.training.teacher.views import check_fits
 
 TASK = load_task("edema+fracture")
@@ -70,3 +72,42 @@ def test_a_finding_that_is_never_absent_stops_before_training(dataset, tmp_path)
         train_tiny_student(
             dataclasses.replace(dataset, labels=labels), tmp_path, dataclasses.replace(STUDENT, losses={"ce": 1.0})
         )
+
+
+def test_teachers_of_folds_never_saw_a_patient_and_each_fold_has_every_finding(dataset, tmp_path):
+    patients = dataclasses.replace(
+        dataset, rows=tuple(dataclasses.replace(row, patient_id=f"p{i // 2}") for i, row in enumerate(dataset.rows))
+    )
+    config = dataclasses.replace(TEACHER, folds=3)
+    folds = training_folds(patients, config)
+    trained = training_positions(patients)
+    assert set(folds[trained]) == {0, 1, 2}
+    for fold in range(3):
+        targets = patients.targets[folds == fold]
+        assert all({0, 1} <= set(column) for column in targets.T.tolist())
+        inside, outside = (
+            {patients.rows[i].patient_id for i in trained if (folds[i] == fold) is side} for side in (True, False)
+        )
+        assert not inside & outside
+
+
+def test_a_table_gives_each_finding_a_probability_of_its_own(dataset, tmp_path):
+    given = np.random.default_rng(1).uniform(0.05, 0.95, (len(dataset.rows), 2))
+    lines = [f"{row.path},{edema},{fracture}" for row, (edema, fracture) in zip(dataset.rows, given, strict=True)]
+    path = tmp_path / "teacher.csv"
+    path.write_text("\n".join(["image,probability_edema,probability_fracture", *lines]))
+    taken = views_from_tables(dataset, [path], VIEWS, out=tmp_path, progress=False)
+    positions = training_positions(dataset)
+    found = taken.lookup(positions, np.zeros(len(positions), np.int64))[0].sigmoid().numpy()
+    np.testing.assert_allclose(found, given[positions], atol=1e-5)
+    save_outputs(taken, dataset, tmp_path / "teacher.npz")
+    again = views_from_tables(dataset, [tmp_path / "teacher.npz"], VIEWS, out=tmp_path, progress=False)
+    np.testing.assert_array_equal(again.store.arrays["logits"], taken.store.arrays["logits"])
+    single = dataclasses.replace(
+        dataset, task=load_task("edema,fracture"), labels=(dataset.labels[:, 0] == 1).astype(int)
+    )
+    with pytest.raises(DataError, match=r"one class per image\), found edema, fracture \(any number per image\)"):
+        views_from_tables(single, [tmp_path / "teacher.npz"], VIEWS, out=tmp_path, progress=False)
+    path.write_text(path.read_text().replace(lines[0], f"{dataset.rows[0].path},1.5,0.5"))
+    with pytest.raises(DataError, match="expected probabilities from 0 to 1 in probability_edema"):
+        views_from_tables(dataset, [path], VIEWS, out=tmp_path, progress=False)

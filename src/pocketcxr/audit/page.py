@@ -45,8 +45,9 @@ def write_audit_report(record: AuditRecord, path: Path) -> None:
 
 def _main_figures(record: AuditRecord) -> list[Measure]:
     """Those of the main figures that were measured, at most as many as the first screen has room for."""
-    found = {measure.key: measure for section in record.sections for measure in section.measures}
-    return [found[key] for key in _MAIN if key in found and found[key].value is not None][:_MOST_FIGURES]
+    found = [one for section in record.sections for one in section.measures if one.value is not None]
+    # a measure of one of several findings has the finding behind its key
+    return [one for key in _MAIN for one in found if one.key.partition("/")[0] == key][:_MOST_FIGURES]
 
 
 def _by_outcome(record: AuditRecord) -> list[Any]:

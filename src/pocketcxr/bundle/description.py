@@ -99,6 +99,12 @@ class ModelDescription:
         softmax_of_one = self.activation == "softmax" and self.column is not None
         _expect(not softmax_of_one, "activation", "sigmoid or none where a column is named", self)
 
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several of the labels: each has a probability by itself."""
+        several = self.activation == "sigmoid" and len(self.labels) > _TWO
+        return self.activation == "independent" or several
+
     def prepare(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn images [n, 1, size, size] in [0, 1] into what the network takes."""
         low, high = self.input_range

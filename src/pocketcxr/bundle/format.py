@@ -58,7 +58,7 @@ def with_calibration(data: bytes, manifest: Manifest, name: str) -> bytes:
 
     Args:
         data: all bytes of a bundle.
-        manifest: of the new bundle; its `temperature` becomes that of the graph.
+        manifest: of the new bundle; its temperature, or those of its findings, become those of the graph.
         name: the file's name, for messages.
 
     Returns:
@@ -75,9 +75,10 @@ def with_calibration(data: bytes, manifest: Manifest, name: str) -> bytes:
             model += whole
     constants = [dict(walk(tensor)) for tensor in within(memoryview(model), _GRAPH, _INITIALIZER)]
     found = [one[_RAW_DATA] for one in constants if bytes(one.get(_TENSOR_NAME, b"")).decode() == TEMPERATURE]
-    if [len(value) for value in found] != [4]:
-        raise BundleError(f"{name}: expected one float32 {TEMPERATURE} in the graph, found none: export it again")
-    found[0][:] = struct.pack("<f", manifest.temperature)
+    wanted = [one.temperature for one in manifest.findings] or [manifest.temperature]
+    if [len(value) for value in found] != [4 * len(wanted)]:
+        raise BundleError(f"{name}: expected {len(wanted)} float32 {TEMPERATURE} in the graph: export it again")
+    found[0][:] = struct.pack(f"<{len(wanted)}f", *wanted)
     entry = field(_KEY, MANIFEST_KEY.encode()) + field(_VALUE, manifest.to_json().encode())
     return seal(bytes(model) + field(_METADATA_PROPS, entry))
 

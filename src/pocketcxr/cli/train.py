@@ -237,6 +237,7 @@ def _add_crossval(commands: Commands) -> None:
         _crossval,
         summary="run a k-fold protocol, every network from scratch in every fold",
         examples="  pocketcxr crossval --data X-RAYS --folds 5 -o runs/folds\n"
+        "  pocketcxr crossval --data mine.csv --findings edema,fracture --label-column findings -o runs/own\n"
         "  pocketcxr crossval --index index.csv --level image --models student -o runs/published-protocol",
     )
     parser.add_argument("--data", nargs="+", type=path_argument, metavar="SOURCE")
@@ -246,6 +247,7 @@ def _add_crossval(commands: Commands) -> None:
     parser.add_argument(
         "--models", nargs="+", choices=("teacher", "student", "distilled"), default=["student", "distilled", "teacher"]
     )
+    add_column_options(parser)
     add_run_options(parser)
 
 
@@ -257,6 +259,8 @@ def _crossval(options: argparse.Namespace) -> None:
         experiment_of(options),
         sources=options.data,
         index=options.index,
+        columns=pairs(options.column),
+        aliases=pairs(options.alias),
         folds=options.folds,
         level=options.level,
         models=tuple(options.models),

@@ -77,6 +77,16 @@ def label_array(rows: Sequence[IndexRow], task: Task) -> NDArray[np.int64]:
     return np.array([positions.get(row.label, -1) for row in rows], dtype=np.int64)
 
 
+def texts_of(labels: NDArray[np.int64], task: Task) -> list[str]:
+    """The text of each row of an array as `label_array` gives it."""
+    if not task.multilabel:
+        return [task.labels[label] if label >= 0 else "" for label in labels.tolist()]
+    return [
+        SEPARATOR.join(f"{name}={_SIGNS[code]}" for name, code in zip(task.labels, row, strict=True) if code != UNKNOWN)
+        for row in labels.tolist()
+    ]
+
+
 def training_targets(labels: NDArray[np.int64], task: Task) -> NDArray[np.int64]:
     """Labels to train on, of the same shape: what is uncertain becomes what the task's policy says; -1 is left out."""
     if not task.multilabel:

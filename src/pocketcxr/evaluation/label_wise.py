@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pocketcxr.bundle.contract import ModelOutputs
 from pocketcxr.errors import DataError
-from pocketcxr.evaluation.calibration import two_columns
+from pocketcxr.evaluation.calibration import fit_temperature, softmax, two_columns
 from pocketcxr.evaluation.intervals import bootstrap, interval
 from pocketcxr.evaluation.metrics import ranking
 from pocketcxr.evaluation.scoring import Predictions
@@ -23,6 +24,8 @@ from pocketcxr.plain_text import one_line
 from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from pocketcxr.bundle.contract import Predict
@@ -33,22 +36,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabelScores:
-    """Outputs of one model for n images at `positions`: `logits` and `probabilities` float64 [n, labels]."""
+    """Outputs of one model for n images at `positions`: `logits` and `probabilities` float64 [n, labels].
+
+    `as_is` marks a model that gives probabilities only; see `Predictions.as_is`.
+    """
 
     name: str
     positions: NDArray[np.int64]
     logits: NDArray[np.float64]
     probabilities: NDArray[np.float64]
+    as_is: bool = False
 
 
 def score_labels(
-    name: str, predict: Predict, dataset: Dataset, positions: NDArray[np.int64], *, progress: bool = False
+    name: str,
+    predict: Predict | Callable[[NDArray[np.float32]], NDArray[np.floating]],
+    dataset: Dataset,
+    positions: NDArray[np.int64],
+    *,
+    progress: bool = False,
 ) -> LabelScores:
     """Score images of a data set with a model whose outputs are findings by themselves.
 
     Args:
         name: of the model, as tables shall name it.
-        predict: takes float32 [n, 1, size, size] in [0, 1].
+        predict: takes float32 [n, 1, size, size] in [0, 1], gives outputs, or probabilities [n, labels] alone.
         dataset: of a task with several findings per image.
         positions: int [n], which of its images.
         progress: show a progress bar on standard error.
@@ -58,9 +70,12 @@ def score_labels(
     """
     shape = (len(positions), len(dataset.task.labels))
     logits, probabilities = np.zeros(shape), np.zeros(shape)
+    as_is = False
     starts = range(0, len(positions), 32)
     for start in Bar(starts, desc=f"scoring with {one_line(name)}", unit="batch", disable=not progress, leave=False):
-        outputs = predict(dataset.images(positions[start : start + 32]))
+        answer = predict(dataset.images(positions[start : start + 32]))
+        as_is = as_is or not isinstance(answer, ModelOutputs)
+        outputs = answer if isinstance(answer, ModelOutputs) else label_outputs(answer)
         for table, part in ((logits, outputs.logits), (probabilities, outputs.probabilities)):
             if part.shape[1:] != shape[1:] or not np.isfinite(part).all():
                 raise DataError(
@@ -70,7 +85,18 @@ def score_labels(
             table[start : start + len(part)] = part
     if probabilities.size and not (probabilities.min() >= 0 and probabilities.max() <= 1):
         raise DataError(f"model {name}: expected probabilities from 0 to 1 for each finding by itself")
-    return LabelScores(name, positions, logits, probabilities)
+    return LabelScores(name, positions, logits, probabilities, as_is)
+
+
+def label_outputs(answer: NDArray[np.floating]) -> ModelOutputs:
+    """Outputs from probabilities [n, labels] alone: logits are their log odds, cut off where float32 has no more.
+
+    There is no embedding: its width is 0.
+    """
+    probabilities = np.asarray(answer, dtype=np.float32)
+    inside = np.clip(probabilities.astype(np.float64), 1e-30, 1 - 1e-7)
+    logits = np.log(inside / (1 - inside)).astype(np.float32)
+    return ModelOutputs(probabilities, logits, np.zeros((len(logits), 0), np.float32))
 
 
 def task_of_label(task: Task, number: int) -> Task:
@@ -99,7 +125,27 @@ def predictions_of_label(scores: LabelScores, dataset: Dataset, number: int) -> 
         labels=truth[known],
         probabilities=np.stack([1 - present, present], axis=1),
         logits=two_columns(logits),
+        as_is=scores.as_is,
     )
+
+
+def fit_temperatures(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Temperature [labels] of each label by itself, fitted on the images of which it is known.
+
+    1 where a label is not both present and absent among them. `logits` and `truth` are [n, labels].
+    """
+    found = np.ones(truth.shape[1])
+    for i, known in enumerate((truth >= 0).T):
+        if len(np.unique(truth[known, i])) == 2:  # noqa: PLR2004
+            found[i] = fit_temperature(two_columns(logits[known, i]), truth[known, i])
+    return found
+
+
+def with_temperatures(scores: LabelScores, temperatures: NDArray[np.float64]) -> LabelScores:
+    """The same scores with the probabilities of the logits divided by a temperature for each label."""
+    columns = zip(scores.logits.T, temperatures, strict=True)
+    present = [softmax(two_columns(logits), temperature)[:, 1] for logits, temperature in columns]
+    return dataclasses.replace(scores, probabilities=np.stack(present, axis=1))
 
 
 def mean_auroc(scores: LabelScores, dataset: Dataset, config: EvaluationConfig, members: NDArray[np.int64]) -> Estimate:

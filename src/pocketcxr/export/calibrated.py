@@ -12,7 +12,7 @@ from pocketcxr.bundle.golden import drawn_inputs
 from pocketcxr.bundle.manifest import MULTILABEL_VERSION, FindingCalibration
 from pocketcxr.data.dataset import evenly
 from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature, softmax, two_columns
-from pocketcxr.evaluation.label_wise import dataset_of_label
+from pocketcxr.evaluation.label_wise import dataset_of_label, fit_temperatures
 from pocketcxr.evaluation.operating_points import choose_operating_points
 from pocketcxr.export.novelty import CUT_OFF_PERCENTILE, FILTERED_CUT_OFF_PERCENTILE, NoveltyReference, fit_novelty
 from pocketcxr.export.onnx_tail import attach_tail
@@ -112,9 +112,7 @@ def calibrated(
 def _fitted_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> float | tuple[float, ...]:
     if truth.ndim == 1:
         return fit_temperature(logits, truth)
-    return tuple(
-        fit_temperature(two_columns(logits[known, i]), truth[known, i]) for i, known in enumerate((truth >= 0).T)
-    )
+    return tuple(fit_temperatures(logits, truth).tolist())
 
 
 def fitted_on_calibration(

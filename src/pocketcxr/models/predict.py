@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
 
 def as_predict(
-    network: nn.Module, *, temperature: float = 1.0, batch_size: int = 64, multilabel: bool = False
+    network: nn.Module,
+    *,
+    temperature: float | NDArray[np.float64] = 1.0,
+    batch_size: int = 64,
+    multilabel: bool = False,
 ) -> Predict:
     """Wrap a network as `bundle.contract.Predict`; it runs where its weights are, in evaluation mode and float32.
 
     Args:
         network: teacher, student, a teacher's backbone, or any module that gives `NetworkOutputs`. It is put into
             evaluation mode at each call.
-        temperature: divides the logits before the softmax.
+        temperature: divides the logits before the softmax or sigmoid; one for all, or one per label [labels].
         multilabel: a sigmoid for each logit by itself instead of the softmax.
         batch_size: images per forward pass; the output does not depend on it beyond rounding.
 

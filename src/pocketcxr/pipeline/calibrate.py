@@ -12,6 +12,7 @@ import numpy as np
 
 from pocketcxr.bundle.format import read_bundle, with_calibration
 from pocketcxr.bundle.golden import drawn_inputs
+from pocketcxr.bundle.manifest import FindingCalibration
 from pocketcxr.errors import ConfigError
 from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.evaluation.intervals import LEVEL, clusters
@@ -20,18 +21,18 @@ from pocketcxr.evaluation.model_result import Calibration, calibrate
 from pocketcxr.export.export import write_golden_vectors
 from pocketcxr.files import check_output, write_bytes, write_json
 from pocketcxr.inference.session import load_bundle
-from pocketcxr.pipeline.local_images import bundle_task, check_enough, local_rows, score_local
+from pocketcxr.pipeline.local_images import check_enough, local_rows, score_local
 from pocketcxr.report.formatting import MISSING, with_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.inference.session import Bundle
-    from pocketcxr.pipeline.local_images import LocalImages
+    from pocketcxr.pipeline.local_images import LocalImages, LocalPart
 
 _RECORD = "local_calibration"  # in the manifest's `data`
 _LIMIT = "Calibrated on local images: "
@@ -94,14 +95,12 @@ def run_calibrate(
     check_output(out, folder=False)
     loaded = load_bundle(bundle)
     manifest = loaded.manifest
-    manifest.refuse_several("local calibration")
     _check(loaded, out=out, site=site)
     rows, left_out = local_rows(data, manifest, task, columns or {}, aliases or {}, progress=progress)
     check_enough(rows, manifest, left_out)
     local = score_local(loaded, rows, left_out, progress=progress)
     check_enough(local.rows, manifest, local.left_out)
 
-    classes = bundle_task(manifest)
     config = EvaluationConfig(
         seed=seed,
         screening_sensitivity=sensitivity,
@@ -109,24 +108,56 @@ def run_calibrate(
         coverage=manifest.conformal_coverage,
         calibration_source=site,
     )
-    before = bundle_calibration(manifest)
-    fitted = calibrate(local.predictions, classes, config, brings_temperature=False)
-    members = clusters(local.rows)
-    gains = cross_validated_gain(local.predictions, members, before, task=classes, config=config)
-
-    record = _record(local, members, loaded, site=site)
-    write_bytes(out, with_calibration(read_bundle(loaded.path), _manifest(manifest, fitted, record, gains), str(out)))
+    befores = bundle_calibrations(manifest)
+    parts = [_fitted_part(one, before, config) for one, before in zip(local.parts, befores, strict=True)]
+    record = _record(local, parts, loaded, site=site)
+    new = _manifest(manifest, parts, record)
+    write_bytes(out, with_calibration(read_bundle(loaded.path), new, str(out)))
     write_golden_vectors(out, drawn_inputs(manifest.preprocessing.size))
     beside = out.with_suffix(".calibration.json")
-    figures = {gain.name: gain.as_json() for gain in gains}
+    figures = _each(manifest, parts, lambda part: {gain.name: gain.as_json() for gain in part.gains})
     estimate = {"method": _method(config), "figures": figures}
-    write_json(beside, record | {"fitted": _fitted(fitted), "estimate": estimate}, allow_nan=False)
-    return CalibrateResult(out, beside, gains, _summary(record, before, fitted, gains, manifest, out))
+    fitted = _each(manifest, parts, lambda part: _fitted(part.fitted))
+    write_json(beside, record | {"fitted": fitted, "estimate": estimate}, allow_nan=False)
+    gains = tuple(gain for part in parts for gain in part.gains)
+    return CalibrateResult(out, beside, gains, _summary(record, parts, manifest, out))
 
 
-def bundle_calibration(manifest: Manifest) -> Calibration:
-    """What a bundle brings; on how many images it was fitted is not asked here."""
-    return Calibration(manifest.temperature, manifest.conformal_quantile, manifest.operating_points, 0)
+@dataclass(frozen=True)
+class _Part:
+    """One of the parts that are calibrated by themselves: what it was before and is now, and what that gained."""
+
+    local: LocalPart
+    members: NDArray[np.int64]
+    before: Calibration
+    fitted: Calibration
+    gains: tuple[Gain, ...]
+
+
+def _fitted_part(local: LocalPart, before: Calibration, config: EvaluationConfig) -> _Part:
+    fitted, members = calibrate(local.predictions, local.task, config, brings_temperature=False), clusters(local.rows)
+    gains = cross_validated_gain(local.predictions, members, before, task=local.task, config=config)
+    return _Part(local, members, before, fitted, gains)
+
+
+def _each(manifest: Manifest, parts: Sequence[_Part], told: Callable[[_Part], dict[str, Any]]) -> dict[str, Any]:
+    """What is told of the one part, or by the name of the finding."""
+    return {part.local.task.positive: told(part) for part in parts} if manifest.multilabel else told(parts[0])
+
+
+def bundle_calibrations(manifest: Manifest) -> list[Calibration]:
+    """What a bundle brings, for each finding if it has several; on how many images it was fitted is not asked here."""
+    if not manifest.multilabel:
+        return [Calibration(manifest.temperature, manifest.conformal_quantile, manifest.operating_points, 0)]
+    return [
+        Calibration(
+            one.temperature,
+            one.conformal_quantile,
+            tuple(point for point in manifest.operating_points if point.label == one.label),
+            0,
+        )
+        for one in manifest.findings
+    ]
 
 
 def _check(bundle: Bundle, *, out: Path, site: str) -> None:
@@ -138,23 +169,27 @@ def _check(bundle: Bundle, *, out: Path, site: str) -> None:
         raise ConfigError("site: expected the name of the place that the images come from, found none")
 
 
-def _record(local: LocalImages, members: NDArray[np.int64], bundle: Bundle, *, site: str) -> dict[str, Any]:
+def _record(local: LocalImages, parts: Sequence[_Part], bundle: Bundle, *, site: str) -> dict[str, Any]:
     """Where, when and on what was calibrated, and what the bundle was before."""
-    manifest, labels = bundle.manifest, local.predictions.labels
-    masks = {label: labels == number for number, label in enumerate(manifest.labels)}
+    manifest = bundle.manifest
+    masks = {
+        label: (part, part.local.predictions.labels == number)
+        for part in parts
+        for number, label in enumerate(part.local.task.labels)
+    }
     earlier = manifest.data.get(_RECORD, {})
     return {
         "site": site,
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "images": {label: int(mask.sum()) for label, mask in masks.items()},
-        "patients": {label: len(np.unique(members[mask])) for label, mask in masks.items()},
+        "images": {label: int(mask.sum()) for label, (_, mask) in masks.items()},
+        "patients": {label: len(np.unique(part.members[mask])) for label, (part, mask) in masks.items()},
         "images_without_patient": sum(not (row.patient_id or row.study_id) for row in local.rows),
-        "prevalence": {label: float(mask.mean()) for label, mask in masks.items()},
+        "prevalence": {label: float(mask.mean()) for label, (_, mask) in masks.items()},
         "left_out": local.left_out,
         "refused_by_class": local.refused,
         "from_sha256": bundle.sha256,
         "first_sha256": earlier.get("first_sha256", bundle.sha256),
-        "before": _fitted(bundle_calibration(manifest)),
+        "before": _each(manifest, parts, lambda part: _fitted(part.before)),
     }
 
 
@@ -166,29 +201,41 @@ def _fitted(calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def _manifest(manifest: Manifest, fitted: Calibration, record: dict[str, Any], gains: Sequence[Gain]) -> Manifest:
-    assert fitted.temperature is not None  # None only for a model without logits
-    assert fitted.conformal_quantile is not None  # None only without images
-    images = sum(record["images"].values())
+def _manifest(manifest: Manifest, parts: Sequence[_Part], record: dict[str, Any]) -> Manifest:
+    images = len({row.path for part in parts for row in part.local.rows})
     limit = (
         f"{_LIMIT}{images} of {record['site']}, {record['date'][:10]}; probabilities, operating points and prediction "
         "sets hold there, for the same mix of patients, and are not known to hold elsewhere."
     )
+    own: dict[str, Any] = {}
+    if manifest.multilabel:
+        own["findings"] = tuple(
+            FindingCalibration(part.local.task.positive, *_temperature_and_quantile(part)) for part in parts
+        )
+    else:
+        own["temperature"], own["conformal_quantile"] = _temperature_and_quantile(parts[0])
+    overall = _each(manifest, parts, lambda part: {gain.name: gain.after.as_json() for gain in part.gains})
+    figures = {"findings": {label: {"overall": one} for label, one in overall.items()}}
     return dataclasses.replace(
         manifest,
         created=record["date"],
-        temperature=fitted.temperature,
-        conformal_quantile=fitted.conformal_quantile,
-        operating_points=fitted.operating_points,
+        operating_points=tuple(point for part in parts for point in part.fitted.operating_points),
         limits=(*(one for one in manifest.limits if not one.startswith(_LIMIT)), limit),
         metrics={
             "split": f"local images of {record['site']}, each measured with what was fitted on other patients",
             "images": images,
             "interval": f"{LEVEL:.0%} bootstrap by patient",
-            "overall": {gain.name: gain.after.as_json() for gain in gains},
+            **(figures if manifest.multilabel else {"overall": overall}),
         },
         data=manifest.data | {_RECORD: record},
+        **own,
     )
+
+
+def _temperature_and_quantile(part: _Part) -> tuple[float, float]:
+    assert part.fitted.temperature is not None  # None only for a model without logits
+    assert part.fitted.conformal_quantile is not None  # None only without images
+    return part.fitted.temperature, part.fitted.conformal_quantile
 
 
 def _method(config: EvaluationConfig) -> str:
@@ -198,16 +245,9 @@ def _method(config: EvaluationConfig) -> str:
     )
 
 
-def _summary(
-    record: dict[str, Any],
-    before: Calibration,
-    fitted: Calibration,
-    gains: Sequence[Gain],
-    manifest: Manifest,
-    out: Path,
-) -> str:
+def _summary(record: dict[str, Any], parts: Sequence[_Part], manifest: Manifest, out: Path) -> str:
     """Counts, a table of the figures before and after, warnings, and the file."""
-    counts = [f"{record['images'][one]} {one} ({record['patients'][one]} patients)" for one in manifest.labels]
+    counts = [f"{count} {one} ({record['patients'][one]} patients)" for one, count in record["images"].items()]
     lines = [f"calibrated at {record['site']} on {', '.join(counts)}"]
     if record["left_out"]:
         lines.append("left out: " + ", ".join(f"{count} {reason}" for reason, count in record["left_out"].items()))
@@ -216,18 +256,31 @@ def _summary(
     absent = [label for label, images in record["images"].items() if not images]
     if absent:
         lines.append(f"no image of {', '.join(absent)}: how far its probability can be trusted there is not known")
-    lines.append(f"temperature {before.temperature:.3f} -> {fitted.temperature:.3f}")
-    table = [("", "before", "after", "nearer to the target by"), *(_line(gain, manifest.positive) for gain in gains)]
-    widths = [max(len(row[i]) for row in table) for i in range(4)]
-    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    named = manifest.multilabel
+    for part in parts:
+        lines += _part_lines(part, named=named)
     lines.append(f"(estimated by {FOLDS}-fold cross-validation; 95 % intervals by patient)")
-    lines += [f"note: {note}" for note in fitted.notes]
-    if not any(gain.gained for gain in gains):
+    lines += [f"note: {note}" for part in parts for note in part.fitted.notes]
+    if not any(gain.gained for part in parts for gain in part.gains):
         lines.append("warning: no interval shows that anything was gained: more images, or keep the bundle as it was")
-    worse = [_words(gain.name, manifest.positive) for gain in gains if gain.lost]
+    worse = [
+        f"{part.local.task.positive}: " * named + _words(gain.name, part.local.task.positive)
+        for part in parts
+        for gain in part.gains
+        if gain.lost
+    ]
     if worse:
         lines.append(f"warning: farther from its target than before: {', '.join(worse)}")
     return "\n".join([*lines, f"bundle: {out}"])
+
+
+def _part_lines(part: _Part, *, named: bool) -> list[str]:
+    positive = part.local.task.positive
+    table = [("", "before", "after", "nearer to the target by"), *(_line(gain, positive) for gain in part.gains)]
+    widths = [max(len(row[i]) for row in table) for i in range(4)]
+    rows = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    name = f"{positive}: " if named else ""
+    return [f"{name}temperature {part.before.temperature:.3f} -> {part.fitted.temperature:.3f}", *rows]
 
 
 def _line(gain: Gain, positive: str) -> tuple[str, str, str, str]:

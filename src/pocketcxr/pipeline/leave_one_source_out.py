@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pocketcxr.data.multilabel import classes_of, held, texts_of
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.evaluation.calibration import fit_temperature
+from pocketcxr.evaluation.label_wise import fit_temperatures, score_labels
 from pocketcxr.evaluation.scoring import score
 from pocketcxr.files import write_json
 from pocketcxr.models.checkpoints import load_network
@@ -20,11 +22,14 @@ from pocketcxr.plain_text import one_line
 from pocketcxr.report.formatting import slug
 from pocketcxr.run_folder import RunFolder, checkpoint
 from pocketcxr.training.run.record import finished
+from pocketcxr.training.sampling import training_positions
 from pocketcxr.training.student import train_student
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.dataset import Dataset
@@ -139,8 +144,9 @@ def _folder(run: Run, source: str) -> Path:
 def _lost(dataset: Dataset, source: str) -> str:
     """Why a source cannot be left out; empty where it can."""
     rest = leave_out(dataset, source)
-    present = {dataset.task.labels[label] for label in rest.labels[rest.positions("train")]}
-    missing = sorted(set(dataset.task.labels) - present)
+    texts = texts_of(rest.targets[training_positions(rest)], dataset.task)
+    present = {one for text in texts for one in held(text)}
+    missing = [one for one in classes_of(dataset.task) if one not in present]
     return f"no other source has training images of {', '.join(missing)}" if missing else ""
 
 
@@ -152,12 +158,16 @@ def students_without(run: Run, dataset: Dataset) -> dict[str, Predict]:
     found: dict[str, Predict] = {}
     for source, weights in recorded["students"].items():
         network, _, _ = load_network(run.folder / weights)
-        positions = leave_out(dataset, source).positions("calibration")
-        temperature = 1.0
-        if len(set(dataset.labels[positions].tolist())) == len(dataset.task.labels):
-            scored = score(f"without {source}", as_predict(network), dataset, positions)
+        multilabel = dataset.task.multilabel
+        positions, raw = leave_out(dataset, source).positions("calibration"), as_predict(network, multilabel=multilabel)
+        temperature: float | NDArray[np.float64] = 1.0
+        if multilabel:
+            scores = score_labels(f"without {source}", raw, dataset, positions)
+            temperature = fit_temperatures(scores.logits, dataset.labels[positions])
+        elif len(set(dataset.labels[positions].tolist())) == len(dataset.task.labels):
+            scored = score(f"without {source}", raw, dataset, positions)
             temperature = fit_temperature(scored.logits, scored.labels)
-        found[source] = as_predict(network, temperature=temperature)
+        found[source] = as_predict(network, temperature=temperature, multilabel=multilabel)
     return found
 
 

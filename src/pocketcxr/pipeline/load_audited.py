@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocketcxr import roles
 from pocketcxr.audit.model.audited_model import from_probabilities
+from pocketcxr.data.multilabel import is_of_task
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.splits.assign import label_rows
 from pocketcxr.errors import ConfigError, DataError, require_extra
@@ -56,7 +57,7 @@ class LoadedModel:
     """A model that is audited, its classes, and the size and aspect of the images it takes.
 
     `decide` is the whole decision of a bundle, with the network's outputs; `has_input_filter` whether it learned what a
-    frontal chest X-ray is.
+    frontal chest X-ray is, `multilabel` whether an image may have several of the classes.
     """
 
     name: str
@@ -67,6 +68,7 @@ class LoadedModel:
     randomised: Callable[[], Iterable[tuple[str, Predict]]] | None = None
     decide: Callable[[Radiograph], tuple[Prediction, ModelOutputs | None]] | None = None
     has_input_filter: bool = False
+    multilabel: bool = False
 
 
 def find_target(
@@ -120,9 +122,8 @@ def label_table(rows: list[IndexRow], name: str | None, run: Run | None) -> tupl
     if name is None and run is not None:
         name = run.experiment.data.task
     task = load_task(name) if name else _guessed(rows)
-    task.refuse_several("the audit")
-    has_labels = any(row.label for row in rows)
-    if has_labels and {row.label for row in rows if row.label} <= set(task.labels):
+    said = {row.label for row in rows if row.label}
+    if said and all(is_of_task(label, task) for label in said):
         return task, rows
     labelled = label_rows(rows, task)
     if not any(row.label for row in labelled):
@@ -152,7 +153,6 @@ def load_model(path: Path, *, run: Run | None, seed: int = 0) -> LoadedModel:
     """
     if path.suffix != ".safetensors":
         bundle = load_bundle(path)
-        bundle.manifest.refuse_several("the audit")
         shape, predictor = bundle.manifest.preprocessing, Predictor(bundle, exact=True)
         return LoadedModel(
             "student",
@@ -163,6 +163,7 @@ def load_model(path: Path, *, run: Run | None, seed: int = 0) -> LoadedModel:
             _randomised(path, seed=seed),
             decide=lambda radiograph: predictor.score_image(radiograph, ""),
             has_input_filter=bundle.manifest.input_filter is not None,
+            multilabel=bundle.manifest.multilabel,
         )
     require_extra("train", "torch", "timm")
     from pocketcxr.models.checkpoints import load_network
@@ -170,7 +171,8 @@ def load_model(path: Path, *, run: Run | None, seed: int = 0) -> LoadedModel:
 
     network, spec, _ = load_network(path)
     aspect = run.experiment.data.aspect if run else "squash"
-    return LoadedModel(spec.kind, as_predict(network), spec.labels, spec.image_size, aspect)
+    predict = as_predict(network, multilabel=spec.multilabel)
+    return LoadedModel(spec.kind, predict, spec.labels, spec.image_size, aspect, multilabel=spec.multilabel)
 
 
 def model_of(model: Any, *, task: Task, labels: Sequence[str] | None, image_size: int | None) -> LoadedModel:
@@ -185,8 +187,11 @@ def model_of(model: Any, *, task: Task, labels: Sequence[str] | None, image_size
     """
     names = tuple(labels or getattr(model, "labels", None) or task.labels)
     size = image_size or getattr(model, "image_size", None) or _SIZE
-    predict = from_probabilities(getattr(model, "predict", model), classes=len(names))
-    return LoadedModel(model_name(model), predict, names, size, getattr(model, "aspect", "squash"))
+    several = getattr(model, "multilabel", None)
+    several = task.multilabel if several is None else bool(several)
+    predict = from_probabilities(getattr(model, "predict", model), classes=len(names), multilabel=several)
+    aspect = getattr(model, "aspect", "squash")
+    return LoadedModel(model_name(model), predict, names, size, aspect, multilabel=several)
 
 
 def model_name(model: Any) -> str:
@@ -211,17 +216,13 @@ def load_rivals(run: Run | None, name: str) -> dict[str, Predict]:
     if run is None:
         return {}
     require_extra("train", "torch", "timm")
-    from pocketcxr.models.checkpoints import load_network
-    from pocketcxr.models.predict import as_predict
-    from pocketcxr.pipeline.teachers import open_again, teacher_predict
+    from pocketcxr.pipeline.teachers import open_again, predict_of, teacher_predict
 
     folders = {roles.TEACHER: run.teacher, roles.BASELINE: run.student_baseline}
     given = open_again(run)
     found = {} if given is None else {roles.TEACHER: teacher_predict(dataclasses.replace(run, given=given))}
     return found | {
-        rival: as_predict(load_network(checkpoint(folder))[0])
-        for rival, folder in folders.items()
-        if rival != name and checkpoint(folder).is_file()
+        rival: predict_of(folder) for rival, folder in folders.items() if rival != name and checkpoint(folder).is_file()
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import Counter
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pocketcxr.data.index import build_index
+from pocketcxr.data.multilabel import held, is_of_task, label_array
 from pocketcxr.data.rows import is_frontal_xray, read_rows
 from pocketcxr.data.splits.assign import label_rows
 from pocketcxr.data.summary import left_out_of
 from pocketcxr.errors import ConfigError, DataError, InputError
+from pocketcxr.evaluation.calibration import two_columns
 from pocketcxr.evaluation.intervals import clusters
+from pocketcxr.evaluation.label_wise import task_of_label
 from pocketcxr.evaluation.scoring import Predictions
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.inference.prediction import REFUSED
@@ -41,18 +45,45 @@ MIN_PATIENTS = 10
 
 
 @dataclass(frozen=True, eq=False)
+class LocalPart:
+    """Classes that exclude each other, with the images that have one: all classes of a bundle, or one of its findings.
+
+    `rows` have the class as their label; `predictions` are of them, in their order.
+    """
+
+    task: Task
+    rows: tuple[IndexRow, ...]
+    predictions: Predictions
+
+
+@dataclass(frozen=True, eq=False)
 class LocalImages:
     """Images that were scored, their rows, and how many were left out: by reason, and the refused ones by class."""
 
     rows: tuple[IndexRow, ...]
-    predictions: Predictions
+    parts: tuple[LocalPart, ...]
     left_out: dict[str, int]
     refused: dict[str, int]
 
 
 def bundle_task(manifest: Manifest) -> Task:
-    """The classes of a bundle, as a task that maps each to itself."""
-    return Task(manifest.task, manifest.labels, manifest.positive, {label: label for label in manifest.labels})
+    """The classes or findings of a bundle, as a task that maps each to itself."""
+    itself = {label: label for label in manifest.labels}
+    return Task(manifest.task, manifest.labels, manifest.positive, itself, multilabel=manifest.multilabel)
+
+
+def rows_of_parts(rows: Sequence[IndexRow], task: Task) -> list[tuple[Task, list[int], list[IndexRow]]]:
+    """The parts of a task (see `LocalPart`), each with the places of its images and their rows."""
+    if not task.multilabel:
+        return [(task, list(range(len(rows))), list(rows))]
+    known = label_array(rows, task)
+    parts: list[tuple[Task, list[int], list[IndexRow]]] = []
+    for number in range(len(task.labels)):
+        one = task_of_label(task, number)
+        places = np.flatnonzero(known[:, number] >= 0).tolist()
+        own = [dataclasses.replace(rows[i], label=one.labels[known[i, number]]) for i in places]
+        parts.append((one, places, own))
+    return parts
 
 
 def local_rows(
@@ -79,8 +110,8 @@ def local_rows(
         kept = [row for row in rows if row.split == "calibration"]
         left_out["in another split than calibration"] = len(rows) - len(kept)
         rows = kept
-    known = sorted({row.label for row in rows if row.label})
-    if set(known) - set(manifest.labels):
+    known, own = sorted({row.label for row in rows if row.label}), bundle_task(manifest)
+    if not all(is_of_task(label, own) for label in known):
         raise DataError(
             f"{data}: expected labels among the bundle's {', '.join(manifest.labels)}, found {', '.join(known)}: "
             "calibrate with a table of the same task"
@@ -101,10 +132,9 @@ def local_rows(
 def _task(name: str | None, manifest: Manifest) -> Task:
     try:
         task = load_task(name or manifest.task)
-        task.refuse_several("local calibration")
     except ConfigError as error:
         raise ConfigError(f"{error}; the bundle's classes are {', '.join(manifest.labels)}: give --task") from error
-    if task.labels != manifest.labels:
+    if (task.labels, task.multilabel) != (manifest.labels, manifest.multilabel):
         raise ConfigError(
             f"task {task.name} has classes {', '.join(task.labels)}, the bundle {', '.join(manifest.labels)}: "
             "name one that fits with --task"
@@ -115,20 +145,26 @@ def _task(name: str | None, manifest: Manifest) -> Task:
 def check_enough(rows: Sequence[IndexRow], manifest: Manifest, left_out: Mapping[str, int]) -> None:
     """Refuse what is too little to calibrate on."""
     without = "; left out: " + ", ".join(f"{count} {reason}" for reason, count in left_out.items()) if left_out else ""
+    for task, _, own in rows_of_parts(rows, bundle_task(manifest)):
+        named = f"{task.positive}: " if manifest.multilabel else ""
+        _check_part(own, task, named, without)
+
+
+def _check_part(rows: Sequence[IndexRow], task: Task, named: str, without: str) -> None:
     present = {row.label for row in rows}
     if len(present) == 1:
-        raise DataError(f"calibration needs images of two classes at least, found {present.pop()} only{without}")
+        raise DataError(f"{named}calibration needs images of two classes at least, found {present.pop()} only{without}")
     if len(rows) < MIN_IMAGES:
         raise DataError(
-            f"calibration needs at least {MIN_IMAGES} labelled images, found {len(rows)}: with fewer, the "
+            f"{named}calibration needs at least {MIN_IMAGES} labelled images, found {len(rows)}: with fewer, the "
             f"coverage of 90 % prediction sets may be 80 % by chance alone; add images (100 to 200 are better){without}"
         )
     numbers = clusters(rows)
-    is_positive = np.array([row.label == manifest.positive for row in rows])
+    is_positive = np.array([row.label == task.positive for row in rows])
     found = [len(np.unique(numbers[mask])) for mask in (is_positive, ~is_positive)]
     if min(found) < MIN_PATIENTS:
         raise DataError(
-            f"calibration needs at least {MIN_PATIENTS} patients with {manifest.positive} and {MIN_PATIENTS} without, "
+            f"calibration needs at least {MIN_PATIENTS} patients with {task.positive} and {MIN_PATIENTS} without, "
             f"found {found[0]} and {found[1]}: with fewer, one patient moves an operating point by more than "
             f"10 points; add images{without}"
         )
@@ -149,17 +185,21 @@ def score_local(bundle: Bundle, rows: Sequence[IndexRow], left_out: dict[str, in
             continue
         if prediction.decision == REFUSED:
             reasons[f"refused ({prediction.reasons[0].code})"] += 1
-            refused[row.label] += 1
+            refused.update(held(row.label))
             continue
         assert found is not None  # None only where the image was refused
         kept.append(row)
         outputs.append(found)
     empty = np.zeros((0, len(bundle.manifest.labels)))
-    predictions = Predictions(
-        "student",
-        np.arange(len(kept)),
-        np.array([bundle.manifest.labels.index(row.label) for row in kept], dtype=np.int64),
-        np.concatenate([empty, *(one.probabilities.astype(np.float64) for one in outputs)]),
-        np.concatenate([empty, *(one.logits.astype(np.float64) for one in outputs)]),
-    )
-    return LocalImages(tuple(kept), predictions, left_out | dict(reasons), dict(refused))
+    probabilities = np.concatenate([empty, *(one.probabilities.astype(np.float64) for one in outputs)])
+    logits = np.concatenate([empty, *(one.logits.astype(np.float64) for one in outputs)])
+    whole = bundle_task(bundle.manifest)
+    parts: list[LocalPart] = []
+    for number, (task, places, own) in enumerate(rows_of_parts(kept, whole)):
+        chance, raw = probabilities[places], logits[places]
+        if whole.multilabel:
+            chance = np.stack([1 - chance[:, number], chance[:, number]], axis=1)
+            raw = two_columns(raw[:, number])
+        truth = np.array([task.labels.index(row.label) for row in own], dtype=np.int64)
+        parts.append(LocalPart(task, tuple(own), Predictions("student", np.arange(len(own)), truth, chance, raw)))
+    return LocalImages(tuple(kept), tuple(parts), left_out | dict(reasons), dict(refused))

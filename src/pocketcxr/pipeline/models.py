@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.data.multilabel import is_of_task
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import read_rows
 from pocketcxr.data.splits.assign import label_rows
 from pocketcxr.errors import ConfigError, require_extra
+from pocketcxr.evaluation.label_wise import score_labels
 from pocketcxr.evaluation.scoring import calibration_positions, score
 from pocketcxr.files import check_output
-from pocketcxr.inference.foreign import description_path, load_foreign_model
+from pocketcxr.inference.foreign import ForeignModel, description_path, load_foreign_model
 from pocketcxr.inference.session import Bundle, load_bundle
 from pocketcxr.labels import TASKS, load_task
 from pocketcxr.report.evaluate import evaluate_models
 from pocketcxr.report.formatting import slug
+from pocketcxr.report.label_wise import evaluate_label_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,13 +33,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model with its name in reports, its classes, and the images that it takes."""
+    """A model with its name in reports, its classes, and the images that it takes.
+
+    `multilabel` says whether an image may have several of the classes; None where only the task tells. `task` is that
+    of a bundle.
+    """
 
     name: str
     predict: Callable[..., Any]
     labels: tuple[str, ...]
     image_size: int
     aspect: str = "squash"
+    multilabel: bool | None = None
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,16 +94,21 @@ def load_classifier(
             from pocketcxr.models.predict import as_predict
 
             network, spec, _ = load_network(path)
-            if spec.multilabel:
-                raise ConfigError(f"{path} gives an image any number of findings; evaluate the run that it is from")
-            return Classifier(name, as_predict(network), spec.labels, spec.image_size)
+            return Classifier(
+                name,
+                as_predict(network, multilabel=spec.multilabel),
+                spec.labels,
+                spec.image_size,
+                multilabel=spec.multilabel,
+            )
         else:
             model = load_bundle(path)
     model = getattr(model, "bundle", model)  # of a predictor
     if isinstance(model, Bundle):
-        model.manifest.refuse_several("the evaluation of models that are not of a run")
-        shape = model.manifest.preprocessing
-        return Classifier(name, model, tuple(model.manifest.labels), shape.size, shape.aspect)
+        manifest, shape = model.manifest, model.manifest.preprocessing
+        return Classifier(name, model, manifest.labels, shape.size, shape.aspect, manifest.multilabel, manifest.task)
+    if isinstance(model, ForeignModel):
+        return Classifier(name, model, model.labels, model.image_size, multilabel=model.description.multilabel)
     if not callable(model):
         raise ConfigError(f"model: expected a file or a callable, found {type(model).__name__}")
     labels = labels if labels is not None else getattr(model, "labels", None)
@@ -138,6 +152,7 @@ def evaluate_classifiers(
     found = _task(models, task)
     rows = _tested(read_rows(table), found)
     out = folder / f"evaluation-{'-'.join(slug(model.name) for model in models)}" if run else folder
+    scored: Callable[..., Any] = score_labels if found.multilabel else score
     calibration, test = [], []
     datasets = []
     for model in models:
@@ -147,36 +162,43 @@ def evaluate_classifiers(
         datasets.append(dataset)
         if len(dataset.positions("calibration")):
             fitted = calibration_positions(dataset, config)
-            calibration.append(score(model.name, model.predict, dataset, fitted, progress=progress))
-        test.append(score(model.name, model.predict, dataset, dataset.positions("test"), progress=progress))
+            calibration.append(scored(model.name, model.predict, dataset, fitted, progress=progress))
+        test.append(scored(model.name, model.predict, dataset, dataset.positions("test"), progress=progress))
     title = f"pocketcxr: {found.name}, {', '.join(model.name for model in models)}"
-    evaluation = evaluate_models(calibration, test, datasets[0], config=config, costs={}, out=out, title=title)
+    evaluate = evaluate_label_scores if found.multilabel else evaluate_models
+    evaluation = evaluate(calibration, test, datasets[0], config=config, costs={}, out=out, title=title)
     summary = f"{evaluation.headline}\nreport: {evaluation.report}"
     return EvaluationResult(evaluation.report, out / "evaluation.json", summary)
 
 
 def _task(models: Sequence[Classifier], name: str | None) -> Task:
     """The task that was named, or the one known here with the models' labels; all models must have its classes."""
-    known = [task for task in TASKS.values() if task.labels == models[0].labels]
-    if name is None and not known:
+    here = [task.name for task in TASKS.values() if task.labels == models[0].labels and not models[0].multilabel]
+    known = [name] if name else here + [one.task for one in models if one.task]
+    if not known:
         raise ConfigError(
             f"no task known here has the classes {', '.join(models[0].labels)}: name one with task= (--task)"
         )
-    task = load_task(name) if name is not None else known[0]
-    task.refuse_several("the evaluation of models that are not of a run")
+    task = load_task(known[0])
+    kinds = {True: "any number of findings", False: "one class per image"}
     for model in models:
         if model.labels != task.labels:
             raise ConfigError(
                 f"the model {model.name} knows the classes {', '.join(model.labels)}, the task {task.name} has "
                 f"{', '.join(task.labels)}: name another with task= (--task)"
             )
+        if model.multilabel not in {None, task.multilabel}:
+            raise ConfigError(
+                f"the model {model.name} gives an image {kinds[not task.multilabel]}, the task {task.name} "
+                f"{kinds[task.multilabel]}: name another with task= (--task)"
+            )
     return task
 
 
 def _tested(rows: list[IndexRow], task: Task) -> list[IndexRow]:
     """Labelled rows of the calibration and test splits; of a table without splits all, as test images."""
-    if not any(row.label in task.labels for row in rows):
+    if not any(is_of_task(row.label, task) for row in rows):
         rows = label_rows(rows, task)
     if not any(row.split for row in rows):
         rows = [dataclasses.replace(row, split="test") for row in rows]
-    return [row for row in rows if row.label in task.labels and row.split in {"calibration", "test"}]
+    return [row for row in rows if is_of_task(row.label, task) and row.split in {"calibration", "test"}]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from pocketcxr.errors import CheckpointError, ConfigError
 from pocketcxr.export.storages import BYTES
 from pocketcxr.files import check_output, copy_file
-from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import checkpoint_sha256
 from pocketcxr.pipeline.evaluate import evaluate_run, export_run
 from pocketcxr.pipeline.input_filter import input_filter_stage
@@ -125,7 +124,6 @@ def run_leave_one_source_out(
     Returns:
         Source to the checkpoint of the student that never saw it.
     """
-    load_task(experiment.data.task).refuse_several("leave-one-source-out")
     check_experiment(experiment, teacher=False)
     with _opened(folder, experiment, splits=splits, progress=progress, record=False) as (run, dataset):
         return train_without_sources(run, dataset, only=only, start_from=start_from)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pocketcxr.evaluation.config import EvaluationConfig
     from pocketcxr.evaluation.costs import Costs
     from pocketcxr.evaluation.intervals import Estimate
+    from pocketcxr.labels import Task
 
 FORMAT_VERSION = 1
 COLUMNS = (
@@ -57,8 +58,41 @@ class LabelWiseEvaluation:
     report: Path
 
 
+def label_folders(task: Task) -> dict[str, str]:
+    """Name of the folder of each label's own results.
+
+    Raises:
+        DataError: two labels whose folders would have one name.
+    """
+    folders = {label: slug(label) or f"finding-{i + 1}" for i, label in enumerate(task.labels)}
+    if len(set(folders.values())) < len(folders):
+        raise DataError(f"task {task.name}: expected findings whose names differ in letters, found {list(folders)}")
+    return folders
+
+
 def evaluate_labels(
     predictors: Mapping[str, Predict],
+    dataset: Dataset,
+    *,
+    config: EvaluationConfig,
+    out: Path,
+    progress: bool = False,
+    **report: Any,
+) -> LabelWiseEvaluation:
+    """Score models on the calibration and the test split, then `evaluate_label_scores`.
+
+    Raises:
+        DataError: see `score_labels` and `evaluate_label_scores`.
+    """
+    known, tested = calibration_positions(dataset, config), dataset.positions("test")
+    calibration = [score_labels(name, one, dataset, known, progress=progress) for name, one in predictors.items()]
+    test = [score_labels(name, one, dataset, tested, progress=progress) for name, one in predictors.items()]
+    return evaluate_label_scores(calibration, test, dataset, config=config, out=out, **report)
+
+
+def evaluate_label_scores(
+    calibration: Sequence[LabelScores],
+    test: Sequence[LabelScores],
     dataset: Dataset,
     *,
     config: EvaluationConfig,
@@ -69,9 +103,8 @@ def evaluate_labels(
     curves: Mapping[str, Path] | None = None,
     command: str = "",
     settings: Mapping[str, object] | None = None,
-    progress: bool = False,
 ) -> LabelWiseEvaluation:
-    """Score models once, evaluate every finding as two classes, and write all of it to a folder.
+    """Evaluate every finding as two classes, and write all of it to a folder.
 
     Writes a folder per finding as `evaluate_models` does, and ``evaluation.json`` and ``report.html`` over all.
     Arguments are those of `evaluate_models`.
@@ -79,17 +112,11 @@ def evaluate_labels(
     Raises:
         DataError: no test images, or two findings whose folders would have one name.
     """
-    tested = dataset.positions("test")
-    folders = {label: slug(label) or f"finding-{i + 1}" for i, label in enumerate(dataset.task.labels)}
-    if len(set(folders.values())) < len(folders):
-        raise DataError(f"evaluation: expected findings whose names differ in letters, found {list(folders)}")
-    if len(tested) == 0:
+    folders = label_folders(dataset.task)
+    if len(test[0].positions) == 0:
         raise DataError(
             "evaluation: the test split holds no labelled image; run  pocketcxr split  with a test fraction"
         )
-    known = calibration_positions(dataset, config)
-    calibration = [score_labels(name, one, dataset, known, progress=progress) for name, one in predictors.items()]
-    test = [score_labels(name, one, dataset, tested, progress=progress) for name, one in predictors.items()]
     findings: dict[str, Evaluation] = {}
     for i, label in enumerate(dataset.task.labels):
         findings[label] = evaluate_models(
@@ -105,7 +132,7 @@ def evaluate_labels(
             command=command,
             settings=settings,
         )
-    members = clusters([dataset.rows[i] for i in tested])
+    members = clusters([dataset.rows[i] for i in test[0].positions])
     means = {scores.name: mean_auroc(scores, dataset, config, members) for scores in test}
     found = LabelWiseEvaluation(_headline(findings, means), findings, means, out / "report.html")
     _write(found, dataset, test[0], folders, title=title, notes=notes, command=command, out=out)

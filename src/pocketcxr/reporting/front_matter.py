@@ -90,14 +90,16 @@ def source_names(record: RunRecord) -> list[str]:
 
 def _tags(record: RunRecord) -> list[str]:
     task = record.evaluation.get("task", {}).get("name") or (record.manifest.task if record.manifest else "")
+    labels = record.evaluation.get("task", {}).get("labels") or (record.manifest.labels if record.manifest else ())
     conditional = {
+        "covid-19": any("covid" in label for label in labels),
         "onnx": record.bundle,
         "knowledge-distillation": record.distilled,
         _slug(record.student.get("backbone", "")): True,
         _slug(task): True,
         "synthetic-drawings": record.synthetic,
     }
-    fixed = ["chest-x-ray", "radiology", "medical-imaging", "covid-19", "pocketcxr", "research-only"]
+    fixed = ["chest-x-ray", "radiology", "medical-imaging", "pocketcxr", "research-only"]
     return [*fixed, *(tag for tag, wanted in conditional.items() if tag and wanted)]
 
 

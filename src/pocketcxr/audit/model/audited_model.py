@@ -13,6 +13,7 @@ from pocketcxr.errors import DataError
 from pocketcxr.evaluation.calibration import softmax
 from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.evaluation.intervals import bootstrap, clusters, interval
+from pocketcxr.evaluation.label_wise import label_outputs
 from pocketcxr.evaluation.model_result import Calibration, calibrate
 from pocketcxr.evaluation.scoring import Predictions
 from pocketcxr.plain_text import one_line
@@ -250,13 +251,16 @@ def _check(name: str, outputs: ModelOutputs, images: int, classes: int) -> None:
             )
 
 
-def from_probabilities(function: Callable[[NDArray[np.float32]], object], *, classes: int) -> Predict:
+def from_probabilities(
+    function: Callable[[NDArray[np.float32]], object], *, classes: int, multilabel: bool = False
+) -> Predict:
     """A plain function as a model: it gives probabilities and neither embedding nor maps.
 
     Args:
         function: from images float32 [n, 1, size, size] in [0, 1] (MONOCHROME2) to probabilities [n, classes], or to
             `ModelOutputs`, which pass through.
         classes: number of classes.
+        multilabel: each has a probability by itself, so that they do not sum to 1.
 
     Returns:
         A model that raises DataError where the function gives anything else.
@@ -268,7 +272,12 @@ def from_probabilities(function: Callable[[NDArray[np.float32]], object], *, cla
             return given
         table = np.asarray(given, dtype=np.float64)
         shape = (len(images), classes)
-        if table.shape != shape or not (table >= 0).all() or not np.allclose(table.sum(axis=1), 1, atol=1e-3):
+        fits = table.shape == shape and bool((table >= 0).all())
+        if multilabel and (not fits or (table > 1).any()):
+            raise DataError(f"model: expected probabilities {shape} from 0 to 1, found {table.shape} or others")
+        if multilabel:
+            return label_outputs(table)
+        if not fits or not np.allclose(table.sum(axis=1), 1, atol=1e-3):
             found = f"found {table.shape}" if table.shape != shape else "found rows that do not"
             raise DataError(f"model: expected probabilities {shape}, each row with a sum of 1, {found}")
         logits = np.log(np.maximum(table, np.finfo(np.float32).tiny))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pocketcxr.data.multilabel import texts_of
 from pocketcxr.data.splits.assign import assign_training_folds
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, read_record, save_network
 from pocketcxr.models.networks import Ensemble
@@ -103,11 +104,8 @@ def train_cross_fitted(
 
 def training_folds(dataset: Dataset, config: TeacherConfig) -> NDArray[np.int64]:
     """Fold of each row of a data set, as `CrossFitted` has it."""
-    names = dataset.task.labels
-    rows = [
-        dataclasses.replace(row, label=names[label] if label >= 0 else "")
-        for row, label in zip(dataset.rows, dataset.labels.tolist(), strict=True)
-    ]
+    texts = texts_of(dataset.targets, dataset.task)
+    rows = [dataclasses.replace(row, label=text) for row, text in zip(dataset.rows, texts, strict=True)]
     also = _auxiliary_positions(dataset, config)
     folds = assign_training_folds(rows, dataset.task, folds=config.folds, seed=config.seed, also=also)
     return np.array(folds, dtype=np.int64)

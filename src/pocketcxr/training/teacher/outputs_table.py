@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pocketcxr.training.config import ViewsConfig
 
 _BATCH = 1024
+_ROUNDING = 1e-3  # of probabilities that somebody wrote
+_LEAST = np.float32(1e-7)
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class _Table:
 def save_outputs(views: TeacherViews, dataset: Dataset, path: Path) -> None:
     """Keep the logits of all views of all training images in one small file, which `views_from_tables` reads.
 
-    A NumPy ``.npz`` without pickles: ``sha256`` [n] of the image files, ``labels`` [classes], ``logits`` float32
-    [views, n, classes], and ``views``, JSON of what the views were made with.
+    A NumPy ``.npz`` without pickles: ``sha256`` [n] of the image files, ``labels`` [classes], ``multilabel`` (whether
+    an image may have several of them), ``logits`` float32 [views, n, classes], and ``views``, JSON of what the views
+    were made with.
 
     Raises:
         CacheError: views are missing.
@@ -57,6 +60,7 @@ def save_outputs(views: TeacherViews, dataset: Dataset, path: Path) -> None:
             stream,
             sha256=np.array([dataset.rows[position].sha256 for position in views.store.positions]),
             labels=np.array(dataset.task.labels),
+            multilabel=np.array(dataset.task.multilabel),
             logits=np.asarray(views.store.arrays["logits"], np.float32),
             views=np.array(json.dumps(_views_identity(dataset, views.config), sort_keys=True)),
         )
@@ -127,11 +131,12 @@ def _read_npz(dataset: Dataset, path: Path, content: bytes, config: ViewsConfig)
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             sha256, labels = file["sha256"].tolist(), tuple(file["labels"].tolist())
             logits, made = file["logits"].astype(np.float32), json.loads(str(file["views"]))
+            several = "multilabel" in file and bool(file["multilabel"])  # tables of before are of one class per image
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: expected a table of a teacher's outputs (.npz) that `pocketcxr cache-views --save` wrote: {error}"
         ) from error
-    _check_labels(path, labels, dataset)
+    _check_labels(path, labels, several, dataset)
     asked = _views_identity(dataset, config)
     if made != asked:
         differs = [name for name in asked if made.get(name) != asked[name]]
@@ -168,17 +173,34 @@ def _read_csv(dataset: Dataset, path: Path) -> _Table:
         if named is not None and found.setdefault(position_of[str(named)], number) != number:
             raise DataError(f"{where}: {line[image]} is in this table twice; keep one line")
     if kind == "probability":
-        inside = np.isfinite(values).all() and (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3)
-        if not inside:
-            raise DataError(f"{path}: expected probabilities that sum to 1 in {', '.join(wanted)}")
-        values = np.log(values.clip(1e-7))
+        values = _logits(values, f"{path}: expected {{}} in {', '.join(wanted)}", several=dataset.task.multilabel)
     _check_finite(path, values)
     return _Table(values[None], found)
 
 
-def _check_labels(path: Path, labels: tuple[str, ...], dataset: Dataset) -> None:
-    if labels != dataset.task.labels:
-        raise DataError(f"{path}: expected the classes {dataset.task.labels}, found {labels}")
+def _logits(probabilities: NDArray[np.float32], expected: str, *, several: bool) -> NDArray[np.float32]:
+    """Logits [n, labels] of probabilities; `expected` is the message where they are none, with a blank for the words.
+
+    Raises:
+        DataError: not from 0 to 1, or, of classes that exclude each other, not 1 in sum.
+    """
+    inside = np.isfinite(probabilities).all() and (probabilities >= 0).all() and (probabilities <= 1 + _ROUNDING).all()
+    if not inside or not (several or np.allclose(probabilities.sum(axis=1), 1, atol=_ROUNDING)):
+        raise DataError(expected.format("probabilities from 0 to 1" if several else "probabilities that sum to 1"))
+    if not several:
+        return np.log(probabilities.clip(_LEAST))
+    within = probabilities.clip(_LEAST, 1 - _LEAST)
+    return np.log(within) - np.log1p(-within)
+
+
+def _check_labels(path: Path, labels: tuple[str, ...], several: bool, dataset: Dataset) -> None:
+    kinds = {True: "any number per image", False: "one class per image"}
+    task = dataset.task
+    if (labels, several) != (task.labels, task.multilabel):
+        raise DataError(
+            f"{path}: expected outputs for {', '.join(task.labels)} ({kinds[task.multilabel]}), found "
+            f"{', '.join(labels)} ({kinds[several]})"
+        )
 
 
 def _check_finite(path: Path, logits: NDArray[np.float32]) -> None:
