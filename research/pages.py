@@ -258,8 +258,9 @@ def audit(kept: Kept) -> str:
 
 
 def distillation(kept: Kept, experiments: Iterable[str]) -> str:
-    """Students over seeds, the demonstration over seeds, then one section per experiment of teacher and students."""
-    parts = ["## Students over seeds", tables.students(kept["students_table"])]
+    """Students split by patient, earlier ones, the demonstration, a section per experiment of teacher and students."""
+    parts = ["## Students split by patient", tables.study(kept["distillation_study"])]
+    parts += ["## Students over seeds", tables.students(kept["students_table"])]
     parts += ["## The demonstration over seeds", tables.demonstration(kept["demo_seeds"])]
     for name in experiments:
         parts += [f"## {kept[name]['task']['name']}", *tables.experiment(kept[name])]

@@ -98,6 +98,27 @@ def students(found: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def study(found: Mapping[str, Any]) -> str:
+    """Students of `distillation.py`, split by patient, with the gain over the same student without a teacher (b)."""
+    if not found:
+        return f"Gain over the same student without a teacher, split by patient: {NOT_MEASURED}."
+    name = "test" if "test" in found["splits"] else "calibration"
+    chose = (
+        ""
+        if name == "test"
+        else "\nThe calibration split chose each student's epoch too, so AUROC on it is optimistic."
+    )
+    parts = [
+        "The note above is of the other sections; this one is by patient. 224 px, SIIM only. a: common practice.\n"
+        "b: long schedule, averaged weights, boxes. c, d, e: b with unlabelled images and the out-of-fold outputs of\n"
+        "its own kind, of VGG19, of MobileNetV2 and EfficientNet-Lite2." + chose
+    ]
+    for width, split in found["splits"][name].items():
+        patients = f"{split['images']:,} images of {split['patients']:,} patients"
+        parts += [f"Width {int(width) / 100:.2f}, {name} split, {patients}:", students_of(split)]
+    return "\n\n".join(parts)
+
+
 def students_of(split: Mapping[str, Any], teachers: Sequence[str] = ()) -> str:
     """A row per student: its first metric, seeds, and the difference from the same student without a teacher."""
     metric, rows = next(iter(split["metrics"])), []

@@ -127,6 +127,7 @@ def test_every_part_that_is_there_is_shown(results, tmp_path):
         "metric": "AUROC",
     }
     kept = {
+        "distillation_study": {"splits": {"calibration": {"050": split | {"patients": 5}}}},
         "students_table": {"splits": {"test": split, "calibration": split}, "chosen_on_calibration": "both"},
         "quantise": {
             "limits": limits,
@@ -142,6 +143,7 @@ def test_every_part_that_is_there_is_shown(results, tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps(table), encoding="utf-8")
     text = _text(results, tmp_path)
     assert "| both | 0.900 (0.880 to 0.920) | 2 | +0.012 (+0.001 to +0.020) | 0.040 |" in text
+    assert "Width 0.50, calibration split, 12 images of 5 patients:" in text
     assert "| per channel | 1.90× | 99.5% | −0.0010 | +0.0020 | 2.60 | **chosen** |" in text
     assert "Criteria of the audit: unchanged." in text
     assert "| CT slice | 250 | 99.6% (98.0% to 99.9%) |" in text
