@@ -48,7 +48,7 @@ def requests() -> str:
         _request("studies", StudyDate="{first}-{last}"),
         _request("studies", PatientID="{patient}"),
         _request("series", _UIDS[0]),
-        _request("instances", _UIDS[0], Modality="{modality}"),
+        _request("instances", *_UIDS[:2]),
         _request("retrieve", *_UIDS),
         _request("store", [b""]),
         _request("remove", *_UIDS),

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from pacs_archive import counts, settings_file, xray
+from pocketcxr.bundle.verified import read_verified
 from pocketcxr.cli import main
 from pocketcxr.errors import ConfigError
 from pocketcxr.pacs.client import Archive
@@ -110,3 +111,29 @@ def test_an_image_that_failed_is_asked_for_by_its_study_and_dropped_where_it_is_
     _try_again(Worker(), Finder(Archive(settings.archive, ""), settings.work, "ab" * 32))
     assert taken == ["1.2.3.1.1.1"]
     assert set(Worker.progress.failures) == {"1.2.3.1.1.1", "1.2.3.2.1.1"}
+
+
+def test_a_sweep_asks_again_only_about_studies_that_changed(orthanc, tiny_bundle_path, tmp_path):
+    path = settings_file(tmp_path, orthanc, tiny_bundle_path)
+    settings = read_pacs_settings(path)
+    orthanc.send(xray(tmp_path / "1.dcm", 1), xray(tmp_path / "2.dcm", 2))
+    once(path)
+    asked = []
+
+    class Counting(Archive):
+        def series(self, study_uid):
+            asked.append(study_uid)
+            return super().series(study_uid)
+
+    finder = Finder(Counting(settings.archive, ""), settings.work, read_verified(tiny_bundle_path).sha256)
+    assert list(finder.recent()) == []
+    assert sorted(asked) == ["1.2.3.1", "1.2.3.2"]
+    asked.clear()
+    assert list(finder.recent()) == []
+    assert asked == []
+    orthanc.send(xray(tmp_path / "3.dcm", 2, SOPInstanceUID="1.2.3.2.1.9"))
+    assert [one.sop_instance_uid for one in finder.recent()] == ["1.2.3.2.1.9"]
+    assert asked == ["1.2.3.2"]
+    finder.forget_complete()
+    assert len(list(finder.recent())) == 1
+    assert len(asked) == 3

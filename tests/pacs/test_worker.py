@@ -105,7 +105,7 @@ def test_two_workers_at_once_store_one_set(orthanc, tiny_bundle_path, tmp_path):
     settings = settings_file(tmp_path, orthanc, tiny_bundle_path)
     orthanc.send(*(xray(tmp_path / f"{n}.dcm", n) for n in range(1, 7)))
     workers = [subprocess.Popen(worker_command("once", settings), stdout=subprocess.DEVNULL) for _ in range(2)]
-    assert [worker.wait(120) for worker in workers] == [0, 0]
+    assert [worker.wait(600) for worker in workers] == [0, 0]
     assert counts(orthanc) == Counter(CR=6, SR=6, OT=12)
 
 

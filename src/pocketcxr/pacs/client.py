@@ -65,9 +65,9 @@ class Archive:
         """Rows of a study's series."""
         return self._search(f"studies/{study_uid}/series", {"includefield": "Manufacturer"})
 
-    def instances(self, study_uid: str, **matching: str) -> Iterator[dict[str, Any]]:
-        """Rows of a study's instances that match."""
-        return self._search(f"studies/{study_uid}/instances", matching)
+    def instances(self, study_uid: str, series_uid: str) -> Iterator[dict[str, Any]]:
+        """Rows of a series' instances. Not every archive lists those of a study."""
+        return self._search(f"studies/{study_uid}/series/{series_uid}/instances", {})
 
     def retrieve(self, study_uid: str, series_uid: str, sop_instance_uid: str) -> bytes:
         """The file of one instance as the archive holds it (WADO-RS, PS3.18 10.4)."""

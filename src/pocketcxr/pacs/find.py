@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.pacs.client import value_of
-from pocketcxr.pacs.results.identity import REPORT, Instance, result_uid
+from pocketcxr.pacs.results.identity import REPORT, Instance, result_uid, series_uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,11 +83,15 @@ class Finder:
         looked_at = [one for one in self.work.modalities if one in stated]
         if not looked_at or not _is_uid(study_uid) or (count and self._complete.get(study_uid) == count):
             return
-        stored = {value_of(one, "SOPInstanceUID") for one in self.archive.instances(study_uid, Modality="SR")}
-        missing = 0
-        for modality in looked_at:
-            for found in self.archive.instances(study_uid, Modality=modality):
-                instance = _instance(found, study_uid)
+        series = {
+            value_of(one, "SeriesInstanceUID"): value_of(one, "Modality") for one in self.archive.series(study_uid)
+        }
+        ours, missing, stored = series_uid(study_uid, self.bundle_sha256, REPORT), 0, set[str]()
+        if ours in series:
+            stored = {value_of(one, "SOPInstanceUID") for one in self.archive.instances(study_uid, ours)}
+        for uid in [uid for uid, modality in series.items() if modality in looked_at and _is_uid(uid)]:
+            for found in self.archive.instances(study_uid, uid):
+                instance = _instance(found, study_uid, uid)
                 if instance and result_uid(instance.sop_instance_uid, self.bundle_sha256, REPORT) not in stored:
                     missing += 1
                     yield instance
@@ -126,11 +130,11 @@ def left_out(work: WorkSettings) -> set[str]:
         raise ConfigError(f"work.left_out_file: {work.left_out_file} cannot be read ({type(error).__name__})") from None
 
 
-def _instance(row: dict[str, Any], study_uid: str) -> Instance | None:
-    series, kind, uid = (value_of(row, name) for name in ("SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"))
-    if not (_is_uid(series) and _is_uid(uid)):
+def _instance(row: dict[str, Any], study_uid: str, series_uid: str) -> Instance | None:
+    uid = value_of(row, "SOPInstanceUID")
+    if not _is_uid(uid):
         return None
-    return Instance(study_uid, series, kind, uid, value_of(row, "PatientID"))
+    return Instance(study_uid, series_uid, value_of(row, "SOPClassUID"), uid, value_of(row, "PatientID"))
 
 
 def _is_uid(text: str) -> bool:

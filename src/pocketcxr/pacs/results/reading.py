@@ -47,11 +47,12 @@ def reports(archive: Archive, bundle: VerifiedFile, **matching: str) -> Iterator
     for row in archive.studies(**matching):
         study_uid = value_of(row, "StudyInstanceUID")
         ours = series_uid(study_uid, bundle.sha256, REPORT)
-        for one in archive.instances(study_uid, Modality="SR", SeriesInstanceUID=ours):
-            if value_of(one, "SeriesInstanceUID") == ours:
-                found = read_report(archive.retrieve(study_uid, ours, value_of(one, "SOPInstanceUID")), bundle)
-                if found is not None:
-                    yield found
+        if not any(value_of(one, "SeriesInstanceUID") == ours for one in archive.series(study_uid)):
+            continue
+        for one in archive.instances(study_uid, ours):
+            found = read_report(archive.retrieve(study_uid, ours, value_of(one, "SOPInstanceUID")), bundle)
+            if found is not None:
+                yield found
 
 
 def read_report(data: bytes, bundle: VerifiedFile) -> Reported | None:
