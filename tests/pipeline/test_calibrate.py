@@ -185,6 +185,8 @@ def test_labels_of_another_task_and_names_that_do_not_fit_are_refused(images, ti
         calibrated(unlabelled, tiny_bundle_path, tmp_path)
     with pytest.raises(ConfigError, match="task covid-binary has classes other, covid19"):
         calibrated(unlabelled, tiny_bundle_path, tmp_path, task="covid-binary")
+    with pytest.raises(DataError, match="expected images in the split calibration, found 140 in others"):
+        calibrated([replace(row, split="train") for row in images], tiny_bundle_path, tmp_path)
     with pytest.raises(ConfigError, match="choose another name"):
         calibrated(images, tiny_bundle_path, tmp_path, out=tiny_bundle_path)
     with pytest.raises(ConfigError, match="name of the place"):

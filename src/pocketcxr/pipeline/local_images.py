@@ -108,6 +108,11 @@ def local_rows(
         rows = read_rows(data)
     if any(row.split for row in rows):
         kept = [row for row in rows if row.split == "calibration"]
+        if not kept:
+            raise DataError(
+                f"{data}: expected images in the split calibration, found {len(rows)} in others; name a table without "
+                "splits, or one whose calibration split holds the local images"
+            )
         left_out["in another split than calibration"] = len(rows) - len(kept)
         rows = kept
     known, own = sorted({row.label for row in rows if row.label}), bundle_task(manifest)
