@@ -6,6 +6,8 @@ import dataclasses
 import io
 import json
 import shutil
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,3 +149,8 @@ def test_the_web_page_is_told_where_this_copy_has_it(monkeypatch, tmp_path):
     assert list(doctor._extras())[-1].state == "missing"
     (tmp_path / "index.html").write_text("<!doctype html>")
     assert list(doctor._extras())[-1].state == "ok"
+
+
+def test_every_extra_says_what_it_is_for():
+    table = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(doctor._PURPOSE_OF_EXTRA) == set(table["project"]["optional-dependencies"])

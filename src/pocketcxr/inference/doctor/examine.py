@@ -247,6 +247,8 @@ def _speed(bundle: Bundle) -> Check:
 
 _PURPOSE_OF_EXTRA = {
     "evaluate": "tables, intervals and reports",
+    "deidentify": "images without what names a patient",
+    "pacs": "a worker beside an archive (pocketcxr pacs)",
     "parquet": "predictions as a Parquet file",
     "serve": "predictions over HTTP (pocketcxr serve)",
     "train": "distil, evaluate and export (not needed for predictions)",
