@@ -42,6 +42,24 @@ test("axe finds nothing, in all states, light and dark, left to right and right 
   await context.close();
 });
 
+test("axe finds nothing where a model has several findings, light and dark, on a phone too", async ({ browser, site }) => {
+  test.setTimeout(240_000);
+  const context = await browser.newContext({ locale: "en", viewport: { width: 1280, height: 900 } });
+  const page = await context.newPage();
+  await withModel(context, "findings.onnx");
+  await open(page, site.url);
+  await add(page, drawn(drawnWith((one) => one.reasons.some(({ code }) => code === "uncertain-findings"), "findings.onnx")));
+  await expect(answer(page).locator(".finding")).toHaveCount(3);
+  for (const details of await page.locator("details").all()) await details.evaluate((one: HTMLDetailsElement) => (one.open = true));
+  expect(await violations(page)).toEqual([]);
+  await page.locator("#theme").selectOption("dark");
+  expect(await violations(page)).toEqual([]);
+  await page.setViewportSize({ width: 360, height: 740 });
+  expect(await overflows(page)).toBe(false);
+  expect(await violations(page)).toEqual([]);
+  await context.close();
+});
+
 test("an uncertain result lists the possible classes and the requirements of a decision, without violations", async ({ browser, site }) => {
   const context = await browser.newContext({ locale: "en", viewport: { width: 320, height: 700 }, colorScheme: "dark" });
   const page = await context.newPage();

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { CRITERIA, LANGUAGES, bestLanguage, localeOf, type Language } from "../../src/locales";
 import { FINDINGS, findingName } from "../../src/locales/findings";
 import { CAUSES } from "../../src/core/errors";
+import { noteText } from "../../src/locales/notes";
 import { LABELS, REASON_CODES } from "../../src/locales/catalogue";
 
 /** Every text by its path; functions are called with marks in place of numbers and names. */
@@ -92,6 +93,22 @@ describe("findings", () => {
     expect([...table.matchAll(/^ {8}"(\w+)":/gm)].map((match) => match[1]!)).toEqual(FINDINGS);
     for (const code of codes) for (const one of FINDINGS) expect(findingName(one, code)).not.toMatch(/_|^$/);
     expect(findingName("my_own", "es")).toBe("my_own");
+  });
+});
+
+describe("notes on reading", () => {
+  const web = (path: string): string => readFileSync(join(import.meta.dirname, "../../src/core", path), "utf8");
+
+  it("that the core makes all have words in every language", () => {
+    const sources = ["dicom/dicom.ts", "dicom/grey-scale.ts", "raster/raster.ts"].map(web).join("\n");
+    const made = [...sources.matchAll(/(?:notes(?:\.push\(|: \[| = .*?\? \[)|spread\(.*, |fromColours\(.*, |: \[)(["`])((?:(?!\1).)+)\1/g)].map((match) => match[2]!);
+    const notes = made.map((text) => text.replace("${kind}", "LINEAR").replace(/\$\{[^}]*\}/g, "7"));
+    expect(new Set(notes).size).toBe(15); // "window 1 of …" is one
+    const { number } = localeOf("en");
+    for (const code of codes) for (const note of notes) expect(noteText(note, code, number), note).toMatch(/^[^$]+$/);
+    expect(noteText("window 1 of 1: LINEAR 550/1024", "en", number)).toBe("shown with the window of the file: centre 550, width 1,024 (first of 1)");
+    expect(noteText("rescaled by 0.5, -1024", "fa", localeOf("fa", ["fa"]).number)).toMatch(/۰٫۵/);
+    expect(noteText("something else", "es", number)).toBeNull();
   });
 });
 

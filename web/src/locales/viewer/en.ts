@@ -68,7 +68,7 @@ export const viewerEn = {
     },
     metadata: "Header of the file",
     fields: { format: "Format", size: "Size in pixels", modality: "Modality", view: "Projection", bodyPart: "Body part", transferSyntax: "Compression (transfer syntax)", bits: "Bits per pixel", spacing: "Pixel spacing", notes: "Notes on reading" },
-    terms: { CR: "computed radiography (CR)", DX: "digital radiography (DX)", PA: "from back to front (PA)", AP: "from front to back (AP)", CHEST: "chest" } as Readonly<Record<string, string>>,
+    terms: { CR: "computed radiography (CR)", DX: "digital radiography (DX)", PA: "from back to front (PA)", AP: "from front to back (AP)", CHEST: "chest", LAT: "lateral (LAT)", LL: "left lateral (LL)", RL: "right lateral (RL)", RG: "digitised film (RG)", OT: "other (OT)", SC: "secondary capture (SC)", THORAX: "chest", EXTREMITY: "extremity" } as Readonly<Record<string, string>>,
   },
   heatmap: {
     heading: "Heatmap",

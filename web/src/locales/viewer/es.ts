@@ -70,7 +70,7 @@ export const viewerEs: ViewerTexts = {
     },
     metadata: "Cabecera del archivo",
     fields: { format: "Formato", size: "Tamaño en píxeles", modality: "Modalidad", view: "Proyección", bodyPart: "Parte del cuerpo", transferSyntax: "Compresión (sintaxis de transferencia)", bits: "Bits por píxel", spacing: "Espaciado de píxeles", notes: "Notas de lectura" },
-    terms: { CR: "radiografía computarizada (CR)", DX: "radiografía digital (DX)", PA: "posteroanterior (PA)", AP: "anteroposterior (AP)", CHEST: "tórax" },
+    terms: { CR: "radiografía computarizada (CR)", DX: "radiografía digital (DX)", PA: "posteroanterior (PA)", AP: "anteroposterior (AP)", CHEST: "tórax", LAT: "proyección lateral (LAT)", LL: "lateral izquierda (LL)", RL: "lateral derecha (RL)", RG: "película digitalizada (RG)", OT: "otra (OT)", SC: "captura secundaria (SC)", THORAX: "tórax", EXTREMITY: "extremidad" },
   },
   heatmap: {
     heading: "Mapa de calor",

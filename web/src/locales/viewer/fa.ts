@@ -70,7 +70,7 @@ export const viewerFa: ViewerTexts = {
     },
     metadata: "سرآیند پرونده",
     fields: { format: "قالب", size: "اندازه به پیکسل", modality: "روش تصویربرداری", view: "نما", bodyPart: "بخش بدن", transferSyntax: "فشرده‌سازی (نحو انتقال)", bits: "بیت در هر پیکسل", spacing: "فاصلهٔ پیکسل", notes: "یادداشت‌های خواندن" },
-    terms: { CR: "رادیوگرافی رایانه‌ای (CR)", DX: "رادیوگرافی دیجیتال (DX)", PA: "پشت به جلو (PA)", AP: "جلو به پشت (AP)", CHEST: "قفسهٔ سینه" },
+    terms: { CR: "رادیوگرافی رایانه‌ای (CR)", DX: "رادیوگرافی دیجیتال (DX)", PA: "پشت به جلو (PA)", AP: "جلو به پشت (AP)", CHEST: "قفسهٔ سینه", LAT: "پهلو (LAT)", LL: "پهلوی چپ (LL)", RL: "پهلوی راست (RL)", RG: "فیلم رقمی‌شده (RG)", OT: "دیگر (OT)", SC: "تصویر ثانویه (SC)", THORAX: "قفسهٔ سینه", EXTREMITY: "اندام" },
   },
   heatmap: {
     heading: "نقشهٔ گرما",

@@ -70,7 +70,7 @@ export const viewerZh: ViewerTexts = {
     },
     metadata: "文件头信息",
     fields: { format: "格式", size: "像素尺寸", modality: "成像方式", view: "投照方向", bodyPart: "部位", transferSyntax: "压缩方式（传输语法）", bits: "每像素位数", spacing: "像素间距", notes: "读取说明" },
-    terms: { CR: "计算机X线摄影 (CR)", DX: "数字X线摄影 (DX)", PA: "后前位 (PA)", AP: "前后位 (AP)", CHEST: "胸部" },
+    terms: { CR: "计算机X线摄影 (CR)", DX: "数字X线摄影 (DX)", PA: "后前位 (PA)", AP: "前后位 (AP)", CHEST: "胸部", LAT: "侧位 (LAT)", LL: "左侧位 (LL)", RL: "右侧位 (RL)", RG: "数字化胶片 (RG)", OT: "其他 (OT)", SC: "二次采集 (SC)", THORAX: "胸部", EXTREMITY: "四肢" },
   },
   heatmap: {
     heading: "热力图",

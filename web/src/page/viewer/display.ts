@@ -1,6 +1,8 @@
 /** The display panel: window, heatmap and header of the image that is in use. */
 
 import type { Picture } from "../../core/api";
+import type { Locale } from "../../locales";
+import { noteText } from "../../locales/notes";
 import { fill, freshId, h, original } from "../dom";
 import { engineOf, type Store } from "../state";
 import { heatmapControls } from "./heatmap";
@@ -79,11 +81,16 @@ export function makeDisplay(store: Store): Display {
       [fields.size, `${locale.number(width)} × ${locale.number(height)}`],
       ...Object.entries(metadata).map(([key, value]): [string, Node | string] => [
         Object.hasOwn(fields, key) ? fields[key as keyof typeof fields] : key,
-        key === "bits" ? locale.number(Number(value)) : known(value),
+        key === "bits" ? locale.number(Number(value)) : key === "notes" ? notesOf(value, locale) : known(value),
       ]),
       ...(spacing ? [[fields.spacing, spacing === "damaged" ? scales.damaged : `${mm(spacing.column)} × ${mm(spacing.row)} ${units.mm}`] as [string, string]] : []),
     ];
     return h("details", { class: "metadata" }, h("summary", {}, heading), h("dl", {}, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+  }
+
+  /** Notes on reading in words; one that has none as the core writes it. */
+  function notesOf(notes: string, { code, number }: Locale): Node {
+    return h("ul", { class: "notes" }, notes.split("; ").map((note) => h("li", {}, noteText(note, code, number) ?? original(note))));
   }
 
   store.on(["locale"], build);
