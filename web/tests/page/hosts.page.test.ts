@@ -6,6 +6,7 @@ import { BUILT } from "./prepare";
 import { packed, service } from "./service";
 
 test("pocketcxr serve gives the same page, with threads at once, and is asked for no prediction", async ({ page }) => {
+  test.setTimeout(180_000); // the service starts, and a busy machine compiles slowly
   const { process, url } = await service(packed());
   try {
     const asked: string[] = [];
