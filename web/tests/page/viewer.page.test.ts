@@ -44,6 +44,7 @@ test("a length is in pixels or millimetres as the file allows, says which, and c
   for (const [name, scale] of [["plain.dcm", en.viewer.scales.pixels], ["detector.dcm", en.viewer.scales.detector], ["calibrated.dcm", en.viewer.scales.calibrated]] as const) {
     await show(page, name);
     const canvas = page.locator(".pane canvas");
+    await expect(canvas).toHaveAttribute("aria-label", new RegExp(name)); // the image comes after its answer
     await page.getByRole("button", { name: en.viewer.modes.measure }).click();
     await drag(page, canvas, [0.5, 0.3], [0.5, 0.7]); // straight down
     await expect(canvas).toHaveAttribute("data-lengths", name === "plain.dcm" ? /^\d+ pixels$/ : /^\d+\.\d mm$/);
@@ -80,6 +81,7 @@ test("a damaged pixel spacing leaves lengths in pixels, and the page says why", 
   for (const name of files) {
     await show(page, name);
     const canvas = page.locator(".pane canvas");
+    await expect(canvas).toHaveAttribute("aria-label", new RegExp(name)); // the image comes after its answer
     await page.getByRole("button", { name: en.viewer.modes.measure }).click();
     await drag(page, canvas, [0.3, 0.5], [0.7, 0.5]);
     await expect(canvas).toHaveAttribute("data-lengths", /^\d+ pixels$/);
