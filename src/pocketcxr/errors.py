@@ -37,7 +37,10 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "deidentify": ("dicomanonymizer", "rapidocr"),
         "evaluate": _EVALUATE,
         "pacs": ("highdicom", "requests"),
+        "executorch": ("executorch", "torch"),
+        "litert": ("ai_edge_litert", "litert_torch", "torch"),
         "parquet": ("pyarrow",),
+        "runtimes": ("openvino", "ai_edge_litert"),
         "serve": ("fastapi", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"),
         "train": ("torch", "timm", "accelerate", "onnx", "onnxscript", "safetensors", *_EVALUATE),
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pocketcxr.cli.arguments import add_command, add_quiet_option, path_argument, say
 from pocketcxr.cli.train import add_stage, stage_arguments
+from pocketcxr.errors import expect
 from pocketcxr.export.storages import BYTES, STORAGES
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def _add_export(commands: Commands) -> None:
         commands,
         "export",
         _export,
-        summary="turn the distilled student of a run into a bundle",
+        summary="turn the distilled student of a run into a bundle, and a bundle into another runtime's file",
+        examples="  pocketcxr export --splits splits.csv -o runs/mine\n"
+        "  pocketcxr export -o runs/mine --format litert                       the bundle, and beside it a .tflite\n"
+        "  pocketcxr export --bundle student.onnx --format executorch -o out   out/student.pte",
         exits={0: "written", 2: "the student failed its audit, or nothing could be done"},
     )
     parser.add_argument(
@@ -74,12 +78,31 @@ def _add_export(commands: Commands) -> None:
         help="of the weights, computed in float32: 8-bit (default) rounds large layers until the file is below "
         "3 MB; half is kept where that would move more than one probability in a hundred by 0.02",
     )
+    parser.add_argument(
+        "--format",
+        choices=("litert", "executorch", "openvino"),
+        help="convert the bundle too; written only where it gives the bundle's golden answers",
+    )
+    parser.add_argument(
+        "--bundle",
+        type=path_argument,
+        metavar="FILE",
+        help="convert this bundle, into the folder -o, and export no run",
+    )
 
 
 def _export(options: argparse.Namespace) -> None:
+    from pocketcxr.export.runtimes.convert import convert_bundle
     from pocketcxr.pipeline.stages import run_export
 
-    say(run_export(**stage_arguments(options), force=options.force, storage=options.storage))
+    if options.bundle is not None:
+        expect(options.format is not None, "--bundle", "a --format to convert it to", None)
+        say(convert_bundle(options.bundle, options.format, folder=options.output))
+        return
+    bundle = run_export(**stage_arguments(options), force=options.force, storage=options.storage)
+    say(bundle)
+    if options.format:
+        say(convert_bundle(bundle, options.format))
 
 
 def _add_quantise(commands: Commands) -> None:

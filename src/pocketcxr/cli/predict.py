@@ -70,6 +70,12 @@ def _add_predict(commands: Commands) -> None:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes (default: one per core, none for few files)"
     )
+    parser.add_argument(
+        "--runtime",
+        choices=("onnxruntime", "openvino", "litert", "auto"),
+        default="onnxruntime",
+        help="what runs the network; auto takes the fastest installed, measured once on this machine",
+    )
     parser.add_argument("--exact", action="store_true", help="read every pixel: slower, the reference of the fast path")
 
 
@@ -88,6 +94,7 @@ def _predict(options: argparse.Namespace) -> int:
         output=options.output,
         workers=options.workers,
         exact=options.exact,
+        runtime=options.runtime,
     )
 
 

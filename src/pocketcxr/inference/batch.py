@@ -53,6 +53,7 @@ def predict_files(
     exact: bool = False,
     heatmaps: Path | None = None,
     workers: int | None = None,
+    runtime: str = "onnxruntime",
 ) -> Generator[Prediction]:
     """Score files in this process where that is quicker, otherwise in several; predictions in the order of the files.
 
@@ -63,6 +64,7 @@ def predict_files(
         exact: read every pixel; see `pocketcxr.inference.predictor.Predictor`.
         heatmaps: folder that other processes write heatmaps to, or None.
         workers: processes; None takes this one for up to `FEW` files, otherwise one per core.
+        runtime: of other processes; see `pocketcxr.inference.session.load_bundle`.
     """
     first = list(itertools.islice(files, FEW + 1))
     if not first:
@@ -76,7 +78,7 @@ def predict_files(
     from pocketcxr.inference.processes.pool import PoolOptions, predict_in_processes
 
     workers = min(workers or default_workers(), len(first))
-    options = PoolOptions(*bundle, exact=exact, heatmaps=heatmaps)
+    options = PoolOptions(*bundle, exact=exact, heatmaps=heatmaps, runtime=runtime)
     yield from predict_in_processes(itertools.chain(first, files), options, workers=workers)
 
 

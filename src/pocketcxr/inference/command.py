@@ -40,13 +40,14 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Scoring:
-    """How to score: the verified bundle, the reading of all pixels, the heatmap folder, processes and threads."""
+    """How to score: the verified bundle, reading of all pixels, heatmap folder, processes, threads and runtime."""
 
     file: VerifiedFile
     exact: bool
     heatmaps: Path | None
     workers: int | None
     threads: int | None
+    runtime: str
 
 
 def run_predict(
@@ -60,6 +61,7 @@ def run_predict(
     workers: int | None = None,
     exact: bool = False,
     threads: int | None = None,
+    runtime: str = "onnxruntime",
 ) -> int:
     """Score files and folders and write one prediction each, in the order of `find_images`.
 
@@ -75,6 +77,7 @@ def run_predict(
         workers: processes; None takes this one for a few files and otherwise one per core.
         exact: read every pixel; see `pocketcxr.inference.predictor.Predictor`.
         threads: inside this process; see `pocketcxr.inference.session.load_bundle`. Processes of a pool have one each.
+        runtime: ``auto`` or one of `pocketcxr.inference.runtimes.sessions.MODULES`.
 
     Returns:
         Exit status `EXIT_ANSWERED`, `EXIT_SOME_FAILED` or `EXIT_NOTHING_READ`.
@@ -101,7 +104,8 @@ def run_predict(
         check_output(heatmaps, folder=True)  # before the first image is scored, not after
     if output is not None:
         check_output(output, folder=False)
-    scoring = _Scoring(read_verified(bundle), exact, heatmaps, workers, threads)
+    file = read_verified(bundle)
+    scoring = _Scoring(file, exact, heatmaps, workers, threads, _runtime(file, runtime))
     if output is not None:
         return _into_file(paths, output, output_format, scoring)
     output_format = output_format or "table"
@@ -164,7 +168,7 @@ def _predictions(files: Iterator[Path], scoring: _Scoring) -> Generator[Predicti
     def start_here() -> Callable[[Path], Prediction]:
         from pocketcxr.inference.loading import LoadingBundle
 
-        bundle = LoadingBundle(scoring.file, threads=scoring.threads)
+        bundle = LoadingBundle(scoring.file, threads=scoring.threads, runtime=scoring.runtime)
         from pocketcxr.inference.worker import make_predictor, score_and_draw  # while the bundle loads
 
         predictor = make_predictor(bundle, exact=scoring.exact, heatmaps=scoring.heatmaps)
@@ -183,7 +187,22 @@ def _predictions(files: Iterator[Path], scoring: _Scoring) -> Generator[Predicti
         exact=scoring.exact,
         heatmaps=scoring.heatmaps,
         workers=scoring.workers,
+        runtime=scoring.runtime,
     )
+
+
+def _runtime(file: VerifiedFile, asked: str) -> str:
+    """Refuse an unknown or missing runtime before an image is read, and choose where that was asked for."""
+    if asked == "onnxruntime":  # the usual start imports nothing for it
+        return asked
+    from pocketcxr.inference.runtimes.sessions import AUTO, check_runtime
+
+    check_runtime(asked)
+    if asked != AUTO:
+        return asked
+    from pocketcxr.inference.runtimes.choice import fastest_runtime
+
+    return fastest_runtime(file, threads=1)
 
 
 def _failed(prediction: Prediction, *, told: bool) -> bool:

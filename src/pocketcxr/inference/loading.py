@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 class LoadingBundle:
     """What a `Predictor` needs of a bundle: manifest and identity at once, outputs when a thread has loaded it."""
 
-    def __init__(self, file: VerifiedFile, *, threads: int | None) -> None:
+    def __init__(self, file: VerifiedFile, *, threads: int | None, runtime: str) -> None:
         self.path: Path = file.path
         self.manifest: Manifest = file.manifest
         self.sha256 = file.sha256
         self.identity = file.identity
         self._bundle: Bundle | None = None
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._load, args=(file, threads), daemon=True)
+        self._thread = threading.Thread(target=self._load, args=(file, threads, runtime), daemon=True)
         self._thread.start()
 
     def loaded(self) -> Bundle:
@@ -49,10 +49,10 @@ class LoadingBundle:
         """Score images as `pocketcxr.inference.session.Bundle` does."""
         return self.loaded()(images)
 
-    def _load(self, file: VerifiedFile, threads: int | None) -> None:
+    def _load(self, file: VerifiedFile, threads: int | None, runtime: str) -> None:
         try:
             from pocketcxr.inference.session import load_verified
 
-            self._bundle = load_verified(file, threads=threads)
+            self._bundle = load_verified(file, threads=threads, runtime=runtime)
         except Exception as error:  # noqa: BLE001  # raised again where the bundle is asked for
             self._error = error

@@ -1,4 +1,4 @@
-"""A loaded bundle: the ONNX Runtime session behind the project's one `Predict` signature.
+"""A loaded bundle: a session of ONNX Runtime, or of another runtime, behind the project's one `Predict` signature.
 
 The slow part of a prediction's start is importing ONNX Runtime, so this module is imported only where a bundle is used.
 """
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.bundle.manifest import Manifest
+    from pocketcxr.inference.runtimes.sessions import Session
+
+ONNX_RUNTIME = "onnxruntime"
+"""The runtime that bundles are made with and that is always there."""
 
 _IMAGES_PER_PASS = 16  # bounds the memory of a large batch (about 5 MB per image); larger passes are no faster
 _MOST_THREADS = 4  # one image through a small network gains nothing from more
@@ -53,7 +57,7 @@ class Bundle:
     path: Path
     manifest: Manifest
     sha256: str
-    session: onnxruntime.InferenceSession
+    session: Session
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -117,7 +121,7 @@ class Bundle:
             raise InputError(f"{expected}, found values from {lowest:g} to {highest:g}: read with pocketcxr.read_image")
 
 
-def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bundle:
+def load_bundle(path: Path | None = None, *, threads: int | None = None, runtime: str = ONNX_RUNTIME) -> Bundle:
     """Read, verify and load a bundle.
 
     Args:
@@ -125,22 +129,33 @@ def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bund
         threads: threads inside one forward pass; None takes the processors this process may use, 4 at most. Always set:
             left to itself, ONNX Runtime counts the host's processors and pins its threads, also inside a container
             that was given fewer.
+        runtime: one of `pocketcxr.inference.runtimes.sessions.MODULES`; another than ONNX Runtime is asked for the
+            golden vectors first.
 
     Raises:
         BundleError: missing, damaged, changed, of another format version, or a model that does not fit its manifest.
     """
-    return load_verified(read_verified(path), threads=threads)
+    return load_verified(read_verified(path), threads=threads, runtime=runtime)
 
 
-def load_verified(file: VerifiedFile, *, threads: int | None = None) -> Bundle:
+def load_verified(file: VerifiedFile, *, threads: int | None = None, runtime: str = ONNX_RUNTIME) -> Bundle:
     """Load a bundle whose file was read and verified already; otherwise as `load_bundle`.
 
     Raises:
-        BundleError: a model that the runtime cannot load or that does not fit its manifest.
+        BundleError: a model that the runtime cannot load, that does not fit its manifest, or whose answers another
+            runtime does not give.
     """
-    session = session_of(file.data, str(file.path), threads=threads)
-    bundle = Bundle(path=file.path, manifest=file.manifest, sha256=file.sha256, session=session)
-    _check_fit(bundle)
+    if runtime == ONNX_RUNTIME:
+        session = session_of(file.data, str(file.path), threads=threads)
+        bundle = Bundle(path=file.path, manifest=file.manifest, sha256=file.sha256, session=session)
+        _check_fit(bundle, session)
+        return bundle
+    from pocketcxr.inference.runtimes.checks import check_answers
+    from pocketcxr.inference.runtimes.sessions import open_session
+
+    opened = open_session(file, runtime, threads=threads or _threads())
+    bundle = Bundle(path=file.path, manifest=file.manifest, sha256=file.sha256, session=opened)
+    check_answers(bundle, file.path, file.sha256, runtime=runtime)
     return bundle
 
 
@@ -169,9 +184,9 @@ def _threads() -> int:
     return min(_MOST_THREADS, available)
 
 
-def _check_fit(bundle: Bundle) -> None:
+def _check_fit(bundle: Bundle, session: onnxruntime.InferenceSession) -> None:
     """Refuse a graph whose input or outputs are not those that its manifest speaks of."""
-    session, manifest, path = bundle.session, bundle.manifest, bundle.path
+    manifest, path = bundle.manifest, bundle.path
     size, columns = manifest.preprocessing.size, _columns(manifest)
     inputs = {node.name: (node.type, list(node.shape)[1:]) for node in session.get_inputs()}
     expected = {INPUT_NAME: ("tensor(float)", [1, size, size])}

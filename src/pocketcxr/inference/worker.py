@@ -32,7 +32,9 @@ def _prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Answer]:
 
     heatmaps = Path(options["heatmaps"]) if options["heatmaps"] else None
     predictor = make_predictor(
-        load_bundle(Path(options["bundle"]), threads=1), exact=options["exact"], heatmaps=heatmaps
+        load_bundle(Path(options["bundle"]), threads=1, runtime=options["runtime"]),
+        exact=options["exact"],
+        heatmaps=heatmaps,
     )
     return {}, lambda message, _: (score_and_draw(predictor, Path(message["path"]), heatmaps).record(), b"")
 

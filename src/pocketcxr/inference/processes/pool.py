@@ -29,12 +29,13 @@ _MOST_WAITING = 256  # answers that wait for a slow file before them; a few hund
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """What every process needs to know: bundle file and its identity, whether to read all pixels, heatmap folder."""
+    """What every process needs to know: bundle and its identity, runtime, reading of all pixels, heatmap folder."""
 
     bundle: Path
     identity: str
     exact: bool = False
     heatmaps: Path | None = None
+    runtime: str = "onnxruntime"
 
 
 def predict_in_processes(paths: Iterable[Path], options: PoolOptions, *, workers: int) -> Iterator[Prediction]:
@@ -65,6 +66,7 @@ class _Worker(WorkerProcess):
         given = {
             "bundle": str(options.bundle),
             "exact": options.exact,
+            "runtime": options.runtime,
             "heatmaps": str(options.heatmaps) if options.heatmaps else None,
         }
         super().__init__("pocketcxr.inference.worker", given, lambda message: events.put((self, message)))
