@@ -15,8 +15,8 @@ from pocketcxr.bundle.golden import golden_path
 from pocketcxr.bundle.verified import read_verified
 from pocketcxr.cli import main
 from pocketcxr.errors import BundleError, ConfigError
+from pocketcxr.inference import fastest as choice
 from pocketcxr.inference.predictor import Predictor
-from pocketcxr.inference.runtimes import choice
 from pocketcxr.inference.runtimes.checks import differences_from_golden, too_different
 from pocketcxr.inference.runtimes.converted import ConvertedRecord, read_converted, sha256_of_file, write_record
 from pocketcxr.inference.runtimes.sessions import OneByOne, check_runtime

@@ -50,3 +50,10 @@ def test_the_record_of_runtimes_shows_what_was_measured():
     page = next((ROOT / "docs" / "decisions").glob("0013-*.md")).read_text(encoding="utf-8")
     shown = page.partition("network_runtimes.json -->\n")[2].partition("\n<!-- runtimes end -->")[0]
     assert shown.strip() == benchmark("network_runtimes").tables(found)
+
+
+def test_the_table_of_runtimes_shows_what_was_measured():
+    found = json.loads((ROOT / "docs" / "results" / "runtimes.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "how-to" / "other-runtimes.md").read_text(encoding="utf-8")
+    shown = page.partition("runtimes.json -->\n")[2].partition("\n<!-- runtimes end -->")[0]
+    assert shown.strip() == benchmark("runtimes").table(found)

@@ -200,7 +200,7 @@ def _runtime(file: VerifiedFile, asked: str) -> str:
     check_runtime(asked)
     if asked != AUTO:
         return asked
-    from pocketcxr.inference.runtimes.choice import fastest_runtime
+    from pocketcxr.inference.fastest import fastest_runtime
 
     return fastest_runtime(file, threads=1)
 

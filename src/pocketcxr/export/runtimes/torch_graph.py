@@ -127,7 +127,9 @@ def _folded(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
         return known
     graph = onnx.helper.make_graph(nodes, "constants", [], outputs, initializer=list(model.graph.initializer))
     alone = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    session = onnxruntime.InferenceSession(alone.SerializeToString(), providers=["CPUExecutionProvider"])
+    quiet = onnxruntime.SessionOptions()
+    quiet.log_severity_level = 3  # it would name every initializer that no constant node uses
+    session = onnxruntime.InferenceSession(alone.SerializeToString(), quiet, providers=["CPUExecutionProvider"])
     names = [one.name for one in outputs]
     known.update(zip(names, session.run(names, {}), strict=True))
     return known

@@ -1,1 +1,1 @@
-"""Other runtimes than ONNX Runtime behind the same predictor: opening, checking, choosing by measurement."""
+"""Other runtimes than ONNX Runtime behind the same predictor: opening, checking, converted files."""

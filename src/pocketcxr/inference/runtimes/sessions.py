@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 import threading
@@ -93,7 +92,9 @@ def import_openvino() -> Any:
     """Import OpenVINO without its telemetry, which tells its maker of every import (decision 8: nothing is sent)."""
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]  # OpenVINO then takes a stub
-    return importlib.import_module("openvino")
+    import openvino
+
+    return openvino
 
 
 def openvino_session(model: Any, file: VerifiedFile, *, threads: int) -> Session:
