@@ -156,6 +156,8 @@ def _runtimes(path: Path, *, size: int, batch: int) -> list[tuple[str, Score]]:
     """What this machine has: names and functions for passes of `batch` pictures."""
     import onnxruntime
 
+    from pocketcxr.inference.runtimes.sessions import import_openvino
+
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
@@ -163,7 +165,7 @@ def _runtimes(path: Path, *, size: int, batch: int) -> list[tuple[str, Score]]:
     first = names.index("probabilities")
     found: list[tuple[str, Score]] = [("ONNX Runtime", lambda images: session.run(names, {"image": images})[first])]
     try:
-        import openvino
+        openvino = import_openvino()
     except ImportError:
         return found
     for precision in ("f32", "bf16"):

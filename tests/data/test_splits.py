@@ -397,3 +397,16 @@ def test_the_description_counts_classes_left_out_findings_and_contradictions():
     assert "left out 1 CT slices and laterals" in lines
     assert "left out 1 without a label" in lines
     assert any("different classes: /x/00703.png (covid19), /x/00704.png (other)" in line for line in lines)
+
+
+def test_the_description_names_five_groups_of_contradicting_copies_and_counts_the_rest():
+    rows = [
+        row(700 + 2 * group + member, finding, duplicate_group=f"g{group}")
+        for group in range(8)
+        for member, finding in enumerate(("covid19", "no_finding"))
+    ]
+    lines = [
+        line for line in describe(assign_splits([*balanced(), *rows], TASK), TASK).splitlines() if "near dup" in line
+    ]
+    assert len(lines) == 6
+    assert lines[-1] == "near duplicates with different classes: 3 groups more, see duplicate_group"

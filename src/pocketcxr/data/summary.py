@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pocketcxr.labels import Task
 
 
+_SHOWN = 5  # groups of near duplicates with different classes that are named
+
+
 def describe_index(index: Index) -> str:
     """Counts per source and finding, the notes, and what was rejected, by reason."""
     counts = Counter(
@@ -118,11 +121,16 @@ def _contradictions(rows: Sequence[IndexRow]) -> list[str]:
         if row.label and row.duplicate_group:
             groups[row.duplicate_group].append(row)
     mixed = [group for group in groups.values() if contradict(row.label for row in group)]
-    return [
+    shown = [
         "near duplicates with different classes: "
         + ", ".join(f"{one_line(row.path)} ({row.label})" for row in group[:3])
-        for group in mixed
+        for group in mixed[:_SHOWN]
     ]
+    if len(mixed) > len(shown):
+        shown.append(
+            f"near duplicates with different classes: {len(mixed) - len(shown)} groups more, see duplicate_group"
+        )
+    return shown
 
 
 def _without_patient(rows: Iterable[IndexRow]) -> list[str]:
