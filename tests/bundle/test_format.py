@@ -206,5 +206,5 @@ def test_a_new_calibration_changes_the_manifest_and_the_temperature_and_no_other
 
 
 def test_a_model_without_our_temperature_is_refused(model, tiny_manifest):
-    with pytest.raises(BundleError, match="expected one float32"):
+    with pytest.raises(BundleError, match="expected 1 float32"):
         with_calibration(seal(model), tiny_manifest, "x")

@@ -26,7 +26,7 @@ ONE = dataclasses.replace(
     auxiliary=tiny_runs.AUXILIARY,
     batch_size=8,
 )
-STUDENT = dataclasses.replace(tiny_runs.BASELINE, auxiliary=tiny_runs.AUXILIARY, batch_size=8)
+STUDENT = dataclasses.replace(tiny_runs.BASELINE, auxiliary=tiny_runs.AUXILIARY, batch_size=8, unlabelled=False)
 LABELLED, AUXILIARY = 48, 8
 
 

@@ -246,10 +246,13 @@ def _speed(bundle: Bundle) -> Check:
 
 
 _PURPOSE_OF_EXTRA = {
-    "evaluate": "tables, intervals and reports",
     "deidentify": "images without what names a patient",
+    "evaluate": "tables, intervals and reports",
+    "executorch": "files for ExecuTorch (pocketcxr export --format executorch)",
+    "litert": "files for LiteRT (pocketcxr export --format litert)",
     "pacs": "a worker beside an archive (pocketcxr pacs)",
     "parquet": "predictions as a Parquet file",
+    "runtimes": "predictions by other runtimes (pocketcxr predict --runtime)",
     "serve": "predictions over HTTP (pocketcxr serve)",
     "train": "distil, evaluate and export (not needed for predictions)",
 }
