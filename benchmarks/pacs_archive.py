@@ -119,9 +119,16 @@ class Orthanc:
         return requests.get(self.url + where, timeout=60).json()
 
     def send(self, *paths: Path, check: bool = True) -> bool:
-        """Send files by C-STORE, as a modality does."""
+        """Send files by C-STORE, as a modality does: with `check`, again where it fails, and an error after that."""
         command = ["storescu", "-R", "-aec", "ORTHANC", "127.0.0.1", str(self.dicom), *map(str, paths)]
-        return subprocess.run(command, check=check, capture_output=True, timeout=120).returncode == 0
+        for attempt in range(3 if check else 1):
+            time.sleep(attempt)
+            sent = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+            if sent.returncode == 0:
+                return True
+        if check:
+            raise RuntimeError(f"storescu: {sent.stdout}{sent.stderr}")
+        return False
 
     def objects(self) -> list[dict]:
         """Main tags of every instance, with the modality of its series."""

@@ -176,7 +176,8 @@ def test_a_client_that_does_not_read_its_answers_is_let_go(limited, opened):
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     request = head(limited, method="GET", path="/v1/openapi.json")
     connection.settimeout(LONG_S / 2)  # of a send that the service does not take
-    assert seconds_until_closed(connection, [request], 0.01) < LONG_S / 2
+    # all at once: later ones may wait in this system until the answers are taken, which they are not
+    assert seconds_until_closed(connection, [request * 600, request], 0.01) < LONG_S / 2
 
 
 def test_idle_connections_between_requests_stay_open(limited):
