@@ -1,10 +1,14 @@
-"""Atomic writes: text, bytes, JSON, CSV and copies that appear whole or not at all, whatever stops the program."""
+"""Atomic writes: text, bytes, JSON, CSV and copies that appear whole or not at all, whatever stops the program.
+
+Beside them what else commands ask of files: hashes, secrets, places to write to.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import errno
+import hashlib
 import os
 import shutil
 from contextlib import contextmanager
@@ -92,6 +96,16 @@ def copy_file(source: Path, path: Path) -> None:
     """Copy a file's bytes; the copy appears whole or not at all."""
     with source.open("rb") as given, open_atomic(path) as stream:
         shutil.copyfileobj(given, stream)
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def open_private(name: str, flags: int) -> int:

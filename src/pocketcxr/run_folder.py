@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pocketcxr.files import sha256_of_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,4 +107,4 @@ def checkpoint(folder: Path) -> Path:
 def student_sha256(run: RunFolder) -> str:
     """SHA-256 of the distilled student's weights, by which an audit is tied to it; empty where there is none."""
     path = run.student_distilled / STUDENT_FILE
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return sha256_of_file(path) if path.is_file() else ""

@@ -6,13 +6,13 @@ prediction carries it), the first of its limits, and ``run.audit`` in its manife
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.audit.record import read_outcome
 from pocketcxr.errors import ReleaseError
+from pocketcxr.files import sha256_of_file
 from pocketcxr.run_folder import student_sha256
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def audit_mark(run: RunFolder, *, force: bool) -> Mark:
         "failures": [*failed, *outcome.failed("data")],
         "gates_measured": outcome.measured("model"),
         "created": outcome.created,
-        "audit_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "audit_sha256": sha256_of_file(path),
     }
     if not failed:
         return Mark(entry, _data_limits(outcome.failed("data")))

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from pocketcxr.bundle.verified import VerifiedFile
 
 _ROUNDS = 15
-_LEAST_GAIN = (
-    1.05  # another runtime must be 5 % faster: less is noise, and ONNX Runtime is what the bundle was made with
-)
+# another runtime must be 5 % faster: less is noise, and ONNX Runtime is what the bundle was made with
+_LEAST_GAIN = 1.05
 
 
 def measured_runtimes(file: VerifiedFile, *, threads: int | None = None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from pocketcxr.errors import CheckpointError, ConfigError
-from pocketcxr.files import write_bytes
+from pocketcxr.files import sha256_of_file, write_bytes
 from pocketcxr.models.networks import Network, NetworkSpec, build_network
 
 if TYPE_CHECKING:
@@ -92,8 +91,7 @@ def checkpoint_sha256(path: Path) -> str:
         CheckpointError: the file cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of_file(path)
     except OSError as error:
         raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
 

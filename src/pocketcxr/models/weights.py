@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from pocketcxr.bundle.format import default_bundle_path
 from pocketcxr.errors import CheckpointError, ConfigError
+from pocketcxr.files import sha256_of_file
 from pocketcxr.models.backbones import Backbone, build_backbone, build_trunk, check_name, is_own
 from pocketcxr.models.bundle_weights import load_bundle_backbone
 from pocketcxr.models.width_pruning import FAMILY, is_wider, prune_width
@@ -170,8 +170,7 @@ def _from_hub(name: str, weights: str, *, image_size: int) -> tuple[Backbone, We
             raise ConfigError(f"weights of {name}: expected {weights} from the hub, found no such file: {reason}")
         _log.warning("no pretrained weights for %s: %s; training from scratch", name, reason)
         return build_backbone(name, image_size=image_size), WeightsRecord(name, weights, "scratch", reason)
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256_of_file(path)
     if pin and found != expected:
         raise CheckpointError(
             f"{path.name} of {name} at the hub: expected SHA-256 {expected}, found {found}; the file was damaged or "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import hashlib
 import shlex
 import sys
 import time
@@ -26,7 +25,7 @@ from pocketcxr.audit.stored_record import criteria_section
 from pocketcxr.data.boxes import on_square
 from pocketcxr.data.image_types import input_filter_splits
 from pocketcxr.data.ood_images import with_ood_images
-from pocketcxr.files import write_json
+from pocketcxr.files import sha256_of_file, write_json
 from pocketcxr.pipeline.documents import write_documents
 from pocketcxr.pipeline.run import notes
 from pocketcxr.report.tables import environment
@@ -213,7 +212,7 @@ def _subject(found: AuditTarget, dataset: Dataset, model: LoadedModel | None) ->
     """Enough to tell later whether an audit is of these very images and this very student."""
     subject: dict[str, Any] = {
         "table": str(found.table),
-        "table_sha256": hashlib.sha256(found.table.read_bytes()).hexdigest(),
+        "table_sha256": sha256_of_file(found.table),
         "images": len(dataset.rows),
         "fingerprint": dataset.fingerprint,
     }
@@ -221,7 +220,7 @@ def _subject(found: AuditTarget, dataset: Dataset, model: LoadedModel | None) ->
         subject["model"] = model.name
     if model and found.bundle is not None:
         subject["bundle"] = str(found.bundle)
-        subject["bundle_sha256"] = hashlib.sha256(found.bundle.read_bytes()).hexdigest()
+        subject["bundle_sha256"] = sha256_of_file(found.bundle)
         if found.run and found.bundle == found.run.bundle:
             subject["student_sha256"] = student_sha256(found.run)
     return subject

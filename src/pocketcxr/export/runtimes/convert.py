@@ -15,9 +15,9 @@ import numpy as np
 from pocketcxr.bundle.contract import INPUT_KIND, INPUT_NAME, OUTPUT_NAMES, ModelOutputs
 from pocketcxr.bundle.verified import read_verified
 from pocketcxr.errors import BundleError, ConfigError, require_extra
-from pocketcxr.files import check_output, copy_file
+from pocketcxr.files import check_output, copy_file, sha256_of_file
 from pocketcxr.inference.runtimes.checks import differences_from_golden, too_different
-from pocketcxr.inference.runtimes.converted import SUFFIXES, ConvertedRecord, sha256_of_file, write_record
+from pocketcxr.inference.runtimes.converted import SUFFIXES, ConvertedRecord, write_record
 from pocketcxr.inference.runtimes.sessions import OneByOne, import_openvino, litert_scorer, openvino_session
 
 if TYPE_CHECKING:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pocketcxr.errors import BundleError
-from pocketcxr.files import write_json
+from pocketcxr.files import sha256_of_file, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,11 +50,6 @@ def record_path(converted: Path) -> Path:
 def write_record(converted: Path, record: ConvertedRecord) -> None:
     """Write the record beside the converted file."""
     write_json(record_path(converted), asdict(record))
-
-
-def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_converted(bundle: Path, bundle_sha256: str, output_format: str) -> tuple[Path, ConvertedRecord]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from pocketcxr.bundle.description import ModelDescription
 from pocketcxr.errors import CheckpointError, ConfigError
+from pocketcxr.files import sha256_of_file
 from pocketcxr.inference.foreign import ForeignModel, description_path, load_foreign_model
 from pocketcxr.inference.session import Bundle, load_bundle
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network
@@ -148,7 +148,7 @@ def _of_checkpoint(path: Path) -> _Described:
 def _of_onnx(path: Path) -> _Described:
     if description_path(path).is_file():
         model = load_foreign_model(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256_of_file(path)
         return _Described(_Foreign(model), model.description, {"name": path.name}, digest)
     bundle = load_bundle(path)
     shape = bundle.manifest.preprocessing

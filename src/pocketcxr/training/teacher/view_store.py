@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pocketcxr.errors import CacheError
-from pocketcxr.files import write_json
+from pocketcxr.files import sha256_of_file, write_json
 from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def fill_store(
                 _write(store, rows, view, compute(store.positions[rows], view))
             bar.update(batch_size)
     if store.missing == 0 and not (store.folder / _SEAL).exists():
-        write_json(store.folder / _SEAL, {name: _digest(store.folder / f"{name}.npy") for name in store.arrays})
+        write_json(store.folder / _SEAL, {name: sha256_of_file(store.folder / f"{name}.npy") for name in store.arrays})
 
 
 def _write(store: ViewStore, rows: NDArray[np.int64], view: int, results: dict[str, NDArray[Any]]) -> None:
@@ -199,7 +199,7 @@ def _damage(folder: Path, description: dict[str, Any]) -> str | None:
         seal = folder / _SEAL
         if seal.exists():
             for name, digest in json.loads(seal.read_text(encoding="utf-8")).items():
-                if _digest(folder / f"{name}.npy") != digest:
+                if sha256_of_file(folder / f"{name}.npy") != digest:
                     return f"{name}.npy was changed after it was complete"
     except (OSError, ValueError, AttributeError) as error:
         return str(error) or type(error).__name__
@@ -212,8 +212,3 @@ def _map(folder: Path, key: str, positions: NDArray[np.int64], names: tuple[str,
     except (OSError, ValueError) as error:
         raise CacheError(f"cannot open cache {folder}: {error}; delete the folder to compute it again") from error
     return ViewStore(folder, key, positions, arrays, arrays.pop("done"))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
