@@ -150,7 +150,9 @@ def test_a_second_header_and_a_body_after_the_answer_have_the_same_limit(limited
 
 def test_connections_that_only_wait_make_room_for_others_and_a_served_one_stays(limited, opened, pictures):
     served = opened()
-    served.sendall(post_head(limited, 2_000_000) + bytes(1_900_000))  # 19 s of patience at the least pace
+    served.sendall(head(limited, "Content-Type: image/png", "Content-Length: 2000000", "Expect: 100-continue"))
+    assert served.recv(1 << 16).startswith(b"HTTP/1.1 100 ")  # its header has been read: it no longer only waits
+    served.sendall(bytes(1_900_000))  # 19 s of patience at the least pace
     waiting = [opened() for _ in range(LIMITS["connections"] * 2)]
     assert newcomer(limited, pictures.raster(0.8)).status_code == 200
     ended = 0
