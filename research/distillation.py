@@ -3,19 +3,23 @@ r"""The part of distillation in a student's accuracy: the same student, split an
 python research/distillation.py teach --data $POCKETCXR_DATA                    # tables of the teachers, where missing
 python research/distillation.py train --data $POCKETCXR_DATA                    # students that are missing
 python research/distillation.py train --data $POCKETCXR_DATA --only b d --seeds 0 1 --width 050
+python research/distillation.py train --data $POCKETCXR_DATA --study all        # for the student that ships
 python research/distillation.py table                                          # calibration split
 python research/distillation.py table --open-test                              # leaves a line in test_split_opened.log
 
-Variants: a, common practice (common_practice.toml); b, as distillation.toml says, without a teacher; c, b taught by its
-own out-of-fold predictions; d, b taught by cross-fitted VGG19; e, b taught by the mean of its own and those of
-EfficientNet-Lite2. Distillation's part is d - b and e - b. Narrow students start from the b of width 1.0 of their seed,
-pruned, and are compared with the b of their width. Teachers are tables of out-of-fold logits in research/teachers/,
-those of images of patients that no teacher saw (indeterminate and atypical appearance, and images without a finding)
-the mean of the three.
+Two studies: ``siim``, typical appearance against negative (distillation.toml), and ``all``, the three classes of the
+student that ships from the adults of all sources (shipped.toml).
 
-Each student that is done leaves its logits on the calibration and the test split in research/scores/, a few kilobytes
-that are committed, so that seeds can be trained on different days and machines; no figure of the test split is computed
-before ``table --open-test``. All of them stand on one split: another fingerprint of the data is refused.
+Variants: a, common practice (common_practice.toml); b, the study's recipe without a teacher; c, b taught by its
+own out-of-fold predictions; d, b taught by cross-fitted VGG19; e, b taught by the mean of its own and those of
+EfficientNet-Lite2; children, b with the children of Kermany in training too. Distillation's part is d - b and e - b.
+Narrow students start from the b of width 1.0 of their seed, pruned, and are compared with the b of their width.
+Teachers are tables of out-of-fold logits in research/teachers/STUDY/, those of images of patients that no teacher saw
+(indeterminate and atypical appearance, and images without a finding) the mean of the three.
+
+Each student that is done leaves its logits on the calibration and the test split in research/scores/STUDY/, a few
+kilobytes that are committed, so that seeds can be trained on different days and machines; no figure of the test split
+is computed before ``table --open-test``. All of a study stand on one split: another fingerprint of the data is refused.
 """
 
 from __future__ import annotations
@@ -23,12 +27,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from openings import log_opening
-from seeds import SAME_SOURCE, Scores, Split, table
+from seeds import Scores, Split, table
 from tables import students_of
 
 from pocketcxr.errors import ConfigError, PocketCxrError
@@ -50,25 +55,56 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pocketcxr.data.dataset import Dataset
+    from pocketcxr.labels import Task
 
 HERE = Path(__file__).parent
 TEACHERS, SCORES = HERE / "teachers", HERE / "scores"
 RESULTS = HERE.parent / "docs" / "results"
-TASK = HERE / "siim_two.toml"
 REFERENCE = "b"
-TAUGHT_BY = {"c": ("own",), "d": ("vgg19",), "e": ("own", "lite2")}
+CHILDREN = "kermany"
+"""The source of children only: none of them is scored."""
 WIDE = "mobilenetv2_100"
 WIDTHS = ("100", "050", "035")
-UNTAUGHT_EPOCHS = 11  # without unlabelled images: as many steps as 8 epochs with them
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared. `untaught_epochs` without unlabelled images are as many steps as the recipe's with them."""
+
+    sources: tuple[str, ...]
+    task: str
+    recipe: str
+    taught_by: dict[str, tuple[str, ...]]
+    untaught_epochs: int
+    others: tuple[str, ...] = ()
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Every student of the study."""
+        return ("a", REFERENCE, *self.taught_by, *self.others)
+
+
+STUDIES = {
+    "siim": Study(
+        ("siim",), "siim_two.toml", "distillation.toml", {"c": ("own",), "d": ("vgg19",), "e": ("own", "lite2")}, 11
+    ),
+    "all": Study(
+        ("siim", "ieee8023", "cxnet", "radiography", "rsna", "kermany"),
+        "covid3.toml",
+        "shipped.toml",
+        {"c": ("own",)},
+        7,
+        ("children",),
+    ),
+}
 COMMON = ["teacher.folds=3", "teacher.staged=false", 'teacher.weights=["pretrained"]', "teacher.frozen_blocks=2",
-          'teacher.sampling="uniform"', "student.losses={ce=0.5, kd=1.0}"]  # fmt: skip
+          "student.losses={ce=0.5, kd=1.0}"]  # fmt: skip
 CROSS_FITTED = {
     "vgg19": [*COMMON, 'teacher.backbones=["vgg19"]', "teacher.image_size=160", "teacher.epochs=5",
               "teacher.learning_rate=1e-4", "teacher.weight_decay=0.02", "teacher.warmup_epochs=0.5",
               "teacher.ema_decay=0.97", "teacher.dropout=0.3"],
-    "own": [*COMMON, f'teacher.backbones=["{WIDE}"]', f"teacher.epochs={UNTAUGHT_EPOCHS}",
-            "teacher.learning_rate=1e-3", "teacher.weight_decay=0.02", "teacher.ema_decay=0.995",
-            "teacher.auxiliary={boxes=1.0}"],
+    "own": [*COMMON, f'teacher.backbones=["{WIDE}"]', "teacher.learning_rate=1e-3", "teacher.weight_decay=0.02",
+            "teacher.ema_decay=0.995", "teacher.auxiliary={boxes=1.0}"],
     "lite2": [*COMMON, 'teacher.backbones=["tf_efficientnet_lite2"]', "teacher.epochs=8", "teacher.learning_rate=1e-3",
               "teacher.weight_decay=0.02", "teacher.ema_decay=0.995", "teacher.auxiliary={boxes=1.0}"],
 }  # fmt: skip
@@ -77,31 +113,36 @@ CROSS_FITTED = {
 # ----------------------------------------------------------------------------------------------------------- training
 
 
-def teach(out: Path, teachers: Sequence[str], *, data: Path) -> None:
+def teach(study: str, out: Path, teachers: Sequence[str], *, data: Path) -> None:
     """Train every cross-fitted teacher whose table is not kept yet, and keep its logits of all views."""
-    splits = _splits(out, data)
+    of = STUDIES[study]
+    splits = _splits(of, out, data)
     for name in teachers:
-        table = TEACHERS / f"{name}.npz"
+        table = TEACHERS / study / f"{name}.npz"
         if table.is_file():
             continue
-        experiment = load_experiment(HERE / "distillation.toml", [f'data.task="{TASK}"', *CROSS_FITTED[name]])
+        settings = [*_data(of), *CROSS_FITTED[name]]
+        if name == "own":
+            settings.append(f"teacher.epochs={of.untaught_epochs}")
+        experiment = load_experiment(HERE / of.recipe, settings)
         run_cache_views(out / f"teacher-{name}", experiment, splits=splits, save=table)
-        print(f"{table.name}: kept", flush=True)  # noqa: T201
+        print(f"{study}/{table.name}: kept", flush=True)  # noqa: T201
 
 
-def train(out: Path, variants: Sequence[str], seeds: Sequence[int], *, width: str, data: Path) -> None:
+def train(study: str, out: Path, variants: Sequence[str], seeds: Sequence[int], *, width: str, data: Path) -> None:
     """Train every student whose scores are not kept yet, seed by seed, and keep its scores."""
-    splits = _splits(out, data)
+    of = STUDIES[study]
+    splits = _splits(of, out, data)
     for seed in seeds:
         for variant in variants:
             name = f"{variant}-w{width}-s{seed}"
-            kept = SCORES / f"{name}.npz"
+            kept = SCORES / study / f"{name}.npz"
             if kept.is_file():
                 continue
-            recipe = "common_practice.toml" if variant == "a" else "distillation.toml"
-            experiment = load_experiment(HERE / recipe, _settings(variant, seed, width, out=out))
+            recipe = "common_practice.toml" if variant == "a" else of.recipe
+            experiment = load_experiment(HERE / recipe, _settings(study, variant, seed, width, out=out))
             run = out / name
-            taught = variant in TAUGHT_BY
+            taught = variant in of.taught_by
             run_train_student(run, experiment, splits=splits, teacher=taught)
             folder = RunFolder(run)
             _keep(
@@ -109,11 +150,12 @@ def train(out: Path, variants: Sequence[str], seeds: Sequence[int], *, width: st
                 prepare(open_run(run, experiment)),
                 checkpoint(folder.student_distilled if taught else folder.student_baseline),
             )
-            print(f"{kept.name}: kept", flush=True)  # noqa: T201
+            print(f"{study}/{kept.name}: kept", flush=True)  # noqa: T201
 
 
-def _settings(variant: str, seed: int, width: str, *, out: Path) -> list[str]:
-    settings = [f"student.seed={seed}", f'data.task="{TASK}"']
+def _settings(study: str, variant: str, seed: int, width: str, *, out: Path) -> list[str]:
+    of = STUDIES[study]
+    settings = [f"student.seed={seed}", *_data(of, children=variant == "children")]
     if width != WIDTHS[0]:
         wide = checkpoint(RunFolder(out / f"{REFERENCE}-w{WIDTHS[0]}-s{seed}").student_baseline)
         if not wide.is_file():
@@ -121,18 +163,22 @@ def _settings(variant: str, seed: int, width: str, *, out: Path) -> list[str]:
         settings += [f'student.backbone="mobilenetv2_{width}"', f'student.weights="{wide}"', "student.frozen_blocks=0"]
     if variant == "a":
         return [*settings, f"views.seed={seed}"]
-    if variant == REFERENCE:
-        return [*settings, f"student.epochs={UNTAUGHT_EPOCHS}", "student.unlabelled=false"]
-    tables = ", ".join(f'"{TEACHERS / f"{teacher}.npz"}"' for teacher in TAUGHT_BY[variant])
+    if variant not in of.taught_by:
+        return [*settings, f"student.epochs={of.untaught_epochs}", "student.unlabelled=false"]
+    tables = ", ".join(f'"{TEACHERS / study / f"{teacher}.npz"}"' for teacher in of.taught_by[variant])
     return [*settings, f"teacher.outputs=[{tables}]", "student.losses={ce=0.5, kd=1.0}"]
 
 
-def _splits(out: Path, data: Path) -> Path:
-    """SIIM indexed and split by patient, the same on every machine."""
+def _data(of: Study, *, children: bool = False) -> list[str]:
+    return [f'data.task="{HERE / of.task}"', f"data.adults_only={str(not children).lower()}"]
+
+
+def _splits(of: Study, out: Path, data: Path) -> Path:
+    """The study's sources indexed and split by patient, the same on every machine."""
     index, splits = out / "index.csv", out / "splits.csv"
     if not splits.is_file():
-        index_sources([data / "siim"], index)
-        split_index(index, load_task(TASK), splits)
+        index_sources([data / source for source in of.sources], index)
+        split_index(index, load_task(HERE / of.task), splits)
     return splits
 
 
@@ -141,17 +187,18 @@ def _keep(path: Path, dataset: Dataset, student: Path) -> None:
     labelled = [
         (row.sha256, row.split, int(label))
         for row, label in zip(dataset.rows, dataset.labels, strict=True)
-        if label >= 0
+        if label >= 0 and row.source != CHILDREN
     ]
     found: dict[str, Any] = {"fingerprint": np.array(fingerprint(labelled))}
     for split in ("calibration", "test"):
-        positions = dataset.positions(split)
+        positions = np.array([i for i in dataset.positions(split) if dataset.rows[i].source != CHILDREN])
         rows = [dataset.rows[position] for position in positions]
         logits = score(path.stem, as_predict(network), dataset, positions).logits
         found |= {
             f"{split}_logits": logits.astype(np.float32),
             f"{split}_truth": dataset.labels[positions].astype(np.int8),
             f"{split}_members": clusters(rows).astype(np.int16),
+            f"{split}_sources": np.array([row.source for row in rows]),
         }
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **found)
@@ -161,46 +208,55 @@ def _keep(path: Path, dataset: Dataset, student: Path) -> None:
 
 
 def tabulate(output: Path, *, open_test: bool, bootstrap: int) -> str:
-    """Write the table of all kept scores; return it as text."""
-    kept = {path.stem: dict(np.load(path)) for path in sorted(SCORES.glob("*-w*-s*.npz"))}
-    if not kept:
+    """Write the tables of all kept scores; return those of the split that was asked as text."""
+    found: dict[str, Any] = {}
+    for study in STUDIES:
+        kept = {path.stem: dict(np.load(path)) for path in sorted((SCORES / study).glob("*-w*-s*.npz"))}
+        prints = {str(one["fingerprint"]) for one in kept.values()}
+        if len(prints) > 1:
+            raise ConfigError(
+                f"{SCORES / study}: the students stand on {len(prints)} different splits; they cannot be compared"
+            )
+        if not kept:
+            continue
+        digest = hashlib.sha256(b"".join(kept[name]["test_logits"].tobytes() for name in kept)).hexdigest()
+        splits = ("calibration", "test") if open_test else ("calibration",)
+        if open_test:
+            log_opening(output, f"{len(kept)} students of distillation.py, study {study}, {digest}")
+        found[study] = {"scores_hash": digest, "splits": {one: _tables(study, kept, one, bootstrap) for one in splits}}
+    if not found:
         raise ConfigError(f"{SCORES}: expected scores of students, found none; run distillation.py train")
-    prints = {str(one["fingerprint"]) for one in kept.values()}
-    if len(prints) > 1:
-        raise ConfigError(f"{SCORES}: the students stand on {len(prints)} different splits; they cannot be compared")
-    found = {"calibration": _tables(kept, "calibration", bootstrap)}
-    digest = hashlib.sha256(b"".join(kept[name]["test_logits"].tobytes() for name in kept)).hexdigest()
-    if open_test:
-        log_opening(output, f"{len(kept)} students of distillation.py, {digest}")
-        found["test"] = _tables(kept, "test", bootstrap)
-    write_json(output, {"scores_hash": digest, "splits": found})
-    shown = found.get("test", found["calibration"])
-    return "\n\n".join(f"width {width}\n{students_of(one)}" for width, one in shown.items())
+    write_json(output, found)
+    return "\n\n".join(
+        f"{study}, {split}, width {width}\n{students_of(one)}"
+        for study, of in found.items()
+        for split, tables in of["splits"].items()
+        for width, one in tables.items()
+    )
 
 
-def _tables(kept: dict[str, dict[str, Any]], split: str, bootstrap: int) -> dict[str, Any]:
+def _tables(study: str, kept: dict[str, dict[str, Any]], split: str, bootstrap: int) -> dict[str, Any]:
     """A table for each width of which there are students, each against its own student (b)."""
     found: dict[str, Any] = {}
     for width in WIDTHS:
         of_width = {name: one for name, one in kept.items() if f"-w{width}-" in name}
         if of_width:
-            found[width] = _table(of_width, split, bootstrap)
+            found[width] = _table(load_task(HERE / STUDIES[study].task), of_width, split, bootstrap)
     return found
 
 
-def _table(kept: dict[str, dict[str, Any]], split: str, bootstrap: int) -> dict[str, Any]:
+def _table(task: Task, kept: dict[str, dict[str, Any]], split: str, bootstrap: int) -> dict[str, Any]:
     scores: list[Scores] = []
     for name, one in kept.items():
         variant, _, seed = name.split("-")
         seed = seed.removeprefix("s")
         temperature = fit_temperature(one["calibration_logits"].astype(float), one["calibration_truth"].astype(int))
         scores.append(Scores(variant, int(seed), one[f"{split}_logits"].astype(float), temperature))
-    task, first = load_task(TASK), next(iter(kept.values()))
-    truth = first[f"{split}_truth"].astype(int)
+    first = next(iter(kept.values()))
     described = Split(
         name=split,
-        truth=truth,
-        sources=np.full(len(truth), SAME_SOURCE),
+        truth=first[f"{split}_truth"].astype(int),
+        sources=first[f"{split}_sources"],
         members=first[f"{split}_members"].astype(int),
         labels=task.labels,
         positive=task.positive_index,
@@ -213,15 +269,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     teaching = commands.add_parser("teach")
-    teaching.add_argument("--only", nargs="+", default=list(CROSS_FITTED), choices=list(CROSS_FITTED))
+    teaching.add_argument("--only", nargs="+", choices=list(CROSS_FITTED), help="default: every teacher of the study")
     training = commands.add_parser("train")
-    training.add_argument(
-        "--only", nargs="+", default=["a", REFERENCE, *TAUGHT_BY], choices=["a", REFERENCE, *TAUGHT_BY]
-    )
+    training.add_argument("--only", nargs="+", metavar="VARIANT", help="default: every variant of the study")
     training.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     training.add_argument("--width", default=WIDTHS[0], choices=WIDTHS, help="percent of MobileNetV2's channels")
     for command in (teaching, training):
-        command.add_argument("-o", "--output", type=Path, default=Path("runs/distillation"))
+        command.add_argument("--study", default="siim", choices=list(STUDIES))
+        command.add_argument("-o", "--output", type=Path, help="default: runs/distillation-STUDY")
         command.add_argument("--data", type=Path, required=True, help="the folder that $POCKETCXR_DATA names")
     making = commands.add_parser("table")
     making.add_argument("-o", "--output", type=Path, default=RESULTS / "distillation_study.json")
@@ -229,12 +284,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     making.add_argument("--bootstrap", type=int, default=1000)
     options = parser.parse_args(arguments)
     try:
-        if options.command == "teach":
-            teach(options.output, options.only, data=options.data)
-        elif options.command == "train":
-            train(options.output, options.only, options.seeds, width=options.width, data=options.data)
-        else:
+        if options.command == "table":
             print(tabulate(options.output, open_test=options.open_test, bootstrap=options.bootstrap))  # noqa: T201
+            return 0
+        study, of = options.study, STUDIES[options.study]
+        out = options.output or Path("runs") / f"distillation-{study}"
+        if options.command == "teach":
+            every = dict.fromkeys(teacher for teachers in of.taught_by.values() for teacher in teachers)
+            teach(study, out, options.only or list(every), data=options.data)
+        else:
+            if unknown := sorted(set(options.only or ()) - set(of.variants)):
+                raise ConfigError(f"--only: expected some of {', '.join(of.variants)}, found {', '.join(unknown)}")
+            train(study, out, options.only or of.variants, options.seeds, width=options.width, data=options.data)
     except PocketCxrError as error:
         print(f"distillation: {error}", file=sys.stderr)  # noqa: T201
         return 2

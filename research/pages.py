@@ -259,7 +259,7 @@ def audit(kept: Kept) -> str:
 
 def distillation(kept: Kept, experiments: Iterable[str]) -> str:
     """Students split by patient, earlier ones, the demonstration, a section per experiment of teacher and students."""
-    parts = ["## Students split by patient", tables.study(kept["distillation_study"])]
+    parts = ["## Students split by patient", tables.studies(kept["distillation_study"])]
     parts += ["## Students over seeds", tables.students(kept["students_table"])]
     parts += ["## The demonstration over seeds", tables.demonstration(kept["demo_seeds"])]
     for name in experiments:

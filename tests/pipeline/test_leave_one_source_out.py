@@ -74,6 +74,20 @@ def test_one_student_per_source_answers_with_a_temperature_of_its_own(tmp_path):
     assert not np.allclose(outputs["a"].logits, outputs["b"].logits)
 
 
+def test_an_auxiliary_output_that_only_the_left_out_source_has_is_left_out_too(tmp_path, caplog):
+    dataset = make_dataset()
+    train = [row.path for row in dataset.rows if row.split == "train" and row.source == "a"]
+    boxes = {path: np.array([[0.1, 0.1, 0.3, 0.3]] * (number % 2)).reshape(-1, 4) for number, path in enumerate(train)}
+    dataset = dataclasses.replace(dataset, boxes=boxes)
+    run = Run(tmp_path, load_experiment(None, [*SETTINGS, "student.auxiliary={boxes=1.0}"]), progress=False)
+    with caplog.at_level(logging.INFO, logger="pocketcxr"):
+        found = train_without_sources(run, dataset)
+    assert set(found) == {"a", "b"}
+    assert "auxiliary" not in read_record(found["a"])
+    assert "auxiliary" in read_record(found["b"])
+    assert caplog.text.count("trained without this auxiliary output: auxiliary.boxes") == 1
+
+
 def test_a_class_that_no_other_source_has_is_said_and_the_source_skipped(tmp_path):
     dataset = make_dataset(only_in="a")
     run = Run(tmp_path, load_experiment(None, SETTINGS), progress=False)

@@ -24,48 +24,52 @@ def module(script, tmp_path, monkeypatch):
     return study
 
 
-def keep(module, name, *, strength, fingerprint="one"):
+def keep(module, name, *, strength, fingerprint="one", study="siim"):
     """Logits that tell the classes apart as well as `strength` says."""
-    module.SCORES.mkdir(exist_ok=True)
+    folder, others = module.SCORES / study, {"siim": 0, "all": 1}[study]  # classes between the first and the positive
+    folder.mkdir(parents=True, exist_ok=True)
     found = {"fingerprint": np.array(fingerprint)}
     for split in ("calibration", "test"):
         truth = np.arange(PATIENTS) % 2
         noise = np.random.default_rng(len(split)).normal(0, 1, PATIENTS)
         margin = strength * (2 * truth - 1) + noise
         found |= {
-            f"{split}_logits": np.stack([-margin, margin], axis=1).astype(np.float32) / 2,
-            f"{split}_truth": truth.astype(np.int8),
+            f"{split}_logits": np.stack([-margin, *(others * [margin - 9]), margin], axis=1).astype(np.float32) / 2,
+            f"{split}_truth": (truth * (others + 1)).astype(np.int8),
             f"{split}_members": np.arange(PATIENTS).astype(np.int16),
+            f"{split}_sources": np.full(PATIENTS, "siim"),
         }
-    np.savez(module.SCORES / f"{name}.npz", **found)
+    np.savez(folder / f"{name}.npz", **found)
     return roc_auc_score(
-        found["calibration_truth"], found["calibration_logits"][:, 1] - found["calibration_logits"][:, 0]
+        found["calibration_truth"], found["calibration_logits"][:, -1] - found["calibration_logits"][:, 0]
     )
 
 
-def test_every_teacher_and_student_can_be_configured(module, tmp_path):
-    def settings(variant, width):
-        return module._settings(variant, 4, width, out=tmp_path)
+@pytest.mark.parametrize("study", ["siim", "all"])
+def test_every_teacher_and_student_can_be_configured(module, tmp_path, study):
+    of = module.STUDIES[study]
+
+    def student(variant, width="100"):
+        recipe = "common_practice.toml" if variant == "a" else of.recipe
+        return load_experiment(module.HERE / recipe, module._settings(study, variant, 4, width, out=tmp_path))
 
     with pytest.raises(ConfigError, match="train it first"):
-        settings("b", "050")
+        student("b", "050")
     wide = checkpoint(RunFolder(tmp_path / "b-w100-s4").student_baseline)
     wide.parent.mkdir(parents=True)
     wide.touch()
     for fitted in module.CROSS_FITTED.values():
-        teacher = load_experiment(module.HERE / "distillation.toml", fitted).teacher
-        assert teacher.folds == 3
+        assert load_experiment(module.HERE / of.recipe, fitted).teacher.folds == 3
     for width in module.WIDTHS:
-        taught = [
-            load_experiment(module.HERE / "distillation.toml", settings(variant, width)).student
-            for variant in module.TAUGHT_BY
-        ]
-        assert {student.backbone for student in taught} == {f"mobilenetv2_{width}"}
-        assert {student.seed for student in taught} == {4}
-        alone = load_experiment(module.HERE / "distillation.toml", settings("b", width)).student
+        taught = [student(variant, width).student for variant in of.taught_by]
+        assert {one.backbone for one in taught} == {f"mobilenetv2_{width}"}
+        assert {one.seed for one in taught} == {4}
+        alone = student("b", width).student
         assert alone.losses == {"ce": 1.0}
         assert alone.auxiliary == taught[0].auxiliary
-    assert load_experiment(module.HERE / "common_practice.toml", settings("a", "100")).student.epochs == 8
+    assert student("a").student.epochs == 8
+    children = {variant: not student(variant).data.adults_only for variant in of.variants}
+    assert {variant for variant, kept in children.items() if kept} == set(of.others)
 
 
 def test_a_narrow_student_is_compared_with_the_baseline_of_its_width(module, tmp_path):
@@ -75,7 +79,7 @@ def test_a_narrow_student_is_compared_with_the_baseline_of_its_width(module, tmp
         narrow = keep(module, f"b-w050-s{seed}", strength=0.5)
         taught = keep(module, f"d-w050-s{seed}", strength=1.0)
     module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50)
-    found = json.loads((tmp_path / "table.json").read_text())["splits"]
+    found = json.loads((tmp_path / "table.json").read_text())["siim"]["splits"]
     assert set(found) == {"calibration"}  # the test split stays closed
     metric = next(iter(found["calibration"]["050"]["metrics"]))
     assert found["calibration"]["050"]["differences"]["d"][metric]["mean"] == pytest.approx(taught - narrow)
@@ -87,3 +91,11 @@ def test_students_of_two_splits_are_not_compared(module, tmp_path):
     keep(module, "d-w100-s0", strength=1.0, fingerprint="other")
     with pytest.raises(ConfigError, match="2 different splits"):
         module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50)
+
+
+def test_each_study_has_its_own_tables(module, tmp_path):
+    keep(module, "b-w100-s0", strength=1.0)
+    keep(module, "b-w100-s0", strength=1.0, fingerprint="other", study="all")
+    shown = module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50)
+    assert set(json.loads((tmp_path / "table.json").read_text())) == {"siim", "all"}
+    assert "all, calibration, width 100" in shown

@@ -127,7 +127,7 @@ def test_every_part_that_is_there_is_shown(results, tmp_path):
         "metric": "AUROC",
     }
     kept = {
-        "distillation_study": {"splits": {"calibration": {"050": split | {"patients": 5}}}},
+        "distillation_study": {"all": {"splits": {"calibration": {"050": split | {"patients": 5}}}}},
         "students_table": {"splits": {"test": split, "calibration": split}, "chosen_on_calibration": "both"},
         "quantise": {
             "limits": limits,

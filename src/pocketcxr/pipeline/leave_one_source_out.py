@@ -21,12 +21,13 @@ from pocketcxr.models.predict import as_predict
 from pocketcxr.plain_text import one_line
 from pocketcxr.report.formatting import slug
 from pocketcxr.run_folder import RunFolder, checkpoint
+from pocketcxr.training.auxiliary.targets import auxiliary_targets
 from pocketcxr.training.run.record import finished
 from pocketcxr.training.sampling import training_positions
 from pocketcxr.training.student import train_student
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -88,6 +89,7 @@ def train_without_sources(
         rest = leave_out(dataset, source)
         _LOGGER.info("student without %s: %d training images", one_line(source), len(rest.positions("train")))
         own = dataclasses.replace(config, weights=str(starts[source])) if starts else config
+        own = dataclasses.replace(own, auxiliary=_auxiliary(rest, own.auxiliary))
         train_student(rest, own, out=_folder(run, source), views_config=run.experiment.views, progress=run.progress)
     found = {
         source: checkpoint(_folder(run, source)) for source in usable if finished(_folder(run, source)) is not None
@@ -103,6 +105,19 @@ def train_without_sources(
         },
     )
     return found
+
+
+def _auxiliary(rest: Dataset, weights: Mapping[str, float]) -> dict[str, float]:
+    """The auxiliary outputs whose targets the other sources have; the log names those that go."""
+    kept: dict[str, float] = {}
+    for name, weight in weights.items():
+        try:
+            auxiliary_targets(rest, {name: weight})
+        except DataError as error:
+            _LOGGER.info("trained without this auxiliary output: %s", error)
+        else:
+            kept[name] = weight
+    return kept
 
 
 def _starts(folder: Path, dataset: Dataset, sources: Sequence[str]) -> dict[str, Path]:
