@@ -23,9 +23,10 @@ from pocketcxr.pacs.results.reading import reports
 from pocketcxr.pacs.settings import PASSWORD_VARIABLE, read_pacs_settings, read_password
 from pocketcxr.pacs.status import served
 from pocketcxr.pacs.worker import Worker, run
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from pocketcxr.bundle.verified import VerifiedFile
     from pocketcxr.pacs.settings import PacsSettings
@@ -103,7 +104,7 @@ def backfill(path: Path, *, first: str = "", last: str = "", per_minute: float =
         closing(Worker(settings, bundle, password)) as worker,
     ):
         found = worker.finder().between(first, last)
-        worker.take(_shown(found, "found without a result", quiet=quiet), per_minute=per_minute)
+        worker.take(Bar(found, desc="without a result", unit="film", disable=quiet), per_minute=per_minute)
         return _outcome(worker)
 
 
@@ -149,7 +150,7 @@ def export(path: Path, *, output: Path, first: str = "", last: str = "", quiet: 
         with stream:
             writer = writer_for("csv" if kind == "csv" else "jsonl", stream, labels)
             writer.begin()
-            for one in _shown(reports(archive, bundle, **dated(first, last)), "reports", quiet=quiet):
+            for one in Bar(reports(archive, bundle, **dated(first, last)), desc="read", unit="report", disable=quiet):
                 writer.write(one.prediction)
                 count += 1
         if kind == "parquet":
@@ -253,12 +254,6 @@ def _watch_drift(
         if alarms:
             _LOGGER.warning("drift: %d values of devices differ from earlier weeks: pocketcxr pacs drift", alarms)
         stop.wait(settings.drift.every_h * 3600)
-
-
-def _shown(found: Iterable, what: str, *, quiet: bool) -> Iterator:
-    from tqdm import tqdm
-
-    return iter(tqdm(found, unit="", desc=what, disable=True if quiet else None))
 
 
 def _outcome(worker: Worker) -> Outcome:
