@@ -75,7 +75,12 @@ bench: setup ## side-by-side comparisons, of the page too; tables on the screen,
 	$(BIN)/python benchmarks/predict_speed.py
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory bench-page; else echo "skipped: the page, without Node.js"; fi
 
-.PHONY: bench-page
+BASE ?= main
+
+bench-compare: setup ## is this commit slower than BASE=commit? processor time of both by turns; status 1 above 10 %
+	$(BIN)/python benchmarks/compare_commits.py $(BASE)
+
+.PHONY: bench-page bench-compare
 bench-page: setup web/node_modules/.ready
 	cd web && CHROMIUM="$$(scripts/browser.sh chromium)" && export CHROMIUM PYTHON="$(abspath $(BIN)/python)" && npm run --silent speed
 
