@@ -6,14 +6,14 @@ import statistics
 from typing import Any
 
 BARS = {
-    ("start", "pytorch"): 8.0,
-    ("folder", "decode-scaled"): 0.8,
+    ("start", "pytorch"): 13.0,
+    ("folder", "decode-scaled"): 0.75,
     ("folder", "pytorch"): 4.0,
     ("folder", "torchxrayvision"): 10.0,
 }
 """How many times faster `pocketcxr predict` should be at least."""
 
-MEMORY_BAR_MB = 150
+MEMORY_BAR_MB = 120
 
 NAMES = {
     "pocketcxr": "**pocketcxr predict**",

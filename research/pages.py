@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import speed
 import tables
 from tables import NOT_MEASURED, bullets, figure, gain, table
 
@@ -49,6 +50,7 @@ _TITLES = {
         "Gain from distillation",
         "students with and without a teacher, over seeds, and two runs of the paper's method",
     ),
+    "benchmarks": ("Benchmarks", "how many times faster than the usual ways, side by side, and history"),
     "efficiency": ("Costs, int8 and smaller students", "parameters, arithmetic, bytes and milliseconds"),
     "input_filter": ("Input filter", "what is refused, by kind of image"),
     "input_faults": ("Faults of inputs", "damaged and unusual files, folders, names and tables, before and after"),
@@ -56,6 +58,14 @@ _TITLES = {
     "audit_rates": ("Planted faults", "how many of them the data audit finds, and its false alarms"),
     "mutants": ("Mutants", "changes of the modules that decide, and how many of them the tests notice"),
 }
+
+
+_BENCHMARKS = """\
+All ratios are of processor time, but distillation's, which is of elapsed time; both sides took turns in one run, and
+the median over its rounds counts. `make bench` and the scripts of `benchmarks/` measure again; `make bench-compare
+BASE=commit` sets one commit beside another and fails where one is more than 10 % slower. Memory, and answers of 100,000
+files after `kill -9`: [predict](../reference/predict.md); a service under four times its capacity:
+[serve](../how-to/serve.md)."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +286,16 @@ def efficiency(kept: Kept) -> str:
         "Smaller students": tables.frontier(kept["frontier"]),
     }
     return _page("efficiency", *_headed(named))
+
+
+def benchmarks(kept: Kept) -> str:
+    """Every ratio of the benchmarks, the plot, and this commit against earlier ones."""
+    rows = speed.ratios(kept)
+    if not rows:
+        return _page("benchmarks", f"Ratios: {NOT_MEASURED}.")
+    cells = [(one.group, one.beside, f"{one.times:.2f}", one.outcome) for one in rows]
+    columns = ("what", "beside", "times faster", "aim")
+    return _page("benchmarks", _BENCHMARKS, table(columns, cells), f"![Times faster]({speed.PLOT})")
 
 
 def input_filter(kept: Kept) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pages
+import speed
 
 from pocketcxr.audit.criteria import criteria_tables
 from pocketcxr.audit.stored_record import headline_of
@@ -34,7 +35,7 @@ _MANIFEST = ("name", "version", "labels", "positive", "limits", "operating_point
 
 def documents(results: Path = RESULTS) -> dict[Path, str]:
     """Every generated document with its text; of the README, the text around the table stays."""
-    kept = pages.Kept({path.stem: present(_read(path)) for path in results.glob("*.json")})
+    kept = _kept(results)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     before, _, rest = readme.partition(BEGIN)
     block = f"{BEGIN}\n\n{pages.summary(kept)}\n\n{END}"
@@ -48,9 +49,14 @@ def documents(results: Path = RESULTS) -> dict[Path, str]:
         RESULTS / "shipped_student.md": pages.shipped_student(kept),
         RESULTS / "audit_shipped.md": pages.audit(kept),
         RESULTS / "distillation.md": pages.distillation(kept, experiments),
+        RESULTS / "benchmarks.md": pages.benchmarks(kept),
         RESULTS / "efficiency.md": pages.efficiency(kept),
         RESULTS / "input_filter.md": pages.input_filter(kept),
     }
+
+
+def _kept(results: Path) -> pages.Kept:
+    return pages.Kept({path.stem: present(_read(path)) for path in results.glob("*.json")})
 
 
 def keep(run: Path, name: str = "shipped_student") -> dict[str, Any]:
@@ -143,6 +149,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(__doc__)
     for path, text in documents().items():
         write_text(path, text)
+    speed.plot(speed.ratios(_kept(RESULTS)), RESULTS / speed.PLOT)
 
 
 if __name__ == "__main__":

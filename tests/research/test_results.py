@@ -168,3 +168,30 @@ def test_unseen_sources_are_told_one_by_one_with_their_recipe(results):
     assert "| there | 0.50 (0.40 to 0.60) | – |" in text
     figure["value"] = None
     assert "| there |" not in results.pages.tables.unseen(shipped)  # the table is then the proxy's
+
+
+def test_ratios_of_the_benchmarks_are_those_of_the_kept_rounds(results, tmp_path):
+    speed = results.speed
+    found = {
+        "predict_speed": {
+            "networks": {
+                "net": {
+                    "start": {"pocketcxr": {"cpu_s": [0.2, 0.2, 0.4]}, "pytorch": {"cpu_s": [3.0, 2.0, 2.0]}},
+                    "folder": {"pocketcxr": {"cpu_ms": [10.0]}, "decode-scaled": {"cpu_ms": [6.0]}},
+                }
+            }
+        },
+        "against_torchdistill": {"seconds": {"pocketcxr, cached": [2.0, 3.0, 4.0], "torchdistill": [30.0, 33.0, 60.0]}},
+        "teacher_costs": {},
+    }
+    start, folder, epoch = speed.ratios(results.pages.Kept(found))
+    assert start.times == pytest.approx(10)  # the median of 15, 10 and 5
+    assert start.outcome == "13: **missed**"
+    assert folder.times == pytest.approx(0.6)
+    assert folder.outcome == "0.75: **missed**"
+    assert epoch.times == pytest.approx(11)
+    assert epoch.outcome == ""
+    text = results.pages.benchmarks(results.pages.Kept(found))
+    assert "| predict, a folder of pictures: net | only decoding, as few pixels as predict asks for | 0.60 |" in text
+    speed.plot([start, folder, epoch], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5000

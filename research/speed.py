@@ -1,0 +1,106 @@
+"""Every ratio that a benchmark printed, in one table and one plot: made of docs/results/*.json; see results.py."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from predict_table import BARS, NAMES, ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+PLOT = "benchmarks.png"
+_MET, _MISSED, _NO_AIM = "#1b7837", "#b2182b", "#1f5fa8"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times faster than something; `aim` is the least that was wanted, None where nothing was said."""
+
+    group: str
+    beside: str
+    times: float
+    aim: float | None = None
+
+    @property
+    def outcome(self) -> str:
+        """Whether the aim is met, in words and figures."""
+        if self.aim is None:
+            return ""
+        return f"{self.aim:g}: " + ("met" if self.times >= self.aim else "**missed**")
+
+
+def ratios(kept: Mapping[str, Any]) -> list[Ratio]:
+    """All of them, in the order of the page; of what was not measured, none."""
+    return [*_predict(kept["predict_speed"]), *_runtimes(kept["runtimes"]), *_distillation(kept), *_teacher(kept)]
+
+
+def _predict(found: Mapping[str, Any]) -> Iterator[Ratio]:
+    for name, of in found.get("networks", {}).items():
+        for part, words in (("start", "one picture from process start"), ("folder", "a folder of pictures")):
+            ours = of[part]["pocketcxr"]
+            for rival, theirs in of[part].items():
+                key = "cpu_s" if part == "start" else "cpu_ms"
+                if rival != "pocketcxr" and key in theirs:
+                    times = ratio(theirs[key], ours[key])
+                    yield Ratio(f"predict, {words}: {name}", NAMES[rival], times, BARS.get((part, rival)))
+
+
+def _runtimes(found: Mapping[str, Any]) -> Iterator[Ratio]:
+    for one in found.get("rows", ()):
+        yield Ratio(f"the network alone: {one['runtime']}, {one['kind']}", "PyTorch, eager, float", one["ratio"])
+
+
+def _distillation(kept: Mapping[str, Any]) -> Iterator[Ratio]:
+    seconds = kept["against_torchdistill"].get("seconds", {})
+    ours = seconds.get("pocketcxr, cached")
+    for rival, theirs in seconds.items():
+        if rival != "pocketcxr, cached":
+            yield Ratio(
+                "an epoch of distillation, views cached", rival, statistics.median(theirs) / statistics.median(ours)
+            )
+
+
+def _teacher(kept: Mapping[str, Any]) -> Iterator[Ratio]:
+    costs = kept["teacher_costs"]
+    for one in costs.get("bundles", ()):
+        kind = "int8" if one["int8"] else "float"
+        for key, runtime in (("ms_pytorch", "PyTorch"), ("ms_onnxruntime", "ONNX Runtime")):
+            if key in costs["teacher"]:
+                times = costs["teacher"][key] / one["ms"]
+                yield Ratio(f"the student that ships, {kind}", f"VGG19 ‖ ResNet50V2 in {runtime}", times)
+
+
+def plot(rows: Sequence[Ratio], path: Path) -> None:
+    """A bar from 1 to each ratio on a logarithmic axis; a mark where the aim is; colour tells whether it is met."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    figure = Figure(figsize=(12, 1.1 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, one in enumerate(reversed(rows)):
+        colour = _NO_AIM if one.aim is None else _MET if one.times >= one.aim else _MISSED
+        axes.barh(place, one.times - 1, left=1, color=colour, height=0.7)
+        missed = ", aim missed" if one.aim is not None and one.times < one.aim else ""
+        words = f"  {one.times:.1f}{missed}"
+        axes.annotate(words, (max(one.times, one.aim or 1, 1), place), va="center", fontsize=8)
+        if one.aim is not None:
+            axes.vlines(one.aim, place - 0.4, place + 0.4, color="black", linewidth=2)
+    names = [f"{one.group} | {one.beside.replace('**', '')}" for one in reversed(rows)]
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.4, *(one.times / 1.2 for one in rows)), 2.5 * max(one.times for one in rows))
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="x", alpha=0.3)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_title("times faster; black mark: aim; green: met, red: missed, blue: no aim was set", fontsize=10)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    figure.savefig(path, dpi=100, metadata={"Software": None})
