@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.bundle.contract import ModelOutputs
+    from pocketcxr.bundle.manifest import Manifest
     from pocketcxr.imaging.radiograph import Radiograph
     from pocketcxr.inference.prediction import Prediction
 
 FOLDER = Path(__file__).parent
-TABLE, PICTURES, EXPECTED = "reference.tsv", "pictures", "expected"
+TABLE, MANIFEST, PICTURES, EXPECTED = "reference.tsv", "manifest.json", "pictures", "expected"
 COLUMNS = ("picture", "step", "height", "width", "stride", "tolerance", "expected")
 TOLERANCES = {
     "grey": 1e-6, "contrast": 1e-5, "squash-32": 1e-5, "pad-48": 1e-5, "input": 1e-5,
@@ -126,8 +127,9 @@ def checks(pictures: Path, predictor: Predictor) -> Iterator[Check]:
             yield Check(path.name, "decision", " ".join([prediction.decision, *codes]))
 
 
-def write(folder: Path, found: Iterator[Check]) -> None:
-    """Write the table and the tensors beside it; tensors of an earlier table are removed."""
+def write(folder: Path, found: Iterator[Check], manifest: Manifest) -> None:
+    """Write the manifest, the table and the tensors beside it; tensors of an earlier table are removed."""
+    (folder / MANIFEST).write_text(manifest.to_json() + "\n", encoding="utf-8")
     (folder / EXPECTED).mkdir(exist_ok=True)
     for former in (folder / EXPECTED).glob("*.f32"):
         former.unlink()
@@ -247,5 +249,6 @@ def _dicom(values: NDArray[np.uint16]) -> bytes:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    student = load()
     draw(target / PICTURES)
-    write(target, checks(target / PICTURES, load()))
+    write(target, checks(target / PICTURES, student), student.bundle.manifest)

@@ -33,7 +33,8 @@ def script():
 def again(script, tmp_path_factory):
     """The set written anew, from the pictures that the repository holds."""
     folder = tmp_path_factory.mktemp("reference")
-    script.write(folder, script.checks(FOLDER / "pictures", load()))
+    student = load()
+    script.write(folder, script.checks(FOLDER / "pictures", student), student.bundle.manifest)
     return folder
 
 
@@ -50,6 +51,7 @@ def _numbers(folder, row):
 
 def test_every_line_is_what_the_package_does_today(again):
     held, now = _rows(FOLDER), _rows(again)
+    assert (FOLDER / "manifest.json").read_bytes() == (again / "manifest.json").read_bytes(), AGAIN
     shape = ("picture", "step", "height", "width", "stride", "tolerance")
     assert [[row[name] for name in shape] for row in held] == [[row[name] for name in shape] for row in now], AGAIN
     for before, after in zip(held, now, strict=True):
