@@ -25,7 +25,7 @@ def named(extra):
 
 @pytest.mark.parametrize("extra", EXTRA_LISTS)
 def test_every_distribution_of_an_extra_is_looked_for(extra):
-    owners = packages_distributions()
+    owners = {"mlflow": ["mlflow-skinny"], **packages_distributions()}
     found = {one.lower().replace("_", "-") for module in EXTRAS[extra] for one in owners.get(module, [module])}
     assert found == set(named(extra))
 
@@ -54,6 +54,15 @@ def test_index_says_so_before_it_reads_a_file(without, tmp_path, capsys):
         build_index([tmp_path / "not even looked for"], progress=False)
     assert main(["index", str(tmp_path), "-o", str(tmp_path / "i.csv")]) == 2
     assert "scipy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
+def test_a_tracker_that_is_not_installed_is_named_before_any_work(without, tmp_path, capsys, tracker):
+    without(tracker)
+    arguments = ["train-student", "--splits", "absent.csv", "-o", str(tmp_path / "run"), "--track", tracker]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.endswith(f"run pip install 'pocketcxr[{tracker}]'\n")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("module", ["onnxscript", "jinja2", "matplotlib"])

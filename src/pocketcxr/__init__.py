@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # The hub's client names the installed frameworks in every request, unless told not to before its import.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# MLflow's client sends which of its functions are called, with an identifier, unless told not to before its import.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 __all__ = [
     "PocketCxrError",

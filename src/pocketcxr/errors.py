@@ -39,9 +39,12 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "pacs": ("highdicom", "requests"),
         "executorch": ("executorch", "torch"),
         "litert": ("ai_edge_litert", "litert_torch", "torch"),
+        "mlflow": ("mlflow", "alembic", "sqlalchemy"),
         "parquet": ("pyarrow",),
         "runtimes": ("openvino", "ai_edge_litert"),
+        "search": ("optuna",),
         "serve": ("fastapi", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"),
+        "tensorboard": ("tensorboard",),
         "train": ("torch", "timm", "accelerate", "onnx", "onnxscript", "safetensors", *_EVALUATE),
     }
 )

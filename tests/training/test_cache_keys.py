@@ -164,11 +164,11 @@ def test_a_store_with_another_description_is_made_anew(tmp_path, caplog, other):
 
 
 @pytest.mark.parametrize("config", [StudentConfig(), TeacherConfig()], ids=["student", "teacher"])
-def test_each_setting_of_a_stage_is_in_its_identity_but_how_often_its_state_is_saved(config):
+def test_each_setting_of_a_stage_is_in_its_identity_but_how_often_its_state_is_saved_and_who_is_told(config):
     before = run_identity("stage", config, {"data": "d"})
     for name in names(config):
         same = run_identity("stage", changed(config, name), {"data": "d"}) == before
-        assert same is (name == "checkpoint_every_steps"), name
+        assert same is (name in ("checkpoint_every_steps", "track")), name
     assert run_identity("other", config, {"data": "d"}) != before
     assert run_identity("stage", config, {"data": "e"}) != before
 

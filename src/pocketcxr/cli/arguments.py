@@ -124,6 +124,18 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_quiet_option(parser)
 
 
+def add_track_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--track``, which stands for two fields of ``--set``."""
+    parser.add_argument(
+        "--track",
+        dest="set",
+        action="extend",
+        type=lambda names: [f"{table}.track={names.split(',')}" for table in ("teacher", "student")],
+        metavar="NAME,NAME",
+        help="send the figures of steps and epochs to tensorboard or mlflow as well",
+    )
+
+
 def path_argument(text: str) -> Path:
     """A path on the command line.
 

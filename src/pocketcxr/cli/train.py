@@ -12,6 +12,7 @@ from pocketcxr.cli.arguments import (
     add_command,
     add_quiet_option,
     add_run_options,
+    add_track_option,
     experiment_of,
     pairs,
     path_argument,
@@ -29,7 +30,7 @@ def add_commands(commands: Commands) -> None:
     """Define the commands of this module."""
     _add_distill(commands)
     _add_demo(commands)
-    add_stage(commands, "train-teacher", _train_teacher, summary="train the teacher of a run")
+    add_track_option(add_stage(commands, "train-teacher", _train_teacher, summary="train the teacher of a run"))
     _add_cache_views(commands)
     _add_train_student(commands)
     _add_train_input_filter(commands)
@@ -102,6 +103,7 @@ def _add_distill(commands: Commands) -> None:
     )
     add_column_options(parser)
     add_run_options(parser)
+    add_track_option(parser)
 
 
 def _distill(options: argparse.Namespace) -> None:
@@ -168,6 +170,7 @@ def _add_train_student(commands: Commands) -> None:
     parser = add_stage(commands, "train-student", _train_student, summary="train or distil the student of a run")
     parser.add_argument("--no-teacher", action="store_true", help="the baseline: labels only, no teacher")
     parser.add_argument("--online", action="store_true", help="run the teacher in every step")
+    add_track_option(parser)
 
 
 def _train_student(options: argparse.Namespace) -> None:
@@ -221,6 +224,7 @@ def _add_leave_one_source_out(commands: Commands) -> None:
         metavar="RUN",
         help="first weights: the students without the same sources that RUN has; for training in stages",
     )
+    add_track_option(parser)
 
 
 def _leave_one_source_out(options: argparse.Namespace) -> None:
@@ -249,6 +253,7 @@ def _add_crossval(commands: Commands) -> None:
     )
     add_column_options(parser)
     add_run_options(parser)
+    add_track_option(parser)
 
 
 def _crossval(options: argparse.Namespace) -> None:

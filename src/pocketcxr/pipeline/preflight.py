@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pocketcxr.errors import ConfigError
+from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.labels import load_task
 from pocketcxr.models.backbones import build_backbone, check_blocks
 from pocketcxr.models.checkpoints import load_network
@@ -75,7 +75,10 @@ def check_experiment(
     Raises:
         ConfigError: a task, loss, network, weight file, folder or combination that cannot be used, naming the field.
         CheckpointError, BundleError: a file of weights that cannot be read or does not fit.
+        MissingExtraError: a tracker that is not installed.
     """
+    for tracker in {*experiment.teacher.track, *experiment.student.track}:
+        require_extra(tracker)
     task = load_task(experiment.data.task)
     losses = experiment.student.losses if teacher else {"ce": 1.0}
     check_losses(losses, len(task.labels), multilabel=task.multilabel)

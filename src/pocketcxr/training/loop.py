@@ -25,6 +25,7 @@ from pocketcxr.training.run import record
 from pocketcxr.training.run.identity import recorded
 from pocketcxr.training.run.interruption import stop_requests
 from pocketcxr.training.run.resume import Progress, load_state, remove_state, save_state
+from pocketcxr.training.run.tracking import Tracked, Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,7 @@ class Stage:
     them; `losses` named parts, each a scalar, of a batch; `evaluate` figures on the calibration split (``auroc``,
     ``cross_entropy``), empty without such a split; `save` writes what is to be kept of a network to a path, with a
     record; `identity` is what else the weights depend on (data, specification, teacher): a resumed run must match it.
+    `watch` gets the number and figures of each epoch (from 1), and may end the stage by an exception.
     """
 
     title: str
@@ -80,6 +82,7 @@ class Stage:
     evaluate: Callable[[nn.Module], dict[str, float]]
     save: Callable[[nn.Module, Path, dict[str, Any]], None]
     identity: dict[str, Any]
+    watch: Callable[[int, dict[str, float]], None] = lambda _epoch, _figures: None
 
 
 def run_identity(stage: str, config: OptimisationConfig, identity: dict[str, Any]) -> dict[str, Any]:
@@ -108,8 +111,9 @@ def fit(stage: Stage, config: OptimisationConfig, *, engine: Engine, out: Path, 
         NonFiniteLossError: naming the step and the part; the last good checkpoint stays.
         KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, with the state saved.
     """
+    identity = run_identity(stage.title, config, stage.identity)
     if engine.main:
-        record.open_run(out, run_identity(stage.title, config, stage.identity))
+        record.open_run(out, identity)
     engine.wait()
     if record.finished(out) is not None and best.exists():
         return best
@@ -129,12 +133,13 @@ def fit(stage: Stage, config: OptimisationConfig, *, engine: Engine, out: Path, 
     steps, epochs = (
         record.Table(out / name, until=state.step, writes=engine.main) for name in (record.STEPS, record.EPOCHS)
     )
+    tracking = Tracking(config.track if engine.main else (), Tracked(out, identity), (steps, epochs))
     planned = 0
 
     total = config.epochs * per_epoch
     bar = Bar(total=total * config.batch_size, initial=state.step * config.batch_size, desc=stage.title, unit="image",
               disable=not progress or not engine.main)  # fmt: skip
-    with bar, stop_requests() as stop:
+    with bar, tracking, stop_requests() as stop:
         while state.step < total and not state.stopped:
             started = time.perf_counter()
             epoch, index = divmod(state.step, per_epoch)
@@ -160,9 +165,11 @@ def fit(stage: Stage, config: OptimisationConfig, *, engine: Engine, out: Path, 
                 if engine.main and improved:
                     stage.save(run.average, best, {"epoch": epoch + 1, "calibration": figures})
                 epochs.append({"step": state.step, "epoch": epoch + 1, "best": int(improved), **figures})
+                stage.watch(epoch + 1, figures)
             if engine.main and (ends_epoch or stop.signal or state.step % config.checkpoint_every_steps == 0):
                 save_state(out, network, run.average, run.optimiser, engine.scaler, state)
             stop.leave(f"step {state.step} of {total} is saved in {out}, the same command goes on from there")
+            tracking.send()
 
     if engine.main:
         _finish(out, state)

@@ -9,6 +9,7 @@ from pocketcxr.errors import expect
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAMPLINGS = ("uniform", "class", "class-source", "class-source-sqrt", "class-within-source")
 SELECTIONS = ("auroc", "cross-entropy")
+TRACKERS = ("tensorboard", "mlflow")
 AUXILIARY = ("findings", "opacity", "boxes")
 
 
@@ -31,6 +32,9 @@ class OptimisationConfig:
     ``findings`` (which of the training images' findings), ``opacity`` (whether radiologists drew a box), ``boxes`` (how
     much of each cell of the feature map boxes cover). Training images without a class of which such a target is known
     take part in these losses; a student with a teacher also learns the teacher's answers on them.
+
+    `track` names what gets the tables of steps and epochs while they grow: ``tensorboard``, ``mlflow``, or both. It is
+    no part of what identifies a run.
     """
 
     epochs: int = 20
@@ -50,6 +54,7 @@ class OptimisationConfig:
     seed: int = 0
     frozen_blocks: int = 0
     auxiliary: dict[str, float] = field(default_factory=dict)
+    track: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train, naming the field."""
@@ -69,3 +74,4 @@ class OptimisationConfig:
         expect(self.frozen_blocks >= 0, "frozen_blocks", "at least 0", self.frozen_blocks)
         known = set(self.auxiliary) <= set(AUXILIARY) and all(weight >= 0 for weight in self.auxiliary.values())
         expect(known, "auxiliary", f"weights of at least 0 for some of {AUXILIARY}", self.auxiliary)
+        expect(set(self.track) <= set(TRACKERS), "track", f"some of {TRACKERS}", list(self.track))

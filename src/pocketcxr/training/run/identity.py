@@ -31,12 +31,13 @@ _LATER_FIELDS = {
 def recorded(config: OptimisationConfig | AugmentationConfig) -> dict[str, Any]:
     """Plain table of a stage's configuration for identities and records: later fields only where they are used.
 
-    So runs of earlier versions keep their identity, and their checkpoints, written again, their bytes.
+    `track`, which says who else gets the figures, is not in it. So runs of earlier versions keep their identity, and
+    their checkpoints, written again, their bytes.
     """
     return {
         name: value
         for name, value in dataclasses.asdict(config).items()
-        if name not in _LATER_FIELDS or value != _LATER_FIELDS[name]
+        if name != "track" and (name not in _LATER_FIELDS or value != _LATER_FIELDS[name])
     }
 
 
