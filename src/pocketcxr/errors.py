@@ -37,6 +37,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "deidentify": ("dicomanonymizer", "rapidocr"),
         "evaluate": _EVALUATE,
         "pacs": ("highdicom", "requests"),
+        "cluster": ("ray", "pandas", "pyarrow", "fsspec", "s3fs"),
         "executorch": ("executorch", "torch"),
         "litert": ("ai_edge_litert", "litert_torch", "torch"),
         "mlflow": ("mlflow", "alembic", "sqlalchemy"),

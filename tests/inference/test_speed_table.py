@@ -57,3 +57,10 @@ def test_the_table_of_runtimes_shows_what_was_measured():
     page = (ROOT / "docs" / "how-to" / "other-runtimes.md").read_text(encoding="utf-8")
     shown = page.partition("runtimes.json -->\n")[2].partition("\n<!-- runtimes end -->")[0]
     assert shown.strip() == benchmark("runtimes").table(found)
+
+
+def test_the_page_of_the_cluster_shows_what_the_simulation_gives():
+    found = json.loads((ROOT / "docs" / "results" / "cluster_on_paper.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "how-to" / "score-on-a-cluster.md").read_text(encoding="utf-8")
+    shown = page.partition("cluster_on_paper.json -->\n")[2].partition("\n<!-- simulation end -->")[0]
+    assert shown.strip() == benchmark("cluster_on_paper").page(found)

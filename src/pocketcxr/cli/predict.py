@@ -71,6 +71,12 @@ def _add_predict(commands: Commands) -> None:
         "--workers", type=int, metavar="N", help="processes (default: one per core, none for few files)"
     )
     parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray scores on a cluster (RAY_ADDRESS), from folders all machines see and from s3:// and the like",
+    )
+    parser.add_argument(
         "--runtime",
         choices=("onnxruntime", "openvino", "litert", "auto"),
         default="onnxruntime",
@@ -95,6 +101,7 @@ def _predict(options: argparse.Namespace) -> int:
         workers=options.workers,
         exact=options.exact,
         runtime=options.runtime,
+        engine=options.engine,
     )
 
 

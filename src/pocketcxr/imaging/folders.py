@@ -114,7 +114,7 @@ def walk(folder: Path, *, links: LinkedFolders | None = None) -> Iterator[Entry]
     links = links or LinkedFolders(folder)
     try:
         with os.scandir(folder) as listing:
-            while entries := sorted(itertools.islice(listing, SORTED_AT_ONCE), key=_natural):
+            while entries := sorted(itertools.islice(listing, SORTED_AT_ONCE), key=lambda one: natural_key(one.name)):
                 for entry in entries:
                     yield from _entry(folder / entry.name, links)
     except OSError as error:
@@ -143,6 +143,13 @@ def is_dicom(path: Path) -> bool:
         return looks_like_dicom(_head(path))
     except OSError:
         return False
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key: runs of digits by their number, the rest without regard to case, ties by the exact name."""
+    parts = re.split(r"([0-9]+)", name)
+    key = [(1, int(part), "") if part.isdecimal() and part.isascii() else (0, 0, part.lower()) for part in parts]
+    return [*key, (0, 0, name)]
 
 
 def is_hidden(name: str) -> bool:
@@ -187,10 +194,3 @@ def _why_no_image(path: Path) -> str:
 def _head(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(HEAD_BYTES)
-
-
-def _natural(entry: os.DirEntry[str]) -> list[tuple[int, int, str]]:
-    """Sort key: runs of digits by their number, the rest without regard to case, ties by the exact name."""
-    parts = re.split(r"([0-9]+)", entry.name)
-    key = [(1, int(part), "") if part.isdecimal() and part.isascii() else (0, 0, part.lower()) for part in parts]
-    return [*key, (0, 0, entry.name)]

@@ -6,10 +6,11 @@ import logging
 import sys
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.bundle.verified import read_verified
-from pocketcxr.errors import ConfigError
+from pocketcxr.errors import ConfigError, require_extra
 from pocketcxr.files import check_output
 from pocketcxr.imaging.folders import PassedOver
 from pocketcxr.inference.batch import find_images, named_once, predict_files
@@ -20,7 +21,6 @@ from pocketcxr.plain_text import one_line, path_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
-    from pathlib import Path
     from typing import TextIO
 
     from pocketcxr.bundle.verified import VerifiedFile
@@ -35,12 +35,15 @@ EXIT_SOME_FAILED = 1
 EXIT_NOTHING_READ = 2
 """Not one file could be read."""
 
+LOCAL, RAY = "local", "ray"
+"""Engines: processes of this machine, or those of a cluster."""
+
 _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Scoring:
-    """How to score: the verified bundle, reading of all pixels, heatmap folder, processes, threads and runtime."""
+    """How to score: the verified bundle, all pixels or not, heatmap folder, processes, threads, runtime and engine."""
 
     file: VerifiedFile
     exact: bool
@@ -48,6 +51,7 @@ class _Scoring:
     workers: int | None
     threads: int | None
     runtime: str
+    engine: str
 
 
 def run_predict(
@@ -62,6 +66,7 @@ def run_predict(
     exact: bool = False,
     threads: int | None = None,
     runtime: str = "onnxruntime",
+    engine: str = LOCAL,
 ) -> int:
     """Score files and folders and write one prediction each, in the order of `find_images`.
 
@@ -78,6 +83,8 @@ def run_predict(
         exact: read every pixel; see `pocketcxr.inference.predictor.Predictor`.
         threads: inside this process; see `pocketcxr.inference.session.load_bundle`. Processes of a pool have one each.
         runtime: ``auto`` or one of `pocketcxr.inference.runtimes.sessions.MODULES`.
+        engine: ``local``, or ``ray`` for a cluster, which takes addresses such as ``s3://bucket/folder`` too; see
+            `pocketcxr.inference.cluster`.
 
     Returns:
         Exit status `EXIT_ANSWERED`, `EXIT_SOME_FAILED` or `EXIT_NOTHING_READ`.
@@ -88,24 +95,15 @@ def run_predict(
         OSError: the predictions or a heatmap cannot be written (disk full, closed pipe).
     """
     paths = list(paths)
-    if output_format is not None and output_format not in FORMATS and output is None:
-        raise ConfigError(f"format: expected one of {', '.join(FORMATS)}, found {output_format!r}")
-    if not paths:
-        raise ConfigError("expected files or folders to score, found none")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers: expected at least 1, found {workers}")
+    _check_request(paths, output_format, output=output, heatmaps=heatmaps, workers=workers, engine=engine)
     if STANDARD_INPUT in paths:
-        if len(paths) > 1 or output is not None:
-            raise ConfigError(
-                "- is one image from standard input: leave out other paths, and -o, which could not tell it from others"
-            )
         workers = None  # another process cannot read it
     if heatmaps is not None:
         check_output(heatmaps, folder=True)  # before the first image is scored, not after
     if output is not None:
         check_output(output, folder=False)
     file = read_verified(bundle)
-    scoring = _Scoring(file, exact, heatmaps, workers, threads, _runtime(file, runtime))
+    scoring = _Scoring(file, exact, heatmaps, workers, threads, _runtime(file, runtime), engine)
     if output is not None:
         return _into_file(paths, output, output_format, scoring)
     output_format = output_format or "table"
@@ -121,13 +119,38 @@ def run_predict(
     writer.begin()
     seen = output_format == "table" or stream.isatty()
     done = failed = 0
-    with closing(_predictions(find_images(paths, passed_over=passed_over), scoring)) as predictions:
-        for prediction in _with_progress(predictions, paths, log=False):
+    with closing(_predictions(_found(paths, engine, passed_over), scoring)) as predictions:
+        for prediction in _with_progress(predictions, paths, engine, log=False):
             writer.write(prediction)
             done += 1
             failed += _failed(prediction, told=not seen)
     writer.end()
     return _status(done, failed)
+
+
+def _check_request(
+    paths: list[Path],
+    output_format: str | None,
+    *,
+    output: Path | None,
+    heatmaps: Path | None,
+    workers: int | None,
+    engine: str,
+) -> None:
+    if output_format is not None and output_format not in FORMATS and output is None:
+        raise ConfigError(f"format: expected one of {', '.join(FORMATS)}, found {output_format!r}")
+    if not paths:
+        raise ConfigError("expected files or folders to score, found none")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers: expected at least 1, found {workers}")
+    if STANDARD_INPUT in paths and (len(paths) > 1 or output is not None):
+        raise ConfigError(
+            "- is one image from standard input: leave out other paths, and -o, which could not tell it from others"
+        )
+    if engine != LOCAL:
+        if heatmaps is not None or STANDARD_INPUT in paths:
+            raise ConfigError(f"engine {engine}: expected neither --heatmaps nor standard input; leave out one of them")
+        require_extra("cluster", "ray", "pandas", "pyarrow", "fsspec")
 
 
 def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Scoring) -> int:
@@ -150,9 +173,9 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
         writer = writer_for(kind, stream, labels, heatmaps=drawn, multilabel=multilabel)
         if stream.tell() == 0:
             writer.begin()
-        missing = (path for path in find_images(paths) if path_text(path) not in finished)
+        missing = (path for path in _found(paths, scoring.engine) if path_text(path) not in finished)
         with closing(_predictions(missing, scoring)) as predictions:
-            for prediction in _with_progress(predictions, paths, log=True, already=len(finished)):
+            for prediction in _with_progress(predictions, paths, scoring.engine, log=True, already=len(finished)):
                 writer.write(prediction)
                 done += 1
                 failed += _failed(prediction, told=True)
@@ -164,7 +187,24 @@ def _into_file(paths: list[Path], output: Path, asked: str | None, scoring: _Sco
     return _status(done, failed)
 
 
-def _predictions(files: Iterator[Path], scoring: _Scoring) -> Generator[Prediction]:
+def _found(paths: list[Path], engine: str, passed_over: PassedOver | None = None) -> Iterator[Path | str]:
+    if engine != RAY:
+        return find_images(paths, passed_over=passed_over)
+    from pocketcxr.inference.remote_files import find_files
+
+    return find_files(paths, passed_over=passed_over)
+
+
+def _predictions(files: Iterator[Path | str], scoring: _Scoring) -> Generator[Prediction]:
+    if scoring.engine == RAY:
+        from pocketcxr.inference.cluster import predict_on_cluster
+        from pocketcxr.inference.processes.pool import PoolOptions
+
+        options = PoolOptions(
+            scoring.file.path.absolute(), scoring.file.identity, exact=scoring.exact, runtime=scoring.runtime
+        )
+        return predict_on_cluster(files, options, workers=scoring.workers)
+
     def start_here() -> Callable[[Path], Prediction]:
         from pocketcxr.inference.loading import LoadingBundle
 
@@ -181,7 +221,7 @@ def _predictions(files: Iterator[Path], scoring: _Scoring) -> Generator[Predicti
         return score
 
     return predict_files(
-        files,
+        map(Path, files),
         start_here=start_here,
         bundle=(scoring.file.path, scoring.file.identity),
         exact=scoring.exact,
@@ -220,15 +260,16 @@ def _status(done: int, failed: int) -> int:
 
 
 def _with_progress(
-    predictions: Iterator[Prediction], paths: list[Path], *, log: bool, already: int = 0
+    predictions: Iterator[Prediction], paths: list[Path], engine: str, *, log: bool, already: int = 0
 ) -> Iterator[Prediction]:
     """Tell how far it is where a person watches, or in a log of a long run, unless one named file is scored."""
-    if not (sys.stderr.isatty() or log) or (len(paths) == 1 and not paths[0].is_dir()):
+    one_file = len(paths) == 1 and engine == LOCAL and not paths[0].is_dir()
+    if one_file or not (sys.stderr.isatty() or log):
         yield from predictions
         return
     from pocketcxr.inference.writers.progress import Progress
 
-    progress = Progress(lambda: sum(1 for _ in find_images(paths, passed_over=PassedOver())), already=already)
+    progress = Progress(lambda: sum(1 for _ in _found(paths, engine, PassedOver())), already=already)
     for prediction in predictions:
         if not log or prediction.decision == ERROR:  # what is written about it goes to the same screen
             progress.clear()

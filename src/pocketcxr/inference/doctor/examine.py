@@ -246,6 +246,7 @@ def _speed(bundle: Bundle) -> Check:
 
 
 _PURPOSE_OF_EXTRA = {
+    "cluster": "scoring on many machines (pocketcxr predict --engine ray)",
     "deidentify": "images without what names a patient",
     "evaluate": "tables, intervals and reports",
     "executorch": "files for ExecuTorch (pocketcxr export --format executorch)",
