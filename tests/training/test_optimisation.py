@@ -66,4 +66,4 @@ def test_a_step_has_its_own_random_numbers_which_replay():
         return torch.rand(3).tolist()
 
     assert draw(0, 5) == draw(0, 5)
-    assert len({tuple(draw(*numbers)) for numbers in [(0, 5), (0, 6), (1, 5), (0, 5, 1)]}) == 4
+    assert len({tuple(draw(*numbers)) for numbers in [(0, 5), (0, 6), (1, 5)]}) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,20 @@ import torch
 
 from pocketcxr.data.dataset import Dataset
 from pocketcxr.data.rows import IndexRow
+from pocketcxr.errors import DataError
 from pocketcxr.labels import TASKS
+from pocketcxr.models.networks import NetworkSpec, build_network
 from pocketcxr.training.config import AugmentationConfig, StudentConfig, TeacherConfig, ViewsConfig
+from pocketcxr.training.engine import Engine
 from pocketcxr.training.run.record import Table
 from pocketcxr.training.student import train_student
-from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted
+from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted, train_folds
 from pocketcxr.training.teacher.teacher import train_teacher
 from pocketcxr.training.teacher.views import TeacherViews, cache_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from multiprocessing.context import ForkServerContext
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 SIZE = 32
 BACKBONE = "test_resnet.r160_in1k"  # 0.37 M parameters
@@ -84,9 +88,9 @@ def train_tiny_teacher(dataset: Dataset, out: Path, config: TeacherConfig = TEAC
     return train_teacher(dataset, config, out=out, augmentation=AugmentationConfig(), progress=False)
 
 
-def cache_tiny_views(dataset: Dataset, teacher: Path, out: Path, **options: object) -> TeacherViews:
+def cache_tiny_views(dataset: Dataset, teacher: Path, out: Path) -> TeacherViews:
     """Cache (or go on caching) the tiny teacher's outputs."""
-    return cache_views(dataset, teacher, VIEWS, out=out, progress=False, **options)
+    return cache_views(dataset, teacher, VIEWS, out=out, progress=False)
 
 
 def train_tiny_student(dataset: Dataset, out: Path, config: StudentConfig = BASELINE, **options: object) -> Path:
@@ -138,6 +142,11 @@ def train_tiny_folds(dataset: Dataset, out: Path, config: TeacherConfig = FOLDED
     return train_cross_fitted(dataset, config, out=out, augmentation=AugmentationConfig(), progress=False)
 
 
+def train_tiny_fold(dataset: Dataset, fold: int, out: Path) -> None:
+    """Train one of the teachers of the tiny cross-fitted teacher."""
+    train_folds(dataset, FOLDED, [fold], out=out, augmentation=AugmentationConfig(), progress=False)
+
+
 def run_folds(out: str) -> None:
     """In a child process: the tiny cross-fitted teacher."""
     torch.set_num_threads(1)
@@ -169,10 +178,10 @@ def run_student(out: str) -> None:
     train_tiny_student(make_dataset(), Path(out))
 
 
-def run_views(teacher: str, out: str, shard: tuple[int, int] = (0, 1)) -> None:
-    """In a child process: the tiny teacher's outputs, or a part of them."""
+def run_views(teacher: str, out: str) -> None:
+    """In a child process: the tiny teacher's outputs."""
     torch.set_num_threads(1)
-    cache_tiny_views(make_dataset(), Path(teacher), Path(out), shard=shard)
+    cache_tiny_views(make_dataset(), Path(teacher), Path(out))
 
 
 def start_and_kill(
@@ -193,3 +202,72 @@ def start_and_kill(
         os.kill(child.pid, number)
     child.join(60)
     return child.exitcode
+
+
+def start_together(
+    context: ForkServerContext, target: Callable[..., None], arguments: tuple[object, ...], *, count: int = 2
+) -> list[ForkServerProcess]:
+    """Start processes that train together over gloo, as a launcher does; return them by rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [
+        context.Process(target=_joined, args=(rank, count, port, target, arguments), daemon=True)
+        for rank in range(count)
+    ]
+    for child in children:
+        child.start()
+    return children
+
+
+def run_together(context: ForkServerContext, target: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    """Run two processes that train together to their end."""
+    children = start_together(context, target, arguments)
+    for child in children:
+        child.join(300)
+    assert [child.exitcode for child in children] == [0, 0]
+
+
+def _joined(rank: int, count: int, port: int, target: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    torch.set_num_threads(1)
+    target(*arguments)
+
+
+def run_distilled(teacher: str, out: str) -> None:
+    """In a child process: cache the tiny teacher's outputs, then distil with dropout, auxiliary heads, many losses."""
+    torch.set_num_threads(1)
+    dataset = with_findings(make_dataset())
+    views = cache_tiny_views(dataset, Path(teacher), Path(out) / "views")
+    losses = {"ce": 0.5, "kd": 1.0, "dist": 0.5, "embedding": 1.0, "similarity": 1.0, "contrastive": 0.1}
+    config = dataclasses.replace(STUDENT, dropout=0.2, losses=losses, auxiliary=AUXILIARY, epochs=2)
+    train_tiny_student(dataset, Path(out) / "student", config, views=views)
+
+
+def run_step(out: str) -> None:
+    """In a child process or here: one step in float64; keeps the loss, all gradients and statistics."""
+    torch.set_num_threads(1)
+    engine = Engine("fp32")
+    torch.manual_seed(0)
+    spec = NetworkSpec("student", ("mobilenetv2_035",), ("a", "b"), 64, dropout=0.2)
+    network = build_network(spec).double()
+    torch.manual_seed(1)
+    images = torch.rand(8, 1, 64, 64, dtype=torch.float64)
+    distributed = engine.distribute(network).train()
+    torch.manual_seed(2)
+    outputs = distributed(images[engine.share(np.arange(8))])
+    likeness = outputs.embedding @ outputs.embedding.T
+    weights = torch.arange(8, dtype=torch.float64)[:, None]
+    loss = (outputs.logits * weights).square().mean() + likeness.std()
+    loss.backward()
+    kept = {name: parameter.grad for name, parameter in network.named_parameters()} | dict(network.named_buffers())
+    torch.save({**kept, "loss": loss.detach()}, f"{out}-{engine.rank}.pt")
+
+
+def run_too_few(message: str) -> None:
+    """In a child process: a batch of more images than there are; keeps what is said of it."""
+    try:
+        train_tiny_student(make_dataset(), Path(message).parent, dataclasses.replace(BASELINE, batch_size=128))
+    except DataError as error:
+        Path(message).write_text(str(error))

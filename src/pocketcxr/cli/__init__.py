@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from pocketcxr.cli.arguments import is_main_process
 from pocketcxr.errors import PocketCxrError, require_extra
 from pocketcxr.files import advice_for
 from pocketcxr.plain_text import PlainFormatter, one_line
@@ -211,7 +212,8 @@ def _log_to_stderr(*, quiet: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.name = "stderr"
     handler.setFormatter(PlainFormatter("%(message)s"))
-    handler.setLevel(logging.WARNING if quiet else logging.INFO)  # of the screen; run.log has everything
+    level = logging.WARNING if quiet else logging.INFO
+    handler.setLevel(level if is_main_process() else logging.ERROR)  # of the screen; run.log has everything
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False

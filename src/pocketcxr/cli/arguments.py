@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -149,8 +150,14 @@ def path_argument(text: str) -> Path:
 
 
 def say(text: object) -> None:
-    """Print a result; names and headers in it cannot steer the terminal."""
-    print(lines(text))
+    """Print a result, of several processes in the main one; names and headers in it cannot steer the terminal."""
+    if is_main_process():
+        print(lines(text))
+
+
+def is_main_process() -> bool:
+    """Whether this process is the only one, or the first of those that a launcher started for a training."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def pairs(items: Sequence[str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ def add_commands(commands: Commands) -> None:
     """Define the commands of this module."""
     _add_distill(commands)
     _add_demo(commands)
-    add_track_option(add_stage(commands, "train-teacher", _train_teacher, summary="train the teacher of a run"))
+    _add_train_teacher(commands)
     _add_cache_views(commands)
     _add_train_student(commands)
     _add_train_input_filter(commands)
@@ -142,10 +142,31 @@ def _demo(options: argparse.Namespace) -> None:
     say(run_demo(options.output, progress=not options.quiet).summary)
 
 
+def _add_train_teacher(commands: Commands) -> None:
+    parser = add_stage(
+        commands,
+        "train-teacher",
+        _train_teacher,
+        summary="train the teacher of a run",
+        examples="  pocketcxr train-teacher --splits splits.csv -o runs/mine\n"
+        "  pocketcxr train-teacher -o runs/mine --set teacher.folds=5 --fold 2    one; other machines do the rest",
+    )
+    parser.add_argument(
+        "--fold",
+        nargs="+",
+        type=int,
+        default=(),
+        metavar="K",
+        help="of a cross-fitted teacher, train only those without these folds, from 1, such as one on each of several "
+        "machines (default: all, and their mean)",
+    )
+    add_track_option(parser)
+
+
 def _train_teacher(options: argparse.Namespace) -> None:
     from pocketcxr.pipeline.stages import run_train_teacher
 
-    say(run_train_teacher(**stage_arguments(options)))
+    say(run_train_teacher(**stage_arguments(options), folds=options.fold))
 
 
 def _add_cache_views(commands: Commands) -> None:

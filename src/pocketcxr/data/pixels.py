@@ -137,7 +137,8 @@ def _prepare(folder: Path, shape: tuple[int, int, int], aspect: str) -> None:
     """Create what is missing, and give damaged files their header and length back; contents are checked later."""
     folder.mkdir(parents=True, exist_ok=True)
     what = {"version": STORE_VERSION, "images": shape[0], "size": shape[1], "aspect": aspect}
-    write_json(folder / "store.json", what)
+    if not (folder / "store.json").is_file():  # processes of one training open the store at the same time
+        write_json(folder / "store.json", what)
     for name, dtype, extent in (("pixels.npy", np.uint8, shape), ("checks.npy", np.uint32, shape[:1])):
         header = _npy_header(np.dtype(dtype), extent)
         length = len(header) + int(np.prod(extent)) * np.dtype(dtype).itemsize

@@ -28,6 +28,7 @@ from pocketcxr.pipeline.stages import student_stage, teacher_stage
 from pocketcxr.pipeline.teachers import predict_of, teacher_predict
 from pocketcxr.report.evaluate import evaluate_models
 from pocketcxr.report.label_wise import evaluate_label_scores
+from pocketcxr.training.distributed.processes import refuse_several
 from pocketcxr.vocabulary import known_words
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def run_crossval(
         ConfigError: no X-rays named and none in the folder, or a folder that holds another protocol.
         DataError: a class with fewer patients than folds.
     """
+    refuse_several("crossval")
     task = load_task(experiment.data.task)
     if index is not None and (sources or columns or aliases):
         raise ConfigError("--index holds findings already: leave out --data, --label-column, --column and --alias")

@@ -13,6 +13,7 @@ from pocketcxr.pipeline.preflight import announce, check_experiment
 from pocketcxr.pipeline.prepare import prepare
 from pocketcxr.pipeline.run import log_to, open_run
 from pocketcxr.pipeline.stages import student_stage, teacher_stage, views_stage
+from pocketcxr.training.distributed.processes import refuse_several
 from pocketcxr.training.teacher.sources import name_of
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def run_distill(
         teacher: a network that teaches instead of one that is trained here, given in Python.
         progress: show progress bars on stderr.
     """
+    refuse_several("distill")
     if teacher is not None:
         named = dataclasses.replace(experiment.teacher, checkpoint=name_of(teacher))
         experiment = dataclasses.replace(experiment, teacher=named)

@@ -21,6 +21,7 @@ from pocketcxr.models.predict import as_predict
 from pocketcxr.models.weights import prepare_backbone
 from pocketcxr.pipeline.teachers import open_given
 from pocketcxr.run_folder import checkpoint
+from pocketcxr.training.distributed.processes import accelerator
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.losses.distillation import (
     check_losses,
@@ -136,14 +137,15 @@ def check_teaching(experiment: Experiment, *, online: bool) -> None:
 def announce(run: Run, dataset: Dataset, *, teacher: bool = True, online: bool = False) -> None:
     """Log what is to be trained, on how many images, and about how long each stage takes on this machine.
 
-    Nothing is said of a run whose student is trained already. The time comes from one training step of a few images per
-    network; epochs that stop early take less.
+    Nothing is said of a run whose student is trained already, and of several processes one says it. The time comes from
+    one training step of a few images per network; epochs that stop early take less.
 
     Raises:
         ConfigError: less disk space than the run needs.
     """
     experiment = run.experiment
-    if checkpoint(run.student_distilled if teacher else run.student_baseline).is_file():
+    trained = checkpoint(run.student_distilled if teacher else run.student_baseline).is_file()
+    if trained or not accelerator().is_main_process:
         return
     labelled = dataset.targets[training_positions(dataset)]
     classes = ", ".join(

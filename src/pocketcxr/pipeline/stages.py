@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,12 @@ from pocketcxr.pipeline.input_filter import input_filter_stage
 from pocketcxr.pipeline.leave_one_source_out import train_without_sources
 from pocketcxr.pipeline.preflight import announce, check_experiment
 from pocketcxr.pipeline.prepare import prepare
-from pocketcxr.pipeline.run import log_to, open_run
+from pocketcxr.pipeline.run import Run, log_to, open_run
 from pocketcxr.run_folder import TEACHER_FILE
+from pocketcxr.training.distributed.processes import accelerator, lost_process_explained, main_first, refuse_several
 from pocketcxr.training.losses.distillation import needs_teacher
 from pocketcxr.training.student import train_student
-from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted
+from pocketcxr.training.teacher.crossfit import CrossFitted, train_cross_fitted, train_folds
 from pocketcxr.training.teacher.outputs_table import save_outputs, views_from_tables
 from pocketcxr.training.teacher.teacher import train_teacher
 from pocketcxr.training.teacher.views import cache_views
@@ -29,21 +30,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pocketcxr.data.dataset import Dataset
-    from pocketcxr.pipeline.run import Run
     from pocketcxr.training.config import Experiment
     from pocketcxr.training.teacher.given import GivenTeacher
     from pocketcxr.training.teacher.views import TeacherViews
 
 
 def run_train_teacher(
-    folder: Path, experiment: Experiment, *, splits: Path | None = None, progress: bool = True
+    folder: Path,
+    experiment: Experiment,
+    *,
+    splits: Path | None = None,
+    folds: Sequence[int] = (),
+    progress: bool = True,
 ) -> Path:
-    """Train the teacher of a run; return its checkpoint."""
+    """Train the teacher of a run; return its checkpoint.
+
+    Args:
+        folder: the run's.
+        experiment: all settings.
+        splits: a table with a ``split`` column, for a run that has none yet.
+        folds: of a cross-fitted teacher, train only the teachers without these folds (from 1), such as one on each of
+            several machines; the folder of all folds is then returned.
+        progress: show progress bars on stderr.
+    """
     given = check_experiment(experiment)
     if given is not None:
         raise ConfigError(f"teacher.checkpoint: {given.about['name']} teaches as it is, there is no teacher to train")
     with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
         announce(run, dataset)
+        if folds:
+            config, augmentation = experiment.teacher, experiment.views.augmentation
+            train_folds(dataset, config, folds, out=run.teacher, augmentation=augmentation, progress=run.progress)
+            return run.teacher
         trained = teacher_stage(run, dataset)
         assert isinstance(trained, Path)
         return trained
@@ -67,13 +85,14 @@ def run_cache_views(
         progress: show progress bars on stderr.
     """
     given = check_experiment(experiment)
-    if save is not None:
+    if save is not None and accelerator().is_main_process:
         check_output(save, folder=False)
     with _opened(folder, experiment, splits=splits, progress=progress, given=given) as (run, dataset):
         views = views_stage(run, dataset)
         if save is None:
             return run.views
-        save_outputs(views, dataset, save)
+        if accelerator().is_main_process:
+            save_outputs(views, dataset, save)
         return save
 
 
@@ -106,6 +125,7 @@ def run_train_input_filter(
     folder: Path, experiment: Experiment, *, splits: Path | None = None, progress: bool = True
 ) -> Path | None:
     """Fit the learned input filter of a run; return its file, None where the data hold nothing to refuse."""
+    refuse_several("train-input-filter")
     with _opened(folder, experiment, splits=splits, progress=progress) as (run, _):
         return input_filter_stage(run)
 
@@ -124,6 +144,7 @@ def run_leave_one_source_out(
     Returns:
         Source to the checkpoint of the student that never saw it.
     """
+    refuse_several("leave-one-source-out")
     check_experiment(experiment, teacher=False)
     with _opened(folder, experiment, splits=splits, progress=progress, record=False) as (run, dataset):
         return train_without_sources(run, dataset, only=only, start_from=start_from)
@@ -139,12 +160,14 @@ def run_export(
     progress: bool = True,
 ) -> Path:
     """Export the distilled student of a run as a bundle; see `export_run`."""
+    refuse_several("export")
     with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
         return export_run(run, dataset, force=force, storage=storage)
 
 
 def run_evaluate(folder: Path, experiment: Experiment, *, splits: Path | None = None, progress: bool = True) -> str:
     """Evaluate all networks of a run side by side and write the report; return the outcome in a few lines."""
+    refuse_several("evaluate")
     with _opened(folder, experiment, splits=splits, progress=progress) as (run, dataset):
         return evaluate_run(run, dataset)
 
@@ -159,9 +182,15 @@ def _opened(
     record: bool = True,
     given: GivenTeacher | None = None,
 ) -> Iterator[tuple[Run, Dataset]]:
-    run = open_run(folder, experiment, progress=progress, record=record, given=given)
-    with log_to(run):
-        yield run, prepare(run, splits=splits)
+    main = accelerator().is_main_process
+    with lost_process_explained():
+        run = Run(folder, experiment, progress=False, given=given)
+        if main:
+            run = open_run(folder, experiment, progress=progress, record=record, given=given)
+        with log_to(run) if main else nullcontext():
+            with main_first():
+                dataset = prepare(run, splits=splits)
+            yield run, dataset
 
 
 def teacher_stage(run: Run, dataset: Dataset) -> Path | GivenTeacher:
@@ -203,11 +232,11 @@ def _given_teacher(run: Run, given: Path) -> Path:
         CheckpointError: no such file, or the run has another teacher already.
     """
     path, sha256 = run.teacher / TEACHER_FILE, checkpoint_sha256(given)
-    if path.exists():
-        if checkpoint_sha256(path) != sha256:
+    with main_first():
+        if not path.exists():
+            copy_file(given, path)
+        elif checkpoint_sha256(path) != sha256:
             raise CheckpointError(f"{path} is another teacher than {given}: choose another -o folder")
-        return path
-    copy_file(given, path)
     return path
 
 

@@ -7,20 +7,22 @@ precision each asks for; so autocast and the gradient scaler are PyTorch's own h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pocketcxr.errors import ConfigError
 from pocketcxr.models.networks import NetworkOutputs
+from pocketcxr.training.distributed.layers import WholeBatch, over_whole_batch
+from pocketcxr.training.distributed.processes import accelerator, from_main
 from pocketcxr.training.environment import multiplies_bf16
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_T = TypeVar("_T")
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -32,7 +34,7 @@ class Engine:
     """
 
     def __init__(self, precision: str) -> None:
-        self._accelerator = Accelerator(mixed_precision="no")
+        self._accelerator = accelerator()
         self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index
         self.processes: int = self._accelerator.num_processes
@@ -54,8 +56,13 @@ class Engine:
         return depthwise_in_float32(network) if self.precision == "bf16" and self.device.type == "cpu" else network
 
     def distribute(self, network: nn.Module) -> nn.Module:
-        """Wrap a network for several processes; one process gets it back as it is."""
-        return network if self.processes == 1 else self._accelerator.prepare_model(network)
+        """Wrap a network for several processes; one process gets it back as it is.
+
+        Each process then puts in its part of a batch and gets the outputs of the whole, see `WholeBatch`.
+        """
+        if self.processes == 1:
+            return network
+        return WholeBatch(self._accelerator.prepare_model(over_whole_batch(network, self.device)))
 
     def share(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """This process's part of a batch."""
@@ -71,13 +78,9 @@ class Engine:
         """Wait for the other processes."""
         self._accelerator.wait_for_everyone()
 
-    def from_main(self, value: Any) -> Any:
+    def from_main(self, value: _T) -> _T:
         """What the main process holds, in every process."""
-        if self.processes == 1:
-            return value
-        box = [value]
-        torch.distributed.broadcast_object_list(box, src=0)
-        return box[0]
+        return from_main(value)
 
     @torch.inference_mode()
     def infer(self, network: nn.Module, images: Tensor) -> NetworkOutputs:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from pocketcxr.errors import ConfigError, DataError, NonFiniteLossError
+from pocketcxr.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from pocketcxr.files import write_json
 from pocketcxr.progress import Bar
+from pocketcxr.training.distributed.processes import whole_batch
 from pocketcxr.training.optimisation import learning_rate, make_optimiser, seed_step, update_average
 from pocketcxr.training.run import record
 from pocketcxr.training.run.identity import recorded
@@ -58,9 +59,9 @@ class Batch:
     box_masks: Tensor | None = None
 
     def on(self, engine: Engine) -> Batch:
-        """Bring all tensors to the engine's device."""
-        tensors = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
-        return Batch(**{name: engine.place(tensor) for name, tensor in tensors.items()})
+        """Bring all tensors to the engine's device; of several processes each keeps its inputs and gets all targets."""
+        tensors = {name: engine.place(tensor) for name, tensor in vars(self).items() if tensor is not None}
+        return Batch(**{name: t if name == "inputs" else whole_batch(t) for name, t in tensors.items()})
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def fit(stage: Stage, config: OptimisationConfig, *, engine: Engine, out: Path, 
     if engine.main:
         record.open_run(out, identity)
     engine.wait()
-    if record.finished(out) is not None and best.exists():
+    if engine.from_main(record.finished(out) is not None and best.exists()):
         return best
 
     order, views = stage.plan(0)
@@ -129,7 +130,7 @@ def fit(stage: Stage, config: OptimisationConfig, *, engine: Engine, out: Path, 
         engine=engine,
         out=out,
     )
-    state = load_state(out, network, run.average, run.optimiser, engine.scaler) or Progress()
+    state = _restored(run)
     steps, epochs = (
         record.Table(out / name, until=state.step, writes=engine.main) for name in (record.STEPS, record.EPOCHS)
     )
@@ -194,7 +195,7 @@ def _step(
 ) -> dict[str, float]:
     """One step of gradient descent; returns the loss, its parts and the norm of the gradient."""
     engine, optimiser = run.engine, run.optimiser
-    seed_step(config.seed, step, engine.rank)
+    seed_step(config.seed, step)
     for group in optimiser.param_groups:
         group["lr"] = rate
     run.distributed.train()
@@ -215,12 +216,24 @@ def _step(
     return {**values, "gradient_norm": norm}
 
 
+def _restored(run: _Run) -> Progress:
+    """Go back to the saved state; every process reads it."""
+    state = load_state(run.out, run.network, run.average, run.optimiser, run.engine.scaler) or Progress()
+    if run.engine.from_main(state.step) != state.step:
+        raise CheckpointError(
+            f"{run.out}: process {run.engine.rank} found the state of step {state.step}, the main one another; all "
+            "machines must have the run's folder, on a file system that they share"
+        )
+    return state
+
+
 def _steps_per_epoch(stage: Stage, images: int, config: OptimisationConfig, engine: Engine) -> int:
     """Whole batches in an epoch (the incomplete one at its end is left out); one, where there are fewer images."""
     if config.batch_size % engine.processes:
         raise ConfigError(f"batch_size: expected a multiple of {engine.processes} processes, found {config.batch_size}")
-    if images < 2 * engine.processes:
-        raise DataError(f"{stage.title}: expected at least {2 * engine.processes} training images, found {images}")
+    least = 2 if engine.processes == 1 else config.batch_size
+    if images < least:
+        raise DataError(f"{stage.title}: expected at least {least} training images, found {images}")
     return max(1, images // config.batch_size)
 
 

@@ -50,6 +50,6 @@ def update_average(average: nn.Module, network: nn.Module, *, step: int, decay: 
             a.copy_(b)
 
 
-def seed_step(seed: int, step: int, rank: int = 0) -> None:
+def seed_step(seed: int, step: int) -> None:
     """Seed all generators for one step, so that dropout replays when the step does."""
-    torch.manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+    torch.manual_seed((seed * 1_000_003 + step) * 4099)

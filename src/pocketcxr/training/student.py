@@ -18,6 +18,7 @@ from pocketcxr.training.augmentation import AUGMENTATION_VERSION, AugmentedViews
 from pocketcxr.training.auxiliary.heads import auxiliary_losses, with_heads, without_heads
 from pocketcxr.training.auxiliary.targets import auxiliary_targets, load_views
 from pocketcxr.training.calibration_metrics import evaluator
+from pocketcxr.training.distributed.processes import whole_batch
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import Batch, Stage, fit
 from pocketcxr.training.losses.distillation import (
@@ -166,7 +167,7 @@ def train_student(
         logits, embedding = batch.teacher_logits, batch.teacher_embedding
         if targets is not None and targets.network is not None:
             with torch.no_grad():
-                logits, embedding, *_ = targets.network(batch.inputs)
+                logits, embedding = map(whole_batch, targets.network(batch.inputs)[:2])
         parts = distillation_losses(
             config.losses,
             student_logits=outputs.logits,

@@ -122,6 +122,24 @@ def test_trained_again_it_is_returned_at_once_and_other_folds_are_refused(patien
         tiny_runs.train_tiny_folds(patients, crossed.mean.parent, dataclasses.replace(tiny_runs.FOLDED, folds=2))
 
 
+def test_folds_trained_one_by_one_are_those_of_one_run(patients, crossed, tmp_path):
+    for fold in (2, 1):
+        tiny_runs.train_tiny_fold(patients, fold, tmp_path)
+        assert not (tmp_path / "teacher.safetensors").exists()
+    assert not (tmp_path / "fold-3").exists()
+    before = (tmp_path / "fold-2" / "teacher.safetensors").stat().st_mtime_ns
+    whole = tiny_runs.train_tiny_folds(patients, tmp_path)
+    assert (tmp_path / "fold-2" / "teacher.safetensors").stat().st_mtime_ns == before
+    assert whole.sha256 == crossed.sha256
+    assert whole.mean.read_bytes() == crossed.mean.read_bytes()
+
+
+@pytest.mark.parametrize("fold", [0, 4])
+def test_a_fold_that_is_not_there_is_refused(patients, tmp_path, fold):
+    with pytest.raises(ConfigError, match=f"fold {fold}: expected a number from 1 to teacher.folds, which is 3"):
+        tiny_runs.train_tiny_fold(patients, fold, tmp_path)
+
+
 def test_killed_in_the_second_fold_it_ends_with_the_same_weights(processes, crossed, patients, tmp_path):
     table = tmp_path / "fold-2" / f"backbone-1-{tiny_runs.BACKBONE}" / "metrics.csv"
     code = tiny_runs.start_and_kill(

@@ -80,19 +80,6 @@ def test_a_finished_store_computes_nothing(tmp_path):
     fill(make(tmp_path), never)
 
 
-def test_shards_share_the_work_in_one_folder(tmp_path):
-    done = []
-    for part in range(3):
-        store = make(tmp_path)
-        before = store.missing
-        fill(store, shard=(part, 3))
-        done.append(before - store.missing)
-    assert sum(done) == 21
-    assert min(done) >= 6
-    assert_whole(make(tmp_path))
-    assert (tmp_path / "key" / "complete.json").exists()
-
-
 def test_another_key_is_another_folder(tmp_path):
     fill(make(tmp_path))
     assert make(tmp_path, "other").missing == 21

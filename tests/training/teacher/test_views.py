@@ -92,24 +92,10 @@ def test_killed_in_the_middle_it_loses_one_batch_at_most(processes, dataset, tea
         assert np.allclose(array, views.store.arrays[name], atol=1e-3), name
 
 
-def test_processes_share_the_work(processes, dataset, teacher, views, tmp_path):
-    children = [
-        processes.Process(target=tiny_runs.run_views, args=(str(teacher), str(tmp_path), (part, 2))) for part in (0, 1)
-    ]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(120)
-    assert [child.exitcode for child in children] == [0, 0]
-    again = tiny_runs.cache_tiny_views(dataset, teacher, tmp_path, shard=(5, 6))  # adds nothing: all is there
-    assert again.missing == 0
-    assert np.allclose(again.store.arrays["logits"], views.store.arrays["logits"], atol=1e-4)
-
-
 def test_an_incomplete_cache_teaches_nobody(dataset, teacher, tmp_path):
-    part = tiny_runs.cache_tiny_views(dataset, teacher, tmp_path, shard=(0, 2))
-    assert part.missing > 0
-    with pytest.raises(CacheError, match="teacher views are still missing"):
+    part = tiny_runs.cache_tiny_views(dataset, teacher, tmp_path)
+    part.store.done[0, 3:5] = 0
+    with pytest.raises(CacheError, match=r"2 of .* teacher views are still missing"):
         check_views(part, dataset, tiny_runs.VIEWS)
 
 

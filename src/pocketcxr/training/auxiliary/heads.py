@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.training.distributed.processes import whole_batch
 from pocketcxr.training.losses.parts import binary_loss, cross_entropy_loss
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def auxiliary_losses(
     if targets is None:
         return {}
     assert isinstance(network, WithHeads)
-    found = [head(seen) for head, seen in zip(network.heads, outputs.backbones, strict=True)]
+    heads = zip(network.heads, outputs.backbones, strict=True)
+    found = [{name: whole_batch(part) for name, part in head(seen).items()} for head, seen in heads]
     return {
         name: torch.stack([_loss(name, one[name], batch) for one in found]).mean() * weight
         for name, weight in targets.weights.items()

@@ -12,10 +12,12 @@ import numpy as np
 
 from pocketcxr.data.multilabel import texts_of
 from pocketcxr.data.splits.assign import assign_training_folds
+from pocketcxr.errors import ConfigError
 from pocketcxr.models.checkpoints import checkpoint_sha256, load_network, read_record, save_network
 from pocketcxr.models.networks import Ensemble
 from pocketcxr.run_folder import TEACHER_FILE
 from pocketcxr.training.auxiliary.targets import auxiliary_targets
+from pocketcxr.training.distributed.processes import accelerator
 from pocketcxr.training.engine import Engine
 from pocketcxr.training.loop import run_identity
 from pocketcxr.training.run import record
@@ -24,6 +26,7 @@ from pocketcxr.training.sampling import training_positions
 from pocketcxr.training.teacher.teacher import train_teacher
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -72,6 +75,41 @@ def train_cross_fitted(
         DataError: a class with fewer patients than folds.
         ConfigError, CheckpointError, NonFiniteLossError: see `train_teacher`.
     """
+    everything = range(1, config.folds + 1)
+    teachers, folds = train_folds(dataset, config, everything, out=out, augmentation=augmentation, progress=progress)
+    if accelerator().is_main_process:
+        _save_mean(teachers, config, out=out, folds=fingerprint(folds.tolist()))
+    accelerator().wait_for_everyone()
+    return CrossFitted(tuple(teachers), folds, out / TEACHER_FILE)
+
+
+def train_folds(
+    dataset: Dataset,
+    config: TeacherConfig,
+    only: Sequence[int],
+    *,
+    out: Path,
+    augmentation: AugmentationConfig,
+    progress: bool = True,
+) -> tuple[list[Path], NDArray[np.int64]]:
+    """Train some of the teachers of `train_cross_fitted`, such as one on each of several machines.
+
+    Args:
+        dataset: as for all of them.
+        config: of every teacher.
+        only: numbers of the folds that are left out, each in turn, from 1.
+        out: as for all of them.
+        augmentation: of the training images.
+        progress: show bars.
+
+    Returns:
+        Their checkpoints, and the fold of each row of the data set, as `CrossFitted` has it.
+
+    Raises:
+        ConfigError: a number that is no fold's; see also `train_cross_fitted`.
+    """
+    if unknown := sorted(set(only) - set(range(1, config.folds + 1))):
+        raise ConfigError(f"fold {unknown[0]}: expected a number from 1 to teacher.folds, which is {config.folds}")
     folds = training_folds(dataset, config)
     digest = fingerprint(folds.tolist())
     engine = Engine(config.precision)
@@ -90,16 +128,13 @@ def train_cross_fitted(
     engine.wait()
     one = dataclasses.replace(config, folds=0)
     teachers: list[Path] = []
-    for fold in range(config.folds):
+    for fold in (number - 1 for number in only):
         if not (out / f"fold-{fold + 1}" / TEACHER_FILE).exists():
             _log.info("teacher %d of %d: without %d images", fold + 1, config.folds, int((folds == fold).sum()))
         part = without_fold(dataset, folds, fold, name=f"fold {fold + 1} of {config.folds} ({digest})")
         path = train_teacher(part, one, out=out / f"fold-{fold + 1}", augmentation=augmentation, progress=progress)
         teachers.append(path)
-    if engine.main:
-        _save_mean(teachers, config, out=out, folds=digest)
-    engine.wait()
-    return CrossFitted(tuple(teachers), folds, out / TEACHER_FILE)
+    return teachers, folds
 
 
 def training_folds(dataset: Dataset, config: TeacherConfig) -> NDArray[np.int64]:

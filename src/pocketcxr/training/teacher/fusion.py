@@ -43,7 +43,7 @@ def fuse(task: TeacherTask, stages: list[Path]) -> Path:
     """
     out = task.out / "fusion"
     best = out / STUDENT_FILE
-    if record.finished(out) is not None and best.exists():
+    if task.engine.from_main(record.finished(out) is not None and best.exists()):
         return best
     whole, starts = _with_backbones(task, stages)
     store = _pooled_features(task, whole, starts)
@@ -115,16 +115,13 @@ def _pooled_features(task: TeacherTask, teacher: Teacher, starts: list[str]) -> 
         return {"pooled": _pool(task.engine, teacher, images).numpy()}
 
     with stop_requests() as stop:
-        fill_store(
+        return fill_store(
             store,
             stop.before(compute, f"features kept in {store.folder}"),
             batch_size=BATCH,
-            shard=(task.engine.rank, task.engine.processes),
             progress=task.progress,
             title="pooled features",
         )
-    task.engine.wait()
-    return store
 
 
 @torch.inference_mode()

@@ -113,7 +113,7 @@ def views_from_tables(
         ]
         return {"logits": np.stack(logits).mean(axis=0)}
 
-    fill_store(store, look_up, batch_size=_BATCH, progress=progress, title="teacher outputs")
+    store = fill_store(store, look_up, batch_size=_BATCH, progress=progress, title="teacher outputs")
     return TeacherViews(store, config, digest, dataset.fingerprint)
 
 

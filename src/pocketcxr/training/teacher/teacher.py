@@ -77,7 +77,7 @@ def train_teacher(
         record.open_run(out, run_identity("teacher", config, task.identity))
     task.engine.wait()
     path = out / TEACHER_FILE
-    if path.exists():
+    if task.engine.from_main(path.exists()):
         return path
     if config.staged:
         last = fuse(task, [_train_backbone(task, number) for number in range(len(config.backbones))])

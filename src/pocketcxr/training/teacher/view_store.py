@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -15,6 +16,7 @@ import numpy as np
 from pocketcxr.errors import CacheError
 from pocketcxr.files import sha256_of_file, write_json
 from pocketcxr.progress import Bar
+from pocketcxr.training.distributed.processes import accelerator, from_main, main_first, to_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,7 +77,14 @@ def open_store(
     Raises:
         CacheError: no space, or no permission to write.
     """
-    folder = parent / key
+    with main_first():
+        return _open_store(parent / key, positions=positions, views=views, shapes=shapes)
+
+
+def _open_store(
+    folder: Path, *, positions: NDArray[np.int64], views: int, shapes: Mapping[str, tuple[type, tuple[int, ...]]]
+) -> ViewStore:
+    key = folder.name
     description = {
         "key": key,
         "views": views,
@@ -103,33 +112,50 @@ def fill_store(
     compute: Callable[[NDArray[np.int64], int], dict[str, NDArray[Any]]],
     *,
     batch_size: int,
-    shard: tuple[int, int] = (0, 1),
     progress: bool,
     title: str,
-) -> None:
+) -> ViewStore:
     """Compute what is missing, batch by batch; each batch is on disk before its flags say so.
+
+    Of several processes each computes every so many-th batch, and the main one writes what all have computed, for on a
+    network file system no two machines can write into one memory map.
 
     Args:
         store: from `open_store`.
         compute: (positions [n], view) -> entries [n, …] per array.
         batch_size: how many images at once; what a kill can lose.
-        shard: (i, n): this process takes each n-th batch from i; the others take theirs in the same folder.
         progress: show a bar with rate and time left.
         title: of the bar.
+
+    Returns:
+        The store, complete; mapped anew where another process has filled it.
 
     Raises:
         CacheError: a result is not finite, or the disk refuses it; what is done stays.
     """
     views, images = store.done.shape
-    batches = [(view, start) for view in range(views) for start in range(0, images, batch_size)][shard[0] :: shard[1]]
-    with Bar(total=len(batches) * batch_size, desc=title, unit="image", disable=not progress) as bar:
-        for view, start in batches:
-            rows = start + np.flatnonzero(store.done[view, start : start + batch_size] == 0)
-            if len(rows):
-                _write(store, rows, view, compute(store.positions[rows], view))
-            bar.update(batch_size)
-    if store.missing == 0 and not (store.folder / _SEAL).exists():
-        write_json(store.folder / _SEAL, {name: sha256_of_file(store.folder / f"{name}.npy") for name in store.arrays})
+    batches = [
+        (view, start + np.flatnonzero(store.done[view, start : start + batch_size] == 0))
+        for view in range(views)
+        for start in range(0, images, batch_size)
+    ]
+    missing = from_main([(view, rows) for view, rows in batches if len(rows)])
+    together, rank = accelerator().num_processes, accelerator().process_index
+    total, there = len(batches) * batch_size, (len(batches) - len(missing)) * batch_size
+    with Bar(total=total, initial=there, desc=title, unit="image", disable=not progress) as bar:
+        for first in range(0, len(missing), together):
+            own = missing[first + rank : first + together : together]
+            computed = [(view, rows, compute(store.positions[rows], view)) for view, rows in own]
+            for view, rows, results in itertools.chain(*to_main(computed)):
+                _write(store, rows, view, results)
+                bar.update(batch_size)
+    seal = store.folder / _SEAL
+    if accelerator().is_main_process and store.missing == 0 and not seal.exists():
+        write_json(seal, {name: sha256_of_file(store.folder / f"{name}.npy") for name in store.arrays})
+    accelerator().wait_for_everyone()
+    if accelerator().is_main_process:
+        return store
+    return _map(store.folder, store.key, store.positions, tuple(store.arrays))
 
 
 def _write(store: ViewStore, rows: NDArray[np.int64], view: int, results: dict[str, NDArray[Any]]) -> None:
@@ -163,7 +189,7 @@ def _create(
         for name, (kind, shape) in {**shapes, "done": (np.uint8, ())}.items():
             _write_zeros(partial / f"{name}.npy", np.dtype(kind), (views, images, *shape))
         write_json(partial / _DESCRIPTION, description)
-        if not folder.exists():  # another shard may have been first
+        if not folder.exists():  # another command may have been first
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -80,12 +80,12 @@ def cache_views(
     *,
     out: Path,
     progress: bool = True,
-    shard: tuple[int, int] = (0, 1),
 ) -> TeacherViews:
     """Compute the teacher's outputs for `config.count` views of every training image, or what is missing of them.
 
     Kept in ``out/<key>``, where the key holds the hash of the teacher's file, the data set's fingerprint, the
     augmentation, its seed and version: another input is another folder. Stopped at any time, the next call goes on.
+    Several processes share the work, see `fill_store`.
 
     Args:
         dataset: its split ``train`` is covered, with images that have no label.
@@ -95,7 +95,6 @@ def cache_views(
         config: number of views, seed, augmentation, batch size (which is no part of the key).
         out: folder of all caches of a run.
         progress: show a bar.
-        shard: (i, n) for n processes (on one machine) that share the work.
 
     Raises:
         CheckpointError: the teacher cannot be read.
@@ -119,8 +118,7 @@ def cache_views(
         views=config.count,
         shapes=shapes,
     )
-    views = TeacherViews(store, config, digest, dataset.fingerprint)
-    if store.missing:
+    if engine.from_main(store.missing):
         augmented = AugmentedViews(dataset, config.augmentation, seed=config.seed)
         for network in networks:
             network.to(engine.device)
@@ -134,15 +132,14 @@ def cache_views(
             return {name: found[name] for name in shapes}
 
         with stop_requests() as stop:
-            fill_store(
+            store = fill_store(
                 store,
                 stop.before(compute, f"teacher views kept in {store.folder}"),
                 batch_size=config.batch_size,
-                shard=shard,
                 progress=progress,
                 title="teacher views",
             )
-    return views
+    return TeacherViews(store, config, digest, dataset.fingerprint)
 
 
 def _opened(teacher: Path | CrossFitted | GivenTeacher, dataset: Dataset) -> tuple[list[nn.Module], int, str]:

@@ -1,0 +1,1 @@
+"""Training on several processes and machines, which Accelerate joins over torch.distributed."""
