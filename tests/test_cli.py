@@ -24,6 +24,7 @@ COMMANDS = (
     "train-student",
     "train-input-filter",
     "leave-one-source-out",
+    "search",
     "export",
     "evaluate",
     "quantise",
@@ -68,6 +69,7 @@ _ANY = {
     "split": "split absent.csv",
     "quantise": "quantise absent -o x.onnx",
     "calibrate": "calibrate --data absent --site x -o x.onnx",
+    "search": "search --space absent.toml -o nowhere",
     "crossval": "crossval -o run --data absent",
     "audit": "audit absent.csv",
 }

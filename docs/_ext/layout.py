@@ -20,6 +20,7 @@ REASONS = {
     "src/pocketcxr": "packages, and the modules that several of them share: errors, files, text, names, progress",
     "src/pocketcxr/audit/data": "one measurement per file, each a section of the audit or its features",
     "src/pocketcxr/audit/model/probes": "one measurement per file, each a section of the audit",
+    "src/pocketcxr/cli": "one group of commands per file",
     "src/pocketcxr/data": "one step from folder to split per file",
     "src/pocketcxr/imaging": "one step from file to grey picture per file",
     "src/pocketcxr/imaging/dicom": "one part of a DICOM file or one codec per file",

@@ -43,7 +43,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "mlflow": ("mlflow", "alembic", "sqlalchemy"),
         "parquet": ("pyarrow",),
         "runtimes": ("openvino", "ai_edge_litert"),
-        "search": ("optuna",),
+        "search": ("filelock", "optuna"),
         "serve": ("fastapi", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"),
         "tensorboard": ("tensorboard",),
         "train": ("torch", "timm", "accelerate", "onnx", "onnxscript", "safetensors", *_EVALUATE),

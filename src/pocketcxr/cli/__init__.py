@@ -37,6 +37,7 @@ _GROUPS = {
         "leave-one-source-out",
         "crossval",
     ),
+    "search": ("search",),
     "evaluate": ("evaluate", "export", "quantise"),
     "calibrate": ("calibrate",),
     "audit": ("audit",),

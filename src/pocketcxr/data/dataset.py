@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.data.multilabel import is_known, training_targets
+from pocketcxr.data.multilabel import UNKNOWN, is_known, training_targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,13 @@ class Dataset:
         """Positions of the images of a split of which a label is known, in row order."""
         known = is_known(self.labels)
         return np.array([i for i, row in enumerate(self.rows) if row.split == split and known[i]], dtype=np.int64)
+
+    def without_labels_of(self, split: str) -> Dataset:
+        """The same images, with the same fingerprint; nothing can be measured on `split`: no label of it is known."""
+        labels = self.labels.copy()
+        labels[[row.split == split for row in self.rows]] = UNKNOWN
+        rows = tuple(dataclasses.replace(row, split="") if row.split == split else row for row in self.rows)
+        return dataclasses.replace(self, rows=rows, labels=labels)
 
     def images(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Images as a network takes them: float32 [n, 1, size, size] in [0, 1]."""

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from pocketcxr.training.config import OptimisationConfig
     from pocketcxr.training.engine import Engine
 
+    Watch = Callable[[int, dict[str, float]], None]
+
 _CODE_VERSION = 2
 """Raised when the same configuration would give other weights."""
 
@@ -64,6 +66,10 @@ class Batch:
         return Batch(**{name: t if name == "inputs" else whole_batch(t) for name, t in tensors.items()})
 
 
+def unwatched(_epoch: int, _figures: dict[str, float]) -> None:
+    """Nobody is told of an epoch."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """What one stage of training is about.
@@ -83,7 +89,7 @@ class Stage:
     evaluate: Callable[[nn.Module], dict[str, float]]
     save: Callable[[nn.Module, Path, dict[str, Any]], None]
     identity: dict[str, Any]
-    watch: Callable[[int, dict[str, float]], None] = lambda _epoch, _figures: None
+    watch: Watch = unwatched
 
 
 def run_identity(stage: str, config: OptimisationConfig, identity: dict[str, Any]) -> dict[str, Any]:

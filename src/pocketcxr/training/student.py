@@ -20,7 +20,7 @@ from pocketcxr.training.auxiliary.targets import auxiliary_targets, load_views
 from pocketcxr.training.calibration_metrics import evaluator
 from pocketcxr.training.distributed.processes import whole_batch
 from pocketcxr.training.engine import Engine
-from pocketcxr.training.loop import Batch, Stage, fit
+from pocketcxr.training.loop import Batch, Stage, fit, unwatched
 from pocketcxr.training.losses.distillation import (
     build_projection,
     check_losses,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.training.config import StudentConfig, ViewsConfig
+    from pocketcxr.training.loop import Watch
 
 
 class Distilled(nn.Module):
@@ -70,6 +71,7 @@ def train_student(
     views: TeacherViews | None = None,
     teacher: Path | GivenTeacher | None = None,
     progress: bool = True,
+    watch: Watch = unwatched,
 ) -> Path:
     """Train a student; resumable, and returned at once when done.
 
@@ -84,6 +86,7 @@ def train_student(
         teacher: instead of `views`, a teacher's checkpoint or a teacher of another make, run in every step on the same
             pixels.
         progress: show a bar.
+        watch: see `loop.Stage`.
 
     Returns:
         The checkpoint ``out/best.safetensors``: averaged weights of the best epoch.
@@ -198,6 +201,7 @@ def train_student(
         evaluate=evaluator(dataset, engine),
         save=save,
         identity=identity,
+        watch=watch,
     )
     return fit(stage, config, engine=engine, out=out, best=out / STUDENT_FILE, progress=progress)
 

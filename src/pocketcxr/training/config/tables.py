@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
 from typing import Any, get_type_hints
 
@@ -25,11 +26,38 @@ def apply_override(table: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word, such as data.task=siim-appearance
+    set_field(table, names, with_current_names(value))
+
+
+def set_field(table: dict[str, Any], names: list[str], value: Any) -> None:
+    """Set one value of a nested table, in place, by the names that lead to it.
+
+    Raises:
+        ConfigError: a value where the path has a table.
+    """
     for name in names[:-1]:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"override {override!r}: {name} is a value, not a table")
-    table[names[-1]] = with_current_names(value)
+            raise ConfigError(f"{'.'.join(names)}: {name} is a value, not a table")
+    table[names[-1]] = value
+
+
+def toml_tables(config: Any, default: Any, place: str = "") -> list[str]:
+    """Lines of TOML with the fields of a dataclass, and of those inside it, that are not as in `default`."""
+    lines, inner = list[str](), list[str]()
+    for field in dataclasses.fields(config):
+        value, before = (getattr(one, field.name) for one in (config, default))
+        if dataclasses.is_dataclass(value):
+            inner += toml_tables(value, before, f"{place}.{field.name}" if place else field.name)
+        elif value != before:
+            lines.append(f"{field.name} = {_toml(value)}")
+    return ([f"[{place}]", *lines, ""] if lines else []) + inner
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {json.dumps(one)}" for name, one in value.items()) + "}"
+    return json.dumps(value)
 
 
 def build(kind: type[Any], table: Any, where: str = "") -> Any:

@@ -1,6 +1,7 @@
 """TensorBoard and MLflow beside a stage's tables: what is in the tables is sent on, and a lost server stops nothing."""
 
-# MLflow is another extra: pyright: reportMissingImports=false
+# MLflow is an extra that the checks do without.
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 
