@@ -19,6 +19,7 @@ from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import CheckpointError, ConfigError
 from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
+from pocketcxr.pipeline import search as search_module
 from pocketcxr.pipeline.prepare import index_sources, split_index
 from pocketcxr.pipeline.search import run_search
 from pocketcxr.training.config import load_experiment
@@ -223,6 +224,27 @@ def test_no_label_of_the_test_split_has_a_part_in_it(searched, given, tmp_path):
     write_rows(changed, given / "false.csv")
     search(tmp_path / "false", given, splits="false.csv")
     assert table_of(tmp_path / "false") == table_of(searched[0])
+
+
+def test_trials_get_no_label_of_the_test_split(given, tmp_path, monkeypatch):
+    seen = []
+
+    def ends_here(dataset, *_, **__):
+        seen.append(dataset)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search_module, "train_student", ends_here)
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / "run", given)
+    rows, (dataset,) = read_rows(given / "splits.csv"), seen
+    held_back = {row.path for row in rows if row.split == "test"}
+    assert len(held_back) > 3
+    assert {row.split for row in dataset.rows if row.path in held_back} == {""}
+    assert not len(dataset.positions("test"))
+    for row, label, target in zip(dataset.rows, dataset.labels, dataset.targets, strict=True):
+        assert (label < 0 and target < 0) == (row.path in held_back), row.path
+    for split in ("train", "calibration"):
+        assert len(dataset.positions(split)) == len([row for row in rows if row.split == split and row.label])
 
 
 def test_a_trial_that_is_worse_than_others_were_is_pruned(searched, given, tmp_path):
