@@ -151,6 +151,17 @@ def test_text_in_the_picture_is_found_and_side_markers_are_not_minded():
     assert not found_text(drawn("PA") / 255)
 
 
+@pytest.mark.parametrize(("size", "letters_px"), [((2048, 1700), 14), ((3600, 1000), 24)])
+def test_small_letters_on_a_large_film_are_found(size, letters_px):
+    height, width = size
+    generator = np.random.default_rng(0)
+    grey = 40 + 50 * np.sin(np.linspace(0, 3, height))[:, None] + generator.normal(0, 4, size)
+    picture = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+    where = (int(0.6 * width), int(0.8 * height))
+    ImageDraw.Draw(picture).text(where, "Mustermann, J.", fill=255, font=ImageFont.load_default(letters_px))
+    assert any("uster" in text for text in found_text(np.asarray(picture) / 255))
+
+
 def test_a_folder_is_written_once_and_what_holds_text_is_not(tmp_path, capsys):
     source, output, key = tmp_path / "Erika" / "in", tmp_path / "out", tmp_path / "key"
     source.mkdir(parents=True)
