@@ -1,6 +1,7 @@
 """A folder of very many files: does memory stay constant, and is nothing scored twice or lost after kill -9?
 
     python benchmarks/predict_many.py --files 100000
+    python benchmarks/predict_many.py --files 4000 --engine ray --formats jsonl
 
 Some drawn pictures are hard-linked under many names. For each format, `pocketcxr predict -o` starts on them, is killed
 without warning when a good third is answered, and started again. Meanwhile the memory of the parent and of the largest
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--formats", nargs="+", default=["jsonl", "csv", "parquet"])
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--engine", choices=("local", "ray"), default="local")
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/predict_many.json"))
     options = parser.parse_args()
@@ -46,6 +48,7 @@ def main() -> int:
         "bundle": bundle,
         "files": options.files,
         "workers": options.workers,
+        "engine": options.engine,
         "load_average": os.getloadavg(),
     }
     with tempfile.TemporaryDirectory() as name:
@@ -76,7 +79,7 @@ def _measure(folder: Path, suffix: str, options: argparse.Namespace) -> dict[str
     output = folder / f"scores.{suffix}"
     growing = output.with_name(output.name + ".partial.jsonl") if suffix == "parquet" else output
     command = [sys.executable, "-m", "pocketcxr.cli", "predict", str(folder / "films"), "-o", str(output)]
-    command += ["--workers", str(options.workers)]
+    command += ["--workers", str(options.workers), "--engine", options.engine]
     command += ["--bundle", str(options.bundle)] if options.bundle else []
     killed = _run(command, growing, until=int(KILLED_AT * options.files))
     left_by_kill = _lines(growing)
@@ -101,7 +104,7 @@ def _run(command: list[str], growing: Path, *, until: int | None) -> dict[str, A
     started = time.monotonic()
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            answers, children = _lines(growing), _children(process.pid)
+            answers, children = _lines(growing), _scoring(process.pid)
             curve.append((answers, _mb(process.pid, "VmRSS")))
             peaks["parent_peak_mb"] = max(peaks["parent_peak_mb"], _mb(process.pid, "VmHWM"))
             peaks["worker_peak_mb"] = max(peaks["worker_peak_mb"], *(_mb(child, "VmHWM") for child in children), 0)
@@ -150,11 +153,15 @@ def _paths(output: Path) -> list[str]:
     return [json.loads(line)["path"] for line in output.read_text(encoding="utf-8").splitlines()]
 
 
-def _children(process: int) -> list[int]:
+def _scoring(process: int) -> list[int]:
+    """Processes of any depth below one that score, and those of Ray that hold them."""
     try:
-        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+        below = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+        title = Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return []
+    scores = b"pocketcxr.inference.worker" in title or (title.startswith(b"ray::") and b"score_part" in title)
+    return [process] * scores + [one for child in below for one in _scoring(child)]
 
 
 def _mb(process: int, what: str) -> float:

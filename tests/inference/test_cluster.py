@@ -111,8 +111,12 @@ def ray(monkeypatch):
         pytest.skip("needs the extra cluster, which is too large for the requirements of the tests")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "600")  # a busy machine takes long
-    monkeypatch.setenv("RAY_agent_register_timeout_ms", "600000")
+    for name, most in (
+        ("raylet_start_wait_time_s", "600"),  # a busy machine takes long
+        ("agent_register_timeout_ms", "600000"),
+        ("worker_register_timeout_seconds", "600"),
+    ):
+        monkeypatch.setenv(f"RAY_{name}", most)
 
 
 _SMALL_WINDOWS = (  # 40 files for each processor: 102 files on two are windows of 80 and 22, in parts of 32
