@@ -173,14 +173,14 @@ def test_the_option_sets_both_tables_and_names_are_checked(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-# With MLflow itself: too large for the test requirements (19 packages, 70 MB).
+# With MLflow itself: too large for the test requirements (19 packages, 50 MB).
 
 SLOW = pytest.mark.slow
 
 
 @pytest.fixture
 def mlflow(tmp_path, monkeypatch):
-    found = pytest.importorskip("mlflow", reason="needs the extra mlflow: 70 MB that make test does not install")
+    found = pytest.importorskip("mlflow", reason="needs the extra mlflow: 50 MB that make test does not install")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'tracked.db'}")
     return found
 
