@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pocketcxr.inference.loading import read_verified
+from pocketcxr.bundle.verified import read_verified
 
 DRAWN = 40
 PER_FOLDER = 25_000

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pocketcxr import errors
 from pocketcxr.data.parallel import ordered_map
 from pocketcxr.errors import ConfigError, PocketCxrError, require_extra
 from pocketcxr.imaging.input_checks import Reason
@@ -78,7 +79,8 @@ def predict_on_cluster(
                 yield from _scored(window, options, slots=slots, most=workers)
                 window = following.result()
     except RayError as error:
-        raise _failure(error) from error
+        last = one_line(str(error).strip().rpartition("\n")[2])
+        raise PocketCxrError(f"the cluster failed ({last}): run the same command again") from error
     finally:
         ray.shutdown()
 
@@ -111,17 +113,31 @@ def _scored(window: list[str], options: PoolOptions, *, slots: int, most: int | 
     items = [{"name": name, "place": address_of(name) or os.path.abspath(path_of_text(name))} for name in window]  # noqa: PTH100
     rows = ray.data.from_items(items, override_num_blocks=-(-len(items) // size))
     scored = rows.map_batches(
-        score_part,
+        score_part_or_fault,
         batch_size=None,
         fn_kwargs={"options": options, "version": __version__},
         num_cpus=1,
         concurrency=most,
     )
     for name, row in zip(window, scored.iter_rows(), strict=True):
-        prediction = Prediction.from_record(json.loads(row["record"]))
+        record = json.loads(row["record"])
+        if "fault" in record:
+            kind, words = record["fault"]
+            raise getattr(errors, kind)(words)
+        prediction = Prediction.from_record(record)
         if prediction.path != name:
             raise PocketCxrError(f"expected the cluster's answer for {one_line(name)}, found another file's")
         yield prediction
+
+
+def score_part_or_fault(part: dict[str, Any], **given: Any) -> dict[str, Any]:
+    """As `score_part`; an error of ours comes back as rows that hold its kind and words, for Ray keeps neither."""
+    try:
+        return score_part(part, **given)
+    except (PocketCxrError, OSError) as error:
+        kind = type(error) if isinstance(error, PocketCxrError) else PocketCxrError
+        fault = json.dumps({"fault": [kind.__name__, str(error)]})
+        return {"record": np.array([fault] * len(part["name"]), dtype=object)}
 
 
 def score_part(part: dict[str, Any], *, options: PoolOptions, version: str) -> dict[str, Any]:
@@ -175,14 +191,3 @@ def _renamed(prediction: Prediction, place: Path, name: str, refused: Reason | N
     """The prediction with the file's name in place of where it was read, also where its reasons say it."""
     reasons = tuple(replace(one, words=one.words.replace(path_text(place), name)) for one in prediction.reasons)
     return replace(prediction, path=name, reasons=(refused,) if refused else reasons)
-
-
-def _failure(error: BaseException) -> PocketCxrError:
-    """What a machine raised, out of what Ray wraps around it."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, PocketCxrError):
-            return type(inner)(str(inner.args[0]) if inner.args else str(inner))
-        inner = getattr(inner, "cause", None) or inner.__cause__
-    first = one_line(str(error).strip().partition("\n")[0])
-    return PocketCxrError(f"the cluster failed ({type(error).__name__}: {first}): run the same command again")
