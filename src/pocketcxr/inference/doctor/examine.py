@@ -251,10 +251,13 @@ _PURPOSE_OF_EXTRA = {
     "evaluate": "tables, intervals and reports",
     "executorch": "files for ExecuTorch (pocketcxr export --format executorch)",
     "litert": "files for LiteRT (pocketcxr export --format litert)",
+    "mlflow": "trainings followed in MLflow (--track mlflow)",
     "pacs": "a worker beside an archive (pocketcxr pacs)",
     "parquet": "predictions as a Parquet file",
     "runtimes": "predictions by other runtimes (pocketcxr predict --runtime)",
+    "search": "search of settings (pocketcxr search)",
     "serve": "predictions over HTTP (pocketcxr serve)",
+    "tensorboard": "trainings followed in TensorBoard (--track tensorboard)",
     "train": "distil, evaluate and export (not needed for predictions)",
 }
 
