@@ -22,6 +22,8 @@ from pocketcxr.bundle.manifest import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pacs_archive import Orthanc
+
 SIZE = 32
 sys.path.insert(0, str(Path(__file__).parent))  # `dicom_files`, `known_models`: modules that several folders import
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # `planted_faults`
@@ -184,3 +186,23 @@ def tiny_bundle_path(tiny_model: bytes, tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp("bundle") / "tiny.onnx"
     path.write_bytes(seal(tiny_model))
     return path
+
+
+@pytest.fixture(scope="session")
+def installed() -> None:
+    """Skip a test marked `pacs` where Orthanc cannot be installed."""
+    from pacs_archive import install
+
+    absent = install()
+    if absent:
+        pytest.skip(f"needs Orthanc and DCMTK, and cannot install them here: apt-get install orthanc dcmtk ({absent})")
+
+
+@pytest.fixture
+def orthanc(installed: None, tmp_path: Path) -> Iterator[Orthanc]:
+    """Run a real Orthanc on free ports."""
+    from pacs_archive import Orthanc
+
+    archive = Orthanc(tmp_path / "orthanc").start()
+    yield archive
+    archive.end()

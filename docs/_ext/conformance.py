@@ -17,11 +17,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, AllTransferSyntaxes
 
 from pocketcxr.bundle.verified import read_verified
+from pocketcxr.dicomweb import client
+from pocketcxr.dicomweb.settings import ArchiveSettings
 from pocketcxr.errors import ArchiveError
 from pocketcxr.imaging.dicom.decoding import _PLUGINS
 from pocketcxr.imaging.radiograph import ImageMetadata, Radiograph
 from pocketcxr.inference.prediction import Prediction
-from pocketcxr.pacs import client, settings
+from pocketcxr.pacs import settings
 from pocketcxr.pacs.results import codes
 from pocketcxr.pacs.results.identity import KINDS, Instance, evidence_of
 from pocketcxr.pacs.results.pictures import capture_of, map_of
@@ -60,7 +62,7 @@ def requests() -> str:
 
 
 def _request(name: str, *given: Any, orthanc: bool = False, **matching: str) -> tuple[str, str, str, str]:
-    archive = _Recorded(settings.ArchiveSettings(url="https://A", changes_url="https://O" if orthanc else ""), "")
+    archive = _Recorded(ArchiveSettings(url="https://A", changes_url="https://O" if orthanc else ""), "")
     with contextlib.suppress(ArchiveError):
         answer = getattr(archive, name)(*given, **matching)
         next(answer, None) if inspect.isgenerator(answer) else None

@@ -37,7 +37,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "deidentify": ("dicomanonymizer", "rapidocr"),
         "evaluate": _EVALUATE,
         "pacs": ("highdicom", "requests"),
-        "cluster": ("ray", "pandas", "pyarrow", "fsspec", "s3fs"),
+        "cluster": ("ray", "pandas", "pyarrow", "fsspec", "s3fs", "requests"),
         "executorch": ("executorch", "torch"),
         "litert": ("ai_edge_litert", "litert_torch", "torch"),
         "mlflow": ("mlflow", "alembic", "sqlalchemy"),
@@ -106,7 +106,15 @@ class BundleError(PocketCxrError):
 
 
 class ArchiveError(PocketCxrError):
-    """An image archive that cannot be reached, refuses, or answers with something else; no patient is named."""
+    """An image archive that cannot be reached, refuses, or answers with something else; no patient is named.
+
+    `status`: of its answer (HTTP), 0 where there was none. `passing`: the same request may succeed later.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, passing: bool = False) -> None:
+        """Take the message for people, and what programs decide by."""
+        super().__init__(message)
+        self.status, self.passing = status, passing
 
 
 class TrainingError(PocketCxrError):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from pocketcxr.errors import ConfigError
 from pocketcxr.inference import cluster
 from pocketcxr.inference.batch import find_images
 from pocketcxr.inference.processes.pool import PoolOptions, predict_in_processes
+from pocketcxr.inference.remote_files import find_files
+from pocketcxr.inference.writers.parquet import write_parquet
 from pocketcxr.version import __version__
 
 BRIGHTNESS = (0.2, 0.5, 0.8, 0.93)
@@ -284,3 +287,80 @@ def test_a_silent_storage_stops_the_run_and_makes_no_rows(ray, s3, command, tmp_
     assert status == 2
     assert "s3://other/films: the storage does not answer" in error
     assert (tmp_path / "s3.jsonl").read_bytes() == b""
+
+
+@pytest.fixture
+def archived(ray, orthanc, command, tmp_path):
+    """Return the address of an Orthanc with 96 images of the development data under new UIDs, one of them damaged,
+    and what one process of this machine writes about their files in the archive's order.
+    """
+    import pydicom
+    import requests
+
+    folder = Path(os.environ.get("POCKETCXR_DATA", "")) / "dicom"
+    if not os.environ.get("POCKETCXR_DATA") or not folder.is_dir():
+        pytest.skip("real X-rays: POCKETCXR_DATA names no folder with dicom/")
+    sources, files = sorted(folder.glob("*.dcm")), {}
+    for number in range(96):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # invalid values of the originals
+            dataset = pydicom.dcmread(sources[number % len(sources)], force=True)
+            dataset.StudyInstanceUID, dataset.PatientID = f"1.2.3.{number // 3}", f"PAT{number // 3}"
+            dataset.Modality = ("CR", "DX")[number % 2]
+            dataset.SeriesInstanceUID, dataset.SOPInstanceUID = f"1.2.3.{number}.1", f"1.2.3.{number}.1.1"
+            if number == 50:
+                dataset.Rows *= 2
+            path = tmp_path / f"{number}.dcm"
+            dataset.save_as(path)
+        files[dataset.SOPInstanceUID] = path
+        requests.post(f"{orthanc.url}/instances", data=path.read_bytes(), timeout=60).raise_for_status()
+    address = f"dicomweb+{orthanc.url}/dicom-web"
+    names = {name: files[name.rpartition("/")[2]] for name in find_files([Path(address)])}
+    (tmp_path / "list").write_text("".join(f"{path}\n" for path in names.values()))
+    given = command("local.jsonl", "--workers", "1", "--paths-from", tmp_path / "list", films="")
+    assert _run([word for word in given if word])[0] == 1  # the damaged file
+    expected = (tmp_path / "local.jsonl").read_text()
+    for name, path in names.items():
+        expected = expected.replace(f"{path}", name)
+    assert expected.count("\n") == 96
+    return address, expected.encode()
+
+
+@pytest.mark.slow
+@pytest.mark.pacs
+def test_rows_from_an_archive_are_those_of_its_files_also_after_a_killed_worker(archived, command, bundle, tmp_path):
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    address, expected = archived
+    given = command("ray.parquet", "--engine", "ray", "--workers", "2", films=address)
+    with subprocess.Popen(given, stderr=subprocess.PIPE) as process:
+        os.kill(_wait_for(lambda: _scoring(process.pid), process)[0], signal.SIGKILL)
+        error = process.communicate()[1].decode()
+    assert process.returncode == 1, error  # the damaged file
+    assert "96 scored" in error
+    (tmp_path / "expected.jsonl").write_bytes(expected)
+    write_parquet(tmp_path / "expected.jsonl", tmp_path / "expected.parquet", bundle.manifest.labels)
+    assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "expected.parquet").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.pacs
+def test_after_a_killed_head_and_a_killed_archive_the_same_command_goes_on(archived, orthanc, command, tmp_path):
+    address, expected = archived
+    output = tmp_path / "ray.jsonl"
+    again = command("ray.jsonl", "--engine", "ray", "--workers", "1", films=address)
+    with subprocess.Popen(again, stderr=subprocess.DEVNULL) as process:
+        _wait_for(lambda: output.exists() and output.stat().st_size, process)
+        process.send_signal(signal.SIGKILL)
+    before = output.read_bytes()
+    assert 0 < before.count(b"\n") < 96
+    with subprocess.Popen(again, stderr=subprocess.PIPE) as process:
+        _wait_for(lambda: _scoring(process.pid), process)
+        orthanc.end(signal.SIGKILL)
+        error = process.communicate()[1].decode()
+    assert process.returncode == 2, error
+    assert f"pocketcxr: {address}: the archive cannot be reached" in error
+    assert output.read_bytes() == expected[: output.stat().st_size]  # whole rows, and none that says "error" for it
+    orthanc.start()
+    status, error = _run(again)
+    assert status == 1, error  # the damaged file
+    assert output.read_bytes() == expected

@@ -5,11 +5,11 @@ import subprocess
 import pytest
 
 from pacs_archive import Orthanc, xray
+from pocketcxr.dicomweb.client import Archive
+from pocketcxr.dicomweb.settings import ArchiveSettings
 from pocketcxr.errors import ArchiveError
-from pocketcxr.pacs.client import Archive
 from pocketcxr.pacs.results.identity import REPORT, Instance, result_uid
 from pocketcxr.pacs.scorer import Results
-from pocketcxr.pacs.settings import ArchiveSettings
 from pocketcxr.pacs.worker import process
 
 pytestmark = [pytest.mark.pacs, pytest.mark.usefixtures("installed")]

@@ -10,8 +10,8 @@ import pytest
 from pacs_archive import counts, settings_file, xray
 from pocketcxr.bundle.verified import read_verified
 from pocketcxr.cli import main
+from pocketcxr.dicomweb.client import Archive
 from pocketcxr.errors import ConfigError
-from pocketcxr.pacs.client import Archive
 from pocketcxr.pacs.commands import backfill, drift, export, forget, once, retry
 from pocketcxr.pacs.find import Finder
 from pocketcxr.pacs.settings import read_pacs_settings

@@ -3,8 +3,9 @@
 import pytest
 
 from pocketcxr.cli import main
+from pocketcxr.dicomweb.settings import PASSWORD_VARIABLE, ArchiveSettings, read_password
 from pocketcxr.errors import ConfigError
-from pocketcxr.pacs.settings import PASSWORD_VARIABLE, ArchiveSettings, read_pacs_settings, read_password
+from pocketcxr.pacs.settings import read_pacs_settings
 
 
 def written(tmp_path, text):
@@ -72,4 +73,4 @@ def test_options_of_another_action_and_dates_that_are_none_are_refused(tmp_path,
 def test_an_archive_that_is_not_there_is_told_in_one_line(tmp_path, tiny_bundle_path, capsys):
     text = f'[archive]\nurl = "http://127.0.0.1:1/"\n[work]\nbundle = "{tiny_bundle_path}"\n'
     assert main(["pacs", "check", str(written(tmp_path, text))]) == 2
-    assert capsys.readouterr().err == "pocketcxr: the archive cannot be reached: does it run at archive.url?\n"
+    assert capsys.readouterr().err == "pocketcxr: the archive cannot be reached: does it run at the address?\n"

@@ -107,7 +107,7 @@ def test_the_worker_scores_over_tls_with_its_own_account(secured, certificates, 
     assert "scored 1, not applicable 0, failed 0" in capsys.readouterr().out
     wrong = worker_file(tmp_path, secured, certificates, tiny_bundle_path, password="guessed")
     assert main(["pacs", "check", str(wrong)]) == 2
-    assert "status 401: check archive.user and its password" in capsys.readouterr().err
+    assert "status 401: check user and password" in capsys.readouterr().err
     unknown = worker_file(tmp_path, secured, certificates, tiny_bundle_path, name="other")
     assert main(["pacs", "check", str(unknown)]) == 2
     assert capsys.readouterr().err.startswith("pocketcxr: the archive")

@@ -32,7 +32,8 @@ def _add_predict(commands: Commands) -> None:
         "  curl https://pacs/scan.dcm | pocketcxr predict - --format json\n"
         "  find studies -name '*.dcm' -print0 | pocketcxr predict --paths-from - -o scores.csv\n"
         "  pocketcxr predict *.png --heatmaps maps/ --bundle runs/mine/bundle/covid-3class.onnx\n"
-        "  pocketcxr predict archive/ -o scores.csv      a million files; the same command continues after a stop",
+        "  pocketcxr predict archive/ -o scores.csv      a million files; the same command continues after a stop\n"
+        "  pocketcxr predict dicomweb+https://pacs/dicom-web --engine ray -o scores.parquet",
         exits={
             0: "every file was read",
             1: "some files could not be read",
@@ -74,7 +75,8 @@ def _add_predict(commands: Commands) -> None:
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="ray scores on a cluster (RAY_ADDRESS), from folders all machines see and from s3:// and the like",
+        help="ray scores on a cluster (RAY_ADDRESS), from folders all machines see, s3:// and the like, and archives "
+        "(dicomweb+https://)",
     )
     parser.add_argument(
         "--runtime",

@@ -25,8 +25,9 @@ import numpy as np
 
 from pocketcxr import errors
 from pocketcxr.data.parallel import ordered_map
-from pocketcxr.errors import ConfigError, PocketCxrError, require_extra
+from pocketcxr.errors import ConfigError, PocketCxrError, UnreadableImageError, require_extra
 from pocketcxr.imaging.input_checks import Reason
+from pocketcxr.inference.archive_files import ArchiveFiles, is_archive
 from pocketcxr.inference.prediction import Prediction
 from pocketcxr.inference.processes.pool import PoolOptions, predict_in_processes
 from pocketcxr.inference.remote_files import address_of, fetch
@@ -40,7 +41,7 @@ LARGEST_PART, SMALLEST_PART = 512, 32
 """Files that one task scores. Each starts a scoring process; and all of them are scored again after a loss."""
 WINDOW = 8 * LARGEST_PART
 """Files per processor of the cluster that the driver knows at a time; as many again are listed ahead."""
-_FETCHED_AT_ONCE = 4
+_FETCHED_AT_ONCE = 4  # of an archive one, which is whole in memory for a moment
 _OBJECT_STORE_BYTES = 256 * 2**20  # of a cluster on this machine alone; Ray would take a third of its memory
 
 
@@ -159,22 +160,26 @@ def score_part(part: dict[str, Any], *, options: PoolOptions, version: str) -> d
     names, places = [str(one) for one in part["name"]], [str(one) for one in part["place"]]
     records: list[str] = []
     refused: dict[Path, Reason] = {}
-    with tempfile.TemporaryDirectory(prefix="pocketcxr-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pocketcxr-") as folder, closing(ArchiveFiles()) as archives:
 
         def here(number: int) -> Path:
             address = address_of(places[number])
             if not address:
                 return Path(path_of_text(places[number]))
-            copy = Path(folder) / f"{number}{Path(address).suffix}"
+            of_archive = is_archive(address)
+            copy = Path(folder) / f"{number}{'.dcm' if of_archive else Path(address).suffix}"
             try:
-                fetch(address, copy)
+                (archives.fetch if of_archive else fetch)(address, copy)
             except FileNotFoundError:
                 pass  # which reading the copy says
             except PermissionError:
                 refused[copy] = Reason("unreadable", f"{names[number]}: access to it is denied")
+            except UnreadableImageError as error:
+                refused[copy] = Reason(error.code, f"{names[number]}: {error}")
             return copy
 
-        with closing(ordered_map(here, range(len(names)), workers=_FETCHED_AT_ONCE)) as copies:
+        at_once = 1 if any(map(is_archive, places)) else _FETCHED_AT_ONCE
+        with closing(ordered_map(here, range(len(names)), workers=at_once)) as copies:
             given, noted = itertools.tee(copies)
             answers = zip(names, places, noted, predict_in_processes(given, options, workers=1), strict=True)
             for name, place, read, found in answers:

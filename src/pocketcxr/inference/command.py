@@ -83,8 +83,8 @@ def run_predict(
         exact: read every pixel; see `pocketcxr.inference.predictor.Predictor`.
         threads: inside this process; see `pocketcxr.inference.session.load_bundle`. Processes of a pool have one each.
         runtime: ``auto`` or one of `pocketcxr.inference.runtimes.sessions.MODULES`.
-        engine: ``local``, or ``ray`` for a cluster, which takes addresses such as ``s3://bucket/folder`` too; see
-            `pocketcxr.inference.cluster`.
+        engine: ``local``, or ``ray`` for a cluster, which takes addresses such as ``s3://bucket/folder`` and
+            ``dicomweb+https://archive.example/dicom-web`` too; see `pocketcxr.inference.cluster`.
 
     Returns:
         Exit status `EXIT_ANSWERED`, `EXIT_SOME_FAILED` or `EXIT_NOTHING_READ`.
@@ -195,6 +195,17 @@ def _found(paths: list[Path], engine: str, passed_over: PassedOver | None = None
     return find_files(paths, passed_over=passed_over)
 
 
+def _how_many(paths: list[Path], engine: str) -> int:
+    """How many files there will be; 0 where only an archive knows, which is not asked everything twice."""
+    if engine == RAY:
+        from pocketcxr.inference.archive_files import is_archive
+        from pocketcxr.inference.remote_files import address_of
+
+        if any(is_archive(address_of(path)) for path in paths):
+            return 0
+    return sum(1 for _ in _found(paths, engine, PassedOver()))
+
+
 def _predictions(files: Iterator[Path | str], scoring: _Scoring) -> Generator[Prediction]:
     if scoring.engine == RAY:
         from pocketcxr.inference.cluster import predict_on_cluster
@@ -269,7 +280,7 @@ def _with_progress(
         return
     from pocketcxr.inference.writers.progress import Progress
 
-    progress = Progress(lambda: sum(1 for _ in _found(paths, engine, PassedOver())), already=already)
+    progress = Progress(lambda: _how_many(paths, engine), already=already)
     for prediction in predictions:
         if not log or prediction.decision == ERROR:  # what is written about it goes to the same screen
             progress.clear()

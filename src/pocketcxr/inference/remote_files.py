@@ -1,4 +1,7 @@
-"""Files behind addresses such as ``s3://bucket/key``, by fsspec: what is there, and a copy of one on this machine."""
+"""Files behind addresses such as ``s3://bucket/key``, by fsspec: what is there, and a copy of one on this machine.
+
+Archives that speak DICOMweb are those of `archive_files`.
+"""
 # fsspec is optional and has no types:
 # pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false, reportMissingModuleSource=false
@@ -7,11 +10,13 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.errors import ConfigError, PocketCxrError, require_extra
 from pocketcxr.imaging.folders import Entry, PassedOver, claims_image, is_hidden, natural_key
+from pocketcxr.inference.archive_files import ArchiveFiles, is_archive
 from pocketcxr.inference.batch import find_images
 from pocketcxr.plain_text import path_text
 
@@ -30,13 +35,13 @@ def address_of(path: Path | str) -> str:
 
 
 def find_files(paths: Iterable[Path], *, passed_over: PassedOver | None = None) -> Iterator[Path | str]:
-    """As `find_images`, and of remote addresses the files below them that may be images by their names.
+    """As `find_images`, of archives their images, and of other addresses what may be images below them by their names.
 
     The order is that of `find_images`. Remote files are not opened for it: one without an ending, or named by a UID,
     is taken for an image, one of another ending is passed over.
 
     Raises:
-        ConfigError: an address of a kind that fsspec has no driver for.
+        ConfigError: an address of a kind that fsspec has no driver for, or of no archive.
         PocketCxrError: a place that cannot be listed.
     """
     remote = PassedOver() if passed_over is None else passed_over
@@ -44,6 +49,10 @@ def find_files(paths: Iterable[Path], *, passed_over: PassedOver | None = None) 
         address = address_of(path)
         if not address:
             yield from find_images([path], passed_over=passed_over)
+            continue
+        if is_archive(address):
+            with closing(ArchiveFiles()) as archives:
+                yield from archives.find(address)
             continue
         system, place = file_system(address)
         found = False

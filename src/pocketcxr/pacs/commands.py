@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketcxr.bundle.verified import read_verified
+from pocketcxr.dicomweb.client import Archive, value_of
+from pocketcxr.dicomweb.settings import PASSWORD_VARIABLE, read_password
 from pocketcxr.errors import ArchiveError, ConfigError
 from pocketcxr.inference.prediction import REFUSED
-from pocketcxr.pacs.client import Archive, value_of
 from pocketcxr.pacs.drift import changes
 from pocketcxr.pacs.find import dated, left_out
 from pocketcxr.pacs.results.identity import MANUFACTURER
 from pocketcxr.pacs.results.reading import reports
-from pocketcxr.pacs.settings import PASSWORD_VARIABLE, read_pacs_settings, read_password
+from pocketcxr.pacs.settings import read_pacs_settings
 from pocketcxr.pacs.status import served
 from pocketcxr.pacs.worker import Worker, run
 from pocketcxr.progress import Bar

@@ -11,18 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.dicomweb.client import is_uid, value_of
 from pocketcxr.errors import ConfigError
-from pocketcxr.pacs.client import value_of
 from pocketcxr.pacs.results.identity import REPORT, Instance, result_uid, series_uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pocketcxr.pacs.client import Archive
+    from pocketcxr.dicomweb.client import Archive
     from pocketcxr.pacs.settings import WorkSettings
 
 _DATE_DIGITS = 8
-_LONGEST_UID = 64
 _MOST_COMPLETE = 500_000  # studies that are remembered as complete: about 100 MB
 
 
@@ -81,7 +80,7 @@ class Finder:
             return
         stated = row.get("ModalitiesInStudy") or self.work.modalities
         looked_at = [one for one in self.work.modalities if one in stated]
-        if not looked_at or not _is_uid(study_uid) or (count and self._complete.get(study_uid) == count):
+        if not looked_at or not is_uid(study_uid) or (count and self._complete.get(study_uid) == count):
             return
         series = {
             value_of(one, "SeriesInstanceUID"): value_of(one, "Modality") for one in self.archive.series(study_uid)
@@ -89,7 +88,7 @@ class Finder:
         ours, missing, stored = series_uid(study_uid, self.bundle_sha256, REPORT), 0, set[str]()
         if ours in series:
             stored = {value_of(one, "SOPInstanceUID") for one in self.archive.instances(study_uid, ours)}
-        for uid in [uid for uid, modality in series.items() if modality in looked_at and _is_uid(uid)]:
+        for uid in [uid for uid, modality in series.items() if modality in looked_at and is_uid(uid)]:
             for found in self.archive.instances(study_uid, uid):
                 instance = _instance(found, study_uid, uid)
                 if instance and result_uid(instance.sop_instance_uid, self.bundle_sha256, REPORT) not in stored:
@@ -132,11 +131,6 @@ def left_out(work: WorkSettings) -> set[str]:
 
 def _instance(row: dict[str, Any], study_uid: str, series_uid: str) -> Instance | None:
     uid = value_of(row, "SOPInstanceUID")
-    if not _is_uid(uid):
+    if not is_uid(uid):
         return None
     return Instance(study_uid, series_uid, value_of(row, "SOPClassUID"), uid, value_of(row, "PatientID"))
-
-
-def _is_uid(text: str) -> bool:
-    """Whether this is a UID that may stand in an address; anything else was not put there by an archive's index."""
-    return 0 < len(text) <= _LONGEST_UID and all((one.isdecimal() and one.isascii()) or one == "." for one in text)

@@ -1,59 +1,20 @@
-"""Settings of the worker: one TOML file, checked once; passwords come from files or the environment."""
+"""Settings of the worker: one TOML file, checked once."""
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, get_type_hints
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pocketcxr.addresses import is_loopback
+from pocketcxr.dicomweb.settings import ArchiveSettings  # noqa: TC001  # `get_type_hints` asks for it
 from pocketcxr.errors import ConfigError, expect
-from pocketcxr.files import read_secret
-from pocketcxr.imaging.radiograph import MAX_FILE_BYTES
 
-PASSWORD_VARIABLE = "POCKETCXR_PACS_PASSWORD"  # noqa: S105  # the variable's name
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MODALITIES = ("CR", "DX", "DR", "RG")
-_MEGABYTE = 2**20
 _MOST_PROCESSES = 64
-
-
-@dataclass(frozen=True)
-class ArchiveSettings:
-    """The archive. `url` is the root of its DICOMweb services.
-
-    `changes_url`: the REST interface of an Orthanc, whose feed of changes tells sooner what to look at; "" asks by
-    query alone. `user`, and the password from `password_file` or the variable POCKETCXR_PACS_PASSWORD. `ca_file`:
-    certificates to trust in place of the system's. `certificate_file`, `key_file`: of this worker, where the archive
-    wants one. An answer may take `timeout_s`, and have `largest_mb` where it is an image.
-    """
-
-    url: str = ""
-    changes_url: str = ""
-    user: str = ""
-    password_file: str = ""
-    ca_file: str = ""
-    certificate_file: str = ""
-    key_file: str = ""
-    timeout_s: float = 60.0
-    largest_mb: int = 256
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work or would send images in clear."""
-        expect(bool(self.url), "archive.url", "the address of the archive's DICOMweb services", self.url)
-        for name in ("url", "changes_url"):
-            _check_address(f"archive.{name}", getattr(self, name))
-        expect(not self.key_file or bool(self.certificate_file), "archive.certificate_file", "one with the key", "")
-        expect(0 < self.timeout_s <= 3600, "archive.timeout_s", "seconds, above 0 to 3600", self.timeout_s)  # noqa: PLR2004
-        most = MAX_FILE_BYTES // _MEGABYTE
-        expect(1 <= self.largest_mb <= most, "archive.largest_mb", f"1 to {most}", self.largest_mb)
-
-    @property
-    def largest_bytes(self) -> int:
-        """`largest_mb` in bytes."""
-        return self.largest_mb * _MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -143,20 +104,6 @@ def read_pacs_settings(path: Path) -> PacsSettings:
     return PacsSettings(**made)
 
 
-def read_password(settings: ArchiveSettings) -> str:
-    """The password from its file, else from the environment, else empty; never from the settings or a command line.
-
-    Raises:
-        ConfigError: the file cannot be read or is empty, or there is a user without a password.
-    """
-    password = os.environ.get(PASSWORD_VARIABLE, "")
-    if settings.password_file:
-        password = read_secret(Path(settings.password_file), "archive.password_file")
-    if settings.user and not password:
-        raise ConfigError(f"archive.user: expected a password in archive.password_file or {PASSWORD_VARIABLE}")
-    return password
-
-
 def _made(kind: type, name: str, table: Any, folder: Path) -> Any:
     expect(isinstance(table, dict), name, "a table", table)
     hints = get_type_hints(kind)
@@ -178,18 +125,3 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
     texts = isinstance(value, list) and all(type(one) is str for one in value)
     expect(texts and hint is not float, name, "a number" if hint is float else "a list of texts", value)
     return tuple(value)
-
-
-def _check_address(name: str, address: str) -> None:
-    if not address:
-        return
-    try:
-        parts = urlsplit(address)
-        host, usable = parts.hostname or "", parts.scheme in {"http", "https"} and parts.port != 0
-    except ValueError:
-        parts, host, usable = urlsplit(""), "", False
-    expect(bool(host) and usable, name, "an address like https://archive.example:8042/dicom-web", address)
-    named = parts.username is None and parts.password is None and not parts.query
-    expect(named, name, "an address without account and query; use archive.user and a password file", "one with them")
-    secure = parts.scheme == "https" or is_loopback(host)
-    expect(secure, name, "https beyond this computer: images must not travel in clear", address)

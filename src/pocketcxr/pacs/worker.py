@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pocketcxr.data.parallel import default_workers
+from pocketcxr.dicomweb.client import Archive
 from pocketcxr.errors import ArchiveError, BundleError, PocketCxrError
 from pocketcxr.inference.prediction import ERROR, REFUSED
-from pocketcxr.pacs.client import Archive
 from pocketcxr.pacs.find import Finder
 from pocketcxr.pacs.results.identity import KINDS, result_uid
 from pocketcxr.pacs.scorer import Scorer

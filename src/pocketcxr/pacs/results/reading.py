@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pydicom
 
+from pocketcxr.dicomweb.client import value_of
 from pocketcxr.imaging.input_checks import Reason
 from pocketcxr.inference.prediction import REFUSED, Prediction
-from pocketcxr.pacs.client import value_of
 from pocketcxr.pacs.results import codes as terms
 from pocketcxr.pacs.results.identity import REPORT, series_uid
 from pocketcxr.pacs.results.report import DEVICE, MARK
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from pocketcxr.bundle.verified import VerifiedFile
-    from pocketcxr.pacs.client import Archive
+    from pocketcxr.dicomweb.client import Archive
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """DICOMweb client: query, retrieve and store, with every answer bounded in size and time.
 
-A client of our own, because the worker wants bytes: dicomweb-client parses every object in the process that holds the
+A client of our own, because bytes are wanted: dicomweb-client parses every object in the process that holds the
 password, reads answers of any size, and its messages quote addresses with the UIDs in them.
 """
 
@@ -20,15 +20,19 @@ from pocketcxr.errors import ArchiveError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pocketcxr.pacs.settings import ArchiveSettings
+    from pocketcxr.dicomweb.settings import ArchiveSettings
 
 DICOM, JSON = "application/dicom", "application/dicom+json"
 _LARGEST_LIST = 64 * 2**20
 _PIECE = 2**16
 _PAGE = 200
 _MOST_PAGES = 100_000
+_SHORT = 20  # an archive with a limit of its own below `_PAGE` has none below this
 _CONNECT_TIMEOUT_S = 10.0
 _SUCCESS = 200
+_LONGEST_UID = 64
+_BUSY = frozenset({429, 500, 502, 503, 504})
+_AWAY = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 _KEYWORDS = {  # of the answers: keyword to tag
     "ModalitiesInStudy": "00080061", "Modality": "00080060", "StudyDate": "00080020", "PatientID": "00100020",
     "StudyInstanceUID": "0020000D", "SeriesInstanceUID": "0020000E", "SOPClassUID": "00080016",
@@ -39,9 +43,12 @@ _KEYWORDS = {  # of the answers: keyword to tag
 class Archive:
     """A connection to the archive; one per thread."""
 
-    def __init__(self, settings: ArchiveSettings, password: str) -> None:
-        """Take addresses, account and certificates; nothing is asked yet."""
-        self._settings = settings
+    def __init__(self, settings: ArchiveSettings, password: str, *, waits_s: Sequence[float] = ()) -> None:
+        """Take addresses, account and certificates; nothing is asked yet.
+
+        `waits_s`: an archive that is away or busy is asked again after each of them; without, the caller's errors.
+        """
+        self._settings, self._waits_s = settings, waits_s
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy, no .netrc: images go to the archive and nowhere else
         # Orthanc compresses every answer that may be: 0.33 s of processor time for a radiograph, 0.02 s without
@@ -117,30 +124,47 @@ class Archive:
         return f"{self._settings.url.rstrip('/')}/{where}"
 
     def _search(self, where: str, matching: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """Ask page by page until nothing new comes: not every archive says how many there are, or heeds the offset."""
+        """Ask page by page until nothing new comes: not every archive says how many there are, or heeds the offset.
+
+        A page, with the one before, has each UID once: Orthanc lists one that it has of two patients twice.
+        """
         seen: set[str] = set()
-        for page in range(_MOST_PAGES):
-            query = {**matching, "limit": str(_PAGE), "offset": str(page * _PAGE)}
+        offset = 0
+        for _ in range(_MOST_PAGES):
+            query = {**matching, "limit": str(_PAGE), "offset": str(offset)}
             _, body = self._ask("GET", self._address(where), headers={"Accept": JSON}, params=query)
             rows = [_row(item) for item in (_json(body, list) if body else [])]
-            new = [row for row in rows if _identity(row) not in seen]
+            page = {_identity(row): row for row in rows}
+            new = [row for uid, row in page.items() if uid not in seen]
             yield from new
-            seen = {_identity(row) for row in rows}
-            if not new or len(rows) < _PAGE:
+            seen = set(page)
+            if not new or len(rows) < _SHORT:
                 return
+            offset += len(rows)
 
     def _ask(self, method: str, address: str, *, most: int = _LARGEST_LIST, **given: Any) -> tuple[str, bytes]:
-        """Send a request, once more where a kept connection had been closed; what is asked here can be asked twice."""
+        """Send a request until it succeeds or `waits_s` are over; what is asked here can be asked again."""
+        for wait_s in self._waits_s:
+            try:
+                return self._ask_now(method, address, most=most, **given)
+            except ArchiveError as error:
+                if not error.passing:
+                    raise
+            time.sleep(wait_s)
+        return self._ask_now(method, address, most=most, **given)
+
+    def _ask_now(self, method: str, address: str, *, most: int, **given: Any) -> tuple[str, bytes]:
+        """Send a request, once more where a kept connection had been closed."""
         try:
             return self._ask_once(method, address, most=most, **given)
         except requests.ConnectionError:
             pass
         except requests.RequestException as error:
-            raise ArchiveError(_failure(error)) from None
+            raise _failure(error) from None
         try:
             return self._ask_once(method, address, most=most, **given)
         except requests.RequestException as error:
-            raise ArchiveError(_failure(error)) from None
+            raise _failure(error) from None
 
     def _ask_once(self, method: str, address: str, *, most: int, **given: Any) -> tuple[str, bytes]:
         ends = time.monotonic() + self._settings.timeout_s
@@ -148,15 +172,18 @@ class Archive:
         with self._session.request(
             method, address, timeout=timeouts, stream=True, allow_redirects=False, **given
         ) as answer:
-            body = io.BytesIO()
+            body, status = io.BytesIO(), answer.status_code
             for piece in answer.iter_content(_PIECE):
                 body.write(piece)
                 if body.tell() > most:
-                    raise ArchiveError(f"the archive's answer is larger than {most:,} bytes: raise archive.largest_mb")
+                    words = f"the archive's answer is larger than {most:,} bytes (largest_mb)"
+                    raise ArchiveError(words, status=status)
                 if time.monotonic() > ends:
-                    raise ArchiveError(f"the archive's answer took longer than {self._settings.timeout_s:g} s")
-            if not _SUCCESS <= answer.status_code < _SUCCESS + 100:
-                raise ArchiveError(f"the archive answered with status {answer.status_code}{_hint(answer.status_code)}")
+                    words = f"the archive's answer took longer than {self._settings.timeout_s:g} s"
+                    raise ArchiveError(words, passing=True)
+            if not _SUCCESS <= status < _SUCCESS + 100:
+                words = f"the archive answered with status {status}{_hint(status)}"
+                raise ArchiveError(words, status=status, passing=status in _BUSY)
             return answer.headers.get("Content-Type", ""), body.getvalue()
 
 
@@ -164,6 +191,11 @@ def value_of(row: Mapping[str, Any], keyword: str) -> str:
     """First value of a row's field as text; "" where there is none."""
     values = row.get(keyword) or [""]
     return str(values[0] if values[0] is not None else "")
+
+
+def is_uid(text: str) -> bool:
+    """Whether this is a UID that may stand in an address; anything else was not put there by an archive's index."""
+    return 0 < len(text) <= _LONGEST_UID and all((one.isdecimal() and one.isascii()) or one == "." for one in text)
 
 
 def _row(item: Any) -> dict[str, Any]:
@@ -197,20 +229,22 @@ def _only_part(content_type: str, body: bytes) -> bytes:
     content = body.find(b"\r\n\r\n", start)
     end = body.rfind(b"\r\n" + boundary)
     if start < 0 or content < 0 or end < content + 4:
-        raise ArchiveError("the archive's answer holds no object: expected one part of multipart/related")
+        words = "the archive's answer holds no object: expected one part of multipart/related"
+        raise ArchiveError(words, status=_SUCCESS)
     return body[content + 4 : end]
 
 
-def _failure(error: requests.RequestException) -> str:
+def _failure(error: requests.RequestException) -> ArchiveError:
     """What went wrong, without the address that requests puts into its messages: it holds UIDs."""
     if isinstance(error, requests.exceptions.SSLError):
-        return "the archive's certificate, or ours, was not accepted: check archive.ca_file and certificate_file"
+        return ArchiveError("the archive's certificate, or ours, was not accepted: check ca_file and certificate_file")
+    words = f"the archive could not be asked ({type(error).__name__})"
     if isinstance(error, requests.Timeout):
-        return "the archive did not answer in time"
-    if isinstance(error, requests.ConnectionError):
-        return "the archive cannot be reached: does it run at archive.url?"
-    return f"the archive could not be asked ({type(error).__name__})"
+        words = "the archive did not answer in time"
+    elif isinstance(error, requests.ConnectionError):
+        words = "the archive cannot be reached: does it run at the address?"
+    return ArchiveError(words, passing=isinstance(error, _AWAY))
 
 
 def _hint(status: int) -> str:
-    return {401: ": check archive.user and its password", 403: ": the account may not do this"}.get(status, "")
+    return {401: ": check user and password", 403: ": the account may not do this"}.get(status, "")

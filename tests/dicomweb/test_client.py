@@ -1,21 +1,23 @@
 """Answers of a hostile or broken archive: bounded, refused, and told without what they say."""
 
+import json
 import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from pocketcxr.dicomweb.client import Archive, value_of
+from pocketcxr.dicomweb.settings import ArchiveSettings
 from pocketcxr.errors import ArchiveError
-from pocketcxr.pacs.client import Archive, value_of
-from pocketcxr.pacs.settings import ArchiveSettings
 
 UIDS = ("1.2.3", "1.2.4", "1.2.5")
 
 
 @contextmanager
-def answering(respond):
+def answering(respond, waits_s=()):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             requests.append(self.path)
@@ -29,7 +31,7 @@ def answering(respond):
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     settings = ArchiveSettings(url=f"http://127.0.0.1:{server.server_port}/dicom-web", timeout_s=1.0, largest_mb=1)
-    archive = Archive(settings, "")
+    archive = Archive(settings, "", waits_s=waits_s)
     try:
         yield archive, requests
     finally:
@@ -72,11 +74,11 @@ MULTIPART = 'multipart/related; type="application/dicom"; boundary="a-b"'
 @pytest.mark.parametrize(
     ("respond", "expected"),
     [
-        (endless, "the archive's answer is larger than 1,048,576 bytes: raise archive.largest_mb"),
+        (endless, "the archive's answer is larger than 1,048,576 bytes (largest_mb)"),
         (slow, "the archive's answer took longer than 1 s"),
         (lambda handler: time.sleep(1.5), "the archive did not answer in time"),
         (lambda handler: send(handler, status=302, Location="http://127.0.0.1:1/"), "answered with status 302"),
-        (lambda handler: send(handler, status=401), "status 401: check archive.user and its password"),
+        (lambda handler: send(handler, status=401), "status 401: check user and password"),
         (lambda handler: send(handler, b"SECRET", status=500), "answered with status 500"),
         (lambda handler: send(handler, b"SECRET", kind=MULTIPART), "the archive's answer holds no object"),
         (lambda handler: send(handler, b"--a-b\r\nX: y\r\n", kind=MULTIPART), "the archive's answer holds no object"),
@@ -109,3 +111,43 @@ def test_an_archive_that_heeds_no_offset_is_not_asked_for_ever():
         found = [value_of(row, "StudyInstanceUID") for row in archive.studies()]
     assert found == [f"1.2.{n}" for n in range(200)]
     assert len(requests) == 2
+
+
+@pytest.mark.parametrize("limit", [200, 60])
+def test_pages_that_an_archive_makes_shorter_than_asked_for_are_all_read(limit):
+    def respond(handler):
+        query = parse_qs(urlsplit(handler.path).query)
+        first = int(query["offset"][0])
+        numbers = range(first, min(130, first + min(limit, int(query["limit"][0]))))
+        send(handler, json.dumps([{"0020000D": {"vr": "UI", "Value": [f"1.2.{n}"]}} for n in numbers]).encode())
+
+    with answering(respond) as (archive, _):
+        assert [value_of(row, "StudyInstanceUID") for row in archive.studies()] == [f"1.2.{n}" for n in range(130)]
+
+
+@pytest.mark.parametrize("status, asked", [(503, 3), (500, 3), (404, 1), (401, 1)])
+def test_a_busy_archive_is_asked_again_after_each_wait_and_others_are_not(status, asked):
+    with answering(lambda handler: send(handler, status=status), (0.01, 0.01)) as (archive, requests):
+        with pytest.raises(ArchiveError) as caught:
+            archive.retrieve(*UIDS)
+        assert (caught.value.status, len(requests)) == (status, asked)
+
+
+def test_an_archive_that_comes_back_while_it_is_asked_again_is_no_error():
+    def respond(handler):
+        if len(requests) == 1:
+            handler.close_connection = True  # no answer at all
+        elif len(requests) == 2:
+            handler.send_response(200)
+            handler.send_header("Content-Type", "application/dicom")
+            handler.send_header("Content-Length", "9")
+            handler.end_headers()
+            handler.wfile.write(b"half")
+        elif len(requests) == 3:
+            time.sleep(1.2)
+        else:
+            send(handler, b"the whole", kind="application/dicom")
+
+    with answering(respond, (0.01, 0.01, 0.01, 0.01)) as (archive, requests):
+        assert archive.retrieve(*UIDS) == b"the whole"
+        assert len(requests) == 4
