@@ -85,6 +85,12 @@ def test_contrast_is_that_of_numpys_percentiles_of_every_so_many_pixels(shape, r
         assert found != pytest.approx(np.percentile(whole, 99) - np.percentile(whole, 1), abs=1e-9)
 
 
+def test_contrast_of_bytes_is_that_of_the_same_picture_in_floating_point():
+    samples = np.random.default_rng(4).integers(7, 190, (300, 280), dtype=np.uint8)
+    radiograph = dataclasses.replace(picture(), samples=samples)
+    assert contrast_of(radiograph) == contrast_of(picture(radiograph.pixels))
+
+
 def test_contrast_of_the_fewest_pixels():
     assert contrast_of(picture(np.array([[0.25]], np.float32))) == 0
     assert contrast_of(picture(np.array([[0.0, 1.0]], np.float32))) == pytest.approx(0.98)

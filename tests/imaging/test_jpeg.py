@@ -232,6 +232,14 @@ def test_pixels_are_those_of_pillow_at_every_reduction(kind, factor):
     np.testing.assert_array_equal(255 - found if kind == "four inks" else found, expected)
 
 
+@each_kind
+@pytest.mark.parametrize("part", [1, 2, 7, 64])
+def test_marks_are_found_wherever_the_data_is_divided_for_the_search(kind, part, monkeypatch):
+    expected = jpeg.decode_jpeg(WHOLE[kind], "film.jpg")
+    monkeypatch.setattr(jpeg, "_SEARCHED_AT_ONCE", part)
+    np.testing.assert_array_equal(jpeg.decode_jpeg(WHOLE[kind], "film.jpg"), expected)
+
+
 # --- inside DICOM ----------------------------------------------------------------------------------------------------
 
 

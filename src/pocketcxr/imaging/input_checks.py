@@ -139,15 +139,16 @@ def contrast_of(radiograph: Radiograph) -> float:
     pixels = radiograph.samples
     sampled = _SAMPLED_PIXELS if radiograph.region is None else _SAMPLED_OF_REDUCED
     step = max(1, math.ceil((pixels.size / sampled) ** 0.5))
-    samples = to_unit(pixels[::step, ::step]).ravel()
+    samples = pixels[::step, ::step].ravel()
     # np.percentile interpolates in the same way, but loads numpy.ma for it: a fifth of a prediction's start
     ranks = [fraction * (samples.size - 1) for fraction in (0.01, 0.99)]
     below = [int(rank) for rank in ranks]
     above = [min(rank + 1, samples.size - 1) for rank in below]
-    ordered = np.partition(samples, sorted({*below, *above})).astype(np.float64)
+    places = [*below, *above]
+    values = to_unit(np.partition(samples, sorted(set(places)))[places]).astype(np.float64)
     dark, bright = (
-        ordered[low] + (ordered[high] - ordered[low]) * (rank - low)
-        for rank, low, high in zip(ranks, below, above, strict=True)
+        low + (high - low) * (rank - place)
+        for low, high, rank, place in zip(values[:2], values[2:], ranks, below, strict=True)
     )
     return float(bright - dark)
 

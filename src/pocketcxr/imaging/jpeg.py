@@ -16,10 +16,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pocketcxr.errors import UnreadableImageError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
@@ -32,8 +33,12 @@ _FIRST_NAMED = 0xC0  # marks below are reserved
 _COEFFICIENTS = 64
 _MOST_SCANS = 128  # encoders make 20 at most, and each costs a pass over the whole picture
 _NEXT_MARK = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # FF 00 stands for a coded FF; restart marks belong to the scan
+_SEARCHED_AT_ONCE = 1 << 17  # bytes: what is made of them stays in the processor's cache
 _COLOURS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 _TRANSFORMS = {3: (0, 1), 4: (0, 2)}  # Adobe's colour transforms; libjpeg takes any other for the second
+
+
+_Segment = tuple[bytes, bytes | memoryview]
 
 
 class _DamagedError(Exception):
@@ -50,7 +55,7 @@ class _Stream:
     width: int = 0
     height: int = 0
     frame: int = 0
-    segments: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    segments: list[_Segment] = field(default_factory=list[_Segment])
     missing: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
     scans: int = 0
 
@@ -80,7 +85,7 @@ def decode_jpeg(data: bytes, name: str, *, factor: int = 1) -> NDArray[np.uint8]
         try:
             decoded = simplejpeg.decode_jpeg(_joined(stream.segments), colours, min_height=height, min_width=width)
         except ValueError as error:
-            unpadded = [(segment, _unpadded(coded)) for segment, coded in stream.segments]
+            unpadded: list[_Segment] = [(segment, _unpadded(coded)) for segment, coded in stream.segments]
             if unpadded == stream.segments:
                 raise _DamagedError(str(error)) from None
             decoded = simplejpeg.decode_jpeg(_joined(unpadded), colours, min_height=height, min_width=width)
@@ -91,13 +96,13 @@ def decode_jpeg(data: bytes, name: str, *, factor: int = 1) -> NDArray[np.uint8]
     return decoded[..., 0] if colours == "GRAY" else decoded
 
 
-def _joined(segments: list[tuple[bytes, bytes]]) -> bytes:
+def _joined(segments: list[_Segment]) -> bytes:
     return b"".join([_START, *(part for segment in segments for part in segment), _END])
 
 
-def _unpadded(coded: bytes) -> bytes:
+def _unpadded(coded: bytes | memoryview) -> bytes:
     """Leave out zeros behind the coded data of a scan, but not the one that makes a coded FF of its FF."""
-    stripped = coded.rstrip(b"\0")
+    stripped = bytes(coded).rstrip(b"\0")
     return stripped + b"\0" if stripped.endswith(b"\xff") else stripped
 
 
@@ -116,7 +121,7 @@ def _follow(data: bytes) -> _Stream:
             if marker < _FIRST_NAMED or position > len(data) or position < at + 4:
                 raise _DamagedError(f"byte {at} begins no segment")
             position = _take(stream, data, at, position)
-    if any(lowest for coefficients in stream.missing.values() for lowest in coefficients) or not stream.scans:
+    if any(map(any, stream.missing.values())) or not stream.scans:
         raise _DamagedError("scans are missing")
     components = len(stream.missing)
     stream.segments = [(_with_known_transform(segment, components), coded) for segment, coded in stream.segments]
@@ -129,9 +134,10 @@ def _take(stream: _Stream, data: bytes, start: int, end: int) -> int:
     if marker in _FRAMES:
         _take_frame(stream, segment)
     elif marker == _START_OF_SCAN:
-        following = _NEXT_MARK.search(data, end)
+        following = _NEXT_MARK.search(data, _first_uncoded(data, end))
         stop = following.start() if following else len(data)
-        _take_scan(stream, segment, data[end:stop].rstrip(b"\xff"))
+        coded = memoryview(data)[end:stop]  # not copied: nearly all of the file
+        _take_scan(stream, segment, bytes(coded).rstrip(b"\xff") if data[stop - 1] == 0xFF else coded)  # noqa: PLR2004
         return stop
     elif marker in _TABLES:
         stream.segments.append((segment, b""))
@@ -140,6 +146,18 @@ def _take(stream: _Stream, data: bytes, start: int, end: int) -> int:
     elif segment[4:9] == b"Adobe":
         stream.segments.append((segment, b""))
     return end
+
+
+def _first_uncoded(data: bytes, start: int) -> int:
+    """Where the first FF stands that no 00 follows, or the end: no mark is before it, and this is faster to find."""
+    values = np.frombuffer(data, np.uint8)
+    for begin in range(start, len(data) - 1, _SEARCHED_AT_ONCE):
+        values_here = values[begin : begin + _SEARCHED_AT_ONCE + 1]  # one more, which may follow an FF at the end
+        uncoded = (values_here[:-1] == 0xFF) & (values_here[1:] != 0)  # noqa: PLR2004
+        at = int(uncoded.argmax())
+        if uncoded[at]:
+            return begin + at
+    return len(data)
 
 
 def _take_frame(stream: _Stream, segment: bytes) -> None:
@@ -159,7 +177,7 @@ def _with_known_transform(segment: bytes, components: int) -> bytes:
     return segment[:15] + bytes([known[1]]) + segment[16:]
 
 
-def _take_scan(stream: _Stream, segment: bytes, coded: bytes) -> None:
+def _take_scan(stream: _Stream, segment: bytes, coded: bytes | memoryview) -> None:
     stream.scans += 1
     if stream.scans > _MOST_SCANS:
         raise _DamagedError(f"more than {_MOST_SCANS} scans")

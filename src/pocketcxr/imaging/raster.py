@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +89,9 @@ def read_raster(
     if orientation > 1:
         samples, notes = _upright(samples, orientation), (*notes, f"EXIF orientation {orientation} turned upright")
         height, width = samples.shape
-    metadata = ImageMetadata(picture_format, width, height, grey.bits, colour=grey.colour, notes=notes)
-    metadata = replace(metadata, synthetic=decoded.synthetic)
+    metadata = ImageMetadata(
+        picture_format, width, height, grey.bits, colour=grey.colour, notes=notes, synthetic=decoded.synthetic
+    )
     return Radiograph(samples, metadata, region_of(width, height, decoded.factor))
 
 

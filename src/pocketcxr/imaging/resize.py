@@ -86,11 +86,10 @@ def resize(pixels: Samples, *, size: int, aspect: str = "squash", region: Region
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Outputs from `first` on are ``weights @ inputs[start:stop]``; weights float32 [outputs, stop - start]."""
+    """Some `outputs` are ``weights @ axis[inputs]``; weights float32 [outputs, inputs]."""
 
-    first: int
-    start: int
-    stop: int
+    outputs: slice
+    inputs: slice
     weights: NDArray[np.float32]
 
 
@@ -110,12 +109,10 @@ def resize_region(pixels: Samples, *, height: int, width: int, region: Region | 
     blurred = _ALREADY_BLURRED if region else 0.0
     rows = np.empty((height, pixels.shape[1]), dtype=np.float32)
     for block in _axis(pixels.shape[0], height, top, bottom, blurred):
-        outputs = rows[block.first : block.first + len(block.weights)]
-        np.matmul(block.weights, pixels[block.start : block.stop].astype(np.float32, copy=False), out=outputs)
+        np.matmul(block.weights, pixels[block.inputs].astype(np.float32, copy=False), out=rows[block.outputs])
     resized = np.empty((height, width), dtype=np.float32)
     for block in _axis(pixels.shape[1], width, left, right, blurred):
-        outputs = resized[:, block.first : block.first + len(block.weights)]
-        np.matmul(rows[:, block.start : block.stop], block.weights.T, out=outputs)
+        np.matmul(rows[:, block.inputs], block.weights.T, out=resized[:, block.outputs])
     if pixels.dtype == np.uint8:
         resized *= np.float32(1 / 255)
     return np.clip(resized, 0, 1, out=resized)
@@ -144,4 +141,5 @@ def _block(place: int, pixel: NDArray[np.int64], weights: NDArray[np.float64], l
     start, stop = int(pixel[0, 0]), int(last[place : place + len(pixel)].max())
     block = np.zeros((len(pixel), stop - start + pixel.shape[1]), dtype=np.float32)  # room for weights of 0 at the end
     np.put_along_axis(block, pixel - start, weights.astype(np.float32), axis=1)
-    return _Block(place, start, stop, np.ascontiguousarray(block[:, : stop - start]))
+    weights_used = np.ascontiguousarray(block[:, : stop - start])
+    return _Block(slice(place, place + len(block)), slice(start, stop), weights_used)

@@ -6,8 +6,7 @@ import logging
 import sys
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pocketcxr.bundle.verified import read_verified
 from pocketcxr.errors import ConfigError, require_extra
@@ -21,6 +20,7 @@ from pocketcxr.plain_text import one_line, path_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
+    from pathlib import Path
     from typing import TextIO
 
     from pocketcxr.bundle.verified import VerifiedFile
@@ -232,7 +232,7 @@ def _predictions(files: Iterator[Path | str], scoring: _Scoring) -> Generator[Pr
         return score
 
     return predict_files(
-        map(Path, files),
+        cast("Iterator[Path]", files),  # addresses are of clusters alone
         start_here=start_here,
         bundle=(scoring.file.path, scoring.file.identity),
         exact=scoring.exact,

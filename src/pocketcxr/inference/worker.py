@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pocketcxr.imaging.decoder_warnings import decoder_warnings_ignored
 from pocketcxr.inference.batch import score
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.processes.process import run_worker
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Score the files that the parent names, one record per file."""
-    run_worker(_prepare)
+    with decoder_warnings_ignored():  # once, not anew for every file
+        run_worker(_prepare)
 
 
 def _prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Answer]:

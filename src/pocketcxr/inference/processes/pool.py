@@ -6,6 +6,7 @@ Each process holds one image and knows the next one. One that dies is replaced; 
 
 from __future__ import annotations
 
+import itertools
 import queue
 from collections import deque
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pocketcxr.inference.processes.process import Message
 
 _KNOWN_AHEAD = 2  # the file being scored and the next one
+_LOOKED_FOR_AT_ONCE = 64
 _MOST_WAITING = 256  # answers that wait for a slow file before them; a few hundred bytes each
 
 
@@ -52,9 +54,16 @@ def predict_in_processes(paths: Iterable[Path], options: PoolOptions, *, workers
     try:
         for _ in range(workers):
             pool.start()
-        yield from pool.answers(enumerate(paths))
+        yield from pool.answers(enumerate(_some_ahead(paths)))
     finally:
         pool.stop()
+
+
+def _some_ahead(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield paths as they come, but look for several at a time: one between two answers takes ten times as long."""
+    names = iter(paths)
+    while several := list(itertools.islice(names, _LOOKED_FOR_AT_ONCE)):
+        yield from several
 
 
 class _Worker(WorkerProcess):
