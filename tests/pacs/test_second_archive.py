@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from pacs_archive import free_port, wait_for, xray
 from pocketcxr.errors import ArchiveError
+from pocketcxr.inference.archive_files import ArchiveFiles
 from pocketcxr.pacs.commands import backfill, drift, export, once, retry
 
 pytest.importorskip("tiny_pacs_dicomweb", reason="needs the group dev")
@@ -55,3 +58,9 @@ def test_images_get_their_results_once_from_an_archive_without_a_feed(tiny_pacs,
     assert len(drift(settings)[1]) == 6
     with pytest.raises(ArchiveError, match="status 405"):  # it cannot delete
         retry(settings)
+    root = f"dicomweb+{url}"
+    with closing(ArchiveFiles()) as images:  # for a cluster: the radiographs without our results
+        found = sorted(images.find(root))
+        assert found == [f"{root}/studies/1.2.3.{n}/series/1.2.3.{n}.1/instances/1.2.3.{n}.1.1" for n in (1, 2)]
+        images.fetch(found[0], tmp_path / "copy.dcm")
+    assert pydicom.dcmread(tmp_path / "copy.dcm").PixelData == pydicom.dcmread(files[0]).PixelData
