@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pocketcxr.errors import UnreadableImageError
 from pocketcxr.imaging import reading
@@ -67,6 +70,35 @@ def test_the_processes_of_predict_have_it(tiny_bundle_path, bundle, save_picture
     (worker,) = answers.gi_frame.f_locals["pool"]._workers
     assert MOST_BYTES < limit_of(worker.process) < MOST_BYTES + 2**30
     assert len(list(answers)) == 2
+
+
+def new_pages_of(process):
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[7])  # minflt, proc(5)
+
+
+def pages_per_picture(path, options):
+    answers = predict_in_processes([path] * 30, options, workers=1)
+    for _ in range(10):
+        next(answers)
+    (worker,) = answers.gi_frame.f_locals["pool"]._workers
+    before = new_pages_of(worker.process)
+    for _ in range(15):
+        next(answers)
+    after = new_pages_of(worker.process)
+    answers.close()
+    return (after - before) / 15
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_the_room_of_an_ordinary_picture_is_used_again(tiny_bundle_path, bundle, tmp_path, monkeypatch):
+    values = np.random.default_rng(0).integers(0, 256, (95, 95), dtype=np.uint8)
+    path = tmp_path / "film.jpg"  # 1.7 MB as red, green and blue, 2.3 MB as float32
+    Image.fromarray(values).resize((760, 760)).convert("RGB").save(path)
+    options = PoolOptions(tiny_bundle_path, bundle.identity)
+    assert pages_per_picture(path, options) < 100
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1000000")  # the user's own setting stays
+    assert pages_per_picture(path, options) > 500
 
 
 def test_a_picture_that_takes_too_much_is_one_error(monkeypatch):

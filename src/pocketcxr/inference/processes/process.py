@@ -17,7 +17,7 @@ import threading
 from typing import IO, TYPE_CHECKING, Any
 
 from pocketcxr.errors import PocketCxrError
-from pocketcxr.inference.processes.memory import limit_memory
+from pocketcxr.inference.processes.memory import ALLOCATOR, keep_room_of_images, limit_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -30,8 +30,6 @@ STARTS = 3
 
 _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _EXIT_TIMEOUT_S = 10
-# glibc, after one large image, keeps the room of images that size for good; this gives it back: 5 to 13 MB per process
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(8 << 20)}
 
 
 class WorkerProcess:
@@ -54,7 +52,7 @@ class WorkerProcess:
                 [sys.executable, "-P", "-m", module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**_ALLOCATOR, **os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env={**ALLOCATOR, **os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         self._listener = threading.Thread(target=self._listen, args=(deliver,), daemon=True)
         self._listener.start()
@@ -119,6 +117,7 @@ def run_worker(prepare: Callable[[dict[str, Any]], tuple[dict[str, Any], Answer]
             return
         fields, answer = prepare(first[0])
         limit_memory()
+        keep_room_of_images()
         if quiet:
             _discard_output()
         _write(answers, {"ready": True, **fields})
