@@ -15,7 +15,8 @@ own out-of-fold predictions; d, b taught by cross-fitted VGG19; e, b taught by t
 EfficientNet-Lite2; children, b with the children of Kermany in training too. Distillation's part is d - b and e - b.
 Narrow students start from the b of width 1.0 of their seed, pruned, and are compared with the b of their width.
 Teachers are tables of out-of-fold logits in research/teachers/STUDY/, those of images of patients that no teacher saw
-(indeterminate and atypical appearance, and images without a finding) the mean of the three.
+(indeterminate and atypical appearance, and images without a finding) the mean of the three. On the calibration and the
+test split a teacher is the mean of its three networks.
 
 Each student that is done leaves its logits on the calibration and the test split in research/scores/STUDY/, a few
 kilobytes that are committed, so that seeds can be trained on different days and machines; no figure of the test split
@@ -47,20 +48,23 @@ from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.prepare import index_sources, prepare, split_index
 from pocketcxr.pipeline.run import open_run
 from pocketcxr.pipeline.stages import run_cache_views, run_train_student
+from pocketcxr.pipeline.teachers import teacher_predict
 from pocketcxr.run_folder import RunFolder, checkpoint
 from pocketcxr.training.config import load_experiment
 from pocketcxr.training.run.identity import fingerprint
+from pocketcxr.training.run.record import finished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.labels import Task
 
 HERE = Path(__file__).parent
-TEACHERS, SCORES = HERE / "teachers", HERE / "scores"
+"""Holds ``teachers`` and ``scores``, unless ``--kept`` names another folder."""
 RESULTS = HERE.parent / "docs" / "results"
-REFERENCE = "b"
+REFERENCE, COMMON_PRACTICE, TEACHER = "b", "a", "teacher"
 CHILDREN = "kermany"
 """The source of children only: none of them is scored."""
 WIDE = "mobilenetv2_100"
@@ -81,7 +85,7 @@ class Study:
     @property
     def variants(self) -> tuple[str, ...]:
         """Every student of the study."""
-        return ("a", REFERENCE, *self.taught_by, *self.others)
+        return (COMMON_PRACTICE, REFERENCE, *self.taught_by, *self.others)
 
 
 STUDIES = {
@@ -113,59 +117,63 @@ CROSS_FITTED = {
 # ----------------------------------------------------------------------------------------------------------- training
 
 
-def teach(study: str, out: Path, teachers: Sequence[str], *, data: Path) -> None:
+def teach(study: str, out: Path, teachers: Sequence[str], *, data: Path, keep: Path = HERE) -> None:
     """Train every cross-fitted teacher whose table is not kept yet, and keep its logits of all views."""
     of = STUDIES[study]
     splits = _splits(of, out, data)
     for name in teachers:
-        table = TEACHERS / study / f"{name}.npz"
-        if table.is_file():
+        table = keep / "teachers" / study / f"{name}.npz"
+        kept = keep / "scores" / study / f"{TEACHER}_{name}-w{WIDTHS[0]}-s0.npz"
+        if table.is_file() and kept.is_file():
             continue
         settings = [*_data(of), *CROSS_FITTED[name]]
         if name == "own":
             settings.append(f"teacher.epochs={of.untaught_epochs}")
         experiment = load_experiment(HERE / of.recipe, settings)
-        run_cache_views(out / f"teacher-{name}", experiment, splits=splits, save=table)
+        folder = out / f"teacher-{name}"
+        run_cache_views(folder, experiment, splits=splits, save=table)
+        run = open_run(folder, experiment)
+        _keep(kept, prepare(run), teacher_predict(run))
         print(f"{study}/{table.name}: kept", flush=True)  # noqa: T201
 
 
-def train(study: str, out: Path, variants: Sequence[str], seeds: Sequence[int], *, width: str, data: Path) -> None:
+def train(
+    study: str, out: Path, variants: Sequence[str], seeds: Sequence[int], *, width: str, data: Path, keep: Path = HERE
+) -> None:
     """Train every student whose scores are not kept yet, seed by seed, and keep its scores."""
     of = STUDIES[study]
     splits = _splits(of, out, data)
     for seed in seeds:
         for variant in variants:
             name = f"{variant}-w{width}-s{seed}"
-            kept = SCORES / study / f"{name}.npz"
+            kept = keep / "scores" / study / f"{name}.npz"
             if kept.is_file():
                 continue
-            recipe = "common_practice.toml" if variant == "a" else of.recipe
-            experiment = load_experiment(HERE / recipe, _settings(study, variant, seed, width, out=out))
+            recipe = "common_practice.toml" if variant == COMMON_PRACTICE else of.recipe
+            experiment = load_experiment(HERE / recipe, _settings(study, variant, seed, width, out=out, keep=keep))
             run = out / name
             taught = variant in of.taught_by
             run_train_student(run, experiment, splits=splits, teacher=taught)
             folder = RunFolder(run)
-            _keep(
-                kept,
-                prepare(open_run(run, experiment)),
-                checkpoint(folder.student_distilled if taught else folder.student_baseline),
-            )
+            best = checkpoint(folder.student_distilled if taught else folder.student_baseline)
+            _keep(kept, prepare(open_run(run, experiment)), as_predict(load_network(best)[0]))
             print(f"{study}/{kept.name}: kept", flush=True)  # noqa: T201
 
 
-def _settings(study: str, variant: str, seed: int, width: str, *, out: Path) -> list[str]:
+def _settings(study: str, variant: str, seed: int, width: str, *, out: Path, keep: Path = HERE) -> list[str]:
     of = STUDIES[study]
     settings = [f"student.seed={seed}", *_data(of, children=variant == "children")]
     if width != WIDTHS[0]:
-        wide = checkpoint(RunFolder(out / f"{REFERENCE}-w{WIDTHS[0]}-s{seed}").student_baseline)
-        if not wide.is_file():
-            raise ConfigError(f"{wide}: not there; a narrow student starts from its strongest channels: train it first")
-        settings += [f'student.backbone="mobilenetv2_{width}"', f'student.weights="{wide}"', "student.frozen_blocks=0"]
-    if variant == "a":
+        wide = RunFolder(out / f"{REFERENCE}-w{WIDTHS[0]}-s{seed}").student_baseline
+        if finished(wide) is None:
+            raise ConfigError(f"{wide}: not done; a narrow student starts from its strongest channels: train it first")
+        settings += [f'student.backbone="mobilenetv2_{width}"', f'student.weights="{checkpoint(wide)}"',
+                     "student.frozen_blocks=0"]  # fmt: skip
+    if variant == COMMON_PRACTICE:
         return [*settings, f"views.seed={seed}"]
     if variant not in of.taught_by:
         return [*settings, f"student.epochs={of.untaught_epochs}", "student.unlabelled=false"]
-    tables = ", ".join(f'"{TEACHERS / study / f"{teacher}.npz"}"' for teacher in of.taught_by[variant])
+    tables = ", ".join(f'"{keep / "teachers" / study / f"{teacher}.npz"}"' for teacher in of.taught_by[variant])
     return [*settings, f"teacher.outputs=[{tables}]", "student.losses={ce=0.5, kd=1.0}"]
 
 
@@ -182,8 +190,7 @@ def _splits(of: Study, out: Path, data: Path) -> Path:
     return splits
 
 
-def _keep(path: Path, dataset: Dataset, student: Path) -> None:
-    network, _, _ = load_network(student)
+def _keep(path: Path, dataset: Dataset, predict: Predict) -> None:
     labelled = [
         (row.sha256, row.split, int(label))
         for row, label in zip(dataset.rows, dataset.labels, strict=True)
@@ -193,7 +200,7 @@ def _keep(path: Path, dataset: Dataset, student: Path) -> None:
     for split in ("calibration", "test"):
         positions = np.array([i for i in dataset.positions(split) if dataset.rows[i].source != CHILDREN])
         rows = [dataset.rows[position] for position in positions]
-        logits = score(path.stem, as_predict(network), dataset, positions).logits
+        logits = score(path.stem, predict, dataset, positions).logits
         found |= {
             f"{split}_logits": logits.astype(np.float32),
             f"{split}_truth": dataset.labels[positions].astype(np.int8),
@@ -207,15 +214,16 @@ def _keep(path: Path, dataset: Dataset, student: Path) -> None:
 # -------------------------------------------------------------------------------------------------------------- table
 
 
-def tabulate(output: Path, *, open_test: bool, bootstrap: int) -> str:
+def tabulate(output: Path, *, open_test: bool, bootstrap: int, keep: Path = HERE) -> str:
     """Write the tables of all kept scores; return those of the split that was asked as text."""
     found: dict[str, Any] = {}
     for study in STUDIES:
-        kept = {path.stem: dict(np.load(path)) for path in sorted((SCORES / study).glob("*-w*-s*.npz"))}
+        folder = keep / "scores" / study
+        kept = {path.stem: dict(np.load(path)) for path in sorted(folder.glob("*-w*-s*.npz"))}
         prints = {str(one["fingerprint"]) for one in kept.values()}
         if len(prints) > 1:
             raise ConfigError(
-                f"{SCORES / study}: the students stand on {len(prints)} different splits; they cannot be compared"
+                f"{folder}: the students stand on {len(prints)} different splits; they cannot be compared"
             )
         if not kept:
             continue
@@ -225,7 +233,7 @@ def tabulate(output: Path, *, open_test: bool, bootstrap: int) -> str:
             log_opening(output, f"{len(kept)} students of distillation.py, study {study}, {digest}")
         found[study] = {"scores_hash": digest, "splits": {one: _tables(study, kept, one, bootstrap) for one in splits}}
     if not found:
-        raise ConfigError(f"{SCORES}: expected scores of students, found none; run distillation.py train")
+        raise ConfigError(f"{keep / 'scores'}: expected scores of students, found none; run distillation.py train")
     write_json(output, found)
     return "\n\n".join(
         f"{study}, {split}, width {width}\n{students_of(one)}"
@@ -248,7 +256,7 @@ def _tables(study: str, kept: dict[str, dict[str, Any]], split: str, bootstrap: 
 def _table(task: Task, kept: dict[str, dict[str, Any]], split: str, bootstrap: int) -> dict[str, Any]:
     scores: list[Scores] = []
     for name, one in kept.items():
-        variant, _, seed = name.split("-")
+        variant, _, seed = name.rsplit("-", 2)
         seed = seed.removeprefix("s")
         temperature = fit_temperature(one["calibration_logits"].astype(float), one["calibration_truth"].astype(int))
         scores.append(Scores(variant, int(seed), one[f"{split}_logits"].astype(float), temperature))
@@ -261,7 +269,7 @@ def _table(task: Task, kept: dict[str, dict[str, Any]], split: str, bootstrap: i
         labels=task.labels,
         positive=task.positive_index,
     )
-    return table(scores, described, bootstrap=bootstrap, reference=REFERENCE)
+    return table(scores, described, references=(REFERENCE, COMMON_PRACTICE), bootstrap=bootstrap)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -273,7 +281,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training = commands.add_parser("train")
     training.add_argument("--only", nargs="+", metavar="VARIANT", help="default: every variant of the study")
     training.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    training.add_argument("--width", default=WIDTHS[0], choices=WIDTHS, help="percent of MobileNetV2's channels")
+    training.add_argument(
+        "--width", nargs="+", default=WIDTHS[:1], choices=WIDTHS, help="percent of MobileNetV2's channels"
+    )
     for command in (teaching, training):
         command.add_argument("--study", default="siim", choices=list(STUDIES))
         command.add_argument("-o", "--output", type=Path, help="default: runs/distillation-STUDY")
@@ -282,20 +292,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     making.add_argument("-o", "--output", type=Path, default=RESULTS / "distillation_study.json")
     making.add_argument("--open-test", action="store_true", help="ask the test split too; leaves a line in the log")
     making.add_argument("--bootstrap", type=int, default=1000)
+    for command in (teaching, training, making):
+        command.add_argument("--kept", type=Path, default=HERE, help="folder of teachers/ and scores/")
     options = parser.parse_args(arguments)
     try:
         if options.command == "table":
-            print(tabulate(options.output, open_test=options.open_test, bootstrap=options.bootstrap))  # noqa: T201
+            print(tabulate(options.output, open_test=options.open_test, bootstrap=options.bootstrap, keep=options.kept))  # noqa: T201
             return 0
         study, of = options.study, STUDIES[options.study]
         out = options.output or Path("runs") / f"distillation-{study}"
         if options.command == "teach":
             every = dict.fromkeys(teacher for teachers in of.taught_by.values() for teacher in teachers)
-            teach(study, out, options.only or list(every), data=options.data)
+            teach(study, out, options.only or list(every), data=options.data, keep=options.kept)
         else:
             if unknown := sorted(set(options.only or ()) - set(of.variants)):
                 raise ConfigError(f"--only: expected some of {', '.join(of.variants)}, found {', '.join(unknown)}")
-            train(study, out, options.only or of.variants, options.seeds, width=options.width, data=options.data)
+            train(
+                study,
+                out,
+                options.only or of.variants,
+                options.seeds,
+                width=options.width,
+                data=options.data,
+                keep=options.kept,
+            )
     except PocketCxrError as error:
         print(f"distillation: {error}", file=sys.stderr)  # noqa: T201
         return 2

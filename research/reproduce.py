@@ -11,7 +11,6 @@ The test split is asked by the last steps only: the table's, the evaluation, the
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import subprocess
@@ -20,27 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOURCES = ("siim", "ieee8023", "cxnet", "radiography", "kermany")
-SEEDS = "0 1 2"
-VARIANTS = (
-    *("scratch", "scratch-soft", "scratch-embedding", "scratch-both"),
-    *("imagenet", "soft", "embedding", "both", "modern", "ensemble"),
-)
-
-NARROW = (
-    (
-        "w050",
-        "half as wide",
-        "--set student.backbone=mobilenetv2_050 --set student.epochs=6 --set student.learning_rate=1e-3",
-    ),
-    (
-        "w035",
-        "0.35 as wide",
-        "--set student.backbone=mobilenetv2_035 --set student.epochs=6 --set student.learning_rate=1e-3",
-    ),
-    # no teacher of 160 px: labels only, from distilled weights
-    ("px160", "160 px", "--set data.image_size=160 --set 'student.losses={{ce=1.0}}' --set student.unlabelled=false"),
-)
+SHIPPED = "c-w100-s0"
+"""The student of the study ``all`` that ships, chosen on the calibration split."""
+FRONTIER = ("c-w050-s0",)
+"""Others of it whose files stand beside it."""
 
 
 @dataclass(frozen=True)
@@ -54,182 +36,105 @@ class Step:
     result: str
 
 
+STUDIES = (
+    ("siim", "typical appearance against negative", "100 050 035", 240, 1800),
+    ("all", "three classes, adults of all sources", "100 050", 60, 900),
+)
+"""Name, what it is, widths, minutes of the teachers and of the students of ``distillation.py``."""
 STEPS = (
-    Step(
-        "index",
-        "list every image, hash it, find near duplicates",
-        5,
-        "pocketcxr index {sources} -o {out}/index.csv",
-        "index.csv",
-    ),
-    Step(
-        "split",
-        "by patient and duplicate group",
-        1,
-        "pocketcxr split {out}/index.csv --task covid-3class -o {out}/splits.csv",
-        "splits.csv",
-    ),
-    Step(
-        "siim-index",
-        "the source whose classes come from the same hospitals",
-        2,
-        "pocketcxr index {siim} -o {out}/siim_index.csv",
-        "siim_index.csv",
-    ),
-    Step(
-        "siim-split",
-        "its images in the splits that they have above",
-        1,
-        "pocketcxr split {out}/siim_index.csv --task {here}/siim_two.toml --as {out}/splits.csv"
-        " -o {out}/siim_splits.csv",
-        "siim_splits.csv",
-    ),
-    Step(
-        "students",
-        "the comparison: ten students, three seeds, their teachers",
-        120,
-        "bash {here}/students.sh {out}/siim_splits.csv {out}/table '{seeds}'",
-        "table/ensemble-s2/student-distilled/finished.json",
+    *(
+        step
+        for study, what, widths, teaching, training in STUDIES
+        for step in (
+            Step(
+                f"teach-{study}",
+                f"{what}: cross-fitted teachers",
+                teaching,
+                f"{{python}} {{here}}/distillation.py teach --study {study} --data {{data}} --kept {{out}}"
+                f" -o {{out}}/{study}",
+                f"teach-{study}.done",
+            ),
+            Step(
+                f"students-{study}",
+                f"{what}: students with and without a teacher, five seeds",
+                training,
+                f"{{python}} {{here}}/distillation.py train --study {study} --width {widths} --data {{data}}"
+                f" --kept {{out}} -o {{out}}/{study}",
+                f"students-{study}.done",
+            ),
+        )
     ),
     Step(
         "table",
         "means, intervals, paired tests; opens the test split",
         5,
-        "{python} {here}/students_table.py {table} -o {results}/students_table.json --open-test"
-        " --teachers {out}/table/teacher {out}/table/teacher-ensemble",
-        "students_table.done",
-    ),
-    *(
-        Step(
-            f"common-{seed}",
-            "common practice on the same split, to be compared with" + (", and a teacher" if seed == "0" else ""),
-            15,
-            "pocketcxr train-student --no-teacher --splits {out}/siim_splits.csv"
-            " --experiment {here}/common_practice.toml"
-            f" --set student.seed={seed} --set views.seed={seed} -o {{out}}/common-s{seed}",
-            f"common-s{seed}/student-baseline/finished.json",
-        )
-        for seed in SEEDS.split()
-    ),
-    Step(
-        "expert",
-        "another teacher, on SIIM only",
-        15,
-        "pocketcxr train-student --no-teacher --splits {out}/siim_splits.csv --experiment {here}/siim_expert.toml"
-        " -o {out}/expert",
-        "expert/student-baseline/finished.json",
-    ),
-    Step(
-        "first",
-        "first stage of the student that comes with the package: all sources",
-        25,
-        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped.toml"
-        " --set student.weights={common} -o {out}/first",
-        "first/student-distilled/finished.json",
-    ),
-    Step(
-        "shipped",
-        "second stage: distilled from the first and the expert, fused, unlabelled images included",
-        45,
-        "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
-        " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={first}"
-        " -o {out}/shipped",
-        "shipped/student-distilled/finished.json",
-    ),
-    Step(
-        "baseline",
-        "the same second stage without its teacher: what distillation gained",
-        20,
-        "pocketcxr train-student --no-teacher --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
-        " --set teacher.weights={teachers} --set teacher.frozen_backbones=true --set student.weights={first}"
-        " -o {out}/shipped",
-        "shipped/student-baseline/finished.json",
+        "{python} {here}/distillation.py table --open-test --kept {out} -o {results}/distillation_study.json",
+        "table.done",
     ),
     Step(
         "input-filter",
         "what is no frontal chest X-ray",
         5,
-        "pocketcxr train-input-filter --ood {ood} -o {out}/shipped",
-        "shipped/input-filter/input-filter.safetensors",
+        "pocketcxr train-input-filter --ood {ood} -o {shipped}",
+        "input-filter.done",
     ),
     Step(
         "leave-one-source-out",
-        "without each source in turn, from ImageNet weights, labels only",
-        60,
-        "pocketcxr leave-one-source-out -o {out}/shipped --set student.weights=pretrained --set student.epochs=3"
-        " --set student.learning_rate=7e-4 --set views.count=8",
-        "shipped/leave-one-source-out/students.json",
+        "the student that ships without each source in turn, labels only",
+        90,
+        "pocketcxr leave-one-source-out -o {shipped}",
+        "leave-one-source-out.done",
     ),
     Step(
         "export",
         "float bundle, before its audit",
         5,
-        "pocketcxr export -o {out}/shipped --force",
-        "shipped/bundle/covid-3class.onnx",
+        "pocketcxr export -o {shipped} --force",
+        "export.done",
     ),
     Step(
         "audit",
         "data and model against the criteria; a failed criterion is a result",
         20,
-        "pocketcxr audit {out}/shipped --ood {ood}",
-        "shipped/audit/audit.json",
+        "pocketcxr audit {shipped} --ood {ood}",
+        "audit.done",
     ),
     Step(
         "mark",
         "the bundle again, with what the audit found in it",
         5,
-        "pocketcxr export -o {out}/shipped --force",
+        "pocketcxr export -o {shipped} --force",
         "mark.done",
     ),
     Step(
         "evaluate",
         "all networks of the run side by side",
         10,
-        "pocketcxr evaluate -o {out}/shipped",
-        "shipped/evaluation/evaluation.json",
-    ),
-    Step(
-        "against",
-        "common practice on the same test images",
-        2,
-        "{python} {here}/against_common_practice.py {out}/shipped/bundle/covid-3class.onnx {commons}"
-        " -o {results}/against_common_practice.json",
-        "against.done",
+        "pocketcxr evaluate -o {shipped}",
+        "evaluate.done",
     ),
     Step(
         "int8",
         "search for the fastest int8 file within the limits",
         30,
-        "pocketcxr quantise {out}/shipped -o {out}/int8/covid-3class.onnx --table {results}/quantise.json",
+        "pocketcxr quantise {shipped} -o {out}/int8/covid-3class.onnx --table {results}/quantise.json",
         "int8.done",
     ),
     *(
-        step
-        for name, words, settings in NARROW
-        for step in (
-            Step(
-                name,
-                f"the student that ships, {words}, from its weights",
-                45,
-                "pocketcxr train-student --splits {out}/splits.csv --experiment {here}/shipped_distilled.toml"
-                " --set teacher.checkpoint={teacher} --set student.weights={shipped}"
-                f" {settings} -o {{out}}/{name}",
-                f"{name}/student-distilled/finished.json",
-            ),
-            Step(
-                f"{name}-file",
-                "its bundle, never audited: for the frontier",
-                5,
-                f"pocketcxr export -o {{out}}/{name} --force",
-                f"{name}/bundle/covid-3class.onnx",
-            ),
+        Step(
+            name,
+            "the bundle of another student, never audited: for the frontier",
+            5,
+            f"pocketcxr export -o {{out}}/all/{name} --force",
+            f"{name}.done",
         )
+        for name in FRONTIER
     ),
     Step(
         "frontier",
         "accuracy, bytes, milliseconds",
         1,
-        "{python} {here}/frontier.py {bundles} -o {results}/frontier.json",
+        "{python} {here}/frontier.py {bundles} {frontier} -o {results}/frontier.json",
         "frontier.done",
     ),
     Step(
@@ -239,7 +144,7 @@ STEPS = (
         "{python} {here}/teacher_costs.py {bundles} -o {results}/teacher_costs.json",
         "costs.done",
     ),
-    Step("results", "README.md and MODEL_CARD.md", 1, "{python} {here}/results.py keep {out}/shipped", "results.done"),
+    Step("results", "README.md and MODEL_CARD.md", 1, "{python} {here}/results.py keep {shipped}", "results.done"),
 )
 _MAY_FAIL = {"audit": (0, 1), "int8": (0, 2)}  # a failed criterion, no recipe within the limits: results, not faults
 
@@ -280,31 +185,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 def command_of(step: Step, out: Path, results: Path, data: Path) -> list[str]:
     """The command of a step, with its places filled in."""
-    seeds = SEEDS.split()
-    runs = ("shipped", *(name for name, *_ in NARROW)) if step.name == "frontier" else ("shipped",)
-    bundles = [*(out / run / "bundle" / "covid-3class.onnx" for run in runs), out / "int8" / "covid-3class.onnx"]
-    first = out / "first" / "student-distilled" / "best.safetensors"
-    shipped = out / "shipped" / "student-distilled" / "best.safetensors"
-    common, expert = (out / name / "student-baseline" / "best.safetensors" for name in ("common-s0", "expert"))
+    shipped = out / "all" / SHIPPED
+    others = (out / "all" / name / "bundle" / "covid-3class.onnx" for name in FRONTIER)
+    bundles = [shipped / "bundle" / "covid-3class.onnx"]
+    if (int8 := out / "int8" / "covid-3class.onnx").is_file():
+        bundles.append(int8)
     words = {
         "out": _quoted(out),
         "results": _quoted(results),
         "here": _quoted(HERE),
         "python": _quoted(Path(sys.executable)),
-        "seeds": SEEDS,
-        "first": _quoted(first),
-        "common": _quoted(common),
+        "data": _quoted(data),
         "shipped": _quoted(shipped),
-        "teacher": _quoted(out / "shipped" / "teacher" / "teacher.safetensors"),
-        "teachers": shlex.quote(json.dumps([str(first), str(expert)])),
-        "siim": _quoted(data / "siim"),
-        "sources": " ".join(_quoted(data / source) for source in SOURCES),
         "ood": _quoted(data / "not_cxr"),
-        "commons": " ".join(_quoted(out / f"common-s{seed}") for seed in seeds),
-        "table": " ".join(_quoted(out / "table" / f"{name}-s{seed}") for name in VARIANTS for seed in seeds),
-        "bundles": " ".join(
-            _quoted(path) for path in bundles if path.exists() or step.name not in {"frontier", "costs"}
-        ),
+        "bundles": " ".join(map(_quoted, bundles)),
+        "frontier": " ".join(map(_quoted, others)),
     }
     return shlex.split(step.command.format(**words))
 

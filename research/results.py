@@ -5,7 +5,7 @@ python research/results.py keep runs/siim siim_cpu     # evaluation -> siim_cpu.
 python research/results.py                             # docs/results/*.json -> the documents
 
 What a JSON file lacks is said to be not measured. Other scripts of this folder write the other files:
-students_table.py, against_common_practice.py, teacher_costs.py, frontier.py, input_filter.py; `pocketcxr quantise`
+distillation.py, against_common_practice.py, teacher_costs.py, frontier.py, input_filter.py; `pocketcxr quantise`
 writes quantise.json.
 """
 

@@ -12,36 +12,25 @@ from pocketcxr.evaluation.intervals import interval, resamples
 from pocketcxr.evaluation.metrics import figures, ranking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-REFERENCE = "imagenet"
-TEACHER = "teacher"
-SCRATCH = "scratch"
 SAME_SOURCE = "siim"
 """The source in which both classes come from the same hospitals: the headline is taken on it, where it is present."""
 
-ORDER = (
-    "scratch",
-    "scratch-soft",
-    "scratch-embedding",
-    "scratch-both",
-    "imagenet",
-    "soft",
-    "embedding",
-    "both",
-    "modern",
-    "ensemble",
-    TEACHER,
-    "teacher-ensemble",
-)
 WORDS = {
     "auroc_same_source": f"AUROC of the positive class against the negative, within {SAME_SOURCE}",
     "auroc_macro": "mean AUROC over classes, all sources",
     "accuracy": "accuracy, all sources",
     "ece": "calibration error, all sources",
 }
+CONTRASTS = {
+    "auroc_rsna": ("rsna", "pneumonia", "normal"),
+    "auroc_ieee8023": ("ieee8023", "covid19", "pneumonia"),
+}
+"""Two classes within one source, beside SIIM's: its place in the file cannot tell them apart."""
+WORDS |= {name: f"AUROC of {one} against {other}, within {source}" for name, (source, one, other) in CONTRASTS.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +56,16 @@ class Split:
 
 
 def table(
-    scores: Sequence[Scores], split: Split, *, bootstrap: int = 1000, seed: int = 0, reference: str = REFERENCE
+    scores: Sequence[Scores], split: Split, *, references: Sequence[str], bootstrap: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """Figures of every variant on one split, and its differences from the reference.
+    """Figures of every variant on one split, and its differences from each of the references.
 
     Of each figure: the value of every seed; the mean; ``seeds``, the 95 % t interval of the mean over seeds;
     ``patients``, the 95 % percentile interval of the mean over resampled patients. Differences are paired by seed and
     by resample; `p` is two-sided from the bootstrap over patients, `p_holm` corrected for the number of comparisons.
     """
     metrics = [name for name in WORDS if name != "auroc_same_source" or _same_source(split).any()]
+    metrics = [name for name in metrics if name not in CONTRASTS or _contrast(split, name) is not None]
     values = {(one.variant, one.seed): _measured(one, split, metrics, _ones(split))[0] for one in scores}
     draws = {key: {name: [] for name in metrics} for key in values}
     for weights in resamples(split.members, count=bootstrap, seed=seed):
@@ -84,7 +74,7 @@ def table(
             for name in metrics:
                 draws[one.variant, one.seed][name].append(found[name])
     replicates = {key: {n: np.concatenate(parts) for n, parts in of.items()} for key, of in draws.items()}
-    variants = _ordered({one.variant for one in scores})
+    variants = sorted({one.variant for one in scores})
     seeds = {v: sorted(one.seed for one in scores if one.variant == v) for v in variants}
     patients = int(split.members.max()) + 1
     rows = {v: {n: _row(v, n, seeds[v], values, replicates, patients) for n in metrics} for v in variants}
@@ -97,12 +87,7 @@ def table(
         "metrics": {name: WORDS[name] for name in metrics},
         "seeds": seeds,
         "variants": rows,
-        "against": reference if reference in variants else None,
-        "differences": _differences(*measured, reference=reference),
-        "differences_from_teacher": _differences(*measured, reference=TEACHER),
-        "differences_from_scratch": _differences(
-            [name for name in variants if name.startswith(SCRATCH)], *measured[1:], reference=SCRATCH
-        ),
+        "differences": {one: _differences(*measured, reference=one) for one in references if one in variants},
     }
 
 
@@ -135,8 +120,6 @@ def _differences(
     *,
     reference: str,
 ) -> dict[str, dict[str, Any]]:
-    if reference not in variants:
-        return {}
     found: dict[str, dict[str, Any]] = {variant: {} for variant in variants if variant != reference}
     for name in metrics:
         for variant, of in found.items():
@@ -196,8 +179,22 @@ def _measured(
         within = _same_source(split)
         scores, is_positive = probabilities[within, split.positive], split.truth[within] == split.positive
         found["auroc_same_source"] = ranking(scores, is_positive, weights[:, within])[0]
+    for name in set(CONTRASTS) & set(metrics):
+        within, first, second = _contrast(split, name) or (np.empty(0, dtype=bool), 0, 0)
+        odds = np.log(probabilities[within, first]) - np.log(probabilities[within, second])
+        found[name] = ranking(odds, split.truth[within] == first, weights[:, within])[0]
     chosen = {name: found[name] for name in metrics}
     return {name: float(values[0]) for name, values in chosen.items()}, chosen
+
+
+def _contrast(split: Split, name: str) -> tuple[NDArray[np.bool_], int, int] | None:
+    """Images of the source that are of the two classes, and the classes' places; None where one has no image."""
+    source, *labels = CONTRASTS[name]
+    if not set(labels) <= set(split.labels):
+        return None
+    first, second = (split.labels.index(label) for label in labels)
+    within = (split.sources == source) & np.isin(split.truth, (first, second))
+    return (within, first, second) if len(set(split.truth[within])) > 1 else None
 
 
 def _same_source(split: Split) -> NDArray[np.bool_]:
@@ -208,7 +205,3 @@ def _same_source(split: Split) -> NDArray[np.bool_]:
 
 def _ones(split: Split) -> NDArray[np.float64]:
     return np.ones((1, len(split.truth)))
-
-
-def _ordered(variants: Iterable[str]) -> list[str]:
-    return sorted(variants, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))

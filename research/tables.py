@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from seeds import CONTRASTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 NOT_MEASURED = "not measured"
-_COMMON_PRACTICE = "MobileNetV2 from ImageNet weights, 224 px, 8 epochs, no teacher"
-_REPORTED = "Reported for it on other studies of the same set: AUROC 0.930 (accuracy 0.85)."
+SHIPPED = "c"
+"""The student of the study of all sources that ships."""
 _UNITS_SHOWN = ("Cramér's V", "risk", "share above chance")
 _VARIANTS = """224 px. a: common practice. b: long schedule, averaged weights, boxes. c, d, e: b with unlabelled images
 and the out-of-fold outputs of its own kind, of VGG19, of MobileNetV2 and EfficientNet-Lite2. children: b with
@@ -18,25 +20,17 @@ _STUDIES = {
     "siim": "SIIM alone, typical appearance against negative",
     "all": "Three classes, adults of all sources",
 }
-_AS_GOOD = -0.005  # lower bound of a difference in AUROC that counts as equal
 _OOD, _SYNTHETIC = ("lateral", "ct", "other_part", "not_xray"), ("drawn", "screenshot")
 _NAMES = {"drawn": "synthetic drawings", "not_xray": "not an X-ray", "other_part": "other body part", "ct": "CT slice",
           "screenshot": "screenshots", "turned": "rotated"}  # fmt: skip
 
 
-def against_common_practice(found: Mapping[str, Any]) -> str:
-    """The student that ships against common practice on the same test images."""
-    if not found:
-        return f"{_COMMON_PRACTICE}, on the same images: {NOT_MEASURED}. {_REPORTED}"
-    bundle, rival = found["models"]["bundle"], found["models"]["common_practice"]
-    rows = []
-    for name, title in (("auroc", "AUROC"), ("accuracy", "accuracy"), ("ece", "calibration error")):
-        gap = found["differences"][name]
-        rows.append((title, figure(bundle[name]), figure(rival[name]), figure(gap, sign=True), f"{gap['p']:.3f}"))
-    seeds = len(rival["auroc"]["each"])
-    head = f"{_COMMON_PRACTICE}, trained on the same split, {seeds} seeds; the same {found['images']} test images."
-    columns = ("SIIM, typical against negative", "student that ships", "common practice", "difference", "p")
-    return f"{head} {_REPORTED}\n\n{table(columns, rows)}"
+def against_common_practice(studies: Mapping[str, Any]) -> str:
+    """Common practice on the same images, and how far the student that ships is from it."""
+    split = _shown_split(studies, "all")
+    row = split.get("variants", {}).get("a")
+    rival = _mean(next(iter(row.values()))) if row else NOT_MEASURED
+    return f"common practice {rival}; difference {difference(studies, 'all', SHIPPED, 'a')}"
 
 
 def by_source(shipped: Mapping[str, Any]) -> str:
@@ -70,45 +64,15 @@ def unseen(shipped: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, *(table(one["columns"], one["rows"]) for one in section["tables"][:1])])
 
 
-def own_teacher(shipped: Mapping[str, Any]) -> str:
-    """Conclusions of the evaluation in which the distilled student takes part."""
-    said = [one for one in shipped.get("conclusions", ()) if "(distilled student)" in one["text"]]
-    if not said:
-        return f"Against its own teacher: {NOT_MEASURED}."
-    teacher = " ‖ ".join(shipped.get("teachers", [])) or "not on record"
-    baseline = "Baseline student: the same last stage without a teacher"
-    return f"Teacher: {teacher}, embeddings fused. {baseline}. Test split, all sources.\n\n{conclusions(said)}"
-
-
 def conclusions(found: Iterable[Mapping[str, Any]]) -> str:
     """Conclusions of an evaluation as a list."""
     return bullets(f"{one['title']}: **{one['outcome']}.** {one['text']}" for one in found)
 
 
-def students(found: Mapping[str, Any]) -> str:
-    """Students over seeds, with the gain over the student without a teacher."""
-    if not found:
-        return f"Gain over the same student without a teacher, over seeds: {NOT_MEASURED}."
-    split = found["splits"].get("test") or found["splits"]["calibration"]
-    metric, chosen = next(iter(split["metrics"])), found["chosen_on_calibration"]
-    head = (
-        f"64 px, SIIM only, {split['split']} split, {split['images']:,} images; intervals over patients; paired\n"
-        "bootstrap, p after Holm. Students start from ImageNet weights or, where it says so, from scratch, and are\n"
-        f"compared with the same student without a teacher. Chosen on the calibration split: {chosen}."
-    )
-    parts = [head, students_of(split, found.get("teachers", ()))]
-    if gap := split.get("differences_from_teacher", {}).get(chosen, {}).get(metric):
-        equal = gap["patients"] is not None and gap["patients"][0] > _AS_GOOD
-        said = "at least equal" if equal else "not shown to be equal"
-        words = f"Against the teacher (VGG19 ‖ ResNet50V2), “{chosen}” differs by {_mean(gap, sign=True)}: {said}"
-        parts.append(f"{words} (lower bound above −0.005).")
-    return "\n\n".join(parts)
-
-
 def studies(found: Mapping[str, Any]) -> str:
-    """Students of `distillation.py`, split by patient, with the gain over the same student without a teacher (b)."""
+    """Students of `distillation.py`, with the difference from the same student without a teacher (b)."""
     if not found:
-        return f"Gain over the same student without a teacher, split by patient: {NOT_MEASURED}."
+        return f"Difference from the same student without a teacher: {NOT_MEASURED}."
     parts = [_VARIANTS]
     for study, of in found.items():
         name = "test" if "test" in of["splits"] else "calibration"
@@ -118,19 +82,21 @@ def studies(found: Mapping[str, Any]) -> str:
         for width, split in of["splits"][name].items():
             patients = f"{split['images']:,} images of {split['patients']:,} patients"
             parts += [f"Width {int(width) / 100:.2f}, {name} split, {patients}:", students_of(split)]
+            others = [metric for metric in split["metrics"] if metric in CONTRASTS]
+            if others:
+                rows = [(one, *(_mean(row[metric]) for metric in others)) for one, row in split["variants"].items()]
+                parts.append(table(("student", *(split["metrics"][metric] for metric in others)), rows))
     return "\n\n".join(parts)
 
 
-def students_of(split: Mapping[str, Any], teachers: Sequence[str] = ()) -> str:
+def students_of(split: Mapping[str, Any]) -> str:
     """A row per student: its first metric, seeds, and the difference from the same student without a teacher."""
     metric, rows = next(iter(split["metrics"])), []
     for variant, row in split["variants"].items():
-        against = split.get("differences_from_scratch" if variant.startswith("scratch") else "differences", {})
-        gap = against.get(variant, {}).get(metric)
+        gap = split["differences"].get("b", {}).get(variant, {}).get(metric)
         gain = (_mean(gap, sign=True), f"{gap['p_holm']:.3f}") if gap else (None, None)
-        seeds = "one network" if variant in teachers else len(row[metric]["each"])
-        rows.append((variant, _mean(row[metric]), seeds, *gain))
-    return table(("student", split["metrics"][metric], "seeds", "gain over the baseline student", "p (Holm)"), rows)
+        rows.append((variant, _mean(row[metric]), len(row[metric]["each"]), *gain))
+    return table(("student", split["metrics"][metric], "seeds", "difference from b", "p (Holm)"), rows)
 
 
 def demonstration(found: Mapping[str, Any]) -> str:
@@ -339,10 +305,20 @@ def _mean(row: Mapping[str, Any], *, sign: bool = False) -> str:
     return figure({"value": row["mean"], "low": low, "high": high}, sign=sign)
 
 
-def gain(split: Mapping[str, Any], against: str, variant: str) -> str:
-    """A variant's difference in the first metric, with its interval."""
-    found = split.get(against, {}).get(variant, {})
-    return _mean(next(iter(found.values())), sign=True) if found else NOT_MEASURED
+def difference(studies: Mapping[str, Any], study: str, variant: str, reference: str) -> str:
+    """A student's difference from another in the first metric, width 1.0, with its interval."""
+    found = _shown_split(studies, study).get("differences", {}).get(reference, {}).get(variant)
+    if not found:
+        return NOT_MEASURED
+    gap = next(iter(found.values()))
+    low, high = gap["patients"] or (0.0, 0.0)
+    return _mean(gap, sign=True) + ("" if low * high > 0 else ": not shown")
+
+
+def _shown_split(studies: Mapping[str, Any], study: str) -> Mapping[str, Any]:
+    """The test split of a study where it was opened, else the calibration split; width 1.0."""
+    splits = studies.get(study, {}).get("splits", {})
+    return splits.get("test", splits.get("calibration", {})).get("100", {})
 
 
 def _cell(cell: object) -> str:

@@ -18,15 +18,13 @@ PATIENTS = 120
 
 
 @pytest.fixture
-def module(script, tmp_path, monkeypatch):
-    study = script("distillation")
-    monkeypatch.setattr(study, "SCORES", tmp_path / "scores")
-    return study
+def module(script):
+    return script("distillation")
 
 
-def keep(module, name, *, strength, fingerprint="one", study="siim"):
+def keep(kept, name, *, strength, fingerprint="one", study="siim"):
     """Logits that tell the classes apart as well as `strength` says."""
-    folder, others = module.SCORES / study, {"siim": 0, "all": 1}[study]  # classes between the first and the positive
+    folder, others = kept / "scores" / study, {"siim": 0, "all": 1}[study]  # classes between the first and the positive
     folder.mkdir(parents=True, exist_ok=True)
     found = {"fingerprint": np.array(fingerprint)}
     for split in ("calibration", "test"):
@@ -55,9 +53,12 @@ def test_every_teacher_and_student_can_be_configured(module, tmp_path, study):
 
     with pytest.raises(ConfigError, match="train it first"):
         student("b", "050")
-    wide = checkpoint(RunFolder(tmp_path / "b-w100-s4").student_baseline)
-    wide.parent.mkdir(parents=True)
-    wide.touch()
+    wide = RunFolder(tmp_path / "b-w100-s4").student_baseline
+    wide.mkdir(parents=True)
+    checkpoint(wide).touch()
+    with pytest.raises(ConfigError, match="train it first"):  # still in training
+        student("b", "050")
+    (wide / "finished.json").write_text("{}")
     for fitted in module.CROSS_FITTED.values():
         assert load_experiment(module.HERE / of.recipe, fitted).teacher.folds == 3
     for width in module.WIDTHS:
@@ -74,28 +75,28 @@ def test_every_teacher_and_student_can_be_configured(module, tmp_path, study):
 
 def test_a_narrow_student_is_compared_with_the_baseline_of_its_width(module, tmp_path):
     for seed in range(2):
-        keep(module, f"b-w100-s{seed}", strength=1.5)
-        keep(module, f"d-w100-s{seed}", strength=1.5)
-        narrow = keep(module, f"b-w050-s{seed}", strength=0.5)
-        taught = keep(module, f"d-w050-s{seed}", strength=1.0)
-    module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50)
+        keep(tmp_path, f"b-w100-s{seed}", strength=1.5)
+        keep(tmp_path, f"d-w100-s{seed}", strength=1.5)
+        narrow = keep(tmp_path, f"b-w050-s{seed}", strength=0.5)
+        taught = keep(tmp_path, f"d-w050-s{seed}", strength=1.0)
+    module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50, keep=tmp_path)
     found = json.loads((tmp_path / "table.json").read_text())["siim"]["splits"]
     assert set(found) == {"calibration"}  # the test split stays closed
     metric = next(iter(found["calibration"]["050"]["metrics"]))
-    assert found["calibration"]["050"]["differences"]["d"][metric]["mean"] == pytest.approx(taught - narrow)
-    assert found["calibration"]["100"]["differences"]["d"][metric]["mean"] == 0
+    assert found["calibration"]["050"]["differences"]["b"]["d"][metric]["mean"] == pytest.approx(taught - narrow)
+    assert found["calibration"]["100"]["differences"]["b"]["d"][metric]["mean"] == 0
 
 
 def test_students_of_two_splits_are_not_compared(module, tmp_path):
-    keep(module, "b-w100-s0", strength=1.0)
-    keep(module, "d-w100-s0", strength=1.0, fingerprint="other")
+    keep(tmp_path, "b-w100-s0", strength=1.0)
+    keep(tmp_path, "d-w100-s0", strength=1.0, fingerprint="other")
     with pytest.raises(ConfigError, match="2 different splits"):
-        module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50)
+        module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50, keep=tmp_path)
 
 
 def test_each_study_has_its_own_tables(module, tmp_path):
-    keep(module, "b-w100-s0", strength=1.0)
-    keep(module, "b-w100-s0", strength=1.0, fingerprint="other", study="all")
-    shown = module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50)
+    keep(tmp_path, "b-w100-s0", strength=1.0)
+    keep(tmp_path, "b-w100-s0", strength=1.0, fingerprint="other", study="all")
+    shown = module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50, keep=tmp_path)
     assert set(json.loads((tmp_path / "table.json").read_text())) == {"siim", "all"}
     assert "all, calibration, width 100" in shown
