@@ -307,15 +307,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             if unknown := sorted(set(options.only or ()) - set(of.variants)):
                 raise ConfigError(f"--only: expected some of {', '.join(of.variants)}, found {', '.join(unknown)}")
-            train(
-                study,
-                out,
-                options.only or of.variants,
-                options.seeds,
-                width=options.width,
-                data=options.data,
-                keep=options.kept,
-            )
+            for width in options.width:
+                train(
+                    study,
+                    out,
+                    options.only or of.variants,
+                    options.seeds,
+                    width=width,
+                    data=options.data,
+                    keep=options.kept,
+                )
     except PocketCxrError as error:
         print(f"distillation: {error}", file=sys.stderr)  # noqa: T201
         return 2
