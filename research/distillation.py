@@ -73,13 +73,13 @@ WIDTHS = ("100", "050", "035")
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared. `untaught_epochs` without unlabelled images are as many steps as the recipe's with them."""
+    """What is compared. `epochs_on_labels`, without unlabelled images, are as many steps as the recipe's with them."""
 
     sources: tuple[str, ...]
     task: str
     recipe: str
     taught_by: dict[str, tuple[str, ...]]
-    untaught_epochs: int
+    epochs_on_labels: int
     others: tuple[str, ...] = ()
 
     @property
@@ -128,7 +128,7 @@ def teach(study: str, out: Path, teachers: Sequence[str], *, data: Path, keep: P
             continue
         settings = [*_data(of), *CROSS_FITTED[name]]
         if name == "own":
-            settings.append(f"teacher.epochs={of.untaught_epochs}")
+            settings.append(f"teacher.epochs={of.epochs_on_labels}")
         experiment = load_experiment(HERE / of.recipe, settings)
         folder = out / f"teacher-{name}"
         run_cache_views(folder, experiment, splits=splits, save=table)
@@ -172,7 +172,7 @@ def _settings(study: str, variant: str, seed: int, width: str, *, out: Path, kee
     if variant == COMMON_PRACTICE:
         return [*settings, f"views.seed={seed}"]
     if variant not in of.taught_by:
-        return [*settings, f"student.epochs={of.untaught_epochs}", "student.unlabelled=false"]
+        return [*settings, f"student.epochs={of.epochs_on_labels}", "student.unlabelled=false"]
     tables = ", ".join(f'"{keep / "teachers" / study / f"{teacher}.npz"}"' for teacher in of.taught_by[variant])
     return [*settings, f"teacher.outputs=[{tables}]", "student.losses={ce=0.5, kd=1.0}"]
 
@@ -244,11 +244,13 @@ def tabulate(output: Path, *, open_test: bool, bootstrap: int, keep: Path = HERE
 
 
 def _tables(study: str, kept: dict[str, dict[str, Any]], split: str, bootstrap: int) -> dict[str, Any]:
-    """A table for each width of which there are students, each against its own student (b)."""
+    """A table for each width of which there are students: against its own (b), and common practice, which is wide."""
     found: dict[str, Any] = {}
     for width in WIDTHS:
-        of_width = {name: one for name, one in kept.items() if f"-w{width}-" in name}
-        if of_width:
+        own = {name: one for name, one in kept.items() if f"-w{width}-" in name}
+        wide = {name: one for name, one in kept.items() if name.startswith(f"{COMMON_PRACTICE}-w{WIDTHS[0]}-")}
+        of_width = wide | own
+        if own:
             found[width] = _table(load_task(HERE / STUDIES[study].task), of_width, split, bootstrap)
     return found
 

@@ -113,7 +113,7 @@ def summary(kept: Kept) -> str:
         (
             "AUROC gained by distillation within SIIM",
             tables.difference(gains, "siim", "e", "b"),
-            f"three classes, all sources: {tables.difference(gains, 'all', 'c', 'b')}",
+            f"three classes, all sources: {tables.difference(gains, 'all', tables.SHIPPED, 'b', tables.SHIPPED_WIDTH)}",
         ),
         ("Size and time beside VGG19 ‖ ResNet50V2", *_size_and_time(kept["teacher_costs"])),
     ]

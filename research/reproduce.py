@@ -18,8 +18,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import tables
+
 HERE = Path(__file__).parent
-SHIPPED = "c-w100-s0"
+SHIPPED = f"{tables.SHIPPED}-w{tables.SHIPPED_WIDTH}-s0"
 """The student of the study ``all`` that ships, chosen on the calibration split."""
 FRONTIER = ("c-w050-s0",)
 """Others of it whose files stand beside it."""

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 NOT_MEASURED = "not measured"
-SHIPPED = "c"
-"""The student of the study of all sources that ships."""
+SHIPPED, SHIPPED_WIDTH = "c", "100"
+"""The student of the study of all sources that ships, and its width in percent of MobileNetV2's channels."""
 _UNITS_SHOWN = ("Cramér's V", "risk", "share above chance")
 _VARIANTS = """224 px. a: common practice. b: long schedule, averaged weights, boxes. c, d, e: b with unlabelled images
 and the out-of-fold outputs of its own kind, of VGG19, of MobileNetV2 and EfficientNet-Lite2. children: b with
@@ -27,10 +27,10 @@ _NAMES = {"drawn": "synthetic drawings", "not_xray": "not an X-ray", "other_part
 
 def against_common_practice(studies: Mapping[str, Any]) -> str:
     """Common practice on the same images, and how far the student that ships is from it."""
-    split = _shown_split(studies, "all")
+    split = _shown_split(studies, "all", SHIPPED_WIDTH)
     row = split.get("variants", {}).get("a")
     rival = _mean(next(iter(row.values()))) if row else NOT_MEASURED
-    return f"common practice {rival}; difference {difference(studies, 'all', SHIPPED, 'a')}"
+    return f"common practice {rival}; difference {difference(studies, 'all', SHIPPED, 'a', SHIPPED_WIDTH)}"
 
 
 def by_source(shipped: Mapping[str, Any]) -> str:
@@ -305,9 +305,9 @@ def _mean(row: Mapping[str, Any], *, sign: bool = False) -> str:
     return figure({"value": row["mean"], "low": low, "high": high}, sign=sign)
 
 
-def difference(studies: Mapping[str, Any], study: str, variant: str, reference: str) -> str:
-    """A student's difference from another in the first metric, width 1.0, with its interval."""
-    found = _shown_split(studies, study).get("differences", {}).get(reference, {}).get(variant)
+def difference(studies: Mapping[str, Any], study: str, variant: str, reference: str, width: str = "100") -> str:
+    """A student's difference from another in the first metric, with its interval."""
+    found = _shown_split(studies, study, width).get("differences", {}).get(reference, {}).get(variant)
     if not found:
         return NOT_MEASURED
     gap = next(iter(found.values()))
@@ -315,10 +315,10 @@ def difference(studies: Mapping[str, Any], study: str, variant: str, reference: 
     return _mean(gap, sign=True) + ("" if low * high > 0 else ": not shown")
 
 
-def _shown_split(studies: Mapping[str, Any], study: str) -> Mapping[str, Any]:
-    """The test split of a study where it was opened, else the calibration split; width 1.0."""
+def _shown_split(studies: Mapping[str, Any], study: str, width: str) -> Mapping[str, Any]:
+    """The test split of a study where it was opened, else the calibration split."""
     splits = studies.get(study, {}).get("splits", {})
-    return splits.get("test", splits.get("calibration", {})).get("100", {})
+    return splits.get("test", splits.get("calibration", {})).get(width, {})
 
 
 def _cell(cell: object) -> str:

@@ -73,8 +73,9 @@ def test_every_teacher_and_student_can_be_configured(module, tmp_path, study):
     assert {variant for variant, kept in children.items() if kept} == set(of.others)
 
 
-def test_a_narrow_student_is_compared_with_the_baseline_of_its_width(module, tmp_path):
+def test_a_narrow_student_is_compared_with_the_baseline_of_its_width_and_with_common_practice(module, tmp_path):
     for seed in range(2):
+        usual = keep(tmp_path, f"a-w100-s{seed}", strength=0.8)
         keep(tmp_path, f"b-w100-s{seed}", strength=1.5)
         keep(tmp_path, f"d-w100-s{seed}", strength=1.5)
         narrow = keep(tmp_path, f"b-w050-s{seed}", strength=0.5)
@@ -84,6 +85,7 @@ def test_a_narrow_student_is_compared_with_the_baseline_of_its_width(module, tmp
     assert set(found) == {"calibration"}  # the test split stays closed
     metric = next(iter(found["calibration"]["050"]["metrics"]))
     assert found["calibration"]["050"]["differences"]["b"]["d"][metric]["mean"] == pytest.approx(taught - narrow)
+    assert found["calibration"]["050"]["differences"]["a"]["d"][metric]["mean"] == pytest.approx(taught - usual)
     assert found["calibration"]["100"]["differences"]["b"]["d"][metric]["mean"] == 0
 
 
