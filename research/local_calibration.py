@@ -1,10 +1,11 @@
 """How much calibration on a few local images gives back: 50, 100 or 200 of one source, measured on the rest of it.
 
-Each source of a table is a hospital in turn: so many images of it are drawn, patients whole, temperature, prediction
-sets and operating points are fitted to them as `pocketcxr calibrate` does, and the other patients are measured with the
-bundle's own calibration and with the new one. The sources must have taken no part in the bundle's training.
+Each source that a run's students were trained without (`pocketcxr leave-one-source-out`) is a hospital in turn. So many
+images of it are drawn, patients whole; temperature, prediction sets and operating points are fitted to them as
+`pocketcxr calibrate` does; the other patients are measured with the calibration from the sources of training and with
+the new one.
 
-    python research/local_calibration.py student.onnx index.csv -o local_calibration.json
+    python research/local_calibration.py runs/mine -o docs/results/local_calibration.json
 
 Expected: 30 ms per image, then seconds.
 """
@@ -12,30 +13,30 @@ Expected: 30 ms per image, then seconds.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketcxr.data.rows import is_frontal_xray, read_rows
-from pocketcxr.data.splits.assign import label_rows
-from pocketcxr.errors import DataError, PocketCxrError
-from pocketcxr.evaluation.config import EvaluationConfig
+from pocketcxr.errors import ConfigError, DataError, PocketCxrError
 from pocketcxr.evaluation.intervals import clusters
 from pocketcxr.evaluation.local_gain import applied_figures, apply_calibration, subset
 from pocketcxr.evaluation.model_result import calibrate
+from pocketcxr.evaluation.scoring import score
 from pocketcxr.files import write_json
-from pocketcxr.inference.session import load_bundle
-from pocketcxr.labels import load_task
-from pocketcxr.pipeline.calibrate import bundle_calibrations
-from pocketcxr.pipeline.local_images import bundle_task, score_local
+from pocketcxr.pipeline.leave_one_source_out import leave_out, students_without
+from pocketcxr.pipeline.prepare import prepare
+from pocketcxr.pipeline.run import open_run
+from pocketcxr.training.config import load_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from pocketcxr.evaluation.config import EvaluationConfig
     from pocketcxr.evaluation.model_result import Calibration
     from pocketcxr.evaluation.scoring import Predictions
     from pocketcxr.labels import Task
@@ -62,7 +63,7 @@ def measure_source(
     Args:
         predictions: of all images of the source.
         members: patient number [n].
-        before: the bundle's own calibration.
+        before: the calibration of the sources of training.
         task: the classes.
         config: coverage and operating points asked for.
 
@@ -95,47 +96,48 @@ def _spread(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": float(np.mean(exist)), "least": min(exist), "most": max(exist)}
 
 
-def measure(bundle_path: Path, table: Path, *, task_name: str | None = None, progress: bool = True) -> dict[str, Any]:
-    """Every source of the table that has both sides of the positive class, as `measure_source`.
+def measure(folder: Path, *, progress: bool = True) -> dict[str, Any]:
+    """Every source with both sides of the positive class that a student of the run never saw, as `measure_source`.
 
     Raises:
-        DataError: no source is large enough.
+        ConfigError: no run.
+        DataError: the run has no student without a source, or none of these sources is large enough.
     """
-    bundle = load_bundle(bundle_path)
-    manifest, task = bundle.manifest, bundle_task(bundle.manifest)
-    rows = read_rows(table)
-    if not any(row.label for row in rows):
-        rows = label_rows(rows, load_task(task_name or manifest.task))
-    rows = [row for row in rows if row.label in manifest.labels and is_frontal_xray(row)]
-    config = EvaluationConfig(coverage=manifest.conformal_coverage)
+    if not (folder / "experiment.json").is_file():
+        raise ConfigError(f"{folder}: expected the folder of a run, with experiment.json")
+    experiment = load_experiment(folder / "experiment.json", ())
+    run = open_run(folder, experiment, progress=progress, record=False)
+    dataset = prepare(run)
+    task, config = dataset.task, dataclasses.replace(experiment.evaluation, calibration_source="")
     sources: dict[str, Any] = {}
-    for source in sorted({row.source for row in rows}):
-        own = [row for row in rows if row.source == source]
-        sides = [sum((row.label == manifest.positive) is side for row in own) for side in (True, False)]
-        if len(own) < SIZES[0] + MIN_REST or min(sides) == 0:
+    for source, predict in students_without(run, dataset).items():
+        split = [i for i, row in enumerate(dataset.rows) if row.source == source and row.split]
+        own = np.array([i for i in split if dataset.labels[i] >= 0], dtype=np.int64)
+        positive = int((dataset.labels[own] == task.positive_index).sum())
+        if len(own) < SIZES[0] + MIN_REST or positive in {0, len(own)}:
             continue
-        local = score_local(bundle, own, {}, progress=progress)
-        found = measure_source(
-            local.parts[0].predictions, clusters(local.rows), bundle_calibrations(manifest)[0], task=task, config=config
-        )
-        sources[source] = {"images": len(local.rows), "left_out": local.left_out, "calibrated_on": found}
+        rest = leave_out(dataset, source).positions("calibration")
+        before, local = (score(f"without {source}", predict, dataset, positions) for positions in (rest, own))
+        fitted = calibrate(before, task, config, brings_temperature=False)
+        members = clusters([dataset.rows[i] for i in own])
+        found = measure_source(local, members, fitted, task=task, config=config)
+        sources[source] = {"images": len(own), "calibrated_on": found}
     if not sources:
         raise DataError(
-            f"{table}: no source has {SIZES[0] + MIN_REST} images with and without {manifest.positive}: add images"
+            f"{folder}: expected students without a source that has {SIZES[0] + MIN_REST} images, with and without "
+            f"{task.positive}, found none: run pocketcxr leave-one-source-out first"
         )
-    return {"bundle_sha256": bundle.sha256, "coverage": config.coverage, "draws": DRAWS, "sources": sources}
+    return {"coverage": config.coverage, "draws": DRAWS, "sources": sources}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write, and say coverage and calibration error per source."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("table", type=Path, help="index with images of one or more sources")
-    parser.add_argument("--task", help="maps findings to the bundle's classes (default: the bundle's)")
+    parser.add_argument("run", type=Path, help="folder of a run with students without a source")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
-        found = measure(options.bundle, options.table, task_name=options.task)
+        found = measure(options.run)
     except PocketCxrError as error:
         sys.stderr.write(f"{error}\n")
         return 2

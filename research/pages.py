@@ -230,6 +230,7 @@ def shipped_student(kept: Kept) -> str:
     named = {
         "By source": tables.by_source(shipped),
         "Leave-one-source-out": tables.unseen(shipped),
+        "Local calibration": tables.local_calibration(kept["local_calibration"]),
     } | {name: card[name] for name in CARD_PARTS if name in card}
     return _page("shipped_student", *_headed(named))
 

@@ -88,6 +88,13 @@ STEPS = (
         "leave-one-source-out.done",
     ),
     Step(
+        "local-calibration",
+        "calibration on a few images of a source left out",
+        5,
+        "{python} {here}/local_calibration.py {shipped} -o {results}/local_calibration.json",
+        "local-calibration.done",
+    ),
+    Step(
         "export",
         "float bundle, before its audit",
         5,

@@ -64,6 +64,30 @@ def unseen(shipped: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, *(table(one["columns"], one["rows"]) for one in section["tables"][:1])])
 
 
+def local_calibration(found: Mapping[str, Any]) -> str:
+    """What calibration on a few images of an unseen source changes on the rest of it, mean and range of the draws."""
+    if not found:
+        return f"Calibration on images of an unseen source: {NOT_MEASURED}."
+    names = ("coverage", "ece", "sensitivity@screening")
+    rows = [
+        (source, size, side, *(_of_draws(figures[name][side]) for name in names))
+        for source, of in found["sources"].items()
+        for size, figures in of["calibrated_on"].items()
+        for side in ("before", "after")
+    ]
+    head = (
+        "`pocketcxr calibrate` on so many images of a source that training has not seen, measured on its other\n"
+        f"patients; mean (least to most) of {found['draws']} draws, prediction sets of {found['coverage']:.0%}. Aims: "
+        "coverage 0.85, calibration error at most 0.05."
+    )
+    columns = ("source", "images", "calibration", "coverage", "calibration error", "sensitivity at screening")
+    return f"{head}\n\n{table(columns, rows)}"
+
+
+def _of_draws(one: Mapping[str, Any]) -> str | None:
+    return None if one["mean"] is None else figure({"value": one["mean"], "low": one["least"], "high": one["most"]})
+
+
 def conclusions(found: Iterable[Mapping[str, Any]]) -> str:
     """Conclusions of an evaluation as a list."""
     return bullets(f"{one['title']}: **{one['outcome']}.** {one['text']}" for one in found)

@@ -46,6 +46,7 @@ def test_a_wrong_temperature_is_put_right_on_patients_that_were_not_drawn(module
         assert figures["ece"]["after"]["least"] <= figures["ece"]["after"]["mean"] <= figures["ece"]["after"]["most"]
 
 
-def test_a_missing_bundle_is_one_line(module, tmp_path, capsys):
-    assert module.main([str(tmp_path / "b.onnx"), str(tmp_path / "t.csv"), "-o", str(tmp_path / "o.json")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+def test_what_is_no_run_is_one_line(module, tmp_path, capsys):
+    assert module.main([str(tmp_path), "-o", str(tmp_path / "o.json")]) == 2
+    assert "expected the folder of a run" in capsys.readouterr().err
+    assert not (tmp_path / "o.json").exists()

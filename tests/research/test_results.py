@@ -130,6 +130,29 @@ def test_every_part_that_is_there_is_shown(results, tmp_path):
             "audit": {"unchanged": True},
         },
         "input_gate": {"out_of_fold": {"ct": gate, "ct ieee8023": gate, "not_xray drawn": gate}, "rules_added": added},
+        "local_calibration": {
+            "draws": 20,
+            "coverage": 0.9,
+            "sources": {
+                "siim": {
+                    "calibrated_on": {
+                        "50": {
+                            "coverage": {
+                                "before": {"mean": 0.6, "least": 0.5, "most": 0.7},
+                                "after": {"mean": 0.9, "least": 0.8, "most": 1.0},
+                            },
+                            "ece": {
+                                "before": {"mean": 0.2, "least": 0.1, "most": 0.3},
+                                "after": {"mean": 0.04, "least": 0.0, "most": 0.1},
+                            },
+                            "sensitivity@screening": dict.fromkeys(
+                                ("before", "after"), dict.fromkeys(("mean", "least", "most"))
+                            ),
+                        }
+                    }
+                }
+            },
+        },
         "frontier": {"machine": "here", "points": [point | {"auroc": {"value": 0.9, "low": None, "high": None}}]},
     }
     for name, table in kept.items():
@@ -139,6 +162,7 @@ def test_every_part_that_is_there_is_shown(results, tmp_path):
     assert "Width 0.50, calibration split, 12 images of 5 patients:" in text
     assert "| per channel | 1.90× | 99.5% | −0.0010 | +0.0020 | 2.60 | **chosen** |" in text
     assert "Criteria of the audit: unchanged." in text
+    assert "| siim | 50 | after | 0.900 (0.800 to 1.000) | 0.040 (0.000 to 0.100) | – |" in text
     assert "| CT slice | 250 | 99.6% (98.0% to 99.9%) |" in text
     assert "ct ieee8023" not in text
     assert "250 of 250 ct of ieee8023; of all laterals" in text
