@@ -5,8 +5,8 @@ python research/results.py keep runs/siim siim_cpu     # evaluation -> siim_cpu.
 python research/results.py                             # docs/results/*.json -> the documents
 
 What a JSON file lacks is said to be not measured. Other scripts of this folder write the other files:
-distillation.py, against_common_practice.py, teacher_costs.py, frontier.py, input_filter.py; `pocketcxr quantise`
-writes quantise.json.
+distillation.py, teacher_costs.py, frontier.py, input_filter.py, local_calibration.py; `pocketcxr quantise` writes
+quantise.json.
 """
 
 from __future__ import annotations
