@@ -5,7 +5,7 @@ python research/distillation.py train --data $POCKETCXR_DATA                    
 python research/distillation.py train --data $POCKETCXR_DATA --only b d --seeds 0 1 --width 050
 python research/distillation.py train --data $POCKETCXR_DATA --study all        # for the student that ships
 python research/distillation.py table                                          # calibration split
-python research/distillation.py table --open-test                              # leaves a line in test_split_opened.log
+python research/distillation.py table --open-test all                          # leaves a line in test_split_opened.log
 
 Two studies: ``siim``, typical appearance against negative (distillation.toml), and ``all``, the three classes of the
 student that ships from the adults of all sources (shipped.toml).
@@ -214,8 +214,8 @@ def _keep(path: Path, dataset: Dataset, predict: Predict) -> None:
 # -------------------------------------------------------------------------------------------------------------- table
 
 
-def tabulate(output: Path, *, open_test: bool, bootstrap: int, keep: Path = HERE) -> str:
-    """Write the tables of all kept scores; return those of the split that was asked as text."""
+def tabulate(output: Path, *, open_test: Sequence[str], bootstrap: int, keep: Path = HERE) -> str:
+    """Write the tables of all kept scores, of the test split those of `open_test`'s studies; return them as text."""
     found: dict[str, Any] = {}
     for study in STUDIES:
         folder = keep / "scores" / study
@@ -228,8 +228,9 @@ def tabulate(output: Path, *, open_test: bool, bootstrap: int, keep: Path = HERE
         if not kept:
             continue
         digest = hashlib.sha256(b"".join(kept[name]["test_logits"].tobytes() for name in kept)).hexdigest()
-        splits = ("calibration", "test") if open_test else ("calibration",)
-        if open_test:
+        opened = study in open_test
+        splits = ("calibration", "test") if opened else ("calibration",)
+        if opened:
             log_opening(output, f"{len(kept)} students of distillation.py, study {study}, {digest}")
         found[study] = {"scores_hash": digest, "splits": {one: _tables(study, kept, one, bootstrap) for one in splits}}
     if not found:
@@ -292,7 +293,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--data", type=Path, required=True, help="the folder that $POCKETCXR_DATA names")
     making = commands.add_parser("table")
     making.add_argument("-o", "--output", type=Path, default=RESULTS / "distillation_study.json")
-    making.add_argument("--open-test", action="store_true", help="ask the test split too; leaves a line in the log")
+    making.add_argument(
+        "--open-test",
+        nargs="+",
+        default=[],
+        choices=list(STUDIES),
+        metavar="STUDY",
+        help="ask the test split of these studies too; leaves a line in the log",
+    )
     making.add_argument("--bootstrap", type=int, default=1000)
     for command in (teaching, training, making):
         command.add_argument("--kept", type=Path, default=HERE, help="folder of teachers/ and scores/")

@@ -70,7 +70,7 @@ STEPS = (
         "table",
         "means, intervals, paired tests; opens the test split",
         5,
-        "{python} {here}/distillation.py table --open-test --kept {out} -o {results}/distillation_study.json",
+        "{python} {here}/distillation.py table --open-test siim all --kept {out} -o {results}/distillation_study.json",
         "table.done",
     ),
     Step(

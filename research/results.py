@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import speed
 from pocketcxr.audit.criteria import criteria_tables
 from pocketcxr.audit.stored_record import headline_of
 from pocketcxr.files import write_json, write_text
+from pocketcxr.pipeline.documents import MODEL_CARD, write_documents
 from pocketcxr.report.tables import present
 from pocketcxr.reporting.run_record import shown_command
 from pocketcxr.run_folder import RunFolder
@@ -100,7 +102,7 @@ def _of_shipped(run: Path) -> dict[str, Any]:
         "student": manifest["run"].get("experiment", {}).get("student", {}).get("backbone", ""),
         "teachers": fusion.get("network", {}).get("backbones", []),
         "leave_one_source_out": _stages(run),
-        "card": _card(run / "audit" / "MODEL_CARD.md"),
+        "card": _card(run),
     }
     if audit:
         chosen = ("key", "title", "scope", "outcome", "words")
@@ -128,9 +130,11 @@ def _stages(run: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _card(path: Path) -> dict[str, str]:
-    """The parts of a run's model card that pages quote, by heading."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+def _card(run: Path) -> dict[str, str]:
+    """The parts of the run's model card that pages quote, by heading; written anew, for the bundle of now."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_documents(run, None, Path(folder))
+        text = (Path(folder) / MODEL_CARD).read_text(encoding="utf-8")
     parts = (part.partition("\n") for part in ("\n" + text).split("\n#"))
     found = {head.lstrip("# "): body.strip() for head, _, body in parts}
     return {head: found[head] for head in pages.CARD_PARTS if head in found}

@@ -26,11 +26,14 @@ def test_a_finished_run_is_read_from_all_its_files(record):
 
 def test_a_given_teacher_is_named_and_no_backbones_are_claimed(record):
     assert teacher_name(record) == " ‖ ".join(record.teacher["backbones"])
-    for field, value in (("checkpoint", "/of/somebody/xrv.onnx"), ("outputs", ["xrv.onnx"])):
+    for field, value, said in (
+        ("checkpoint", "/of/somebody/xrv.onnx", "a given network (xrv.onnx)"),
+        ("outputs", ["tables/own.npz"], "kept outputs (own.npz)"),
+    ):
         teacher = {**record.experiment["teacher"], field: value}
         given = dataclasses.replace(record, experiment={**record.experiment, "teacher": teacher})
         assert given.teacher == {}
-        assert teacher_name(given) == "what was given (xrv.onnx)"
+        assert teacher_name(given) == said
 
 
 def test_reasons_for_leaving_files_out_are_counted_without_their_names(record):

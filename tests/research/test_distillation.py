@@ -80,7 +80,7 @@ def test_a_narrow_student_is_compared_with_the_baseline_of_its_width_and_with_co
         keep(tmp_path, f"d-w100-s{seed}", strength=1.5)
         narrow = keep(tmp_path, f"b-w050-s{seed}", strength=0.5)
         taught = keep(tmp_path, f"d-w050-s{seed}", strength=1.0)
-    module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50, keep=tmp_path)
+    module.tabulate(tmp_path / "table.json", open_test=(), bootstrap=50, keep=tmp_path)
     found = json.loads((tmp_path / "table.json").read_text())["siim"]["splits"]
     assert set(found) == {"calibration"}  # the test split stays closed
     metric = next(iter(found["calibration"]["050"]["metrics"]))
@@ -93,12 +93,19 @@ def test_students_of_two_splits_are_not_compared(module, tmp_path):
     keep(tmp_path, "b-w100-s0", strength=1.0)
     keep(tmp_path, "d-w100-s0", strength=1.0, fingerprint="other")
     with pytest.raises(ConfigError, match="2 different splits"):
-        module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50, keep=tmp_path)
+        module.tabulate(tmp_path / "table.json", open_test=(), bootstrap=50, keep=tmp_path)
 
 
 def test_each_study_has_its_own_tables(module, tmp_path):
     keep(tmp_path, "b-w100-s0", strength=1.0)
     keep(tmp_path, "b-w100-s0", strength=1.0, fingerprint="other", study="all")
-    shown = module.tabulate(tmp_path / "table.json", open_test=False, bootstrap=50, keep=tmp_path)
+    shown = module.tabulate(tmp_path / "table.json", open_test=(), bootstrap=50, keep=tmp_path)
     assert set(json.loads((tmp_path / "table.json").read_text())) == {"siim", "all"}
     assert "all, calibration, width 100" in shown
+    module.tabulate(tmp_path / "table.json", open_test=["all"], bootstrap=50, keep=tmp_path)
+    found = json.loads((tmp_path / "table.json").read_text())
+    assert {study: set(of["splits"]) for study, of in found.items()} == {
+        "siim": {"calibration"},
+        "all": {"calibration", "test"},
+    }
+    assert len((tmp_path / "test_split_opened.log").read_text().splitlines()) == 1

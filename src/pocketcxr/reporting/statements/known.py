@@ -84,7 +84,7 @@ def teacher_name(record: RunRecord) -> str:
     given = [config["checkpoint"]] if config.get("checkpoint") else config.get("outputs", ())
     if record.distilled and given:
         names = ", ".join(PurePath(one.replace("\\", "/")).name for one in given)
-        return f"what was given ({names})"
+        return f"{'a given network' if config.get('checkpoint') else 'kept outputs'} ({names})"
     return " ‖ ".join(record.teacher.get("backbones", ()))
 
 
