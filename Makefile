@@ -96,11 +96,11 @@ mutants: setup build/mutants/.ready ## change the modules that decide, and see w
 	build/mutants/venv/bin/python tests/mutation/mutants.py $(OPTIONS)
 
 lock: setup ## pin again: requirements/*.txt with hashes, without any index address
-	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra train --extra parquet --extra serve --extra pacs --extra deidentify --extra search --extra tensorboard --group dev --group docs --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --no-emit-index-url --no-header -o requirements/base.txt
-	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra pacs --generate-hashes --no-emit-index-url --no-header -o requirements/pacs.txt
-	echo uv | $(BIN)/uv pip compile --quiet --upgrade - --generate-hashes --no-emit-index-url --no-header -o requirements/uv.txt
-	echo cosmic-ray | $(BIN)/uv pip compile --quiet --upgrade - --generate-hashes --no-emit-index-url --no-header -o requirements/mutants.txt
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 pyproject.toml --extra train --extra parquet --extra serve --extra pacs --extra deidentify --extra search --extra tensorboard --group dev --group docs --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 pyproject.toml --generate-hashes --no-emit-index-url --no-header -o requirements/base.txt
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 pyproject.toml --extra pacs --generate-hashes --no-emit-index-url --no-header -o requirements/pacs.txt
+	echo uv | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 - --generate-hashes --no-emit-index-url --no-header -o requirements/uv.txt
+	echo cosmic-ray | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 - --generate-hashes --no-emit-index-url --no-header -o requirements/mutants.txt
 
 clean: ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) build dist web/node_modules web/dist web/test-results .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
