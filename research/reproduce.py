@@ -83,8 +83,8 @@ STEPS = (
     Step(
         "leave-one-source-out",
         "the student that ships without each source in turn, labels only",
-        90,
-        "pocketcxr leave-one-source-out -o {shipped}",
+        40,
+        "pocketcxr leave-one-source-out -o {shipped} --set student.epochs=4 --set student.unlabelled=false",
         "leave-one-source-out.done",
     ),
     Step(
