@@ -24,12 +24,21 @@ from pocketcxr.inference.predictor import Predictor
 def main(folder: Path, bundle: Path) -> None:
     """Write everything under `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    draw_synthetic_xrays(folder / "synthetic", patients=6, size=320, seed=0)
+    draw_answered(folder / "synthetic", bundle)
     bad_files(folder)
     spaced_files(folder)
     variants(bundle, folder)
     answers = {name: predict(folder, name) for name in ("covid-3class.onnx", "unsure.onnx", "findings.onnx")}
     (folder / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
+
+
+def draw_answered(folder: Path, bundle: Path) -> None:
+    """Synthetic X-rays, without those that the model refuses as novel."""
+    draw_synthetic_xrays(folder, patients=12, size=320, seed=0)
+    predictor = Predictor(load_bundle(bundle))
+    for path in (folder / "images").iterdir():
+        if predictor.predict_file(path).decision == "refused":
+            path.unlink()
 
 
 def bad_files(folder: Path) -> None:

@@ -42,10 +42,11 @@ test("files are sorted by probability and filtered by result and probability", a
   const shares = await page.locator(".file", { has: page.locator(".share") }).evaluateAll((all) =>
     all.map((one) => [one.querySelector(".name")!.textContent!, parseFloat(/[\d.]+%/.exec(one.querySelector(".share")!.textContent!)![0])] as const));
   expect(shares).toHaveLength(6);
-  const above = shares.filter(([, share]) => share >= 5).map(([name]) => name); // at the prevalence that is set, as in the result
+  const steps = Math.floor(Math.min(...shares.map(([, share]) => share)) / 5) + 1; // of 5 %, until one file is below
+  const above = shares.filter(([, share]) => share >= 5 * steps).map(([name]) => name); // at the prevalence that is set, as in the result
   const least = page.getByLabel(en.files.least(en.labels["covid19"]!));
   await least.focus();
-  await page.keyboard.press("ArrowRight"); // 5 %
+  for (let step = 0; step < steps; step++) await page.keyboard.press("ArrowRight");
   expect(above.length).toBeLessThan(6);
   expect(await listed(page)).toEqual(above);
   await page.keyboard.press("Home");
