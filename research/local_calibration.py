@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketcxr.errors import ConfigError, DataError, PocketCxrError
+from pocketcxr.errors import DataError, PocketCxrError
 from pocketcxr.evaluation.intervals import clusters
 from pocketcxr.evaluation.local_gain import applied_figures, apply_calibration, subset
 from pocketcxr.evaluation.model_result import calibrate
@@ -28,8 +28,7 @@ from pocketcxr.evaluation.scoring import score
 from pocketcxr.files import write_json
 from pocketcxr.pipeline.leave_one_source_out import leave_out, students_without
 from pocketcxr.pipeline.prepare import prepare
-from pocketcxr.pipeline.run import open_run
-from pocketcxr.training.config import load_experiment
+from pocketcxr.pipeline.run import reopen_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,16 +102,13 @@ def measure(folder: Path, *, progress: bool = True) -> dict[str, Any]:
         ConfigError: no run.
         DataError: the run has no student without a source, or none of these sources is large enough.
     """
-    if not (folder / "experiment.json").is_file():
-        raise ConfigError(f"{folder}: expected the folder of a run, with experiment.json")
-    experiment = load_experiment(folder / "experiment.json", ())
-    run = open_run(folder, experiment, progress=progress, record=False)
+    run = reopen_run(folder, progress=progress)
     dataset = prepare(run)
-    task, config = dataset.task, dataclasses.replace(experiment.evaluation, calibration_source="")
+    task, config = dataset.task, dataclasses.replace(run.experiment.evaluation, calibration_source="")
     sources: dict[str, Any] = {}
     for source, predict in students_without(run, dataset).items():
-        split = [i for i, row in enumerate(dataset.rows) if row.source == source and row.split]
-        own = np.array([i for i in split if dataset.labels[i] >= 0], dtype=np.int64)
+        labelled = [i for i in np.flatnonzero(dataset.labels >= 0) if dataset.rows[i].split]
+        own = np.array([i for i in labelled if dataset.rows[i].source == source], dtype=np.int64)
         positive = int((dataset.labels[own] == task.positive_index).sum())
         if len(own) < SIZES[0] + MIN_REST or positive in {0, len(own)}:
             continue

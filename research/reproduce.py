@@ -5,7 +5,7 @@ python research/reproduce.py -o runs/reproduce               # all of them, from
 python research/reproduce.py -o runs/reproduce --only shipped int8
 
 Resumable: a step whose result is there is skipped, a step that was stopped goes on where it was (every training does).
-The test split is asked by the last steps only: the table's, the evaluation, the audit, int8.
+The test split is asked by the table, every export, the audit, the evaluation and int8; nothing is chosen by it.
 """
 
 from __future__ import annotations

@@ -48,5 +48,7 @@ def test_a_wrong_temperature_is_put_right_on_patients_that_were_not_drawn(module
 
 def test_what_is_no_run_is_one_line(module, tmp_path, capsys):
     assert module.main([str(tmp_path), "-o", str(tmp_path / "o.json")]) == 2
-    assert "expected the folder of a run" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "expected the folder of a run" in said
     assert not (tmp_path / "o.json").exists()

@@ -20,7 +20,7 @@ from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.labels import TASKS, load_task
 from pocketcxr.pipeline.prepare import index_sources
-from pocketcxr.pipeline.run import Run
+from pocketcxr.pipeline.run import reopen_run
 from pocketcxr.run_folder import checkpoint
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pocketcxr.imaging.radiograph import Radiograph
     from pocketcxr.inference.prediction import Prediction
     from pocketcxr.labels import Task
+    from pocketcxr.pipeline.run import Run
 
 _LOGGER = logging.getLogger("pocketcxr")
 _SIZE = 224  # of the images that a function takes, unless it says otherwise
@@ -92,7 +93,7 @@ def find_target(
             f"{target}: expected an index or split table, a run's folder or a folder of X-rays; not there"
         )
     if target.is_dir() and (target / "experiment.json").is_file():
-        found = _run_of(target, progress=progress)
+        found = reopen_run(target, progress=progress)
         if not found.splits.is_file():
             raise ConfigError(f"{target} holds no splits.csv yet: run  pocketcxr distill -o {target}  first")
         own = found.bundle if found.bundle.is_file() else None
@@ -101,7 +102,7 @@ def find_target(
         out = out or target / (f"audit-{other}" if other else "audit")
         check_output(out, folder=True)
         return AuditTarget(found.splits, out, found, bundle or own)
-    owner = _run_of(run, progress=progress) if run else None
+    owner = reopen_run(run, progress=progress) if run else None
     own = owner.bundle if owner and owner.bundle.is_file() else None
     name = target.stem if target.is_file() else target.resolve().name
     out = out or target.absolute().parent / f"{name}-audit"
@@ -234,14 +235,6 @@ def load_left_out(run: Run | None, dataset: Dataset) -> dict[str, Predict]:
     from pocketcxr.pipeline.leave_one_source_out import students_without
 
     return students_without(run, dataset)
-
-
-def _run_of(folder: Path, *, progress: bool) -> Run:
-    from pocketcxr.training.config import load_experiment
-
-    if not (folder / "experiment.json").is_file():
-        raise ConfigError(f"{folder}: expected the folder of a run (with experiment.json)")
-    return Run(folder, load_experiment(folder / "experiment.json", []), progress)
 
 
 def _guessed(rows: Sequence[IndexRow]) -> Task:

@@ -83,6 +83,19 @@ def open_run(
     return Run(folder, experiment, progress, given)
 
 
+def reopen_run(folder: Path, *, progress: bool = True) -> Run:
+    """A run that is there, with the settings that stand in its folder; nothing is written.
+
+    Raises:
+        ConfigError: no run.
+    """
+    from pocketcxr.training.config import load_experiment
+
+    if not (folder / "experiment.json").is_file():
+        raise ConfigError(f"{folder}: expected the folder of a run (with experiment.json)")
+    return Run(folder, load_experiment(folder / "experiment.json", []), progress)
+
+
 def notes(run: Run) -> tuple[str, ...]:
     """Sentences that a reader of the report must know; the demonstration leaves one."""
     path = run.folder / "notes.txt"
