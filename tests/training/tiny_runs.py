@@ -241,7 +241,7 @@ def run_distilled(teacher: str, out: str) -> None:
     dataset = with_findings(make_dataset())
     views = cache_tiny_views(dataset, Path(teacher), Path(out) / "views")
     losses = {"ce": 0.5, "kd": 1.0, "dist": 0.5, "embedding": 1.0, "similarity": 1.0, "contrastive": 0.1}
-    config = dataclasses.replace(STUDENT, dropout=0.2, losses=losses, auxiliary=AUXILIARY, epochs=2)
+    config = dataclasses.replace(STUDENT, dropout=0.2, losses=losses, auxiliary=AUXILIARY | {"evidence": 1.0}, epochs=2)
     train_tiny_student(dataset, Path(out) / "student", config, views=views)
 
 

@@ -184,7 +184,7 @@ def train_student(
             label_smoothing=config.label_smoothing,
             own=built.values(),  # pyright: ignore[reportArgumentType]
         )
-        return {**parts, **auxiliary_losses(network, outputs, batch, auxiliary)}
+        return {**parts, **auxiliary_losses(network, outputs, batch, auxiliary, maps=student.saliency)}
 
     def save(fitted: nn.Module, path: Path, record: dict[str, Any]) -> None:
         fitted = without_heads(fitted)

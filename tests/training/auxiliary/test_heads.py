@@ -14,7 +14,7 @@ from pocketcxr.models.backbones import BackboneOutputs, build_backbone
 from pocketcxr.models.checkpoints import load_network, read_record
 from pocketcxr.models.networks import NetworkOutputs, NetworkSpec, build_network
 from pocketcxr.training.augmentation import AugmentedViews
-from pocketcxr.training.auxiliary.heads import WithHeads, auxiliary_losses, with_heads, without_heads
+from pocketcxr.training.auxiliary.heads import WithHeads, auxiliary_losses, evidence_loss, with_heads, without_heads
 from pocketcxr.training.auxiliary.targets import auxiliary_targets
 from pocketcxr.training.loop import Batch
 from pocketcxr.training.run.record import Table
@@ -76,6 +76,37 @@ def test_losses_by_hand(told):
     sum(none.values()).backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
     assert auxiliary_losses(network, outputs, batch, None) == {}
+
+
+def test_loss_of_the_evidence_by_hand():
+    maps = torch.zeros(5, 3, 2, 2)
+    maps[0, 1] = torch.tensor([[4.0, -9.0], [2.0, 0.0]])  # of class 1 against the others: [[3, -9], [1, -1]]
+    maps[0, 0] = torch.tensor([[2.0, 0.0], [2.0, 2.0]])
+    maps[2, 1] = -1.0  # no evidence for the class: all of it lies outside, none to move
+    masks = torch.zeros(5, 1, 4, 4)
+    masks[:, :, :2, :2] = 1.0  # the first cell
+    labels, opacity = torch.tensor([1, 1, 1, -1, 0]), torch.tensor([1, -1, 0, 1, 1])
+    batch = Batch(torch.zeros(5, 1), labels, torch.zeros(5), opacity=opacity, box_masks=masks)
+    maps[4, 0] = torch.tensor([[0.0, 0.0], [0.0, 5.0]])
+    assert evidence_loss(maps, batch).item() == pytest.approx((1 / 4 + 1) / 2)  # images 0 and 4 have class and boxes
+    maps.requires_grad_()
+    evidence_loss(maps, batch).backward()
+    assert maps.grad[0, 1, 0, 0] < 0 < maps.grad[0, 1, 1, 0]
+    assert not maps.grad[1:4].any()
+    unknown = dataclasses.replace(batch, opacity=torch.full((5,), -1))
+    assert evidence_loss(maps, unknown).item() == 0
+
+
+def test_a_students_evidence_moves_into_the_boxes(told, tmp_path):
+    large = dataclasses.replace(told, pixels=told.pixels.repeat(4, axis=1).repeat(4, axis=2))  # maps of 4 x 4 cells
+
+    def outside(name, weight):
+        config = dataclasses.replace(STUDENT, epochs=6, learning_rate=3e-3, auxiliary={"evidence": weight})
+        found = steps(tiny_runs.train_tiny_student(large, tmp_path / name, config)).column("loss_evidence")
+        assert len(found) == 6 * LABELLED // 8  # images without a class have no evidence to move
+        return np.mean(found[-6:]) / weight
+
+    assert outside("heavy", 3.0) < outside("light", 1e-6) - 0.1
 
 
 def test_vggs_box_map_is_the_map_before_its_last_pool_and_others_their_last():

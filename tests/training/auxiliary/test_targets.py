@@ -47,6 +47,8 @@ def test_images_without_a_class_take_part_where_a_target_of_theirs_is_known(told
     for parts in ({"boxes"}, {"findings"}, {"findings", "opacity"}):
         found = auxiliary_targets(told, dict.fromkeys(parts, 1.0)).positions.tolist()
         assert found == [i for i in range(16) if takes_part(told.rows[i], parts, told.boxes)]
+    assert auxiliary_targets(told, {"evidence": 1.0}).positions.tolist() == []
+    assert not takes_part(told.rows[0], {"evidence"}, told.boxes)
     assert auxiliary_targets(told, {}) is auxiliary_targets(told, {"boxes": 0.0}) is None
 
 
@@ -121,6 +123,11 @@ def test_what_cannot_be_learnt_is_refused(dataset, told):
     only = {path: own for path, own in told.boxes.items() if len(own)}
     with pytest.raises(DataError, match=r"auxiliary\.boxes: .* found \d+ with and 0 without.* data\.boxes"):
         auxiliary_targets(dataclasses.replace(told, boxes=only), {"boxes": 1.0})
+    several = dataclasses.replace(told, task=dataclasses.replace(told.task, positive="", multilabel=True))
+    with pytest.raises(ConfigError, match=r"auxiliary\.evidence: expected classes that exclude each other"):
+        auxiliary_targets(several, {"evidence": 1.0})
+    with pytest.raises(ConfigError, match=r"auxiliary: expected no evidence, which is of a student"):
+        TeacherConfig(auxiliary={"evidence": 1.0})
 
 
 @pytest.mark.parametrize("weights", [{"box": 1.0}, {"boxes": -1.0}, {"boxes": float("nan")}])

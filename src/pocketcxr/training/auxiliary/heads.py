@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketcxr.errors import ConfigError
+from pocketcxr.training.auxiliary.targets import EVIDENCE
 from pocketcxr.training.distributed.processes import whole_batch
 from pocketcxr.training.losses.parts import binary_loss, cross_entropy_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pocketcxr.models.backbones import Backbone, BackboneOutputs
     from pocketcxr.models.networks import NetworkOutputs
@@ -85,22 +86,61 @@ def without_heads(network: nn.Module) -> nn.Module:
 
 
 def auxiliary_losses(
-    network: nn.Module, outputs: NetworkOutputs, batch: Batch, targets: AuxiliaryTargets | None
+    network: nn.Module,
+    outputs: NetworkOutputs,
+    batch: Batch,
+    targets: AuxiliaryTargets | None,
+    *,
+    maps: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Losses of the auxiliary outputs by part, times their weights; mean over the backbones. {} without targets.
 
     Findings: cross-entropy; opacity and box map: binary cross-entropy, the map's against the share of each cell that
-    boxes cover. Each is the mean over the images whose target is known.
+    boxes cover; evidence: see `evidence_loss`. Each is the mean over the images whose target is known.
+
+    Args:
+        network: from `with_heads`.
+        outputs: of the network for this process's part of the batch.
+        batch: the whole batch's targets.
+        targets: None where no auxiliary output is on.
+        maps: gives the class activation maps [n, classes, h, w] of a student's `features`; only evidence needs it.
     """
     if targets is None:
         return {}
     assert isinstance(network, WithHeads)
     heads = zip(network.heads, outputs.backbones, strict=True)
     found = [{name: whole_batch(part) for name, part in head(seen).items()} for head, seen in heads]
-    return {
-        name: torch.stack([_loss(name, one[name], batch) for one in found]).mean() * weight
-        for name, weight in targets.weights.items()
-    }
+    losses: dict[str, Tensor] = {}
+    for name, weight in targets.weights.items():
+        if name == EVIDENCE:
+            assert maps is not None
+            part = evidence_loss(whole_batch(maps(outputs.features)), batch)
+        else:
+            part = torch.stack([_loss(name, one[name], batch) for one in found]).mean()
+        losses[name] = part * weight
+    return losses
+
+
+def evidence_loss(maps: Tensor, batch: Batch) -> Tensor:
+    """Share of the positive evidence for an image's class that lies outside its boxes, mean over images with both.
+
+    Evidence as in `inference.saliency.evidence_map`: the class's activation map minus the mean of the other classes'.
+    Energy loss of Rao et al., Studying How to Efficiently and Effectively Guide Models with Explanations, ICCV 2023.
+
+    Args:
+        maps: class activation maps [n, classes, h, w].
+        batch: `labels` int64 [n], negative for no class; `opacity`; `box_masks`.
+    """
+    assert batch.opacity is not None
+    assert batch.box_masks is not None
+    maps = maps.float()
+    known = (batch.labels >= 0) & (batch.opacity > 0)
+    own = maps.gather(1, batch.labels.clamp(min=0)[:, None, None, None].expand(-1, 1, *maps.shape[2:]))
+    others = (maps.sum(dim=1, keepdim=True) - own) / (maps.shape[1] - 1)
+    evidence = torch.relu(own - others)
+    covered = functional.adaptive_avg_pool2d(batch.box_masks, (maps.shape[-2], maps.shape[-1]))
+    outside = (evidence * (1 - covered)).sum(dim=(1, 2, 3)) / evidence.sum(dim=(1, 2, 3)).clamp(min=1e-6)
+    return (outside * known).sum() / known.sum().clamp(min=1)
 
 
 def _loss(name: str, logits: Tensor, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pocketcxr.errors import DataError
+from pocketcxr.errors import ConfigError, DataError
 from pocketcxr.vocabulary import SEPARATOR
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from pocketcxr.data.rows import IndexRow
     from pocketcxr.training.augmentation import AugmentedViews
 
-BOXED = frozenset({"opacity", "boxes"})
+BOXED = frozenset({"opacity", "boxes", "evidence"})
 """Parts that need the boxes of radiologists."""
+
+EVIDENCE = "evidence"
+"""The part that has no output of its own: it needs an image's class, so an image without one does not take part."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class AuxiliaryTargets:
 
 def takes_part(row: IndexRow, parts: Collection[str], boxed: Collection[str]) -> bool:
     """Whether a target of an image without a class is known: its finding, or its boxes (`boxed` are paths)."""
-    return ("findings" in parts and bool(_one_finding(row))) or (not BOXED.isdisjoint(parts) and row.path in boxed)
+    by_boxes = not (BOXED - {EVIDENCE}).isdisjoint(parts)
+    return ("findings" in parts and bool(_one_finding(row))) or (by_boxes and row.path in boxed)
 
 
 def _one_finding(row: IndexRow) -> str:
@@ -68,11 +72,17 @@ def auxiliary_targets(dataset: Dataset, weights: Mapping[str, float]) -> Auxilia
     The findings are those that its images have, in alphabetical order.
 
     Raises:
+        ConfigError: evidence, where the classes do not exclude each other.
         DataError: fewer than two findings, or no image with a box or none without, where a part needs them.
     """
     active = {name: weight for name, weight in weights.items() if weight > 0}
     if not active:
         return None
+    if EVIDENCE in active and dataset.task.multilabel:
+        raise ConfigError(
+            "auxiliary.evidence: expected classes that exclude each other, found a task with several findings an "
+            "image, where a box does not tell whose it is; leave it out"
+        )
     rows, boxed = dataset.rows, not BOXED.isdisjoint(active)
     train = [i for i, row in enumerate(rows) if row.split == "train"]
     findings = sorted({_one_finding(rows[i]) for i in train} - {""}) if "findings" in active else []
@@ -96,7 +106,7 @@ def auxiliary_targets(dataset: Dataset, weights: Mapping[str, float]) -> Auxilia
             f"{int((opacity == 1).sum())} with and {int((opacity == 0).sum())} without; leave it out, or name a table "
             "of boxes in data.boxes"
         )
-    also = [i for i in train if not dataset.has_target[i] and (finding_of[i] >= 0 or opacity[i] >= 0)]
+    also = [i for i in train if not dataset.has_target[i] and takes_part(rows[i], active, dataset.boxes)]
     return AuxiliaryTargets(active, tuple(findings), finding_of, opacity, boxes, np.array(also, dtype=np.int64))
 
 
@@ -117,7 +127,7 @@ def load_views(
         known["findings"] = torch.from_numpy(targets.finding_of[positions])
     if not BOXED.isdisjoint(targets.weights):
         known["opacity"] = torch.from_numpy(targets.opacity[positions])
-    if "boxes" not in targets.weights:
+    if {"boxes", EVIDENCE}.isdisjoint(targets.weights):
         return views(positions, numbers), known
     images, known["box_masks"] = views.with_boxes(positions, numbers, targets.boxes)
     return images, known

@@ -10,7 +10,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SAMPLINGS = ("uniform", "class", "class-source", "class-source-sqrt", "class-within-source")
 SELECTIONS = ("auroc", "cross-entropy")
 TRACKERS = ("tensorboard", "mlflow")
-AUXILIARY = ("findings", "opacity", "boxes")
+AUXILIARY = ("findings", "opacity", "boxes", "evidence")
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,10 @@ class OptimisationConfig:
 
     `auxiliary` maps auxiliary outputs, trained beside the task's and not kept, to the weights of their losses:
     ``findings`` (which of the training images' findings), ``opacity`` (whether radiologists drew a box), ``boxes`` (how
-    much of each cell of the feature map boxes cover). Training images without a class of which such a target is known
-    take part in these losses; a student with a teacher also learns the teacher's answers on them.
+    much of each cell of the feature map boxes cover), and, of a student, ``evidence`` (the share of its class
+    activation map's evidence that lies outside the boxes, of images with a class and boxes). Training images without a
+    class of which another target is known take part in these losses; a student with a teacher also learns the
+    teacher's answers on them.
 
     `track` names what gets the tables of steps and epochs while they grow: ``tensorboard``, ``mlflow``, or both. It is
     no part of what identifies a run.

@@ -113,4 +113,10 @@ class TeacherConfig(OptimisationConfig):
             "none where backbones are not trained (frozen_backbones, checkpoint, outputs)",
             self.auxiliary,
         )
+        expect(
+            "evidence" not in self.auxiliary,
+            "auxiliary",
+            "no evidence, which is of a student's class activation map",
+            self.auxiliary,
+        )
         expect(self.fusion_views >= 1, "fusion_views", "at least 1", self.fusion_views)
