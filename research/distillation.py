@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from openings import log_opening
 from seeds import Scores, Split, table
 from tables import students_of
 
@@ -46,10 +45,10 @@ from pocketcxr.labels import load_task
 from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.prepare import index_sources, prepare, split_index
-from pocketcxr.pipeline.run import open_run
+from pocketcxr.pipeline.run import log_test_split, open_run
 from pocketcxr.pipeline.stages import run_cache_views, run_train_student
 from pocketcxr.pipeline.teachers import teacher_predict
-from pocketcxr.run_folder import RunFolder, checkpoint
+from pocketcxr.run_folder import TEST_SPLIT_LOG, RunFolder, checkpoint
 from pocketcxr.training.config import load_experiment
 from pocketcxr.training.run.identity import fingerprint
 from pocketcxr.training.run.record import finished
@@ -231,7 +230,9 @@ def tabulate(output: Path, *, open_test: Sequence[str], bootstrap: int, keep: Pa
         opened = study in open_test
         splits = ("calibration", "test") if opened else ("calibration",)
         if opened:
-            log_opening(output, f"{len(kept)} students of distillation.py, study {study}, {digest}")
+            log_test_split(
+                output.with_name(TEST_SPLIT_LOG), f"{len(kept)} students of distillation.py, study {study}, {digest}"
+            )
         found[study] = {"scores_hash": digest, "splits": {one: _tables(study, kept, one, bootstrap) for one in splits}}
     if not found:
         raise ConfigError(f"{keep / 'scores'}: expected scores of students, found none; run distillation.py train")

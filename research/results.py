@@ -26,7 +26,7 @@ from pocketcxr.files import write_json, write_text
 from pocketcxr.pipeline.documents import MODEL_CARD, write_documents
 from pocketcxr.report.tables import present
 from pocketcxr.reporting.run_record import shown_command
-from pocketcxr.run_folder import RunFolder
+from pocketcxr.run_folder import TEST_SPLIT_LOG, RunFolder
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -80,6 +80,16 @@ def keep(run: Path, name: str = "shipped_student") -> dict[str, Any]:
         "epochs": {stage: settings[stage]["epochs"] for stage in ("teacher", "student")},
     }
     return record | _of_shipped(run) if name == "shipped_student" else record
+
+
+def keep_log(run: Path, log: Path) -> None:
+    """Bring what a run's log of looks at the test split says into the one beside the results, in the order of time."""
+    lines = {line for path in (log, RunFolder(run).test_split_log) if path.is_file() for line in _lines(path)}
+    write_text(log, "".join(f"{line}\n" for line in sorted(lines)))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def _model(of: dict[str, Any]) -> dict[str, Any]:
@@ -149,6 +159,7 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["keep"] and len(arguments) in (2, 3):
         name = [*arguments, "shipped_student"][2]
         write_json(RESULTS / f"{name}.json", keep(Path(arguments[1]), name))
+        keep_log(Path(arguments[1]), RESULTS / TEST_SPLIT_LOG)
     elif arguments:
         raise SystemExit(__doc__)
     for path, text in documents().items():

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 TEACHER_FILE, STUDENT_FILE = "teacher.safetensors", "best.safetensors"
 """Final weights of a teacher, and of a student or a part of a teacher (its best epoch)."""
 
+TEST_SPLIT_LOG = "test_split_opened.log"
+
 FORMER_FOLDERS = {
     "student-baseline": "student-alone",
     "input-filter/input-filter.safetensors": "gate/gate.safetensors",
@@ -86,6 +88,11 @@ class RunFolder:
     def evaluation(self) -> Path:
         """Tables, predictions and report of the evaluation."""
         return self.folder / "evaluation"
+
+    @property
+    def test_split_log(self) -> Path:
+        """A line for every time that something was scored on the test split."""
+        return self.folder / TEST_SPLIT_LOG
 
     @property
     def audit_record(self) -> Path:

@@ -398,7 +398,7 @@ def test_int8_bundle_is_not_quantised_again(quantised):
         (["{run}", "-o", "{tmp}/x.bin"], "expected a name that ends in .onnx"),
         (["{run}", "-o", "{run}/bundle/covid-3class.onnx"], "is the float bundle itself"),
         (["{run}/bundle/covid-3class.onnx", "-o", "{tmp}/x.onnx"], "with --run RUN"),
-        (["{run}/bundle/covid-3class.onnx", "--run", "{tmp}", "-o", "{tmp}/x.onnx"], "holds no run"),
+        (["{run}/bundle/covid-3class.onnx", "--run", "{tmp}", "-o", "{tmp}/x.onnx"], "expected the folder of a run"),
         (["{tmp}", "-o", "{tmp}/x.onnx"], "found 0: export first"),
     ],
 )

@@ -1,6 +1,7 @@
 """The whole chain on drawings, index to report, killed and resumed; a k-fold protocol. Tiny networks, real files."""
 
 import dataclasses
+import datetime as dt
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 from pocketcxr.data.rows import read_rows, write_rows
 from pocketcxr.data.synthetic.generate import draw_synthetic_xrays
 from pocketcxr.errors import ConfigError, LeakError
+from pocketcxr.files import sha256_of_file
 from pocketcxr.inference.predictor import Predictor
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.models.checkpoints import load_network
@@ -71,6 +73,19 @@ def test_a_run_leaves_report_tables_bundle_and_its_configuration(finished):
     assert (folder / "index.rejected.csv").is_file()
     assert result.bundle.is_file()
     assert json.loads((folder / "teacher-check.json").read_text())["teacher_beats_student"] in (True, False)
+
+
+def test_every_look_at_the_test_split_has_a_line_in_the_runs_log(finished):
+    folder, result = finished
+    log = folder / "test_split_opened.log"
+    first, second = log.read_text(encoding="utf-8").splitlines()[:2]
+    digest = sha256_of_file(checkpoint(folder / "student-distilled"))
+    assert first.endswith(f"test split opened for export of the student {digest[:12]}")
+    assert second.endswith(
+        "test split opened for evaluation of teacher, baseline student, distilled student, exported file"
+    )
+    assert "was opened, this one included: 2 (test_split_opened.log)" in result.report.read_text(encoding="utf-8")
+    assert dt.datetime.fromisoformat(first.split()[0]) <= dt.datetime.fromisoformat(second.split()[0])
 
 
 def test_the_bundle_answers_as_the_student_does_on_every_kind_of_film(finished):

@@ -94,6 +94,16 @@ def test_a_run_is_kept_with_keys_of_now_and_of_before(results, tmp_path, monkeyp
     assert [one["epochs"] for one in results._stages(run)] == [2, 1]
 
 
+def test_a_runs_looks_at_the_test_split_are_kept_beside_the_results_once(results, tmp_path):
+    log, run = tmp_path / "kept.log", tmp_path / "run"
+    run.mkdir()
+    log.write_text("2026-11-28T10:00:00+00:00 a\n2026-11-30T10:00:00+00:00 c\n")
+    (run / "test_split_opened.log").write_text("2026-11-29T10:00:00+00:00 b\n")
+    for _ in range(2):
+        results.keep_log(run, log)
+        assert [line[-1] for line in log.read_text().splitlines()] == ["a", "b", "c"]
+
+
 def test_every_part_that_is_there_is_shown(results, tmp_path):
     difference = {"mean": 0.012, "patients": [0.001, 0.02], "p_holm": 0.04, "each": [0.012]}
     row = {"mean": 0.9, "patients": [0.88, 0.92], "each": [0.9, 0.9]}

@@ -29,6 +29,7 @@ from pocketcxr.pipeline.load_audited import (
     ood_of_run,
     open_images,
 )
+from pocketcxr.pipeline.run import log_test_split
 from pocketcxr.report.formatting import slug
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def run_audit(
             f"the {loaded.name} knows the classes {', '.join(loaded.labels)} ({kinds[loaded.multilabel]}), the task "
             f"{chosen.name} has {', '.join(chosen.labels)} ({kinds[chosen.multilabel]}): name another with --task"
         )
+    if loaded and found.run:
+        log_test_split(found.run.test_split_log, f"audit of the {loaded.name} {found.out.name}")
     begun = time.perf_counter()
     options: dict[str, Any] = {"cache": found.cache, "progress": progress}
     if model is not None:

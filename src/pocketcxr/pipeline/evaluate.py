@@ -29,11 +29,11 @@ from pocketcxr.models.networks import Student
 from pocketcxr.models.predict import as_predict
 from pocketcxr.own_parts import is_python
 from pocketcxr.pipeline.input_filter import fitted_input_filter
-from pocketcxr.pipeline.run import notes
+from pocketcxr.pipeline.run import log_test_split, notes
 from pocketcxr.pipeline.teachers import given_costs, open_again, predict_of, teacher_predict, teacher_record
 from pocketcxr.report.evaluate import evaluate_predictors
 from pocketcxr.report.label_wise import evaluate_labels
-from pocketcxr.run_folder import checkpoint
+from pocketcxr.run_folder import checkpoint, student_sha256
 from pocketcxr.training.losses.distillation import needs_teacher
 from pocketcxr.version import __version__
 
@@ -113,6 +113,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
     fitted = fitted_input_filter(run)
     if fitted is not None:
         records["run"]["input_gate"] = fitted[2]
+    log_test_split(run.test_split_log, f"export of the student {student_sha256(run)[:12]}")
     path = export_student(
         network,
         spec,
@@ -177,12 +178,15 @@ def evaluate_run(run: Run, dataset: Dataset) -> str:
         )
     if not predicts:
         raise CheckpointError(f"{run.folder}: no trained network to evaluate; run  pocketcxr distill -o {run.folder}")
+    log_test_split(run.test_split_log, f"evaluation of {', '.join(predicts)}")
+    looks = len(run.test_split_log.read_text(encoding="utf-8").splitlines())
+    seen = f"Times that the test split of this run was opened, this one included: {looks} ({run.test_split_log.name})."
     written: dict[str, Any] = {
         "config": run.experiment.evaluation,
         "costs": _with_latency(predicts, costs, dataset),
         "out": run.evaluation,
         "title": f"pocketcxr: {dataset.task.name}",
-        "notes": (*notes(run), *missing),
+        "notes": (*notes(run), *missing, seen),
         "curves": _curves(trained),
         "command": " ".join(["pocketcxr", *sys.argv[1:]]),
         "settings": dataclasses.asdict(run.experiment),

@@ -19,9 +19,11 @@ from pocketcxr.files import check_output
 from pocketcxr.inference.foreign import ForeignModel, description_path, load_foreign_model
 from pocketcxr.inference.session import Bundle, load_bundle
 from pocketcxr.labels import TASKS, load_task
+from pocketcxr.pipeline.run import log_test_split
 from pocketcxr.report.evaluate import evaluate_models
 from pocketcxr.report.formatting import slug
 from pocketcxr.report.label_wise import evaluate_label_scores
+from pocketcxr.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -153,6 +155,8 @@ def evaluate_classifiers(
     rows = _tested(read_rows(table), found)
     out = folder / f"evaluation-{'-'.join(slug(model.name) for model in models)}" if run else folder
     scored: Callable[..., Any] = score_labels if found.multilabel else score
+    if run:
+        log_test_split(RunFolder(folder).test_split_log, f"evaluation of {', '.join(model.name for model in models)}")
     calibration, test = [], []
     datasets = []
     for model in models:

@@ -27,8 +27,7 @@ from pocketcxr.files import check_output, write_json
 from pocketcxr.inference.session import load_bundle
 from pocketcxr.pipeline.evaluate import test_figures
 from pocketcxr.pipeline.prepare import prepare
-from pocketcxr.pipeline.run import Run
-from pocketcxr.training.config import load_experiment
+from pocketcxr.pipeline.run import log_test_split, reopen_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.export.int8.bench import Fitted
     from pocketcxr.export.int8.candidate import Candidate, Search
+    from pocketcxr.pipeline.run import Run
 
 _LOGGER = logging.getLogger("pocketcxr")
 
@@ -132,11 +132,8 @@ def _found(target: Path, run: Path | None) -> tuple[Path, Path]:
 
 
 def _dataset(folder: Path, manifest: Manifest, *, progress: bool) -> tuple[Run, Dataset]:
-    saved = folder / "experiment.json"
-    if not saved.is_file():
-        raise ConfigError(f"{folder} holds no run: expected {saved}")
+    opened = reopen_run(folder, progress=progress)
     manifest.refuse_several("the search for an int8 file")
-    opened = Run(folder, load_experiment(saved, ()), progress)
     dataset = prepare(opened)
     shape = manifest.preprocessing
     if dataset.task.labels != manifest.labels or dataset.pixels.shape[1] != shape.size:
@@ -202,6 +199,7 @@ def _write(
         reference_images=len(reference),
     )
     _check_again(fitted, bench, limits, chosen)
+    log_test_split(run.test_split_log, f"the int8 file of bundle {bench.sha256[:12]}")
     tested = _tested(fitted, bench, limits, size=chosen.bytes)
     write_bundle(fitted.model, manifest, out)
     metrics = test_figures(run, dataset, load_bundle(out, threads=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 import logging
 import re
@@ -94,6 +95,18 @@ def reopen_run(folder: Path, *, progress: bool = True) -> Run:
     if not (folder / "experiment.json").is_file():
         raise ConfigError(f"{folder}: expected the folder of a run (with experiment.json)")
     return Run(folder, load_experiment(folder / "experiment.json", []), progress)
+
+
+def log_test_split(log: Path, what: str) -> None:
+    """Add a line to the log of looks at a test split; to be called before anything of the split is scored.
+
+    Args:
+        log: of a run, `RunFolder.test_split_log`, or of a study.
+        what: that is scored, in a few words.
+    """
+    stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(f"{stamp} test split opened for {what}\n")
 
 
 def notes(run: Run) -> tuple[str, ...]:
