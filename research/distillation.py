@@ -12,7 +12,8 @@ student that ships from the adults of all sources (shipped.toml).
 
 Variants: a, common practice (common_practice.toml); b, the study's recipe without a teacher; c, b taught by its
 own out-of-fold predictions; d, b taught by cross-fitted VGG19; e, b taught by the mean of its own and those of
-EfficientNet-Lite2; children, b with the children of Kermany in training too. Distillation's part is d - b and e - b.
+EfficientNet-Lite2; f, c whose heatmaps are kept within the radiologists' boxes (auxiliary loss ``evidence``); children,
+b with the children of Kermany in training too. Distillation's part is d - b and e - b.
 Narrow students start from the b of width 1.0 of their seed, pruned, and are compared with the b of their width.
 Teachers are tables of out-of-fold logits in research/teachers/STUDY/, those of images of patients that no teacher saw
 (indeterminate and atypical appearance, and images without a finding) the mean of the three. On the calibration and the
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 """Holds ``teachers`` and ``scores``, unless ``--kept`` names another folder."""
 RESULTS = HERE.parent / "docs" / "results"
-REFERENCE, COMMON_PRACTICE, TEACHER = "b", "a", "teacher"
+REFERENCE, COMMON_PRACTICE, GUIDED, TEACHER = "b", "a", "f", "teacher"
 CHILDREN = "kermany"
 """The source of children only: none of them is scored."""
 WIDE = "mobilenetv2_100"
@@ -95,7 +96,7 @@ STUDIES = {
         ("siim", "ieee8023", "cxnet", "radiography", "rsna", "kermany"),
         "covid3.toml",
         "shipped.toml",
-        {"c": ("own",)},
+        {"c": ("own",), GUIDED: ("own",)},
         7,
         ("children",),
     ),
@@ -172,6 +173,8 @@ def _settings(study: str, variant: str, seed: int, width: str, *, out: Path, kee
         return [*settings, f"views.seed={seed}"]
     if variant not in of.taught_by:
         return [*settings, f"student.epochs={of.epochs_on_labels}", "student.unlabelled=false"]
+    if variant == GUIDED:
+        settings.append("student.auxiliary={boxes=1.0, evidence=1.0}")
     tables = ", ".join(f'"{keep / "teachers" / study / f"{teacher}.npz"}"' for teacher in of.taught_by[variant])
     return [*settings, f"teacher.outputs=[{tables}]", "student.losses={ce=0.5, kd=1.0}"]
 
