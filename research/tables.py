@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 NOT_MEASURED = "not measured"
-SHIPPED, SHIPPED_WIDTH = "c", "100"
+SHIPPED, SHIPPED_WIDTH = "f", "100"
 """The student of the study of all sources that ships, and its width in percent of MobileNetV2's channels."""
+TAUGHT = "c"
+"""The student of that study whose difference from b is distillation's part: SHIPPED without the loss on heatmaps."""
 _UNITS_SHOWN = ("Cramér's V", "risk", "share above chance")
 _VARIANTS = """224 px. a: common practice. b: long schedule, averaged weights, boxes. c, d, e: b with unlabelled images
-and the out-of-fold outputs of its own kind, of VGG19, of MobileNetV2 and EfficientNet-Lite2. children: b with
-children in training too; none is in the table."""
+and the out-of-fold outputs of its own kind, of VGG19, of MobileNetV2 and EfficientNet-Lite2. f: c with heatmaps kept
+within the radiologists' boxes. children: b with children in training too; none is in the table."""
 _STUDIES = {
     "siim": "SIIM alone, typical appearance against negative",
     "all": "Three classes, adults of all sources",
