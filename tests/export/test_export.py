@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 
 from pocketcxr.export import onnx_export, onnx_tail, parity  # noqa: E402
 from pocketcxr.export.export import export_student  # noqa: E402
+from pocketcxr.export.intended_use import heatmap_limits
 from pocketcxr.models.backbones import Backbone  # noqa: E402
 from pocketcxr.models.networks import Student  # noqa: E402
 
@@ -74,6 +75,11 @@ def _rounded(network):
     for layer in (trunk.first, trunk.second):
         layer.weight.data = layer.weight.data.half().float()
     return network
+
+
+def test_a_heatmap_that_was_trained_to_lie_in_boxes_is_said_to_be():
+    assert heatmap_limits({"boxes": 1.0}) == heatmap_limits({"evidence": 0.0}) == ()
+    assert "no evidence of what the answer rests on" in heatmap_limits({"evidence": 1.0})[0]
 
 
 def test_half_weights_bundle_equals_pytorch_with_its_weights_rounded(case, bundle):

@@ -64,6 +64,12 @@ def test_images_of_no_class_are_decoded_only_where_an_auxiliary_output_learns_fr
     assert named["i05"] == -1
 
 
+def test_the_loss_on_heatmaps_needs_boxes_and_no_image_without_a_class(table):
+    found = opened(table, f"data.boxes='{table.with_name('boxes.csv')}'", "student.auxiliary={evidence = 1.0}")
+    assert held(found) == set()
+    assert "i01" in {path[-7:-4] for path in found.boxes}
+
+
 def test_boxes_are_those_of_the_square_that_a_network_takes(table):
     own = [f"data.boxes='{table.with_name('boxes.csv')}'", "teacher.auxiliary={boxes = 1.0}"]
     squashed = opened(table, *own)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pocketcxr.labels import Task
 
 _INTENDED_USE = """
@@ -41,6 +43,11 @@ Licence of these weights: {licence}. Terms of the images they were trained on ma
 """
 
 
+_GUIDED_HEATMAP = (
+    "The heatmap was trained to lie within boxes that radiologists drew around opacities; where it lies is therefore "
+    "no evidence of what the answer rests on."
+)
+
 _CLASSES = """
 It knows {count} classes ({labels}) and divides every picture among them. Any other disease, device or finding is put
 into one of these or called uncertain; a low probability of {positive} does not say that the lungs are healthy.
@@ -60,6 +67,11 @@ def intended_use(task: Task) -> str:
 def limits(task: Task, *, licence: str) -> tuple[str, ...]:
     """What the bundle cannot be trusted with, a sentence or two each."""
     return _unwrapped(_LIMITS, task, licence=licence)
+
+
+def heatmap_limits(auxiliary: Mapping[str, float]) -> tuple[str, ...]:
+    """What must be said of the heatmap of a student that had these auxiliary losses."""
+    return (_GUIDED_HEATMAP,) if auxiliary.get("evidence", 0) > 0 else ()
 
 
 def _unwrapped(text: str, task: Task, *, licence: str) -> tuple[str, ...]:

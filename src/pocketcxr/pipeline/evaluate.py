@@ -19,6 +19,7 @@ from pocketcxr.evaluation.metrics import label_wise_auroc, macro_auroc
 from pocketcxr.evaluation.model_result import calibrate, model_results
 from pocketcxr.evaluation.scoring import calibration_positions, score
 from pocketcxr.export.export import export_student
+from pocketcxr.export.intended_use import heatmap_limits
 from pocketcxr.export.release_check import audit_mark
 from pocketcxr.export.storages import BYTES
 from pocketcxr.files import write_json
@@ -124,7 +125,7 @@ def export_run(run: Run, dataset: Dataset, *, force: bool = False, storage: str 
         version=__version__,
         licence=_RESEARCH_LICENCE,
         records=records,
-        warnings=mark.limits,
+        warnings=(*mark.limits, *heatmap_limits(run.experiment.student.auxiliary)),
         input_filter=None if fitted is None else fitted[:2],
         aspect=run.experiment.data.aspect,
         storage=storage,
