@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 
 from pocketcxr.export import onnx_export, onnx_tail, parity  # noqa: E402
 from pocketcxr.export.export import export_student  # noqa: E402
-from pocketcxr.export.intended_use import heatmap_limits
+from pocketcxr.export.intended_use import heatmap_limits  # noqa: E402
 from pocketcxr.models.backbones import Backbone  # noqa: E402
 from pocketcxr.models.networks import Student  # noqa: E402
 
