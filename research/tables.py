@@ -14,6 +14,7 @@ SHIPPED, SHIPPED_WIDTH = "f", "100"
 """The student of the study of all sources that ships, and its width in percent of MobileNetV2's channels."""
 TAUGHT = "c"
 """The student of that study whose difference from b is distillation's part: SHIPPED without the loss on heatmaps."""
+_SIGNIFICANT = 0.05
 _UNITS_SHOWN = ("Cramér's V", "risk", "share above chance")
 _VARIANTS = """224 px. a: common practice. b: long schedule, averaged weights, boxes. c, d, e: b with unlabelled images
 and the out-of-fold outputs of its own kind, of VGG19, of MobileNetV2 and EfficientNet-Lite2. f: c with heatmaps kept
@@ -332,13 +333,14 @@ def _mean(row: Mapping[str, Any], *, sign: bool = False) -> str:
 
 
 def difference(studies: Mapping[str, Any], study: str, variant: str, reference: str, width: str = "100") -> str:
-    """A student's difference from another in the first metric, with its interval."""
+    """A student's difference from another in the first metric, with its interval; shown only if the test agrees."""
     found = _shown_split(studies, study, width).get("differences", {}).get(reference, {}).get(variant)
     if not found:
         return NOT_MEASURED
     gap = next(iter(found.values()))
     low, high = gap["patients"] or (0.0, 0.0)
-    return _mean(gap, sign=True) + ("" if low * high > 0 else ": not shown")
+    shown = low * high > 0 and gap.get("p_holm", 0) < _SIGNIFICANT
+    return _mean(gap, sign=True) + ("" if shown else ": not shown")
 
 
 def _shown_split(studies: Mapping[str, Any], study: str, width: str) -> Mapping[str, Any]:

@@ -184,6 +184,17 @@ def test_every_part_that_is_there_is_shown(results, tmp_path):
     assert "| m, 160 px, int8 | 0.900 | – | 2.60 | 1.20 |" in text
 
 
+def test_a_difference_is_shown_where_interval_and_paired_test_say_so(results):
+    def said(low, p):
+        one = {"mean": 0.01, "patients": [low, 0.02], "p_holm": p}
+        of_width = {"100": {"differences": {"b": {"c": {"auroc": one}}}}}
+        return results.pages.tables.difference({"all": {"splits": {"test": of_width}}}, "all", "c", "b")
+
+    assert said(0.001, 0.04) == "+0.010 (+0.001 to +0.020)"
+    assert said(0.001, 0.16).endswith("not shown")
+    assert said(-0.001, 0.04).endswith("not shown")
+
+
 def test_unseen_sources_are_told_one_by_one_with_their_recipe(results):
     figure = {"key": "unseen.accuracy", "title": "Accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "unit": "share"}
     table = {"columns": ["source", "accuracy, unseen", "AUROC"], "rows": [["there", "0.50 (0.40 to 0.60)", None]]}
