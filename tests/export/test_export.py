@@ -15,12 +15,13 @@ from pocketcxr.errors import BundleError, ConfigError, DataError
 from pocketcxr.evaluation.calibration import conformal_quantile, fit_temperature
 from pocketcxr.evaluation.config import EvaluationConfig
 from pocketcxr.inference.session import load_bundle
+from pocketcxr.labels import TASKS
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
 from pocketcxr.export import onnx_export, onnx_tail, parity  # noqa: E402
 from pocketcxr.export.export import export_student  # noqa: E402
-from pocketcxr.export.intended_use import heatmap_limits  # noqa: E402
+from pocketcxr.export.intended_use import heatmap_limits, limits  # noqa: E402
 from pocketcxr.models.backbones import Backbone  # noqa: E402
 from pocketcxr.models.networks import Student  # noqa: E402
 
@@ -75,6 +76,10 @@ def _rounded(network):
     for layer in (trunk.first, trunk.second):
         layer.weight.data = layer.weight.data.half().float()
     return network
+
+
+def test_every_limit_is_one_line():
+    assert not any("\n" in line for line in limits(TASKS["covid-3class"], licence="research"))
 
 
 def test_a_heatmap_that_was_trained_to_lie_in_boxes_is_said_to_be():

@@ -80,4 +80,4 @@ def _unwrapped(text: str, task: Task, *, licence: str) -> tuple[str, ...]:
     names["what"] = f"each of {names['labels']}" if task.multilabel else f"{task.positive} among {names['labels']}"
     names["knows"] = (_FINDINGS if task.multilabel else _CLASSES).strip().format(**names)
     names["licence"] = licence.rstrip(".")  # the sentence around it has a full stop of its own
-    return tuple(" ".join(part.split()).format(**names) for part in text.strip().split("\n\n"))
+    return tuple(" ".join(part.format(**names).split()) for part in text.strip().split("\n\n"))

@@ -100,7 +100,7 @@ def run_audit(
             f"{chosen.name} has {', '.join(chosen.labels)} ({kinds[chosen.multilabel]}): name another with --task"
         )
     if loaded and found.run:
-        log_test_split(found.run.test_split_log, f"audit of the {loaded.name} {found.out.name}")
+        log_test_split(found.run.test_split_log, f"audit of the {loaded.name}, report in {found.out.name}")
     begun = time.perf_counter()
     options: dict[str, Any] = {"cache": found.cache, "progress": progress}
     if model is not None:
