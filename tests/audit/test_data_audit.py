@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from pocketcxr.audit.criteria import NOT_MEASURABLE, evaluate_criteria, failed, 
 from pocketcxr.audit.data.data_audit import SIZE, audit_data, find_copies
 from pocketcxr.audit.data.file_properties import jpeg_quality, read_file_facts
 from pocketcxr.audit.data.leaks import leak_section
+from pocketcxr.audit.data.persons import find_persons
+from pocketcxr.audit.data.reidentification import embed_rows
 from pocketcxr.data.index import build_index
 from pocketcxr.data.pixels import open_dataset
 from pocketcxr.data.rows import IndexRow
@@ -20,7 +23,7 @@ from pocketcxr.errors import ConfigError, DataError, LeakError
 from pocketcxr.labels import TASKS
 
 TASK = TASKS["covid-3class"]
-SECTIONS = ["composition", "duplicates", "leaks", "splits", "confounding", "cues", "labels", "scope"]
+SECTIONS = ["composition", "duplicates", "leaks", "persons", "splits", "confounding", "cues", "labels", "scope"]
 VERDICT = re.compile(r"fault\b(?!s? .*outside)|beyond doubt|no .* found|PASS|FAIL", re.IGNORECASE)
 """Words of a verdict, which only the outcome of a section may give."""
 
@@ -52,7 +55,8 @@ def _failed(rows, folder, *only):
 
 def test_a_clean_set_raises_no_alarm_and_every_gate_is_measured(clean):
     folder, rows = clean
-    sections = audit_data(rows, _dataset(rows, folder), progress=False)
+    persons = find_persons(rows, partial(embed_rows, cache=folder, progress=False))
+    sections = audit_data(rows, _dataset(rows, folder), persons=persons, progress=False)
     results = _results(sections)
     assert not failed(results)
     unmeasured = {r.criterion.key for r in results if r.outcome == NOT_MEASURABLE}
@@ -95,7 +99,7 @@ def test_what_is_not_looked_for_is_listed(clean):
     folder, rows = clean
     (scope,) = audit_data(rows, _dataset(rows, folder), only=("scope",), progress=False)
     named = {row[0] for row in scope.tables[0].rows}
-    assert {"one patient under two numbers", "label errors that all sources share"} <= named
+    assert {"one patient under two numbers, in one split", "label errors that all sources share"} <= named
     assert not scope.measures
 
 

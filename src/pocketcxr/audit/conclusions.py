@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 _NAMED = 4
 _OPENING = (
-    ("leaks.", "its published accuracy is partly memory: it was tested on patients or images that it had learned"),
+    (
+        "leaks. persons.",
+        "its published accuracy is partly memory: it was tested on patients or images that it had learned",
+    ),
     (
         "confounding. cues.",
         "it can score well without using the lungs, by recognising source, device, border, markers or tubes",

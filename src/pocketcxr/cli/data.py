@@ -120,7 +120,8 @@ def _add_split(commands: Commands) -> None:
         examples="  pocketcxr split index.csv --task covid-3class -o splits.csv\n"
         "  pocketcxr split index.csv --task siim-appearance --folds 5 -o folds.csv\n"
         "  pocketcxr split index.csv --classes normal,pneumothorax -o splits.csv\n"
-        "  pocketcxr split siim.csv --as splits.csv -o siim_splits.csv    each image in the split it has in splits.csv",
+        "  pocketcxr split siim.csv --as splits.csv -o siim_splits.csv    each image in its split in splits.csv\n"
+        "  pocketcxr split mine.csv --find-persons -o splits.csv    show who may stand in two splits",
     )
     parser.add_argument("index", type=path_argument)
     add_task_options(parser, default="covid-3class")
@@ -131,18 +132,28 @@ def _add_split(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--adults-only", action="store_true", help="leave out children; unknown ages are kept, counted")
     parser.add_argument(
+        "--find-persons",
+        action="store_true",
+        help="compare the images in two splits whose patients the table does not name, and show the pairs that are "
+        "probably one person (NAME.persons.html, NAME.persons.csv; reads all images)",
+    )
+    parser.add_argument(
         "--as",
         dest="like",
         type=path_argument,
         metavar="SPLITS",
         help="assign nothing at random: take every image's split from this table",
     )
+    add_quiet_option(parser)
 
 
 def _split(options: argparse.Namespace) -> None:
+    from pocketcxr.errors import require_extra
     from pocketcxr.labels import load_task
-    from pocketcxr.pipeline.prepare import split_index
+    from pocketcxr.pipeline.prepare import show_persons, split_index
 
+    if options.find_persons:
+        require_extra("evaluate", "jinja2")  # for the page
     text = split_index(
         options.index,
         load_task(options.task),
@@ -155,6 +166,8 @@ def _split(options: argparse.Namespace) -> None:
         adults_only=options.adults_only,
     )
     say(text)
+    if options.find_persons:
+        say(show_persons(options.output, progress=not options.quiet))
 
 
 def _add_synthetic(commands: Commands) -> None:

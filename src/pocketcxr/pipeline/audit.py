@@ -7,12 +7,16 @@ documents. Where an image may have several findings, each is audited by itself (
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from pocketcxr.audit.criteria import load_criteria
+from pocketcxr.audit.data import persons_section
 from pocketcxr.audit.data.data_audit import SIZE
+from pocketcxr.audit.data.persons import find_persons
+from pocketcxr.audit.data.reidentification import embed_rows
 from pocketcxr.data.boxes import read_boxes
 from pocketcxr.data.rows import read_rows
 from pocketcxr.errors import ConfigError
@@ -108,12 +112,14 @@ def run_audit(
     thumbnails = open_images(rows, chosen, size=SIZE, aspect="squash", split="train", **options)
     own = {row.path: row for row in rows}
     thumbnails = dataclasses.replace(thumbnails, rows=tuple(own[row.path] for row in thumbnails.rows))
-    audited = Audited(rows, thumbnails)
+    persons = find_persons(thumbnails.rows, functools.partial(embed_rows, **options))
+    audited = Audited(rows, thumbnails, persons)
     if loaded:
         images = open_images(rows, chosen, size=loaded.size, aspect=loaded.aspect, split="test", **options)
         audited = Audited(
             rows,
             thumbnails,
+            persons,
             loaded,
             images,
             rivals=load_rivals(found.run, loaded.name),
@@ -121,6 +127,8 @@ def run_audit(
             ood=ood or ood_of_run(found.run),
             boxes=read_boxes(rows, boxes),
         )
+    pages = found.out / persons_section.PAGE, found.out / persons_section.TABLE
+    persons_section.write_pairs(persons, thumbnails.rows, *pages)
     settings = AuditSettings(limits, quick=quick, seed=seed, progress=progress)
     seconds = {"loading": time.perf_counter() - begun}
     if chosen.multilabel:

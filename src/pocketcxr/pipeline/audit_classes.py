@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.audit.criteria import Criterion, CriterionResult
+    from pocketcxr.audit.data.persons import Persons
     from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
@@ -61,12 +62,14 @@ class AuditResult:
 class Audited:
     """What is audited, loaded: rows of the table with their classes, all images small, and the model with its images.
 
+    `persons` are those probably in two splits (`find_persons` on the rows of the thumbnails); None looks for none.
     `without_source` maps a source to a model that never saw it, `rivals` names other models of the run; `ood` are
     folders of images that a model must refuse, `boxes` those around findings, by the path of the image.
     """
 
     rows: Sequence[IndexRow]
     thumbnails: Dataset
+    persons: Persons | None = None
     model: LoadedModel | None = None
     images: Dataset | None = None
     rivals: Mapping[str, Predict] = field(default_factory=dict)
@@ -93,7 +96,9 @@ def audit_classes(audited: Audited, settings: AuditSettings) -> tuple[tuple[Sect
     embedding = None
     if model and images and model.name == "student":  # a teacher would take longer over all images than the audit
         embedding = run_model(model.predict, images, np.arange(len(images.rows))).embedding
-    sections = audit_data(rows, audited.thumbnails, embedding=embedding, seed=seed, progress=progress)
+    sections = audit_data(
+        rows, audited.thumbnails, persons=audited.persons, embedding=embedding, seed=seed, progress=progress
+    )
     clock.append(time.perf_counter())
     if model and images:
         sections += audit_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 from pathlib import Path
@@ -106,6 +107,26 @@ def split_index(
         done = assign_splits(rows, task, fractions=fractions, seed=seed)
     write_rows(done, output)
     return "\n".join(filter(None, (describe(done, task), counted)))
+
+
+def show_persons(table: Path, *, progress: bool = True) -> str:
+    """Find pairs in two splits of a table that are probably one person; write them beside it, return one line.
+
+    ``NAME.persons.html`` shows the pairs and ``NAME.persons.csv`` lists them; neither is written where there are none.
+
+    Raises:
+        DataError: an image is gone or cannot be read.
+    """
+    from pocketcxr.audit.data.persons import find_persons
+    from pocketcxr.audit.data.persons_section import summary, write_pairs  # its page needs the extra evaluate
+    from pocketcxr.audit.data.reidentification import embed_rows
+
+    rows = read_rows(table)
+    cache = table.absolute().parent / f"{table.stem}-audit" / "cache"  # where an audit of this table looks
+    found = find_persons(rows, functools.partial(embed_rows, cache=cache, progress=progress))
+    page, pairs = table.with_suffix(".persons.html"), table.with_suffix(".persons.csv")
+    write_pairs(found, rows, page, pairs)
+    return f"{summary(found)}: {page}, {pairs}" if found.pairs else summary(found)
 
 
 def read_table(path: Path, *, adults_only: bool) -> tuple[list[IndexRow], str]:

@@ -1,6 +1,5 @@
 """Drawings for every test of the model audit."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -15,12 +14,3 @@ import drawn_models
 def drawn(tmp_path_factory):
     """About 160 films of 70 drawn patients, with their true lungs."""
     return drawn_models.draw(tmp_path_factory.mktemp("model-audit") / "phantom")
-
-
-@pytest.fixture
-def real_data():
-    """The folder of real X-rays."""
-    folder = Path(os.environ.get("POCKETCXR_DATA", ""))
-    if not os.environ.get("POCKETCXR_DATA") or not (folder / "manifest.csv").is_file():
-        pytest.skip("real X-rays: POCKETCXR_DATA names no folder with a manifest.csv")
-    return folder

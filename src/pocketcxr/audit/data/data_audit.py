@@ -1,4 +1,4 @@
-"""The data audit: composition, duplicates, leakage, confounding and shortcut features of a table; needs no model."""
+"""The data audit: composition, duplicates, leaks, persons, confounding and shortcuts of a table; needs no model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.audit.data import confounding, duplicates, label_noise, leaks, scope, shortcut_section, split_sources
+from pocketcxr.audit.data import (
+    confounding,
+    duplicates,
+    label_noise,
+    leaks,
+    persons_section,
+    scope,
+    shortcut_section,
+    split_sources,
+)
 from pocketcxr.audit.data.duplicates import Copies
 from pocketcxr.audit.data.file_properties import read_file_facts
 from pocketcxr.audit.data.lung_lines import measure_lines
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocketcxr.audit.data.file_properties import FileProperties
+    from pocketcxr.audit.data.persons import Persons
     from pocketcxr.audit.data.pixel_statistics import PixelStatistics
     from pocketcxr.data.dataset import Dataset
     from pocketcxr.data.rows import IndexRow
@@ -43,6 +53,7 @@ def audit_data(
     rows: Sequence[IndexRow],
     dataset: Dataset,
     *,
+    persons: Persons | None = None,
     embedding: NDArray[np.float32] | None = None,
     seed: int = 0,
     only: Collection[str] = (),
@@ -53,13 +64,14 @@ def audit_data(
     Args:
         rows: the whole table, with splits where there are any; what is in it and not in `dataset` is only counted.
         dataset: its images, `SIZE` pixels, squashed; unlabelled ones take part in the search for copies.
+        persons: from `find_persons` on the rows of the dataset; None leaves that section out.
         embedding: of a network, float [n, features] in the order of the dataset; finds copies that pixels do not.
         seed: of folds and resampling.
         only: keys of the sections wanted, in place of all.
         progress: show bars on stderr.
 
     Returns:
-        Sections: composition, duplicates, leaks, splits, confounding, cues (shortcut features), labels, scope.
+        Sections: composition, duplicates, leaks, persons, splits, confounding, cues (shortcut features), labels, scope.
 
     Raises:
         DataError: images of another size.
@@ -99,6 +111,7 @@ def audit_data(
             duplicates.measure(dataset.rows, copies), dataset.rows, pixels, copies
         ),
         "leaks": lambda: leaks.leak_section(dataset.rows, pixels, copies),
+        **({"persons": lambda: persons_section.describe(persons, dataset.rows, pixels)} if persons else {}),
         "splits": lambda: split_sources.describe(split_sources.measure(shown, members, seed=seed)),
         "confounding": confounders,
         "cues": cues,

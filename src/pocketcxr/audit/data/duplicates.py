@@ -131,13 +131,14 @@ def _sheet(rows: Sequence[IndexRow], pixels: NDArray[np.uint8], pairs: Iterable[
                 np.asarray(pixels[pair.first]),
                 np.asarray(pixels[pair.second]),
                 f"{pair.change}, agreement {pair.correlation:.2f}",
-                _caption(rows[pair.first]),
-                _caption(rows[pair.second]),
+                row_caption(rows[pair.first]),
+                row_caption(rows[pair.second]),
             )
             for pair in pairs
         ]
     )
 
 
-def _caption(row: IndexRow) -> str:
+def row_caption(row: IndexRow) -> str:
+    """Split, class and source of an image, for the line below its picture."""
     return ", ".join(word for word in (row.split, row.label or row.finding, row.source) if word)

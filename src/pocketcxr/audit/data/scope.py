@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 NOT_LOOKED_FOR = (
     (
-        "one patient under two numbers",
-        "different images of one person are recognised only where the table or the header joins them",
+        "one patient under two numbers, in one split",
+        "a re-identification network compares images in two splits, and finds a part of such pairs",
     ),
     (
         "parts of an image as copies",

@@ -5,6 +5,7 @@ export const en = {
     "leaks.patients": "patients are in more than one split",
     "leaks.same_file": "the same files are in more than one split",
     "leaks.near_duplicates": "near duplicates are in more than one split",
+    "persons.images": "images in different splits are probably of the same people",
     "duplicates.contradictory": "copies of one image have different classes",
     "confounding.source": "the source predicts the class",
     "confounding.worst_device": "the device or its settings predict the class",

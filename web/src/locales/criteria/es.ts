@@ -7,6 +7,7 @@ export const es: CriterionTexts = {
     "leaks.patients": "hay pacientes en más de una partición",
     "leaks.same_file": "los mismos archivos están en más de una partición",
     "leaks.near_duplicates": "hay imágenes casi iguales en más de una partición",
+    "persons.images": "imágenes de particiones distintas son probablemente de las mismas personas",
     "duplicates.contradictory": "copias de una misma imagen tienen clases distintas",
     "confounding.source": "la fuente predice la clase",
     "confounding.worst_device": "el aparato o sus ajustes predicen la clase",

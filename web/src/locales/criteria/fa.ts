@@ -7,6 +7,7 @@ export const fa: CriterionTexts = {
     "leaks.patients": "بیمارانی در بیش از یک بخش از داده‌ها هستند",
     "leaks.same_file": "پرونده‌های یکسان در بیش از یک بخش از داده‌ها هستند",
     "leaks.near_duplicates": "تصویرهای تقریباً یکسان در بیش از یک بخش از داده‌ها هستند",
+    "persons.images": "تصویرهای بخش‌های متفاوت داده‌ها احتمالاً از افراد یکسان‌اند",
     "duplicates.contradictory": "نسخه‌های یک تصویر رده‌های متفاوت دارند",
     "confounding.source": "منبع تصویر رده را لو می‌دهد",
     "confounding.worst_device": "دستگاه یا تنظیم‌های آن رده را لو می‌دهد",

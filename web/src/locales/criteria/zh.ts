@@ -7,6 +7,7 @@ export const zh: CriterionTexts = {
     "leaks.patients": "有患者出现在多个数据划分中",
     "leaks.same_file": "相同的文件出现在多个数据划分中",
     "leaks.near_duplicates": "近似重复的图像出现在多个数据划分中",
+    "persons.images": "不同数据划分中的图像很可能来自同一批人",
     "duplicates.contradictory": "同一图像的副本属于不同类别",
     "confounding.source": "图像来源可以预测类别",
     "confounding.worst_device": "设备或其设置可以预测类别",
