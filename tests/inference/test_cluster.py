@@ -249,7 +249,7 @@ def test_a_wrong_address_is_one_line_within_seconds(ray, command, films, silent,
 _FAILS = """
 import sys
 from pathlib import Path
-from pocketcxr.errors import ConfigError
+from pocketcxr.errors import BundleError
 from pocketcxr.inference.cluster import predict_on_cluster
 from pocketcxr.inference.processes.pool import PoolOptions
 
