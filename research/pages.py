@@ -279,13 +279,15 @@ def efficiency(kept: Kept) -> str:
 
 
 def benchmarks(kept: Kept) -> str:
-    """Every ratio of the benchmarks, the plot, and this commit against earlier ones."""
+    """Every ratio of the benchmarks, the plot, and the share of the processor's peak."""
     rows = speed.ratios(kept)
     if not rows:
         return _page("benchmarks", f"Ratios: {NOT_MEASURED}.")
     cells = [(one.group, one.beside, f"{one.times:.2f}", one.outcome) for one in rows]
     columns = ("what", "beside", "times faster", "aim")
-    return _page("benchmarks", _BENCHMARKS, table(columns, cells), f"![Times faster]({speed.PLOT})")
+    parts = [_BENCHMARKS, table(columns, cells), f"![Times faster]({speed.PLOT})"]
+    parts += ["## Share of this processor's peak", speed.peak(kept["network_runtimes"])]
+    return _page("benchmarks", *parts)
 
 
 def input_filter(kept: Kept) -> str:
