@@ -7,7 +7,8 @@ their requirements differ, say so and set up two environments instead. A measure
 all it started: other programs on the machine slow both alike. Which of the two begins changes from round to round.
 
 A measure is flagged as slower where the median ratio is above 1.10 and its 95 % interval (bootstrap over rounds) above
-1. Exit status: 0 none is, 1 some are, 2 the comparison could not be made. `--history FILE` adds a line of JSON.
+1. Exit status: 0 none is, 1 some are, 2 the comparison could not be made. `--history FILE` adds a line of JSON;
+`make bench-compare` adds it to docs/results/history.jsonl, whose last lines are on the page of benchmarks.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def main() -> int:
     if options.history:
         line = {
             "date": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",
-            "commit": _git("rev-parse", "--short", "HEAD"),
+            "commit": _git("describe", "--always", "--dirty", "--exclude", "*"),
             "base": _git("rev-parse", "--short", options.base),
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
             "measures": rows,
