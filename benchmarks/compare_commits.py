@@ -155,7 +155,7 @@ def _row(seconds: list[tuple[float, float]]) -> dict[str, float | bool]:
     median = float(np.median(ratios))
     return {"ratio": round(median, 3), "low": round(float(low), 3), "high": round(float(high), 3),
             "seconds": round(float(np.median(pairs[:, 0])), 3), "base_seconds": round(float(np.median(pairs[:, 1])), 3),
-            "slower": median > SLOWER and low > 1}  # fmt: skip
+            "slower": bool(median > SLOWER and low > 1)}  # fmt: skip
 
 
 def _show(rows: dict[str, dict[str, float | bool]], base: str) -> None:
