@@ -57,6 +57,7 @@ def main() -> int:
     chosen = [name for number, name in enumerate(MEASURES, 1) if options.only is None or number in options.only]
     if not chosen or options.rounds < 3:
         return _refused(f"expected measures from 1 to {len(MEASURES)} and at least 3 rounds")
+    commit = _git("describe", "--always", "--dirty", "--exclude", "*")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         place = Path(folder)
         try:
@@ -70,7 +71,7 @@ def main() -> int:
     if options.history:
         line = {
             "date": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",
-            "commit": _git("describe", "--always", "--dirty", "--exclude", "*"),
+            "commit": commit,
             "base": _git("rev-parse", "--short", options.base),
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
             "measures": rows,

@@ -63,7 +63,7 @@ files after `kill -9`: [predict](../reference/predict.md); a service under four 
 
 @dataclass(frozen=True)
 class Kept:
-    """The JSON files of docs/results by name; one that is not there is empty."""
+    """The JSON files of docs/results by name, `history` a list of its lines; one that is not there is empty."""
 
     files: Mapping[str, Any]
 
@@ -279,7 +279,7 @@ def efficiency(kept: Kept) -> str:
 
 
 def benchmarks(kept: Kept) -> str:
-    """Every ratio of the benchmarks, the plot, and the share of the processor's peak."""
+    """Every ratio of the benchmarks, the plot, the share of the processor's peak, and history."""
     rows = speed.ratios(kept)
     if not rows:
         return _page("benchmarks", f"Ratios: {NOT_MEASURED}.")
@@ -287,6 +287,7 @@ def benchmarks(kept: Kept) -> str:
     columns = ("what", "beside", "times faster", "aim")
     parts = [_BENCHMARKS, table(columns, cells), f"![Times faster]({speed.PLOT})"]
     parts += ["## Share of this processor's peak", speed.peak(kept["network_runtimes"])]
+    parts += ["## This commit and earlier ones", speed.history(kept.files.get("history", ()))]
     return _page("benchmarks", *parts)
 
 

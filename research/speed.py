@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from tables import NOT_MEASURED
+from tables import NOT_MEASURED, table
 
 from network_runtimes import peak_lines
 from predict_table import BARS, NAMES, ratio
@@ -31,6 +31,13 @@ runtimes installed here in the same rounds: in single precision, in bf16, and of
 file. Beside other programs it changes by a tenth from run to run, and the shares with it. A share counts the
 multiply-accumulates of convolutions and matrix products, two operations each; whatever else a pass does takes time and
 counts nothing. One minus the share is the most that a faster runtime could save at this precision."""
+
+
+_COMPARISONS = 4  # the newest, of those that are kept
+_HISTORY = f"""\
+Kept in `history.jsonl` by `make bench-compare BASE=commit`; the last {_COMPARISONS} comparisons. Both commits do the
+same work by turns with the same packages, each with its own files; medians of the rounds' ratios and their
+95 % intervals. Flagged: more than 10 % slower, and the interval above 1."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,19 @@ def peak(found: Mapping[str, Any]) -> str:
     if "peak_gops" not in found:
         return f"Share of the peak: {NOT_MEASURED}."
     return "\n".join([_PEAK.format(**found), "", *peak_lines(found)])
+
+
+def history(comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """What `compare_commits` kept: the last comparisons, newest first."""
+    if not comparisons:
+        return f"This commit and earlier ones: {NOT_MEASURED}."
+    rows = [
+        (of["date"], of["commit"], of["base"], measure, f"{one['ratio']:.2f} ({one['low']:.2f} to {one['high']:.2f})",
+         f"{one['seconds']:.2f}", "**slower**" if one["slower"] else "")
+        for of in reversed(comparisons[-_COMPARISONS:]) for measure, one in of["measures"].items()
+    ]  # fmt: skip
+    columns = ("date", "commit", "beside", "measure", "processor time, commit / beside", "seconds", "flagged")
+    return f"{_HISTORY}\n\n{table(columns, rows)}"
 
 
 def plot(rows: Sequence[Ratio], path: Path) -> None:

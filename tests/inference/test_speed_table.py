@@ -114,3 +114,14 @@ def test_the_page_of_the_cluster_shows_what_the_simulation_gives():
     page = (ROOT / "docs" / "how-to" / "score-on-a-cluster.md").read_text(encoding="utf-8")
     shown = page.partition("cluster_on_paper.json -->\n")[2].partition("\n<!-- simulation end -->")[0]
     assert shown.strip() == benchmark("cluster_on_paper").page(found)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "slower"), [([1.2, 1.3, 1.25], True), ([1.2, 0.8, 1.2], False), ([1.05, 1.06, 1.07], False)]
+)
+def test_a_comparison_is_flagged_by_ratio_and_interval_and_can_be_kept(ratios, slower):
+    row = benchmark("compare_commits")._row([(ratio * 2, 2.0) for ratio in ratios])
+    assert json.loads(json.dumps(row)) == row
+    assert row["slower"] is slower
+    assert row["ratio"] == pytest.approx(sorted(ratios)[1])
+    assert row["base_seconds"] == 2
