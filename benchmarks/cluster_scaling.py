@@ -7,9 +7,10 @@ with one and two workers, by turns. Start-up is left out: each round scores a fe
 taken off; the first run of all compiles modules and is not counted. Processor time is of the command and all processes
 below it, those of Ray among them.
 
-Other programs on the machine take processors away, and the more of them the more a run asks for. So the gain is given
-twice: by elapsed time, and as twice the ratio of processor times of an image, which is what two workers would gain if
-each had a processor to itself all the time.
+Other programs take processors away from a run, so its rows a second say little without how many processors it had. The
+gain is therefore by processor time: rows a second if each worker had a processor to itself, at the cost of an image as
+measured. Where processors are two hyperthreads of a core and the other one is busy anyway, that is the gain beside this
+other work; on a quiet machine a single worker is faster, and a second one gains less.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def table(record: dict[str, Any]) -> str:
     found = {name: [_beyond_start(of, place) / files for place in (0, 1)] for name, of in record["runs"].items()}
     loads = " to ".join(f"{load:.0f}" for load in record["load_average"])
     measured = f"{record['date']}, {record['files']} images {record['side']} pixels high, {record['rounds']} rounds"
-    columns = ("engine, workers", "rows a second", "processor ms each", "processors had", "gain", "by processor time")
+    columns = ("engine, workers", "rows a second", "with so many processors", "processor ms each",
+               "rows a second, one processor a worker", "gain")  # fmt: skip
     answers = "the same bytes" if record["same_bytes"] else "**not the same bytes**"
     lines = [
         f"{measured}, load average {loads}; answers: {answers} every time.",
@@ -135,10 +137,10 @@ def table(record: dict[str, Any]) -> str:
     ]
     for name, (elapsed, used) in found.items():
         engine, workers = name.split()
-        one = found[f"{engine} 1"]
-        gains = [f"{one[0] / elapsed:.2f}", f"{int(workers) * one[1] / used:.2f}"] if workers != "1" else ["", ""]
-        shown = f"{1 / elapsed:.1f} | {1000 * used:.1f} | {used / elapsed:.2f}"
-        lines.append(f"| {engine}, {workers} | {shown} | {' | '.join(gains)} |")
+        rate = int(workers) / used
+        gain = f"{rate * found[f'{engine} 1'][1]:.2f}" if workers != "1" else ""
+        shown = f"{1 / elapsed:.1f} | {used / elapsed:.2f} | {1000 * used:.1f} | {rate:.1f}"
+        lines.append(f"| {engine}, {workers} | {shown} | {gain} |")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,34 @@ def test_the_page_of_the_cluster_shows_what_the_simulation_gives():
     page = (ROOT / "docs" / "how-to" / "score-on-a-cluster.md").read_text(encoding="utf-8")
     shown = page.partition("cluster_on_paper.json -->\n")[2].partition("\n<!-- simulation end -->")[0]
     assert shown.strip() == benchmark("cluster_on_paper").page(found)
+
+
+def test_the_page_of_the_cluster_shows_what_a_second_worker_gained():
+    found = json.loads((ROOT / "docs" / "results" / "cluster_scaling.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "how-to" / "score-on-a-cluster.md").read_text(encoding="utf-8")
+    shown = page.partition("cluster_scaling.json -->\n")[2].partition("\n<!-- scaling end -->")[0]
+    assert shown.strip() == benchmark("cluster_scaling").table(found)
+
+
+def test_a_second_worker_gains_by_processor_time_beyond_the_start():
+    def of(elapsed, used):
+        return {"all": [[elapsed, used]] * 3, "few": [[5.0, 3.0]] * 3}
+
+    runs = {"local 1": of(105, 13), "local 2": of(105, 13), "ray 1": of(205, 23), "ray 2": of(105, 28)}
+    made = {"files": 108, "few": 8, "side": 9, "date": "", "rounds": 3, "load_average": [1, 1], "same_bytes": False}
+    lines = benchmark("cluster_scaling").table(made | {"runs": runs}).splitlines()
+    assert "**not the same bytes**" in lines[0]
+    assert lines[-4] == "| local, 1 | 1.0 | 0.10 | 100.0 | 10.0 |  |"
+    assert lines[-3].endswith("| 100.0 | 20.0 | 2.00 |")
+    assert lines[-1] == "| ray, 2 | 1.0 | 0.25 | 250.0 | 8.0 | 1.60 |"
+
+
+def test_processor_time_is_counted_below_a_command_too():
+    burn = "import time\nwhile time.process_time() < 1: pass"
+    below = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {burn!r}]); time.sleep(0.5)"
+    elapsed, used = benchmark("cluster_scaling").run_tree([sys.executable, "-c", below])
+    assert 1 <= used < 1.6
+    assert elapsed >= 1.5
 
 
 @pytest.mark.parametrize(
