@@ -77,8 +77,8 @@ bench: setup ## side-by-side comparisons, of the page too; tables on the screen,
 
 BASE ?= main
 
-bench-compare: setup ## is this commit slower than BASE=commit? processor time of both by turns; status 1 above 10 %
-	$(BIN)/python benchmarks/compare_commits.py $(BASE)
+bench-compare: setup ## is this commit slower than BASE=commit? processor time of both by turns, kept in docs/results; status 1 above 10 %
+	$(BIN)/python benchmarks/compare_commits.py $(BASE) --history docs/results/history.jsonl; status=$$?; $(BIN)/python research/results.py && exit $$status
 
 .PHONY: bench-page bench-compare
 bench-page: setup web/node_modules/.ready

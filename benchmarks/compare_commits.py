@@ -7,7 +7,8 @@ their requirements differ, say so and set up two environments instead. A measure
 all it started: other programs on the machine slow both alike. Which of the two begins changes from round to round.
 
 A measure is flagged as slower where the median ratio is above 1.10 and its 95 % interval (bootstrap over rounds) above
-1. Exit status: 0 none is, 1 some are, 2 the comparison could not be made. `--history FILE` adds a line of JSON.
+1. Exit status: 0 none is, 1 some are, 2 the comparison could not be made. `--history FILE` adds a line of JSON;
+`make bench-compare` adds it to docs/results/history.jsonl, whose last lines are on the page of benchmarks.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def main() -> int:
     chosen = [name for number, name in enumerate(MEASURES, 1) if options.only is None or number in options.only]
     if not chosen or options.rounds < 3:
         return _refused(f"expected measures from 1 to {len(MEASURES)} and at least 3 rounds")
+    commit = _git("describe", "--always", "--dirty", "--exclude", "*")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         place = Path(folder)
         try:
@@ -69,7 +71,7 @@ def main() -> int:
     if options.history:
         line = {
             "date": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",
-            "commit": _git("rev-parse", "--short", "HEAD"),
+            "commit": commit,
             "base": _git("rev-parse", "--short", options.base),
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
             "measures": rows,
@@ -136,6 +138,8 @@ def _pocketcxr(root: Path, words: list[str], place: Path) -> float:
     """
     command = [sys.executable, "-c", _RUN, *words]
     environment = {**os.environ, "PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the first round, which is not counted, compiles
+    environment["PYTHONPYCACHEPREFIX"] = str(place / "compiled")
     with (place / "said").open("w+") as said:
         process = subprocess.Popen(command, env=environment, cwd=place, stdout=said, stderr=said)
         _, status, used = os.wait4(process.pid, 0)
@@ -154,7 +158,7 @@ def _row(seconds: list[tuple[float, float]]) -> dict[str, float | bool]:
     median = float(np.median(ratios))
     return {"ratio": round(median, 3), "low": round(float(low), 3), "high": round(float(high), 3),
             "seconds": round(float(np.median(pairs[:, 0])), 3), "base_seconds": round(float(np.median(pairs[:, 1])), 3),
-            "slower": median > SLOWER and low > 1}  # fmt: skip
+            "slower": bool(median > SLOWER and low > 1)}  # fmt: skip
 
 
 def _show(rows: dict[str, dict[str, float | bool]], base: str) -> None:

@@ -8,6 +8,10 @@ processor time, so that other programs on the machine disturb it little. OpenVIN
 default on processors that have it. The network of 160 pixels (needs ``onnx``) is the same file with another input: what
 it answers means nothing, its time does; its novelty and input gate, which want 224, are cut off.
 
+The arithmetic a second that a network reaches, two operations for each multiply-accumulate of its graph, is set beside
+that of a matrix product by the same runtimes in the same rounds: single precision, bf16, and bytes summed in 32
+bits. That is this processor's peak as far as a program gets at it, by one thread beside whatever else runs.
+
 Parity: probabilities over all files of ``$POCKETCXR_DATA/full_size`` and ``dicom``, where they are: how far a runtime
 moves them, and how far reduced reading does within that runtime. `--table FILE` prints what a result says.
 """
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import tempfile
 import time
@@ -25,6 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pocketcxr.bundle.verified import read_verified
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -32,6 +39,7 @@ WEIGHTS = Path(__file__).parents[1] / "src/pocketcxr/bundle/weights"
 FILES = {"float": WEIGHTS / "covid-3class.onnx", "int8": WEIGHTS / "int8/covid-3class.onnx"}
 SIZES = (224, 160)
 BATCHES = (1, 8)
+PRODUCT_SIDES, PRODUCTS = (512, 1024), 8  # so many in a row, so that caches are warm
 SIZELESS = ("probabilities", "logits", "embedding", "saliency")  # outputs that any input size gives
 Score = Any  # images [n, 1, size, size] -> probabilities [n, classes]
 
@@ -58,7 +66,8 @@ def main() -> int:
 
 
 def _measure(folder: Path, rounds: int) -> dict[str, Any]:
-    work = {**_stages(folder), **_networks(folder)}
+    products = {name: work for side in PRODUCT_SIDES for name, work in _products(folder, side).items()}
+    work = {**_stages(folder), **_networks(folder), **products}
     for function, _ in work.values():
         function()
     times: dict[str, list[float]] = {name: [] for name in work}
@@ -67,11 +76,15 @@ def _measure(folder: Path, rounds: int) -> dict[str, Any]:
             started = time.process_time()
             function()
             times[name].append(1000 * (time.process_time() - started) / pictures)
+    least = {name: min(found) for name, found in times.items()}
     return {
         "date": time.strftime("%Y-%m-%d"),
         "load_average": os.getloadavg()[0],
         "rounds": rounds,
-        "ms": {name: round(min(found), 2) for name, found in times.items()},
+        "bundles": {kind: read_verified(path).identity for kind, path in FILES.items()},
+        "macs": count_macs(FILES["float"]),
+        "peak_gops": {name: round(2 * int(name.split()[-1]) ** 3 / least[name] / 1e6, 1) for name in products},
+        "ms": {name: round(found, 2) for name, found in least.items() if name not in products},
         "parity": _parity(),
     }
 
@@ -117,7 +130,7 @@ def _networks(folder: Path) -> dict[str, tuple[Callable[[], object], int]]:
             file = path if size == SIZES[0] else _of_size(path, size, folder / f"{kind}-{size}.onnx")
             images = np.random.default_rng(0).random((max(BATCHES), 1, size, size), dtype=np.float32)
             for batch in BATCHES:
-                for runtime, score in _runtimes(file, size=size, batch=batch):
+                for runtime, score in _runtimes(file, shape=(batch, 1, size, size)):
                     work[f"{runtime} {kind} {size} batch {batch}"] = (
                         (lambda score=score, part=images[:batch]: score(part)),
                         batch,
@@ -151,9 +164,57 @@ def _of_size(path: Path, size: int, target: Path) -> Path:
     return target
 
 
+def count_macs(path: Path) -> int:
+    """Multiply-accumulates of one image: convolutions and matrix products of a graph in floats."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    shapes = {one.name: list(one.dims) for one in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        shapes[value.name] = [one.dim_value or 1 for one in value.type.tensor_type.shape.dim]
+    found = 0
+    for node in graph.node:
+        if node.op_type in {"Conv", "MatMul", "Gemm"}:
+            first, second = (shapes[name] for name in node.input[:2])
+            summed = math.prod(second[1:]) if node.op_type == "Conv" else first[-1]
+            found += math.prod(shapes[node.output[0]]) * summed
+    return found
+
+
+def _products(folder: Path, side: int) -> dict[str, tuple[Callable[[], object], int]]:
+    """Matrix products by one thread, named after precision, runtime and side."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    shape, generator = [side, side], np.random.default_rng(0)
+    work: dict[str, tuple[Callable[[], object], int]] = {}
+    for kind, operator, left, right, given, made in (
+        ("float", "MatMul", np.float32, np.float32, TensorProto.FLOAT, TensorProto.FLOAT),
+        ("int8", "MatMulInteger", np.uint8, np.int8, TensorProto.UINT8, TensorProto.INT32),
+    ):
+        images, weights = (generator.integers(0, 100, shape).astype(dtype) for dtype in (left, right))
+        path = folder / f"{operator}-{side}.onnx"
+        graph = helper.make_graph(
+            [helper.make_node(operator, ["image", "weights"], ["probabilities"])],
+            operator,
+            [helper.make_tensor_value_info("image", given, shape)],
+            [helper.make_tensor_value_info("probabilities", made, shape)],
+            [numpy_helper.from_array(weights, "weights")],
+        )
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+        for runtime, score in _runtimes(path, shape=tuple(shape)):
+            if kind == "float" or runtime == "ONNX Runtime":  # OpenVINO knows no such operator for integers
+                name = "bf16" if runtime == "OpenVINO bf16" else kind
+                work[f"{name}: {runtime}, side {side}"] = (
+                    (lambda score=score, images=images: [score(images) for _ in range(PRODUCTS)]),
+                    PRODUCTS,
+                )
+    return work
+
+
 @cache
-def _runtimes(path: Path, *, size: int, batch: int) -> list[tuple[str, Score]]:
-    """What this machine has: names and functions for passes of `batch` pictures."""
+def _runtimes(path: Path, *, shape: tuple[int, ...]) -> list[tuple[str, Score]]:
+    """What this machine has: names and functions for passes of an input of this shape."""
     import onnxruntime
 
     from pocketcxr.inference.runtimes.sessions import import_openvino
@@ -171,7 +232,7 @@ def _runtimes(path: Path, *, size: int, batch: int) -> list[tuple[str, Score]]:
     for precision in ("f32", "bf16"):
         core = openvino.Core()
         model = core.read_model(str(path))
-        model.reshape({"image": [batch, 1, size, size]})
+        model.reshape({"image": list(shape)})
         hints = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": "1", "ENABLE_CPU_PINNING": False}
         compiled = core.compile_model(model, "CPU", {**hints, "INFERENCE_PRECISION_HINT": precision})
         request = compiled.create_infer_request()
@@ -194,7 +255,7 @@ def _parity() -> dict[str, Any]:
     found: dict[str, Any] = {"pictures": len(exact)}
     for kind, path in FILES.items():
         yardstick = None
-        for runtime, score in _runtimes(path, size=SIZES[0], batch=1):
+        for runtime, score in _runtimes(path, shape=(1, 1, SIZES[0], SIZES[0])):
             whole, less = (np.concatenate([score(one[None]) for one in pictures]) for pictures in (exact, reduced))
             yardstick = whole if yardstick is None else yardstick
             found[f"{runtime} {kind}"] = {
@@ -248,6 +309,7 @@ def tables(record: dict[str, Any]) -> str:
             "| --- | --- | --- | --- | --- |",
             *_network_rows(ms, size=size, rest=rest),
         ]
+    lines += ["", *peak_lines(record)]
     parity = record["parity"]
     if parity:
         lines += [
@@ -260,6 +322,35 @@ def tables(record: dict[str, Any]) -> str:
             words = [f"{one['against_onnx_runtime']:.4f} · {one['reduced_against_whole']:.4f}" for one in own]
             lines.append(f"| {runtime}: against ONNX Runtime · by reduced reading | {' | '.join(words)} |")
     return "\n".join(lines)
+
+
+def peak_lines(record: dict[str, Any]) -> list[str]:
+    """The table of latency, throughput and share of the peak, and what the peak is."""
+    peaks = record["peak_gops"]
+    best = {kind: max((rate, name) for name, rate in peaks.items() if name.startswith(kind)) for kind in _kinds(peaks)}
+    network = f"{SIZES[0]} px, {record['macs'] / 1e6:,.0f} million multiply-accumulates"
+    throughput = f"images per processor second, batches of {BATCHES[1]}"
+    said = (f"{kind} {rate:,.0f} ({name.partition(': ')[2]})" for kind, (rate, name) in best.items())
+    return [
+        f"Peak, billions of operations per second: {', '.join(said)}.",
+        "",
+        f"| {network} | ms, one image | {throughput} | share of the peak, one image | batches |",
+        "| --- | --- | --- | --- | --- |",
+        *_shares(record, {kind: rate for kind, (rate, _) in best.items()}),
+    ]
+
+
+def _kinds(peaks: dict[str, float]) -> list[str]:
+    return list(dict.fromkeys(name.partition(":")[0] for name in peaks))
+
+
+def _shares(record: dict[str, Any], peaks: dict[str, float]) -> Iterator[str]:
+    for kind in FILES:
+        for runtime in _names(record["ms"]):
+            peak = peaks["bf16" if kind == "float" and runtime == "OpenVINO bf16" else kind]
+            times = [record["ms"][f"{runtime} {kind} {SIZES[0]} batch {batch}"] for batch in BATCHES]
+            shares = [f"{2 * record['macs'] / ms / 1e6 / peak:.0%}" for ms in times]
+            yield f"| {runtime}, {kind} | {times[0]:.2f} | {1000 / times[1]:,.0f} | {' | '.join(shares)} |"
 
 
 def _names(ms: dict[str, float]) -> list[str]:

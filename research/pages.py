@@ -63,7 +63,7 @@ files after `kill -9`: [predict](../reference/predict.md); a service under four 
 
 @dataclass(frozen=True)
 class Kept:
-    """The JSON files of docs/results by name; one that is not there is empty."""
+    """The JSON files of docs/results by name, `history` a list of its lines; one that is not there is empty."""
 
     files: Mapping[str, Any]
 
@@ -285,13 +285,16 @@ def efficiency(kept: Kept) -> str:
 
 
 def benchmarks(kept: Kept) -> str:
-    """Every ratio of the benchmarks, the plot, and this commit against earlier ones."""
+    """Every ratio of the benchmarks, the plot, the share of the processor's peak, and history."""
     rows = speed.ratios(kept)
     if not rows:
         return _page("benchmarks", f"Ratios: {NOT_MEASURED}.")
     cells = [(one.group, one.beside, f"{one.times:.2f}", one.outcome) for one in rows]
     columns = ("what", "beside", "times faster", "aim")
-    return _page("benchmarks", _BENCHMARKS, table(columns, cells), f"![Times faster]({speed.PLOT})")
+    parts = [_BENCHMARKS, table(columns, cells), f"![Times faster]({speed.PLOT})"]
+    parts += ["## Share of this processor's peak", speed.peak(kept["network_runtimes"])]
+    parts += ["## This commit and earlier ones", speed.history(kept.files.get("history", ()))]
+    return _page("benchmarks", *parts)
 
 
 def input_filter(kept: Kept) -> str:

@@ -58,7 +58,9 @@ def documents(results: Path = RESULTS) -> dict[Path, str]:
 
 
 def _kept(results: Path) -> pages.Kept:
-    return pages.Kept({path.stem: present(_read(path)) for path in results.glob("*.json")})
+    history = results / "history.jsonl"
+    lines = [json.loads(line) for line in _lines(history)] if history.is_file() else []
+    return pages.Kept({path.stem: present(_read(path)) for path in results.glob("*.json")} | {"history": lines})
 
 
 def keep(run: Path, name: str = "shipped_student") -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Every ratio that a benchmark printed, in one table and one plot: made of docs/results/*.json; see results.py."""
+"""Every ratio that a benchmark printed, in one table and one plot, and how much of the processor the network uses.
+
+Made of docs/results/*.json; see results.py.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from tables import NOT_MEASURED, table
+
+from network_runtimes import peak_lines
 from predict_table import BARS, NAMES, ratio
 
 if TYPE_CHECKING:
@@ -16,6 +22,22 @@ if TYPE_CHECKING:
 
 PLOT = "benchmarks.png"
 _MET, _MISSED, _NO_AIM = "#1b7837", "#b2182b", "#1f5fa8"
+
+
+_PEAK = """\
+The student that ships, one thread, processor time, least of {rounds} rounds at a load average of {load_average:.0f}
+(`benchmarks/network_runtimes.py`). The peak is the fastest product of two matrices, 512 x 512 or 1024 x 1024, of the
+runtimes installed here in the same rounds: in single precision, in bf16, and of bytes summed in 32 bits for the int8
+file. Beside other programs it changes by a tenth from run to run, and the shares with it. A share counts the
+multiply-accumulates of convolutions and matrix products, two operations each; whatever else a pass does takes time and
+counts nothing. One minus the share is the most that a faster runtime could save at this precision."""
+
+
+_COMPARISONS = 4  # the newest, of those that are kept
+_HISTORY = f"""\
+Kept in `history.jsonl` by `make bench-compare BASE=commit`; the last {_COMPARISONS} comparisons. Both commits do the
+same work by turns with the same packages, each with its own files; medians of the rounds' ratios and their
+95 % intervals. Flagged: more than 10 % slower, and the interval above 1."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +96,26 @@ def _teacher(kept: Mapping[str, Any]) -> Iterator[Ratio]:
             if key in costs["teacher"]:
                 times = costs["teacher"][key] / one["ms"]
                 yield Ratio(f"the student that ships, {kind}", f"VGG19 ‖ ResNet50V2 in {runtime}", times)
+
+
+def peak(found: Mapping[str, Any]) -> str:
+    """The network's time in each runtime, and its share of what this processor can do."""
+    if "peak_gops" not in found:
+        return f"Share of the peak: {NOT_MEASURED}."
+    return "\n".join([_PEAK.format(**found), "", *peak_lines(found)])
+
+
+def history(comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """What `compare_commits` kept: the last comparisons, newest first."""
+    if not comparisons:
+        return f"This commit and earlier ones: {NOT_MEASURED}."
+    rows = [
+        (of["date"], of["commit"], of["base"], measure, f"{one['ratio']:.2f} ({one['low']:.2f} to {one['high']:.2f})",
+         f"{one['seconds']:.2f}", "**slower**" if one["slower"] else "")
+        for of in reversed(comparisons[-_COMPARISONS:]) for measure, one in of["measures"].items()
+    ]  # fmt: skip
+    columns = ("date", "commit", "beside", "measure", "processor time, commit / beside", "seconds", "flagged")
+    return f"{_HISTORY}\n\n{table(columns, rows)}"
 
 
 def plot(rows: Sequence[Ratio], path: Path) -> None:

@@ -55,6 +55,30 @@ def test_what_a_cluster_cannot_do_is_refused(given, capsys):
     assert "engine ray: expected neither --heatmaps nor standard input" in capsys.readouterr().err
 
 
+@pytest.fixture
+def silent():
+    """Return host:port of this machine where nothing listens: it is bound, and stays so for the test."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{one.getsockname()[1]}"
+
+
+class TestAddress:
+    """An address where nothing listens is refused before Ray is asked, which would try for minutes."""
+
+    @pytest.mark.parametrize("address", [None, "no.host.invalid:6379", "a..b:6379", "[::1]:99999", "x:y:70000"])
+    def test_silence_is_refused(self, address, silent, monkeypatch):
+        monkeypatch.setenv("RAY_ADDRESS", address or silent)
+        with pytest.raises(ConfigError, match=r"RAY_ADDRESS: expected the address of a Ray cluster") as raised:
+            cluster._connect(1)
+        assert "\n" not in str(raised.value)
+
+    def test_what_listens_and_what_names_no_port_is_left_to_ray(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            for address in (f"127.0.0.1:{server.getsockname()[1]}", "local", "auto", "ray://127.0.0.1:1"):
+                cluster._refuse_silent(address)
+
+
 class TestPart:
     """A part as it is scored on a machine of the cluster, for which no Ray is needed."""
 
@@ -213,10 +237,19 @@ def test_after_a_killed_head_the_same_command_goes_on(ray, command, expected, tm
     assert output.read_bytes() == expected
 
 
+@pytest.mark.slow
+def test_a_wrong_address_is_one_line_within_seconds(ray, command, films, silent, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", silent)
+    status, error = _run(command("ray.jsonl", "--engine", "ray"))
+    assert status == 2
+    assert error.count("\n") == 1
+    assert f"at {silent} nothing answers" in error
+
+
 _FAILS = """
 import sys
 from pathlib import Path
-from pocketcxr.errors import ConfigError
+from pocketcxr.errors import BundleError
 from pocketcxr.inference.cluster import predict_on_cluster
 from pocketcxr.inference.processes.pool import PoolOptions
 

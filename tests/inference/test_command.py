@@ -219,7 +219,7 @@ from pocketcxr.inference.command import run_predict
 stream = io.StringIO()
 run_predict([Path(sys.argv[2])], bundle=Path(sys.argv[1]), output_format="jsonl", heatmaps=None, stream=stream)
 assert '"decision": "bright"' in stream.getvalue(), stream.getvalue()
-print(*sorted({name.partition(".")[0] for name in sys.modules}))
+print(*sys.modules)
 """
 
 
@@ -233,4 +233,4 @@ def test_predicting_imports_no_training_framework_and_nothing_that_it_does_not_n
     modules = set(done.stdout.split())
     assert {"onnxruntime", "numpy", "PIL"} <= modules
     training = {"torch", "torchvision", "timm", "onnx", "onnxscript", "scipy", "sklearn", "matplotlib", "pandas"}
-    assert not modules & (training | {"tqdm", "pydicom"})
+    assert not modules & (training | {"tqdm", "pydicom", "PIL.TiffImagePlugin", "concurrent.futures.thread"})

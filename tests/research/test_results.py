@@ -237,3 +237,17 @@ def test_ratios_of_the_benchmarks_are_those_of_the_kept_rounds(results, tmp_path
     assert "| predict, a folder of pictures: net | only decoding, as few pixels as predict asks for | 0.60 |" in text
     speed.plot([start, folder, epoch], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+def test_history_shows_the_newest_comparisons_and_what_was_slower(results, tmp_path):
+    figures = {"ratio": 1.2, "low": 1.1, "high": 1.3, "seconds": 2.4, "base_seconds": 2.0, "slower": True}
+    lines = [
+        {"date": f"2026-01-0{day}", "commit": f"new{day}", "base": "old", "measures": {"a folder": figures}}
+        for day in range(1, 8)
+    ]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    shown = results.speed.history(results._kept(tmp_path).files["history"])
+    assert "| 2026-01-07 | new7 | old | a folder | 1.20 (1.10 to 1.30) | 2.40 | **slower** |" in shown
+    assert shown.index("new7") < shown.index("new4")
+    assert "new3" not in shown
+    assert results.pages.NOT_MEASURED in results.speed.history([])

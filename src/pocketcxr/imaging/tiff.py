@@ -16,7 +16,6 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pocketcxr.errors import UnreadableImageError, UnusableImageError
 from pocketcxr.imaging.jpeg import decode_jpeg
@@ -103,6 +102,8 @@ def as_black_is_zero(data: bytes) -> bytes:
 def _first_directory(data: bytes, name: str) -> dict[int, Any]:
     if data[:4] == b"MM\x00+":
         raise _not_read(name, "BigTIFF in big-endian order")
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2  # 10 ms that files of other formats need not wait for
+
     stream = BytesIO(data)
     directory = ImageFileDirectory_v2(data[: 16 if data[2] == 43 else 8])  # noqa: PLR2004  # BigTIFF
     try:

@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import os
+import socket
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -42,6 +43,7 @@ LARGEST_PART, SMALLEST_PART = 512, 32
 WINDOW = 8 * LARGEST_PART
 """Files per processor of the cluster that the driver knows at a time; as many again are listed ahead."""
 _FETCHED_AT_ONCE = 4  # of an archive one, which is whole in memory for a moment
+_ANSWERS_WITHIN_S = 10  # a cluster's first machine; Ray itself would try for minutes
 _OBJECT_STORE_BYTES = 256 * 2**20  # of a cluster on this machine alone; Ray would take a third of its memory
 
 
@@ -88,10 +90,11 @@ def predict_on_cluster(
 
 def _connect(workers: int | None) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # else Ray reports every cluster to its maker
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    _refuse_silent(address)
     import ray
     import ray.data
 
-    address = os.environ.get("RAY_ADDRESS") or "local"
     local = {"num_cpus": workers, "object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
     given = local if address == "local" else {}
     try:
@@ -105,6 +108,18 @@ def _connect(workers: int | None) -> None:
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is raised, too
+
+
+def _refuse_silent(address: str) -> None:
+    """Refuse host:port where nothing listens; other addresses (``local``, ``auto``, ``ray://``) are left to Ray."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "://" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        words = f"expected the address of a Ray cluster, at {one_line(address)} nothing answers"
+        raise ConfigError(f"RAY_ADDRESS: {words} ({one_line(str(error))})") from error
 
 
 def _scored(window: list[str], options: PoolOptions, *, slots: int, most: int | None) -> Iterator[Prediction]:
