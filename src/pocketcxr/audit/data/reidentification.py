@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pocketcxr.audit.model.lungs import SIZE as LUNG_SIZE
 from pocketcxr.audit.model.lungs import WEIGHTS as LUNG_WEIGHTS
@@ -27,6 +26,7 @@ from pocketcxr.errors import BundleError, DataError, InputError
 from pocketcxr.files import write_bytes
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
+from pocketcxr.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,7 +108,7 @@ def _embed_files(files: Sequence[IndexRow], embed: Embed, *, progress: bool) -> 
 
     found = [np.empty((0, DIMENSIONS + 2), np.float32)]
     with (
-        tqdm(total=len(files), desc="persons", unit="image", disable=not progress) as bar,
+        Bar(total=len(files), desc="persons", unit="image", disable=not progress) as bar,
         closing(ordered_map(embedded, batches)) as done,
     ):
         for block in done:
