@@ -98,7 +98,9 @@ def test_several_mistakes_have_a_line_each(tmp_path, caplog):
     assert len(lines) == 3
 
 
-def test_the_space_of_the_guide_can_be_searched(tmp_path):
+def test_the_spaces_of_the_guide_can_be_searched(tmp_path):
     guide = Path(__file__).parents[2] / "docs" / "how-to" / "search-settings.md"
-    (block,) = re.findall(r"```toml\n(.*?)```", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(space_of(tmp_path, block)) == len(block.splitlines())
+    blocks = re.findall(r"```toml\n(.*?)```", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert len(space_of(tmp_path, block)) == len(block.splitlines())

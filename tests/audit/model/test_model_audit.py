@@ -33,7 +33,7 @@ def audited(drawn):
 def test_every_key_with_a_text_is_there_once_and_no_other(audited):
     keys = [one.key for section in audited for one in section.measures]
     assert len(set(keys)) == len(keys)
-    data = ("composition", "duplicates", "leaks", "splits", "confounding", "cues", "labels")
+    data = ("composition", "duplicates", "leaks", "persons", "splits", "confounding", "cues", "labels")
     groups = (*data, "gate")  # of the data, or of the predictor
     texts = {key for key in TEXTS if not key.startswith(groups)}
     assert {key for key in texts if "*" not in key} <= set(keys)
