@@ -14,7 +14,6 @@ from pocketcxr.training.run.interruption import stop_requests
 
 _ENDLESS = """
 import logging, os, signal, threading
-from pocketcxr.training.run import interruption
 from pocketcxr.training.run.interruption import stop_requests
 logging.basicConfig(format="%(message)s")
 with stop_requests():
