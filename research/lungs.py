@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from audit_networks import export
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -191,30 +192,6 @@ def _develop(image: Tensor, mask: Tensor, rng: np.random.Generator) -> Tensor:
     return image.clamp(0, 1)
 
 
-def export(network: LungNet, path: Path) -> None:
-    """Write the network with a sigmoid as ONNX: input ``image``, output ``lungs``."""
-    from pocketcxr.export.onnx_export import OPSET, strip
-    from pocketcxr.export.onnx_tail import halve_weights
-
-    whole = nn.Sequential(network.to(memory_format=torch.contiguous_format), nn.Sigmoid()).eval()  # pyright: ignore[reportCallIssue]
-    program = torch.onnx.export(
-        whole,
-        (torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)),),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["image"],
-        output_names=["lungs"],
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        optimize=True,
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
-    strip(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(halve_weights(model).SerializeToString())
-
-
 def measure(pairs: Pairs, segment: Any) -> dict[str, Any]:
     """Overlap with the truth over all images, and over those whose mask is trusted."""
     images, truth = pairs[0], pairs[1][:, 0] > 0.5  # noqa: PLR2004
@@ -252,7 +229,9 @@ def main() -> None:
     annotated, held_out = read_annotated(options.data)
     drawn, drawn_test = draw(DRAWN_PATIENTS, 11), draw(DRAWN_PATIENTS // 2, 12)
     if options.steps:
-        export(train([(annotated, 0.75), (drawn, 0.25)], steps=options.steps, seed=0), options.out)
+        network = train([(annotated, 0.75), (drawn, 0.25)], steps=options.steps, seed=0)
+        whole = nn.Sequential(network.to(memory_format=torch.contiguous_format), nn.Sigmoid())  # pyright: ignore[reportCallIssue]
+        export(whole, options.out, size=SIZE, output="lungs")
     tests = {"covid-chestxray-dataset, held-out patients": held_out, "drawings of another seed": drawn_test}
     table: dict[str, Any] = {
         "network": {name: measure(pairs, load_segmenter(options.out)) for name, pairs in tests.items()},

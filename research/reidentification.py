@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from audit_networks import export
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
@@ -314,29 +315,6 @@ def choose_cohort(network: Reidentifier, images: Images) -> None:
     network.cohort = nn.Parameter(torch.cat(found).clone())
 
 
-def export(network: Reidentifier, path: Path) -> None:
-    """Write the network as ONNX with weights in half precision: input ``image``, output ``embedding``."""
-    from pocketcxr.export.onnx_export import OPSET, strip
-    from pocketcxr.export.onnx_tail import halve_weights
-
-    program = torch.onnx.export(
-        network.eval(),
-        (torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)),),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["image"],
-        output_names=["embedding"],
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        optimize=True,
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
-    strip(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(halve_weights(model).SerializeToString())
-
-
 def main() -> None:
     """Cut-outs, maps, last layer, export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -356,7 +334,7 @@ def main() -> None:
     weight, bias = fit(torch.load(kept, weights_only=True), views)
     network.last.load_state_dict({"weight": weight, "bias": bias})
     choose_cohort(network, images)
-    export(network, options.out)
+    export(network, options.out, size=SIZE, output="embedding")
     _LOGGER.info("%s: %d bytes", options.out, options.out.stat().st_size)
 
 

@@ -121,20 +121,24 @@ def pair_pictures(
 ) -> tuple[Picture, ...]:
     """A sheet of pairs; none without pairs."""
     alt = f"{len(pairs)} pairs of chest X-rays {what}"
-    return (Picture(title, _sheet(rows, pixels, pairs), alt, note=note),) if pairs else ()
+    told = [(pair.first, pair.second, f"{pair.change}, agreement {pair.correlation:.2f}") for pair in pairs]
+    return (Picture(title, captioned_sheet(rows, pixels, told), alt, note=note),) if pairs else ()
 
 
-def _sheet(rows: Sequence[IndexRow], pixels: NDArray[np.uint8], pairs: Iterable[Pair]) -> bytes:
+def captioned_sheet(
+    rows: Sequence[IndexRow], pixels: NDArray[np.uint8], pairs: Iterable[tuple[int, int, str]]
+) -> bytes:
+    """A PNG of pairs side by side, each with its words above and what each image is below it."""
     return pair_sheet(
         [
             (
-                np.asarray(pixels[pair.first]),
-                np.asarray(pixels[pair.second]),
-                f"{pair.change}, agreement {pair.correlation:.2f}",
-                row_caption(rows[pair.first]),
-                row_caption(rows[pair.second]),
+                np.asarray(pixels[first]),
+                np.asarray(pixels[second]),
+                words,
+                row_caption(rows[first]),
+                row_caption(rows[second]),
             )
-            for pair in pairs
+            for first, second, words in pairs
         ]
     )
 

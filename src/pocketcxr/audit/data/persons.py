@@ -87,8 +87,8 @@ def find_persons(rows: Sequence[IndexRow], embed: Callable[[Sequence[IndexRow]],
         rows: with splits or folds; those without, and what is no frontal X-ray, are left out.
         embed: as `embed_rows`; not called where nothing is to be compared.
     """
-    looked = [row for row in rows if (row.split or row.fold) and is_frontal_xray(row)]
     places = [i for i, row in enumerate(rows) if (row.split or row.fold) and is_frontal_xray(row)]
+    looked = [rows[i] for i in places]
     if len({row.split or row.fold for row in looked}) < 2:  # noqa: PLR2004
         return Persons((), len(looked), 0, "the table has no splits yet; run  pocketcxr split  first")
     if len(looked) < LEAST_IMAGES:

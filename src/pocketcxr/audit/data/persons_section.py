@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.audit.data.duplicates import SHOWN, row_caption
+from pocketcxr.audit.data.duplicates import SHOWN, captioned_sheet, row_caption
 from pocketcxr.audit.data.persons import EXPECTED_FALSE
 from pocketcxr.audit.data.reidentification import read_whole
 from pocketcxr.audit.describing import measured, section
@@ -17,7 +17,6 @@ from pocketcxr.files import write_csv, write_text
 from pocketcxr.report.formatting import count
 from pocketcxr.report.images import data_uri
 from pocketcxr.report.page import render
-from pocketcxr.report.sheets import pair_sheet
 from pocketcxr.report.types import Picture
 
 if TYPE_CHECKING:
@@ -58,17 +57,8 @@ def describe(found: Persons, rows: Sequence[IndexRow], pixels: NDArray[np.uint8]
     shown = found.pairs[:SHOWN]
     if not shown:
         return section("persons", f"{summary(found)}.", own)
-    sheet = pair_sheet(
-        [
-            (
-                np.asarray(pixels[pair.first]),
-                np.asarray(pixels[pair.second]),
-                f"likeness {pair.likeness:.1f}",
-                row_caption(rows[pair.first]),
-                row_caption(rows[pair.second]),
-            )
-            for pair in shown
-        ]
+    sheet = captioned_sheet(
+        rows, pixels, ((pair.first, pair.second, f"likeness {pair.likeness:.1f}") for pair in shown)
     )
     alt = f"{len(shown)} pairs of chest X-rays, one in each of two splits, that are probably of one person"
     note = f"All {len(found.pairs):,} pairs are in {TABLE}, the first {MOST_ON_PAGE} side by side in {PAGE}."

@@ -5,8 +5,6 @@ and what surrounds them, 138 x 138 pixels, cut out around what the lung segmente
 matter less than ribs, clavicles, spine and heart. It learned from patients of SIIM-FISABIO-RSNA who have several
 studies; how often it is right on patients that it never saw stands in ``docs/results/reidentification.json``.
 """
-# ONNX Runtime ships no types:
-# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
@@ -14,15 +12,16 @@ import hashlib
 import io
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pocketcxr.audit.model.lungs import SIZE as LUNG_SIZE
 from pocketcxr.audit.model.lungs import WEIGHTS as LUNG_WEIGHTS
 from pocketcxr.audit.model.lungs import load_segmenter
+from pocketcxr.audit.model.packaged_network import load_packaged_network
 from pocketcxr.data.parallel import ordered_map
-from pocketcxr.errors import BundleError, DataError, InputError
+from pocketcxr.errors import DataError, InputError
 from pocketcxr.files import write_bytes
 from pocketcxr.imaging.reading import read_image
 from pocketcxr.imaging.resize import resize
@@ -65,7 +64,7 @@ def embed_rows(rows: Sequence[IndexRow], *, cache: Path, progress: bool = True) 
 
     Returns:
         float32 [n, DIMENSIONS + 2]: embeddings of length 1, then mean and standard deviation of an image's products
-        with the nearest of a cohort of training patients (see `persons.likeness`).
+        with the nearest of a cohort of training patients (see `persons.normalised`).
 
     Raises:
         DataError: a file is gone or cannot be read.
@@ -138,28 +137,8 @@ def load_network(path: Path = WEIGHTS) -> Embed:
     Raises:
         BundleError: the file is missing or no such network.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        session.run(["embedding"], {"image": np.zeros((1, 1, SIZE, SIZE), np.float32)})
-    except OSError as error:
-        raise BundleError(
-            f"{path}: the re-identification network cannot be read ({error.strerror}); install again"
-        ) from error
-    except Exception as error:  # noqa: BLE001  # ONNX Runtime's exceptions share no public class
-        raise BundleError(
-            f"{path}: expected the re-identification network, found {type(error).__name__} on loading it"
-        ) from None
-
-    def embed(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        outputs: list[Any] = list(session.run(["embedding"], {"image": images[:, None]}))
-        return outputs[0]
-
-    return embed
+    run = load_packaged_network(path, what="re-identification network", output="embedding", size=SIZE)
+    return lambda images: run(images[:, None])
 
 
 def cut_out(

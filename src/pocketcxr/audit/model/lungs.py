@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pocketcxr.errors import BundleError, InputError
+from pocketcxr.audit.model.packaged_network import load_packaged_network
+from pocketcxr.errors import InputError
 from pocketcxr.imaging.resize import resize
 
 if TYPE_CHECKING:
@@ -90,24 +91,8 @@ def load_segmenter(path: Path = WEIGHTS) -> Segment:
     Raises:
         BundleError: the file is missing or no such network.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        session.run(["lungs"], {"image": np.zeros((1, 1, SIZE, SIZE), np.float32)})
-    except OSError as error:
-        raise BundleError(f"{path}: the lung segmenter cannot be read ({error.strerror}); install again") from error
-    except Exception as error:  # noqa: BLE001  # ONNX Runtime's exceptions share no public class
-        raise BundleError(f"{path}: expected the lung segmenter, found {type(error).__name__} on loading it") from None
-
-    def segment(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        outputs: list[Any] = list(session.run(["lungs"], {"image": np.ascontiguousarray(images, dtype=np.float32)}))
-        return outputs[0][:, 0]
-
-    return segment
+    run = load_packaged_network(path, what="lung segmenter", output="lungs", size=SIZE)
+    return lambda images: run(images)[:, 0]
 
 
 def clean(chances: NDArray[np.float32]) -> tuple[NDArray[np.bool_], str]:
