@@ -121,7 +121,8 @@ def _add_split(commands: Commands) -> None:
         "  pocketcxr split index.csv --task siim-appearance --folds 5 -o folds.csv\n"
         "  pocketcxr split index.csv --classes normal,pneumothorax -o splits.csv\n"
         "  pocketcxr split siim.csv --as splits.csv -o siim_splits.csv    each image in its split in splits.csv\n"
-        "  pocketcxr split mine.csv --find-persons -o splits.csv    show who may stand in two splits",
+        "  pocketcxr split mine.csv --find-persons -o splits.csv    show who may stand in two splits\n"
+        "  pocketcxr split mine.csv --same-person splits.persons.csv -o splits_2.csv    keep those persons together",
     )
     parser.add_argument("index", type=path_argument)
     add_task_options(parser, default="covid-3class")
@@ -136,6 +137,15 @@ def _add_split(commands: Commands) -> None:
         action="store_true",
         help="compare the images in two splits whose patients the table does not name, and show the pairs that are "
         "probably one person (NAME.persons.html, NAME.persons.csv; reads all images)",
+    )
+    parser.add_argument(
+        "--same-person",
+        nargs="+",
+        type=path_argument,
+        default=(),
+        metavar="PAIRS",
+        help="tables of pairs of images of one patient, as --find-persons writes them; delete the pairs that you see to "
+        "be two persons",
     )
     parser.add_argument(
         "--as",
@@ -163,6 +173,7 @@ def _split(options: argparse.Namespace) -> None:
         folds=options.folds,
         level=options.level,
         like=options.like,
+        same_person=options.same_person,
         adults_only=options.adults_only,
     )
     say(text)

@@ -16,6 +16,7 @@ from pocketcxr.data.rows import SPLITS, read_rows, write_rows
 from pocketcxr.data.splits.adults import adults_only as leave_out_children
 from pocketcxr.data.splits.assign import FRACTIONS, LEVELS, assign_folds, assign_splits
 from pocketcxr.data.splits.reuse import reuse_splits
+from pocketcxr.data.splits.same_person import join_persons
 from pocketcxr.data.summary import describe, describe_index
 from pocketcxr.errors import ConfigError
 from pocketcxr.files import check_output, write_csv, write_json
@@ -85,20 +86,23 @@ def split_index(
     folds: int = 0,
     level: str = LEVELS[0],
     like: Path | None = None,
+    same_person: Sequence[Path] = (),
     adults_only: bool = False,
 ) -> str:
     """Split an index for a task, or take its sides from the table `like`; return the table of what went where.
 
-    With `adults_only`, children do not stand in the table; see `adults.adults_only`.
+    With `adults_only`, children do not stand in the table; see `adults.adults_only`. `same_person` are tables of pairs
+    of images that show one person; see `same_person.join_persons`.
 
     Raises:
         ConfigError: `like` together with a setting that assigns images.
-        DataError, LeakError: see `assign_splits`, `assign_folds`, `reuse_splits`.
+        DataError, LeakError: see `assign_splits`, `assign_folds`, `reuse_splits`, `join_persons`.
     """
     if like is not None and (tuple(fractions), seed, folds, level) != (FRACTIONS, 0, 0, LEVELS[0]):
         raise ConfigError(f"--as takes every side from {like}: leave out --fractions, --seed, --folds and --level")
     check_output(output, folder=False)
     rows, counted = read_table(index, adults_only=adults_only)
+    rows = join_persons(rows, same_person)
     if like is not None:
         done = reuse_splits(rows, task, read_rows(like), name=str(like))
     elif folds:
