@@ -144,8 +144,8 @@ def _add_split(commands: Commands) -> None:
         type=path_argument,
         default=(),
         metavar="PAIRS",
-        help="tables of pairs of images of one patient, as --find-persons writes them; delete the pairs that you see to "
-        "be two persons",
+        help="tables of pairs of images of one patient, as --find-persons writes them; delete the pairs of two persons "
+        "from them first",
     )
     parser.add_argument(
         "--as",
