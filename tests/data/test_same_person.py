@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_pairs_chain_and_bring_the_other_images_of_their_patients(tmp_path):
     assert patients(rows, pairs) == ["a:9", "a:9", "a:9", "a:9", "", "a:1"]
 
 
+def test_images_are_named_by_the_end_of_their_path_too(tmp_path):
+    rows = [row(0), row(1), dataclasses.replace(row(2), path="/y/1.png")]
+    assert patients(rows, table(tmp_path / "pairs.csv", ("0", "y/1.png"))) == [
+        "person:0000000000000000",
+        "",
+        "person:0000000000000000",
+    ]
+    with pytest.raises(DataError, match="line 2: 1 may be 2 images"):
+        join_persons(rows, [table(tmp_path / "pairs.csv", ("0", "1"))])
+
+
 def test_two_tables_count_together(tmp_path):
     rows = [row(0), row(1), row(2)]
     one, two = table(tmp_path / "1.csv", ("/x/0.png", "/x/1.png")), table(tmp_path / "2.csv", ("/x/2.png", "/x/1.png"))
@@ -48,8 +60,8 @@ def test_the_name_does_not_depend_on_the_order(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "found"),
     [
-        ("first,second\n/x/0.png,/x/9.png\n", "line 2: expected two images of the index, found '/x/9.png'"),
-        ("first,second\n,/x/0.png\n", "line 2: expected two images of the index, found ''"),
+        ("first,second\n/x/0.png,/x/9.png\n", "line 2: /x/9.png is no image of the index"),
+        ("first,second\n,/x/0.png\n", "line 2: an empty name is no image of the index"),
         ("one,two\n/x/0.png,/x/1.png\n", "'first', 'second'] missing"),
     ],
 )

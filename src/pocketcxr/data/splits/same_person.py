@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pocketcxr.data.adapters.patients import image_named, images_by_name
 from pocketcxr.data.duplicates.hashing import connected
 from pocketcxr.data.tables import read_table
 from pocketcxr.errors import DataError
 from pocketcxr.plain_text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from pocketcxr.data.rows import IndexRow
 
@@ -26,26 +26,26 @@ def join_persons(rows: Sequence[IndexRow], tables: Sequence[Path]) -> list[Index
 
     Args:
         rows: the index, in any order.
-        tables: CSV with the columns ``first`` and ``second``, paths of images, as ``split --find-persons`` writes it;
-            pairs that proved to be two persons are deleted from it before.
+        tables: CSV with the columns ``first`` and ``second``, as ``split --find-persons`` writes it; an image is named
+            by its path or the end of it (``siim/a1.png``, ``a1``). Pairs that proved to be two persons are deleted
+            from it before.
 
     Returns:
         The same rows in the same order.
 
     Raises:
-        DataError: a column is missing, or a line names no image of the index.
+        DataError: a column is missing, or a line names something that is no image of the index, or several.
     """
-    places = {os.path.abspath(row.path): i for i, row in enumerate(rows)}  # noqa: PTH100  # as the table was written
+    places = {Path(row.path): i for i, row in enumerate(rows)}
+    by_name = images_by_name(places) if tables else {}
     pairs: list[tuple[int, int]] = []
     for path in tables:
         for number, line in read_table(path, "first", "second").lines:
-            unknown = [name for name in (line["first"], line["second"]) if name not in places]
-            if unknown:
-                raise DataError(
-                    f"{path}, line {number}: expected two images of the index, found {one_line(unknown[0])!r}, "
-                    "which is none; correct or remove the line"
-                )
-            pairs.append((places[line["first"]], places[line["second"]]))
+            first, second = (
+                places[_image(line[column], by_name, path.parent, f"{path}, line {number}")]
+                for column in ("first", "second")
+            )
+            pairs.append((first, second))
     first_of: dict[str, int] = {}
     known = [(first_of.setdefault(row.patient_id, i), i) for i, row in enumerate(rows) if row.patient_id]
     roots = connected(len(rows), [*known, *pairs])
@@ -59,3 +59,11 @@ def join_persons(rows: Sequence[IndexRow], tables: Sequence[Path]) -> list[Index
         dataclasses.replace(row, patient_id=names[root]) if root in joined else row
         for row, root in zip(rows, roots, strict=True)
     ]
+
+
+def _image(name: str, by_name: Mapping[str, list[Path]], folder: Path, where: str) -> Path:
+    found = image_named(name, by_name, folder, where)
+    if found is None:
+        wrong = one_line(name) or "an empty name"
+        raise DataError(f"{where}: {wrong} is no image of the index; correct or remove the line")
+    return found
