@@ -147,6 +147,15 @@ def test_tables_that_name_the_patient_of_an_image_differently_are_refused():
     reuse_splits(named(keyed(whole()), "else"), TASK, other, name="other.csv")
 
 
+def test_one_file_under_two_patients_is_no_other_table():
+    twins = [row(900, patient="siim:1"), row(901, patient="siim:2", sha256=f"{900:064x}")]
+    rows = [*whole(), *twins]
+    other = assign_splits(rows, TASK)
+    assert reuse_splits(rows, TASK, other, name="other.csv") == other
+    with pytest.raises(DataError, match="has another patient here"):
+        reuse_splits([dataclasses.replace(rows[-1], patient_id="siim:3")], TASK, other, name="other.csv")
+
+
 @pytest.mark.parametrize("place", [0, -1])
 def test_an_image_that_stands_twice_in_the_other_table_has_the_side_that_is_given(place):
     other = assign_splits(whole(), TASK, seed=5)

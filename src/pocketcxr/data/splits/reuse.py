@@ -7,6 +7,7 @@ images for the test; a student that learns from both must not have seen in one w
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from pocketcxr.data.rows import SPLITS
@@ -62,10 +63,14 @@ def reuse_splits(rows: Sequence[IndexRow], task: Task, other: Sequence[IndexRow]
 
 def _check_one_key(rows: Sequence[IndexRow], other: Sequence[IndexRow], name: str) -> None:
     """Refuse tables that call the patient of one image differently: nothing would tie a patient's images together."""
-    patients = {row.sha256: row.patient_id for row in other if row.sha256 and row.patient_id}
+    patients: dict[str, set[str]] = defaultdict(set)  # one file can stand in a set under two patients
+    for row in other:
+        if row.sha256 and row.patient_id:
+            patients[row.sha256].add(row.patient_id)
     for row in rows:
-        known = patients.get(row.sha256, "") if row.patient_id else ""
-        if known and known != row.patient_id and known.rpartition(":")[0] == row.patient_id.rpartition(":")[0]:
+        known = patients.get(row.sha256, set()) if row.patient_id else set()
+        of_table = {name for name in known if name.rpartition(":")[0] == row.patient_id.rpartition(":")[0]}
+        if of_table and row.patient_id not in of_table:
             raise DataError(
                 f"{one_line(row.path)} has another patient here than in {name}: index both with one table of patients, "
                 "and with one key of pseudonyms (pocketcxr index --key)"
