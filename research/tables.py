@@ -343,6 +343,18 @@ def difference(studies: Mapping[str, Any], study: str, variant: str, reference: 
     return _mean(gap, sign=True) + ("" if shown else ": not shown")
 
 
+def each_seed(studies: Mapping[str, Any], study: str, variant: str, reference: str, width: str = "100") -> str:
+    """Means of the first metric with and without a teacher, and the range of their difference over the seeds."""
+    split = _shown_split(studies, study, width)
+    found = split.get("differences", {}).get(reference, {}).get(variant)
+    if not found:
+        return NOT_MEASURED
+    metric, gap = next(iter(found.items()))
+    taught, alone = (split["variants"][name][metric]["mean"] for name in (variant, reference))
+    low, high = (f"{value:+.3f}".replace("-", "−") for value in (min(gap["each"]), max(gap["each"])))
+    return f"{taught:.3f} with, {alone:.3f} without; {len(gap['each'])} seeds, each {low} to {high}"
+
+
 def _shown_split(studies: Mapping[str, Any], study: str, width: str) -> Mapping[str, Any]:
     """The test split of a study where it was opened, else the calibration split."""
     splits = studies.get(study, {}).get("splits", {})
