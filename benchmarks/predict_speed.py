@@ -183,7 +183,7 @@ def _size_of(bundle: Path) -> int:
 
 
 def _manifest_of(bundle: Path) -> Any:
-    from pocketcxr.inference.loading import read_verified
+    from pocketcxr.bundle.verified import read_verified
 
     return read_verified(bundle).manifest
 
