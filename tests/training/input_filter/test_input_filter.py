@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import recomputed
@@ -110,6 +110,9 @@ def test_a_patient_counts_once_for_the_limit():
     st.lists(st.tuples(st.integers(1, 12), st.integers(0, 5)), min_size=1, max_size=20),
     st.sampled_from([0.0, 0.005, 0.05, 0.1, 0.25, 0.5]),
 )
+@example(
+    [(1, group) for group in (1, 2, 4, 5, 1, 4, 4)] + [(2, group) for group in (0, 1, 2, 2, 3)], 0.5
+)  # 0.5 + 1e-16
 def test_the_limit_is_that_of_trying_every_score_and_counting_votes(images, share):
     accepted = np.array([score / 16 for score, _ in images], np.float32)
     groups = np.array([group for _, group in images])

@@ -34,6 +34,7 @@ _FEWEST_RADIOGRAPHS = 20
 _THRESHOLDS = (0.01, 0.95)  # least and largest
 _WARM_UP = 20
 _GRADIENT_CLIP = 5.0
+_ROUNDING = 1e-11  # of a sum of votes, which are fractions: far less than one vote
 
 
 def kinds_of(pictures: KnownPictures) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ def limit_for(accepted: NDArray[np.float32], groups: NDArray[Any], share: float)
     _, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(accepted, kind="stable")
     votes = np.cumsum(1 / counts[which[order]]) / len(counts)
-    return float(accepted[order][np.searchsorted(votes, share, side="right")])
+    return float(accepted[order][np.searchsorted(votes, share + _ROUNDING, side="right")])
 
 
 def probabilities(network: InputKindNetwork, pictures: NDArray[np.uint8], *, batch: int = 128) -> NDArray[np.float32]:
