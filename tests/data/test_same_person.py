@@ -60,8 +60,8 @@ def test_the_name_does_not_depend_on_the_order(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "found"),
     [
-        ("first,second\n/x/0.png,/x/9.png\n", "line 2: /x/9.png is no image of the index"),
-        ("first,second\n,/x/0.png\n", "line 2: an empty name is no image of the index"),
+        ("first,second\n/x/0.png,/x/9.png\n", "line 2: /x/9.png is no image of these sources"),
+        ("first,second\n,/x/0.png\n", "line 2: an empty name is no image of these sources"),
         ("one,two\n/x/0.png,/x/1.png\n", "'first', 'second'] missing"),
     ],
 )

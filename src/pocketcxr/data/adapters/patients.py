@@ -54,7 +54,7 @@ def with_patients(rows: Sequence[IndexRow], table: Path, *, rejected: Sequence[s
         damaged = damaged_number(line[patient])
         if damaged:
             raise DataError(f"{where}: {damaged}")
-        path = str(_the_image(line[image], by_name, table.parent, where, lines.doubt))
+        path = str(known_image(line[image], by_name, table.parent, where, lines.doubt))
         before, known = told.setdefault(path, (number, line[patient]))
         if known != line[patient]:
             raise DataError(f"{where}: another patient for {line[image]} than in line {before}; keep the true one")
@@ -97,7 +97,12 @@ def image_named(name: str, by_name: Mapping[str, list[Path]], folder: Path, wher
     return found[0] if found else None
 
 
-def _the_image(name: str, by_name: Mapping[str, list[Path]], folder: Path, where: str, doubt: str) -> Path:
+def known_image(name: str, by_name: Mapping[str, list[Path]], folder: Path, where: str, doubt: str = "") -> Path:
+    """The one image that a table in `folder` means by a name, as for `images_named`; `doubt` as of a `tables.Table`.
+
+    Raises:
+        DataError: it is none, or may be several; `where` names the line.
+    """
     found = image_named(name, by_name, folder, where)
     if found is None:
         raise DataError(f"{where}: {name or 'an empty name'} is no image of these sources; {_what_to_do(name, doubt)}")

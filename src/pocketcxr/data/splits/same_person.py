@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketcxr.data.adapters.patients import image_named, images_by_name
+from pocketcxr.data.adapters.patients import images_by_name, known_image
 from pocketcxr.data.duplicates.hashing import connected
 from pocketcxr.data.tables import read_table
-from pocketcxr.errors import DataError
-from pocketcxr.plain_text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pocketcxr.data.rows import IndexRow
 
@@ -40,9 +39,11 @@ def join_persons(rows: Sequence[IndexRow], tables: Sequence[Path]) -> list[Index
     by_name = images_by_name(places) if tables else {}
     pairs: list[tuple[int, int]] = []
     for path in tables:
-        for number, line in read_table(path, "first", "second").lines:
+        table = read_table(path, "first", "second")
+        for number, line in table.lines:
+            where = f"{path}, line {number}"
             first, second = (
-                places[_image(line[column], by_name, path.parent, f"{path}, line {number}")]
+                places[known_image(line[column], by_name, path.parent, where, table.doubt)]
                 for column in ("first", "second")
             )
             pairs.append((first, second))
@@ -50,20 +51,17 @@ def join_persons(rows: Sequence[IndexRow], tables: Sequence[Path]) -> list[Index
     known = [(first_of.setdefault(row.patient_id, i), i) for i, row in enumerate(rows) if row.patient_id]
     roots = connected(len(rows), [*known, *pairs])
     joined = {roots[i] for pair in pairs for i in pair}
-    names: dict[int, str] = {}
-    for root in joined:
-        members = [row for row, of in zip(rows, roots, strict=True) if of == root]
-        named = sorted({row.patient_id for row in members} - {""})
-        names[root] = named[0] if named else f"person:{min(row.sha256[:16] or row.path for row in members)}"
+    members: dict[int, list[IndexRow]] = defaultdict(list)
+    for row, root in zip(rows, roots, strict=True):
+        if root in joined:
+            members[root].append(row)
+    names = {root: _patient_of(some) for root, some in members.items()}
     return [
-        dataclasses.replace(row, patient_id=names[root]) if root in joined else row
+        dataclasses.replace(row, patient_id=names[root]) if root in names else row
         for row, root in zip(rows, roots, strict=True)
     ]
 
 
-def _image(name: str, by_name: Mapping[str, list[Path]], folder: Path, where: str) -> Path:
-    found = image_named(name, by_name, folder, where)
-    if found is None:
-        wrong = one_line(name) or "an empty name"
-        raise DataError(f"{where}: {wrong} is no image of the index; correct or remove the line")
-    return found
+def _patient_of(rows: Sequence[IndexRow]) -> str:
+    named = {row.patient_id for row in rows} - {""}
+    return min(named) if named else f"person:{min(row.sha256[:16] or row.path for row in rows)}"
