@@ -95,7 +95,7 @@ def summary(kept: Kept) -> str:
     sources = kept["shipped_student"].get("metrics", {}).get("sources", {})
     within, worst = sources.get(SAME_SOURCE, {}), sources.get("ieee8023", {})
     gains = kept["distillation_study"]
-    alone = tables.each_seed(gains, "siim", "e", "b")
+    over_seeds = tables.each_seed(gains, "siim", "e", "b")
     all_sources = tables.difference(gains, "all", tables.TAUGHT, "b", tables.SHIPPED_WIDTH)
     rows = [
         (
@@ -121,7 +121,7 @@ def summary(kept: Kept) -> str:
         (
             "AUROC gained by distillation, SIIM alone, two classes",
             tables.difference(gains, "siim", "e", "b"),
-            f"{alone}. Three classes, as in the student that ships, one seed: {all_sources}",
+            f"{over_seeds}. Three classes, as in the student that ships, one seed: {all_sources}",
         ),
         ("Size and time beside VGG19 ‖ ResNet50V2", *_size_and_time(kept["teacher_costs"])),
     ]

@@ -334,10 +334,9 @@ def _mean(row: Mapping[str, Any], *, sign: bool = False) -> str:
 
 def difference(studies: Mapping[str, Any], study: str, variant: str, reference: str, width: str = "100") -> str:
     """A student's difference from another in the first metric, with its interval; shown only if the test agrees."""
-    found = _shown_split(studies, study, width).get("differences", {}).get(reference, {}).get(variant)
-    if not found:
+    _, gap = _gap(_shown_split(studies, study, width), variant, reference)
+    if not gap:
         return NOT_MEASURED
-    gap = next(iter(found.values()))
     low, high = gap["patients"] or (0.0, 0.0)
     shown = low * high > 0 and gap.get("p_holm", 0) < _SIGNIFICANT
     return _mean(gap, sign=True) + ("" if shown else ": not shown")
@@ -346,13 +345,17 @@ def difference(studies: Mapping[str, Any], study: str, variant: str, reference: 
 def each_seed(studies: Mapping[str, Any], study: str, variant: str, reference: str, width: str = "100") -> str:
     """Means of the first metric with and without a teacher, and the range of their difference over the seeds."""
     split = _shown_split(studies, study, width)
-    found = split.get("differences", {}).get(reference, {}).get(variant)
-    if not found:
+    metric, gap = _gap(split, variant, reference)
+    if not gap:
         return NOT_MEASURED
-    metric, gap = next(iter(found.items()))
     taught, alone = (split["variants"][name][metric]["mean"] for name in (variant, reference))
-    low, high = (f"{value:+.3f}".replace("-", "−") for value in (min(gap["each"]), max(gap["each"])))
+    low, high = (figure({"value": value}, sign=True) for value in (min(gap["each"]), max(gap["each"])))
     return f"{taught:.3f} with, {alone:.3f} without; {len(gap['each'])} seeds, each {low} to {high}"
+
+
+def _gap(split: Mapping[str, Any], variant: str, reference: str) -> tuple[str, Mapping[str, Any]]:
+    """The first metric's name and a student's difference in it from another; empty where there is none."""
+    return next(iter(split.get("differences", {}).get(reference, {}).get(variant, {}).items()), ("", {}))
 
 
 def _shown_split(studies: Mapping[str, Any], study: str, width: str) -> Mapping[str, Any]:

@@ -35,8 +35,10 @@ def join_persons(rows: Sequence[IndexRow], tables: Sequence[Path]) -> list[Index
     Raises:
         DataError: a column is missing, or a line names something that is no image of the index, or several.
     """
+    if not tables:
+        return list(rows)
     places = {Path(row.path): i for i, row in enumerate(rows)}
-    by_name = images_by_name(places) if tables else {}
+    by_name = images_by_name(places)
     pairs: list[tuple[int, int]] = []
     for path in tables:
         table = read_table(path, "first", "second")
