@@ -1,12 +1,13 @@
 """Where a film's time goes, and what another runtime, batches or a smaller network would save: processor milliseconds.
 
-    python benchmarks/network_runtimes.py
+    python benchmarks/network_runtimes.py            (or: --folder DIR with float/ and int8/ converted to LiteRT)
 
 One thread, one drawn film of 2000 x 2000, the two files that ship. Everything is run by turns and the least counts, in
 processor time, so that other programs on the machine disturb it little. OpenVINO is measured where it is installed
 (``pip install openvino``), unpinned and with one stream of one thread, in single precision and in bf16, its silent
-default on processors that have it. The network of 160 pixels (needs ``onnx``) is the same file with another input: what
-it answers means nothing, its time does; its novelty and input gate, which want 224, are cut off.
+default on processors that have it; LiteRT, which takes one image at a time, with ``--folder``, where
+`pocketcxr export --format litert` wrote its files. The network of 160 pixels (needs ``onnx``) is the same file with
+another input: what it answers means nothing, its time does; its novelty and input gate, which want 224, are cut off.
 
 The arithmetic a second that a network reaches, two operations for each multiply-accumulate of its graph, is set beside
 that of a matrix product by the same runtimes in the same rounds: single precision, bf16, and bytes summed in 32
@@ -22,6 +23,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import tempfile
 import time
 from functools import cache
@@ -48,6 +50,7 @@ def main() -> int:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--folder", type=Path, help="float/ and int8/ with LiteRT files of the bundles that ship")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the tables of an earlier result, no more")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/network_runtimes.json"))
     options = parser.parse_args()
@@ -55,7 +58,7 @@ def main() -> int:
         print(tables(json.loads(options.table.read_text(encoding="utf-8"))))
         return 0
     with tempfile.TemporaryDirectory() as name:
-        record = _measure(Path(name), options.rounds)
+        record = _measure(Path(name), options.folder, options.rounds)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(tables(record))
@@ -65,9 +68,9 @@ def main() -> int:
 # ---------------------------------------------------------------------------------------------------------------- time
 
 
-def _measure(folder: Path, rounds: int) -> dict[str, Any]:
+def _measure(folder: Path, converted: Path | None, rounds: int) -> dict[str, Any]:
     products = {name: work for side in PRODUCT_SIDES for name, work in _products(folder, side).items()}
-    work = {**_stages(folder), **_networks(folder), **products}
+    work = {**_stages(folder), **_networks(folder), **_litert(folder, converted), **products}
     for function, _ in work.values():
         function()
     times: dict[str, list[float]] = {name: [] for name in work}
@@ -135,6 +138,25 @@ def _networks(folder: Path) -> dict[str, tuple[Callable[[], object], int]]:
                         (lambda score=score, part=images[:batch]: score(part)),
                         batch,
                     )
+    return work
+
+
+def _litert(folder: Path, converted: Path | None) -> dict[str, tuple[Callable[[], object], int]]:
+    """LiteRT's files take one image at a time."""
+    from pocketcxr.inference.runtimes.sessions import open_session
+
+    work: dict[str, tuple[Callable[[], object], int]] = {}
+    for kind, path in FILES.items() if converted else ():
+        own = folder / f"litert-{kind}"
+        shutil.copytree(path.parent, own, ignore=shutil.ignore_patterns("int8"))
+        shutil.copytree(converted / kind, own, dirs_exist_ok=True)
+        session = open_session(read_verified(own / path.name), "litert", threads=1)
+        images = np.random.default_rng(0).random((max(BATCHES), 1, SIZES[0], SIZES[0]), dtype=np.float32)
+        for batch in BATCHES:
+            work[f"LiteRT {kind} {SIZES[0]} batch {batch}"] = (
+                (lambda session=session, part=images[:batch]: session.run(["probabilities"], {"image": part})),
+                batch,
+            )
     return work
 
 
@@ -317,7 +339,7 @@ def tables(record: dict[str, Any]) -> str:
             f"| {parity['pictures']} real pictures, largest change of a probability | float | int8 |",
             "| --- | --- | --- |",
         ]
-        for runtime in _names(ms):
+        for runtime in _names(parity, among=" float"):
             own = [parity[f"{runtime} {kind}"] for kind in FILES]
             words = [f"{one['against_onnx_runtime']:.4f} · {one['reduced_against_whole']:.4f}" for one in own]
             lines.append(f"| {runtime}: against ONNX Runtime · by reduced reading | {' | '.join(words)} |")
@@ -353,14 +375,15 @@ def _shares(record: dict[str, Any], peaks: dict[str, float]) -> Iterator[str]:
             yield f"| {runtime}, {kind} | {times[0]:.2f} | {1000 / times[1]:,.0f} | {' | '.join(shares)} |"
 
 
-def _names(ms: dict[str, float]) -> list[str]:
-    return [name.removesuffix(" float 224 batch 1") for name in ms if name.endswith(" float 224 batch 1")]
+def _names(measured: dict[str, Any], *, among: str = " float 224 batch 1") -> list[str]:
+    """Runtimes with such an entry; LiteRT has none at 160 pixels and none in the parity."""
+    return [name.removesuffix(among) for name in measured if name.endswith(among)]
 
 
 def _network_rows(ms: dict[str, float], *, size: int, rest: float) -> Iterator[str]:
     """`of decoding`: the rate that this network would reach, as a share of that of decoding alone; its best batch."""
     around = ms[f"read {size}"] + ms[f"resize {size}"] + rest
-    for runtime in _names(ms):
+    for runtime in _names(ms, among=f" float {size} batch 1"):
         cells = []
         for kind in FILES:
             times = [ms[f"{runtime} {kind} {size} batch {batch}"] for batch in BATCHES]

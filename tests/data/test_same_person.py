@@ -89,3 +89,16 @@ def test_split_keeps_persons_together_and_refuses_a_table_that_does_not(tmp_path
     capsys.readouterr()
     assert main([*command, str(tmp_path / "kept.csv"), "--same-person", str(pairs), "--as", str(splits)]) == 2
     assert "one patient stands in 2 splits" in capsys.readouterr().err
+
+
+def test_pairs_that_name_a_child_join_adults_too(tmp_path):
+    findings = ("no_finding", "covid19")
+    index, splits = tmp_path / "index.csv", tmp_path / "splits.csv"
+    children = [row(n, source="kermany") for n in (40, 41)]
+    write_rows([*(row(n, finding=findings[n % 2]) for n in range(40)), *children], index)
+    pairs = table(tmp_path / "pairs.csv", ("/x/0.png", "/x/40.png"), ("/x/40.png", "/x/7.png"))
+    command = ["split", str(index), "--task", "covid-binary", "--quiet", "-o", str(splits)]
+    assert main([*command, "--same-person", str(pairs), "--adults-only"]) == 0
+    found = {one.path: one for one in read_rows(splits)}
+    assert len(found) == 40
+    assert found["/x/0.png"].patient_id == found["/x/7.png"].patient_id != ""

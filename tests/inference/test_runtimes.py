@@ -107,6 +107,9 @@ def test_the_tolerance():
     assert not too_different({"probabilities": 0.0049, "logits": 0.019, "input_kind": 0.0})
     assert too_different({"probabilities": 0.0051, "logits": 0.0}).startswith("probabilities differs")
     assert too_different({"probabilities": 0.0, "logits": 0.021}).startswith("logits differs")
+    assert not too_different({"saliency": 0.049, "novelty": 0.019})
+    assert too_different({"saliency": 0.051}).startswith("saliency differs")
+    assert too_different({"novelty": 0.021}).startswith("novelty differs")
     assert too_different({"probabilities": float("nan")})
 
 

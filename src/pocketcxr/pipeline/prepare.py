@@ -101,8 +101,9 @@ def split_index(
     if like is not None and (tuple(fractions), seed, folds, level) != (FRACTIONS, 0, 0, LEVELS[0]):
         raise ConfigError(f"--as takes every side from {like}: leave out --fractions, --seed, --folds and --level")
     check_output(output, folder=False)
-    rows, counted = read_table(index, adults_only=adults_only)
-    rows = join_persons(rows, same_person)
+    rows, counted = join_persons(read_rows(index), same_person), ""
+    if adults_only:
+        rows, counted = leave_out_children(rows)
     if like is not None:
         done = reuse_splits(rows, task, read_rows(like), name=str(like))
     elif folds:
