@@ -362,14 +362,18 @@ def _peaks(command: list[str]) -> dict[str, Any]:
     together = turns = 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            pids = (process.pid, *_children(process.pid))
-            for pid in pids:
+            for pid in (process.pid, *_children(process.pid)):
                 peaks[pid] = max(peaks.get(pid, 0), _kb(pid, "status", "VmHWM"))
             if turns % 10 == 0:  # walks all pages, so not as often
-                together = max(together, sum(_kb(pid, "smaps_rollup", "Pss:") for pid in pids))
+                together = max(together, together_kb(process.pid))
             turns += 1
             time.sleep(0.002)
     return {"each": sorted((kb // 1024 for kb in peaks.values()), reverse=True), "together": together // 1024}
+
+
+def together_kb(pid: int) -> int:
+    """Memory that a process and its children hold now; what they share is counted once."""
+    return sum(_kb(one, "smaps_rollup", "Pss:") for one in (pid, *_children(pid)))
 
 
 def _children(pid: int) -> list[int]:

@@ -43,7 +43,10 @@ _TITLES = {
         "Gain from distillation",
         "students with and without a teacher, over seeds",
     ),
-    "benchmarks": ("Benchmarks", "how many times faster than the usual ways, side by side, and history"),
+    "benchmarks": (
+        "Benchmarks",
+        "how many times faster than the usual ways, side by side, cost as the work grows, and history",
+    ),
     "efficiency": ("Costs, int8 and smaller students", "parameters, arithmetic, bytes and milliseconds"),
     "input_filter": ("Input filter", "what is refused, by kind of image"),
     "input_faults": ("Faults of inputs", "damaged and unusual files, folders, names and tables, before and after"),
@@ -287,7 +290,7 @@ def efficiency(kept: Kept) -> str:
 
 
 def benchmarks(kept: Kept) -> str:
-    """Every ratio of the benchmarks, the plot, the share of the processor's peak, and history."""
+    """Every ratio of the benchmarks, the plot, the share of the processor's peak, growth, and history."""
     rows = speed.ratios(kept)
     if not rows:
         return _page("benchmarks", f"Ratios: {NOT_MEASURED}.")
@@ -295,6 +298,7 @@ def benchmarks(kept: Kept) -> str:
     columns = ("what", "beside", "times faster", "aim")
     parts = [_BENCHMARKS, table(columns, cells), f"![Times faster]({speed.PLOT})"]
     parts += ["## Share of this processor's peak", speed.peak(kept["network_runtimes"])]
+    parts += ["## Cost as images, processes and pixels grow", speed.growth(kept["predict_growth"])]
     parts += ["## This commit and earlier ones", speed.history(kept.files.get("history", ()))]
     return _page("benchmarks", *parts)
 

@@ -166,7 +166,9 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(__doc__)
     for path, text in documents().items():
         write_text(path, text)
-    speed.plot(speed.ratios(_kept(RESULTS)), RESULTS / speed.PLOT)
+    kept = _kept(RESULTS)
+    speed.plot(speed.ratios(kept), RESULTS / speed.PLOT)
+    speed.plot_growth(kept["predict_growth"], RESULTS / speed.GROWTH_PLOT)
 
 
 if __name__ == "__main__":

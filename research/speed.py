@@ -15,12 +15,13 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from tables import NOT_MEASURED, table
 
 from network_runtimes import peak_lines
+from predict_growth import table as growth_table
 from predict_table import BARS, NAMES, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-PLOT = "benchmarks.png"
+PLOT, GROWTH_PLOT = "benchmarks.png", "growth.png"
 _MET, _MISSED, _NO_AIM = "#1b7837", "#b2182b", "#1f5fa8"
 
 
@@ -31,6 +32,11 @@ runtimes installed here in the same rounds: in single precision, in bf16, and of
 file. Beside other programs it changes by a tenth from run to run, and the shares with it. A share counts the
 multiply-accumulates of convolutions and matrix products, two operations each; whatever else a pass does takes time and
 counts nothing. One minus the share is the most that a faster runtime could save at this precision."""
+
+
+_GROWTH = """\
+`pocketcxr predict` on a folder of drawings as JPEG, from process start, with the student that ships
+(`benchmarks/predict_growth.py`). Memory is that of all its processes together, shared pages counted once."""
 
 
 _COMPARISONS = 4  # the newest, of those that are kept
@@ -105,6 +111,13 @@ def peak(found: Mapping[str, Any]) -> str:
     return "\n".join([_PEAK.format(**found), "", *peak_lines(found)])
 
 
+def growth(found: Mapping[str, Any]) -> str:
+    """What a folder costs as its images, the processes and the pixels grow: table and plot."""
+    if "rows" not in found:
+        return f"Cost as images, processes and pixels grow: {NOT_MEASURED}."
+    return f"{_GROWTH}\n\n{growth_table(found)}\n\n![Cost as images, processes and pixels grow]({GROWTH_PLOT})"
+
+
 def history(comparisons: Sequence[Mapping[str, Any]]) -> str:
     """What `compare_commits` kept: the last comparisons, newest first."""
     if not comparisons:
@@ -145,4 +158,31 @@ def plot(rows: Sequence[Ratio], path: Path) -> None:
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_title("times faster; black mark: aim; green: met, red: missed, blue: no aim was set", fontsize=10)
     axes.set_ylim(-0.6, len(rows) - 0.4)
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def plot_growth(found: Mapping[str, Any], path: Path) -> None:
+    """Images a second, and memory from zero, over each of what grows, on logarithmic horizontal axes."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    growing = list(dict.fromkeys(row["growing"] for row in found["rows"]))
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    panels = figure.subplots(2, len(growing), sharey="row", sharex="col")
+    for upper, lower, what in zip(*panels, growing, strict=True):
+        rows = [row for row in found["rows"] if row["growing"] == what]
+        values = [row["value"] for row in rows]
+        upper.plot(values, [row["images"] / row["seconds"] for row in rows], "o-", color=_NO_AIM)
+        lower.plot(values, [row["mb"] for row in rows], "o-", color=_NO_AIM)
+        upper.set_title(f"{what} grow", fontsize=10)
+        lower.set_xscale("log")
+        lower.xaxis.set_minor_locator(NullLocator())
+        lower.xaxis.set_minor_formatter(NullFormatter())
+        lower.set_xticks(values, [f"{value:,}" for value in values])
+        lower.set_xlabel(what)
+        for axes in (upper, lower):
+            axes.grid(alpha=0.3)
+    for (first, *_), label in zip(panels, ("images a second", "MB, all processes"), strict=True):
+        first.set_ylabel(label)
+        first.set_ylim(bottom=0)
     figure.savefig(path, dpi=100, metadata={"Software": None})

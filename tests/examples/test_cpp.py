@@ -99,7 +99,7 @@ def test_the_reference_set_passes(program):
 @pytest.mark.parametrize(
     ("former", "wrong", "said"),
     [
-        ("\tdecision\t0\t0\t1\t0\tnormal", "\tdecision\t0\t0\t1\t0\tcovid19", "decision: expected covid19"),
+        ("\tdecision\t0\t0\t1\t0\tcovid19", "\tdecision\t0\t0\t1\t0\tnormal", "decision: expected normal"),
         ("expected/colour.squash-32.f32", "expected/colour.input.f32", "colour.png squash-32: off by"),
         ("grey-4-bit.png\tgrey\t114\t100", "grey-4-bit.png\tgrey\t100\t114", "grey-4-bit.png grey: off by"),
     ],

@@ -91,6 +91,7 @@ def test_what_is_unknown_or_missing_is_said_first(bundle, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default::DeprecationWarning")  # of the converters themselves
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("output_format", ["litert", "executorch"])
 def test_the_converters_that_are_installed(tmp_path, kind, output_format):

@@ -239,6 +239,31 @@ def test_ratios_of_the_benchmarks_are_those_of_the_kept_rounds(results, tmp_path
     assert (tmp_path / "plot.png").stat().st_size > 5000
 
 
+def test_growth_has_a_row_and_a_point_for_each_measurement(results, tmp_path):
+    rows = [
+        {"growing": what, "value": value, "images": images, "seconds": seconds, "processor_s": 2 * seconds, "mb": 99.6}
+        for what, value, images, seconds in (
+            ("images", 100, 100, 2.0),
+            ("images", 400, 400, 4.0),
+            ("pixels", 9, 50, 1.0),
+        )
+    ]
+    found = {
+        "date": "2026-01-01",
+        "processors": 2,
+        "load_average": [0.2, 1.8],
+        "rounds": 3,
+        "staying": {},
+        "rows": rows,
+    }
+    shown = results.speed.growth(found)
+    assert "| images | 400 | 4.0 | 100.0 | 20.0 | 100 |" in shown
+    assert "| pixels | 9 | 1.0 | 50.0 | 40.0 | 100 |" in shown
+    results.speed.plot_growth(found, tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").stat().st_size > 5000
+    assert results.pages.NOT_MEASURED in results.speed.growth({})
+
+
 def test_history_shows_the_newest_comparisons_and_what_was_slower(results, tmp_path):
     figures = {"ratio": 1.2, "low": 1.1, "high": 1.3, "seconds": 2.4, "base_seconds": 2.0, "slower": True}
     lines = [
