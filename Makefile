@@ -73,6 +73,7 @@ test-base: setup ## predict from a wheel in an environment that has no training 
 bench: setup ## side-by-side comparisons, of the page too; tables on the screen, JSON under runs/benchmarks
 	$(BIN)/python benchmarks/against_torchdistill.py
 	$(BIN)/python benchmarks/predict_speed.py
+	$(BIN)/python benchmarks/predict_growth.py
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory bench-page; else echo "skipped: the page, without Node.js"; fi
 
 BASE ?= main
