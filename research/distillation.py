@@ -47,7 +47,7 @@ from pocketcxr.models.checkpoints import load_network
 from pocketcxr.models.predict import as_predict
 from pocketcxr.pipeline.prepare import index_sources, prepare, split_index
 from pocketcxr.pipeline.run import log_test_split, open_run
-from pocketcxr.pipeline.stages import run_cache_views, run_train_student
+from pocketcxr.pipeline.stages import run_cache_views, run_train_student, run_train_teacher
 from pocketcxr.pipeline.teachers import teacher_predict
 from pocketcxr.run_folder import TEST_SPLIT_LOG, RunFolder, checkpoint
 from pocketcxr.training.config import load_experiment
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 
     from pocketcxr.bundle.contract import Predict
     from pocketcxr.data.dataset import Dataset
-    from pocketcxr.labels import Task
 
 HERE = Path(__file__).parent
 """Holds ``teachers`` and ``scores``, unless ``--kept`` names another folder."""
@@ -118,7 +117,7 @@ CROSS_FITTED = {
 
 
 def teach(study: str, out: Path, teachers: Sequence[str], *, data: Path, keep: Path = HERE) -> None:
-    """Train every cross-fitted teacher whose table is not kept yet, and keep its logits of all views."""
+    """Train every cross-fitted teacher whose table or scores are not kept yet; keep scores and logits of all views."""
     of = STUDIES[study]
     splits = _splits(of, out, data)
     for name in teachers:
@@ -131,9 +130,12 @@ def teach(study: str, out: Path, teachers: Sequence[str], *, data: Path, keep: P
             settings.append(f"teacher.epochs={of.epochs_on_labels}")
         experiment = load_experiment(HERE / of.recipe, settings)
         folder = out / f"teacher-{name}"
-        run_cache_views(folder, experiment, splits=splits, save=table)
-        run = open_run(folder, experiment)
-        _keep(kept, prepare(run), teacher_predict(run))
+        if not kept.is_file():
+            run_train_teacher(folder, experiment, splits=splits)
+            run = open_run(folder, experiment)
+            _keep(kept, prepare(run), teacher_predict(run))
+        if not table.is_file():
+            run_cache_views(folder, experiment, splits=splits, save=table)
         print(f"{study}/{table.name}: kept", flush=True)  # noqa: T201
 
 
@@ -249,25 +251,28 @@ def tabulate(output: Path, *, open_test: Sequence[str], bootstrap: int, keep: Pa
 
 
 def _tables(study: str, kept: dict[str, dict[str, Any]], split: str, bootstrap: int) -> dict[str, Any]:
-    """A table for each width of which there are students: against its own (b), and common practice, which is wide."""
+    """A table for each width with students: against its own (b), common practice, which is wide, and teachers."""
     found: dict[str, Any] = {}
+    teachers = {name: one for name, one in kept.items() if name.startswith(TEACHER)}
+    students = {name: one for name, one in kept.items() if name not in teachers}
     for width in WIDTHS:
-        own = {name: one for name, one in kept.items() if f"-w{width}-" in name}
-        wide = {name: one for name, one in kept.items() if name.startswith(f"{COMMON_PRACTICE}-w{WIDTHS[0]}-")}
-        of_width = wide | own
+        own = {name: one for name, one in students.items() if f"-w{width}-" in name}
+        wide = {name: one for name, one in students.items() if name.startswith(f"{COMMON_PRACTICE}-w{WIDTHS[0]}-")}
         if own:
-            found[width] = _table(load_task(HERE / STUDIES[study].task), of_width, split, bootstrap)
+            found[width] = _table(STUDIES[study], wide | own, teachers, split, bootstrap)
     return found
 
 
-def _table(task: Task, kept: dict[str, dict[str, Any]], split: str, bootstrap: int) -> dict[str, Any]:
+def _table(
+    of: Study, students: dict[str, dict[str, Any]], teachers: dict[str, dict[str, Any]], split: str, bootstrap: int
+) -> dict[str, Any]:
     scores: list[Scores] = []
-    for name, one in kept.items():
+    for name, one in students.items():
         variant, _, seed = name.rsplit("-", 2)
-        seed = seed.removeprefix("s")
-        temperature = fit_temperature(one["calibration_logits"].astype(float), one["calibration_truth"].astype(int))
-        scores.append(Scores(variant, int(seed), one[f"{split}_logits"].astype(float), temperature))
-    first = next(iter(kept.values()))
+        scores.append(_scores(variant, int(seed.removeprefix("s")), [one], split))
+    taught = [_scores(name, seed, parts, split) for name, parts in _teachers(of, teachers).items()
+              for seed in sorted({one.seed for one in scores})]  # fmt: skip
+    first, task = next(iter(students.values())), load_task(HERE / of.task)
     described = Split(
         name=split,
         truth=first[f"{split}_truth"].astype(int),
@@ -276,7 +281,27 @@ def _table(task: Task, kept: dict[str, dict[str, Any]], split: str, bootstrap: i
         labels=task.labels,
         positive=task.positive_index,
     )
-    return table(scores, described, references=(REFERENCE, COMMON_PRACTICE), bootstrap=bootstrap)
+    references = (REFERENCE, COMMON_PRACTICE, *dict.fromkeys(one.variant for one in taught))
+    return table([*scores, *taught], described, references=references, bootstrap=bootstrap)
+
+
+def _teachers(of: Study, kept: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Scores of the networks whose mean teaches, by the students that it teaches; there is one, for every seed."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for parts in dict.fromkeys(of.taught_by.values()):
+        names = [f"{TEACHER}_{part}-w{WIDTHS[0]}-s0" for part in parts]
+        if all(name in kept for name in names):
+            pupils = " and ".join(variant for variant, by in of.taught_by.items() if by == parts)
+            found[f"{TEACHER} of {pupils}"] = [kept[name] for name in names]
+    return found
+
+
+def _scores(variant: str, seed: int, networks: Sequence[dict[str, Any]], split: str) -> Scores:
+    calibration, asked = (
+        np.mean([one[f"{name}_logits"].astype(float) for one in networks], axis=0) for name in ("calibration", split)
+    )
+    temperature = fit_temperature(calibration, networks[0]["calibration_truth"].astype(int))
+    return Scores(variant, seed, asked, temperature)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,9 @@ _SIGNIFICANT = 0.05
 _UNITS_SHOWN = ("Cramér's V", "risk", "share above chance")
 _VARIANTS = """224 px. a: common practice. b: long schedule, averaged weights, boxes. c, d, e: b with unlabelled images
 and the out-of-fold outputs of its own kind, of VGG19, of MobileNetV2 and EfficientNet-Lite2. f: c with heatmaps kept
-within the radiologists' boxes. children: b with children in training too; none is in the table."""
+within the radiologists' boxes. children: b with children in training too; none is in the table. Teacher of
+e: mean of the networks that teach e, of each the mean of its three folds; one teacher stands beside every seed."""
+_TEACHER = "teacher of "
 _STUDIES = {
     "siim": "SIIM alone, typical appearance against negative",
     "all": "Three classes, adults of all sources",
@@ -117,13 +119,23 @@ def studies(found: Mapping[str, Any]) -> str:
 
 
 def students_of(split: Mapping[str, Any]) -> str:
-    """A row per student: its first metric, seeds, and the difference from the same student without a teacher."""
+    """A row per student or teacher: its first metric, seeds, and differences from (b), (a) and the student's teacher.
+
+    A teacher is the same for every seed.
+    """
     metric, rows = next(iter(split["metrics"])), []
+    teachers = [name for name in split["variants"] if name.startswith(_TEACHER)]
+    others = [("b", {}), ("a", {})] if "a" in split["variants"] else [("b", {})]
+    if teachers:
+        others.append(("its teacher", {one: name for name in teachers for one in name[len(_TEACHER) :].split(" and ")}))
     for variant, row in split["variants"].items():
-        gap = split["differences"].get("b", {}).get(variant, {}).get(metric)
-        gain = (_mean(gap, sign=True), f"{gap['p_holm']:.3f}") if gap else (None, None)
-        rows.append((variant, _mean(row[metric]), len(row[metric]["each"]), *gain))
-    return table(("student", split["metrics"][metric], "seeds", "difference from b", "p (Holm)"), rows)
+        cells = [variant, _mean(row[metric]), 1 if variant in teachers else len(row[metric]["each"])]
+        for reference, own in others:
+            gap = split["differences"].get(own.get(variant, reference), {}).get(variant, {}).get(metric)
+            cells += [_mean(gap, sign=True), f"{gap['p_holm']:.3f}"] if gap else [None, None]
+        rows.append(cells)
+    differences = [column for reference, _ in others for column in (f"difference from {reference}", "p (Holm)")]
+    return table(("network", split["metrics"][metric], "seeds", *differences), rows)
 
 
 def demonstration(found: Mapping[str, Any]) -> str:

@@ -89,6 +89,32 @@ def test_a_narrow_student_is_compared_with_the_baseline_of_its_width_and_with_co
     assert found["calibration"]["100"]["differences"]["b"]["d"][metric]["mean"] == 0
 
 
+def test_a_teacher_is_the_mean_of_its_networks_and_stands_beside_every_seed(module, script, tmp_path):
+    for seed in range(2):
+        keep(tmp_path, f"a-w100-s{seed}", strength=0.8)
+        keep(tmp_path, f"b-w100-s{seed}", strength=1.0)
+        pupil = keep(tmp_path, f"e-w100-s{seed}", strength=1.2)
+        keep(tmp_path, f"b-w050-s{seed}", strength=0.5)
+    keep(tmp_path, "teacher_lite2-w100-s0", strength=2.0)
+    module.tabulate(tmp_path / "table.json", open_test=(), bootstrap=50, keep=tmp_path)
+    assert "teacher" not in (tmp_path / "table.json").read_text()  # of its two networks one is missing
+    own = keep(tmp_path, "teacher_own-w100-s0", strength=1.0)
+    mean = keep(tmp_path / "other", "teacher_own-w100-s0", strength=1.5)
+    module.tabulate(tmp_path / "table.json", open_test=(), bootstrap=50, keep=tmp_path)
+    found = json.loads((tmp_path / "table.json").read_text())["siim"]["splits"]["calibration"]
+    for table in found.values():
+        metric = next(iter(table["metrics"]))
+        assert table["variants"]["teacher of e"][metric]["each"] == pytest.approx([mean, mean])
+        assert table["variants"]["teacher of c"][metric]["each"] == pytest.approx([own, own])
+    assert found["100"]["differences"]["teacher of e"]["e"][metric]["mean"] == pytest.approx(pupil - mean)
+    shown = script("tables").students_of(found["100"])
+    columns, _, *rows = ([cell.strip() for cell in row.split("|")[1:-1]] for row in shown.splitlines())
+    own = {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
+    assert own["teacher of e"]["seeds"] == "1"
+    assert own["e"]["difference from its teacher"].startswith(f"−{mean - pupil:.3f}")
+    assert own["b"]["difference from its teacher"] == "–"
+
+
 def test_students_of_two_splits_are_not_compared(module, tmp_path):
     keep(tmp_path, "b-w100-s0", strength=1.0)
     keep(tmp_path, "d-w100-s0", strength=1.0, fingerprint="other")
