@@ -126,8 +126,9 @@ def students_of(split: Mapping[str, Any]) -> str:
     metric, rows = next(iter(split["metrics"])), []
     teachers = [name for name in split["variants"] if name.startswith(_TEACHER)]
     others = [("b", {}), ("a", {})] if "a" in split["variants"] else [("b", {})]
-    if teachers:
-        others.append(("its teacher", {one: name for name in teachers for one in name[len(_TEACHER) :].split(" and ")}))
+    pupils = {one: name for name in teachers for one in name[len(_TEACHER) :].split(" and ")}
+    if pupils.keys() & split["variants"].keys():
+        others.append(("its teacher", pupils))
     for variant, row in split["variants"].items():
         cells = [variant, _mean(row[metric]), 1 if variant in teachers else len(row[metric]["each"])]
         for reference, own in others:
