@@ -125,8 +125,7 @@ def summary(kept: Kept) -> str:
         (
             "AUROC gained by distillation, SIIM alone, two classes",
             tables.difference(gains, "siim", "e", "b"),
-            f"{over_seeds}. Against common practice {usual}. Three classes, as in the student that ships, one seed: "
-            f"{all_sources}",
+            f"{over_seeds}. Against common practice {usual}. Three classes, one seed: {all_sources}",
         ),
         ("Size and time beside VGG19 ‖ ResNet50V2", *_size_and_time(kept["teacher_costs"])),
     ]
